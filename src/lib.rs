@@ -1,1 +1,9 @@
-//! Perihelion.
+//! Perihelion runs NVIDIA Cosmos Reason and few-step Cosmos Predict on a robot, behind ROS 2.
+//!
+//! ```text
+//! teacher ──distill──▶ checkpoint ──export──▶ model ──build──▶ engine ──run──▶ ROS 2
+//!                        camera log ──calibrate──▶ scales ──┘
+//! ```
+//! Each arrow is a verb of the command and a folder's work; `ARCHITECTURE.md` says which folder uses which.
+
+pub mod tensor;
