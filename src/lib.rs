@@ -6,4 +6,5 @@
 //! ```
 //! Each arrow is a verb of the command and a folder's work; `ARCHITECTURE.md` says which folder uses which.
 
+pub mod checkpoint;
 pub mod tensor;

@@ -1,0 +1,148 @@
+//! The tensors of one safetensors file or of a set of shards, by name, through maps.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::header::{self, Entry};
+use super::json::{UniqueMap, read_bounded};
+use super::{CheckpointError, FileMap};
+use crate::tensor::TensorView;
+
+/// The largest index of shards that is read: some hundred thousand names.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
+
+/// Named tensors in one or more mapped files.
+#[derive(Debug)]
+pub struct Weights {
+    /// The file, or the directory of the shards: what messages name when no one file is to blame.
+    path: PathBuf,
+    files: Vec<FileMap>,
+    tensors: BTreeMap<String, (usize, Entry)>,
+}
+
+impl Weights {
+    /// Opens one safetensors file. Its header is checked, its data is not looked at.
+    ///
+    /// # Errors
+    /// If it cannot be mapped or its header does not fit it.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let mut weights = Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        weights.add(path)?;
+        Ok(weights)
+    }
+
+    /// Opens the shards that an index (`*.safetensors.index.json`) names, which lie beside it.
+    ///
+    /// # Errors
+    /// If a shard is missing or broken, holds a tensor of another shard, or lacks one that the index promises.
+    pub fn open_sharded(index: &Path) -> Result<Self, CheckpointError> {
+        let wrong = |what: String| CheckpointError::Index { path: index.to_owned(), what };
+        let dir = index.parent().unwrap_or(Path::new("."));
+        let shard_of = read_index(index)?;
+
+        let mut weights = Self { path: dir.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut shards: Vec<&str> = shard_of.iter().map(|(_, shard)| &shard[..]).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in &shards {
+            // A plain name: an index must not lead out of its directory.
+            if shard.is_empty() || shard.contains(['/', '\\', '\0']) || *shard == "." || *shard == ".." {
+                return Err(wrong(format!("shard `{}` is not a plain file name", shard.escape_debug())));
+            }
+            weights.add(&dir.join(shard))?;
+        }
+        for (name, shard) in &shard_of {
+            let found = weights.tensors.get(name).map(|(file, _)| shards[*file]);
+            if found != Some(shard) {
+                return Err(wrong(format!("tensor `{name}` should be in `{shard}`, found in {found:?}")));
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The tensor's type, shape and bytes.
+    ///
+    /// # Errors
+    /// If there is none of this name, or its type is none that networks here use.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, CheckpointError> {
+        let (file, entry) = self.entry(name)?;
+        let Some(dtype) = entry.dtype else {
+            let (path, found) = (file.path().to_owned(), entry.dtype_name.to_owned());
+            return Err(CheckpointError::DType { path, name: name.to_owned(), found });
+        };
+        Ok(TensorView { dtype, shape: entry.shape.clone(), bytes: &file[entry.begin..entry.end] })
+    }
+
+    /// The tensor, which must have exactly this shape.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`], and if the shape differs.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, CheckpointError> {
+        let (file, entry) = self.entry(name)?;
+        if entry.shape != shape {
+            return Err(CheckpointError::Shape {
+                path: file.path().to_owned(),
+                name: name.to_owned(),
+                expected: shape.to_owned(),
+                found: entry.shape.clone(),
+            });
+        }
+        self.tensor(name)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The mapped files, in the order of their names.
+    pub fn files(&self) -> &[FileMap] {
+        &self.files
+    }
+
+    /// Bytes of all tensors together.
+    pub fn size_bytes(&self) -> u64 {
+        self.tensors.values().map(|(_, e)| (e.end - e.begin) as u64).sum()
+    }
+
+    fn entry(&self, name: &str) -> Result<(&FileMap, &Entry), CheckpointError> {
+        match self.tensors.get(name) {
+            Some((file, entry)) => Ok((&self.files[*file], entry)),
+            None => Err(CheckpointError::NoTensor { path: self.path.clone(), name: name.to_owned() }),
+        }
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {
+        let file = FileMap::open(path)?;
+        for entry in header::read(path, &file)? {
+            let name = entry.name.clone();
+            if let Some((other, _)) = self.tensors.get(&name) {
+                let other = self.files[*other].path().display();
+                return Err(CheckpointError::header(path, format!("tensor `{name}` is also in {other}")));
+            }
+            self.tensors.insert(name, (self.files.len(), entry));
+        }
+        self.files.push(file);
+        Ok(())
+    }
+}
+
+/// Which shard holds which tensor.
+fn read_index(path: &Path) -> Result<Vec<(String, String)>, CheckpointError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: UniqueMap<String>,
+    }
+    let text = read_bounded(path, INDEX_BYTES_MAX)?.ok_or_else(|| CheckpointError::Missing {
+        dir: path.parent().unwrap_or(path).to_owned(),
+        expected: path.display().to_string(),
+    })?;
+    let index: Index = serde_json::from_slice(&text)
+        .map_err(|e| CheckpointError::Json { path: path.to_owned(), message: e.to_string() })?;
+    Ok(index.weight_map.0)
+}
