@@ -6,5 +6,7 @@
 //! ```
 //! Each arrow is a verb of the command and a folder's work; `ARCHITECTURE.md` says which folder uses which.
 
+pub mod backend;
 pub mod checkpoint;
+pub mod graph;
 pub mod tensor;

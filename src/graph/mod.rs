@@ -1,0 +1,210 @@
+//! A static dataflow graph over typed tensors: every network is written once, in it.
+//!
+//! A [`Network`] is what one checkpoint becomes: several [`Graph`]s over shared weights and shared named buffers.
+//! Buffers are the only memory that outlives a run: inputs, outputs, caches and features. A graph reads them with
+//! [`Op::Read`] and writes them when all of its nodes are done ([`Graph::writes`]), or in place through
+//! [`Op::CachedAttention`]. What varies from run to run is the graph's named extents ([`NamedDim`]) and the row at
+//! which each buffer is read or written (a *window*): both are inputs of a run, never hidden state.
+//!
+//! Values are f32, or i32 for ids and positions; what precision a backend computes in is its own affair.
+//!
+//! Why not ONNX inside: its ops are lower (attention with a cache is thirty nodes), its shapes are whatever the
+//! exporter left, and state is only a naming habit. We lower *to* it.
+
+mod build;
+mod dim;
+mod infer;
+mod op;
+
+pub use build::GraphBuilder;
+pub use dim::{Dim, NamedDim, Symbol};
+pub use infer::GraphError;
+pub use op::{Binary, Merge, Op, RotaryStyle, Unary};
+
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::DType;
+
+/// Index of a value in [`Graph::nodes`]: node `i` yields value `i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValueId(pub u32);
+
+/// Index into [`Network::weights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WeightId(pub u32);
+
+/// Index into [`Network::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BufferId(pub u32);
+
+/// Index into [`Network::graphs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GraphId(pub u32);
+
+macro_rules! index {
+    ($($id:ident),*) => {$(impl $id {
+        /// As an index.
+        pub fn index(self) -> usize { self.0 as usize }
+    })*};
+}
+index!(ValueId, WeightId, BufferId, GraphId);
+
+/// One operation and the value that it yields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// Values it reads, all of lower index than its own.
+    pub inputs: Vec<ValueId>,
+    /// Shape of the value, outermost first.
+    pub shape: Vec<Dim>,
+    /// Element type of the value: [`DType::F32`] or [`DType::I32`].
+    pub dtype: DType,
+}
+
+/// A value that goes to a buffer when the run has computed everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// The buffer; the run's window says at which row.
+    pub buffer: BufferId,
+    /// The value.
+    pub value: ValueId,
+}
+
+/// One dataflow graph: nodes in an order in which they can be computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// Lower case, as `run` names it: `vision`, `prefill`, `decode`.
+    pub name: String,
+    /// What varies from run to run.
+    pub dims: Vec<NamedDim>,
+    /// In topological order.
+    pub nodes: Vec<Node>,
+    /// Done after all nodes; no two may write overlapping rows of one buffer.
+    pub writes: Vec<Write>,
+}
+
+/// What a buffer is for: the row of the memory table in which it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Written from outside before a run.
+    Input,
+    /// Read from outside after a run.
+    Output,
+    /// Kept from run to run: key and value caches, convolution caches.
+    Cache,
+    /// Kept from run to run and addressed by windows: vision features, latents.
+    Features,
+}
+
+/// A named piece of a session's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Unique in the network.
+    pub name: String,
+    /// [`DType::F32`] or [`DType::I32`].
+    pub dtype: DType,
+    /// Extents at their declared maxima. The first axis is counted in *rows*: windows and copies speak of those.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+impl Buffer {
+    /// Elements of one row.
+    pub fn row_len(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A constant tensor, stored beside the graphs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// Unique in the network; the checkpoint's own name where there is one.
+    pub name: String,
+    /// Element type as stored.
+    pub dtype: DType,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+}
+
+/// Several graphs over shared weights and shared named buffers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Constants.
+    pub weights: Vec<Weight>,
+    /// Memory that outlives a run.
+    pub buffers: Vec<Buffer>,
+    /// The graphs.
+    pub graphs: Vec<Graph>,
+}
+
+impl Network {
+    /// The graph of that name.
+    pub fn graph(&self, name: &str) -> Option<GraphId> {
+        self.graphs.iter().position(|g| g.name == name).map(|i| GraphId(i as u32))
+    }
+
+    /// The buffer of that name.
+    pub fn buffer(&self, name: &str) -> Option<BufferId> {
+        self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
+    }
+
+    /// The weight of that name.
+    pub fn weight(&self, name: &str) -> Option<WeightId> {
+        self.weights.iter().position(|w| w.name == name).map(|i| WeightId(i as u32))
+    }
+
+    /// Declares a weight, or finds it if it is declared already (tied weights are one weight).
+    ///
+    /// # Panics
+    /// If it is declared already with another type or shape.
+    pub fn declare_weight(&mut self, name: &str, dtype: DType, shape: &[usize]) -> WeightId {
+        if let Some(id) = self.weight(name) {
+            let known = &self.weights[id.index()];
+            assert!(
+                known.dtype == dtype && known.shape == shape,
+                "weight {name} declared twice, differently"
+            );
+            return id;
+        }
+        self.weights.push(Weight { name: name.into(), dtype, shape: shape.into() });
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Declares a buffer.
+    ///
+    /// # Panics
+    /// If the name is taken or the shape is empty.
+    pub fn declare_buffer(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+        purpose: Purpose,
+    ) -> BufferId {
+        assert!(self.buffer(name).is_none(), "buffer {name} declared twice");
+        assert!(!shape.is_empty(), "buffer {name} has no rows");
+        self.buffers.push(Buffer { name: name.into(), dtype, shape: shape.into(), purpose });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// Checks everything that a backend relies on: indices, types, shapes at the maxima, writes, names.
+    ///
+    /// # Errors
+    /// The first broken rule, with the graph's name and the node's index.
+    pub fn verify(&self) -> Result<(), GraphError> {
+        infer::verify(self)
+    }
+}
