@@ -9,4 +9,5 @@
 pub mod backend;
 pub mod checkpoint;
 pub mod graph;
+pub mod ros2;
 pub mod tensor;

@@ -1,0 +1,181 @@
+//! What became of every frame: received = answered + clip members + dropped, by reason, + in flight.
+//!
+//! The counters have no locks of their own: the [intake](crate::ros2::intake) changes them under its lock together with
+//! the frames they count, so that the equation holds in every snapshot and not only at the end.
+
+use std::fmt;
+
+/// Why a frame was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// A newer frame came before this one's turn.
+    Superseded,
+    /// It lay between the sampling times of a clip.
+    OffRate,
+    /// Its clip started over: a gap, a change of size, or a stamp that ran backwards.
+    ClipRestart,
+    /// It was older than `max_age` before its turn.
+    TooOld,
+    /// Its answer would have come after `max_age`.
+    AnswerTooLate,
+    /// The engine failed on it.
+    AnswerFailed,
+    /// No buffer was free.
+    NoBuffer,
+    /// The message has more bytes than `max_image_bytes`.
+    Oversized,
+    /// The message is not what its type says.
+    Malformed,
+    /// The publisher's type is another than ours.
+    WrongType,
+    /// The pixel format or compression is none that we read.
+    UnknownEncoding,
+    /// Size, step and length contradict each other, or are zero.
+    BadGeometry,
+    /// More pixels than the engine takes.
+    TooManyPixels,
+    /// The compressed data cannot be decoded.
+    CorruptData,
+    /// The node was leaving.
+    Stopped,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 15] = [
+        Self::Superseded,
+        Self::OffRate,
+        Self::ClipRestart,
+        Self::TooOld,
+        Self::AnswerTooLate,
+        Self::AnswerFailed,
+        Self::NoBuffer,
+        Self::Oversized,
+        Self::Malformed,
+        Self::WrongType,
+        Self::UnknownEncoding,
+        Self::BadGeometry,
+        Self::TooManyPixels,
+        Self::CorruptData,
+        Self::Stopped,
+    ];
+
+    /// The reason as diagnostics and reports write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Superseded => "superseded",
+            Self::OffRate => "off_rate",
+            Self::ClipRestart => "clip_restart",
+            Self::TooOld => "too_old",
+            Self::AnswerTooLate => "answer_too_late",
+            Self::AnswerFailed => "answer_failed",
+            Self::NoBuffer => "no_buffer",
+            Self::Oversized => "oversized",
+            Self::Malformed => "malformed",
+            Self::WrongType => "wrong_type",
+            Self::UnknownEncoding => "unknown_encoding",
+            Self::BadGeometry => "bad_geometry",
+            Self::TooManyPixels => "too_many_pixels",
+            Self::CorruptData => "corrupt_data",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether it is part of keeping up with a camera; the others say that something is wrong.
+    pub fn is_expected(self) -> bool {
+        matches!(self, Self::Superseded | Self::OffRate | Self::Stopped)
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// Frames that reached us, hostile ones included.
+    pub received: u64,
+    /// Frames that an answer is about.
+    pub answered: u64,
+    /// Frames that were shown with a clip and that no answer is about.
+    pub clip_members: u64,
+    /// Frames that wait or are being answered.
+    pub in_flight: u64,
+    /// Gaps in the publishers' sequence numbers: frames that never reached us, and so are not among the received.
+    pub lost: u64,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Accounts {
+    /// Counts one frame that leaves for `reason`.
+    pub fn drop_one(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    /// Frames that left for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// Every reason that occurred, with its count.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.into_iter().map(|reason| (reason, self.dropped(reason))).filter(|(_, n)| 0 < *n)
+    }
+
+    /// Frames that left unanswered.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Whether every received frame is in exactly one place.
+    pub fn balance(&self) -> bool {
+        self.received == self.answered + self.clip_members + self.dropped_total() + self.in_flight
+    }
+}
+
+/// One line: `received 9 = answered 3 + clip members 0 + dropped 5 (superseded 5) + in flight 1; lost 0`.
+impl fmt::Display for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, answered, clip_members, in_flight, lost, .. } = self;
+        write!(f, "received {received} = answered {answered} + clip members {clip_members}")?;
+        write!(f, " + dropped {}", self.dropped_total())?;
+        for (i, (reason, n)) in self.drops().enumerate() {
+            write!(f, "{}{reason} {n}", if i == 0 { " (" } else { ", " })?;
+        }
+        write!(f, "{} + in flight {in_flight}; lost {lost}", if 0 < self.dropped_total() { ")" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_and_name() {
+        for (i, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i);
+            let mut accounts = Accounts::default();
+            accounts.drop_one(reason);
+            assert_eq!(accounts.drops().collect::<Vec<_>>(), [(reason, 1)]);
+        }
+        let names: std::collections::HashSet<_> = DropReason::ALL.map(DropReason::name).into();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn the_line_shows_the_equation() {
+        let mut accounts = Accounts { received: 9, answered: 3, in_flight: 1, ..Accounts::default() };
+        assert!(!accounts.balance());
+        for _ in 0..5 {
+            accounts.drop_one(DropReason::Superseded);
+        }
+        assert!(accounts.balance());
+        let line =
+            "received 9 = answered 3 + clip members 0 + dropped 5 (superseded 5) + in flight 1; lost 0";
+        assert_eq!(accounts.to_string(), line);
+    }
+}
