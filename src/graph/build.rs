@@ -4,7 +4,7 @@
 //! checkpoint's tensors before. A network that comes from a file is checked by [`Network::verify`] instead.
 
 use super::infer::infer;
-use super::{BufferId, Dim, Graph, NamedDim, Network, Node, Op, Symbol, ValueId, WeightId, Write};
+use super::{BufferId, Dim, Graph, LimitedBy, NamedDim, Network, Node, Op, Symbol, ValueId, WeightId, Write};
 use crate::tensor::DType;
 
 /// A graph under construction, in a network whose weights and buffers it may declare.
@@ -23,8 +23,16 @@ impl<'a> GraphBuilder<'a> {
 
     /// Names an extent; `min..=max`, in multiples of `multiple_of`.
     pub fn dim(&mut self, name: &str, min: usize, max: usize, multiple_of: usize) -> Symbol {
-        self.graph.dims.push(NamedDim { name: name.into(), min, max, multiple_of });
+        self.graph.dims.push(NamedDim { name: name.into(), min, max, multiple_of, max_limit: None });
         Symbol(self.graph.dims.len() as u16 - 1)
+    }
+
+    /// Names an extent whose maximum follows a limit.
+    pub fn limited_dim(&mut self, name: &str, min: usize, max: LimitedBy, multiple_of: usize) -> Symbol {
+        let value = max.apply(&self.network.limits);
+        let symbol = self.dim(name, min, value - value % multiple_of, multiple_of);
+        self.graph.dims[usize::from(symbol.0)].max_limit = Some(max);
+        symbol
     }
 
     /// Adds a node.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LimitedBy;
+
 /// Index into a graph's [`NamedDim`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Symbol(pub u16);
@@ -17,6 +19,9 @@ pub struct NamedDim {
     pub max: usize,
     /// Every value is a multiple of this.
     pub multiple_of: usize,
+    /// The limit that the maximum follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_limit: Option<LimitedBy>,
 }
 
 /// An extent of a value: fixed, or `symbol * mul / div + add`.

@@ -372,6 +372,13 @@ pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
     if let Some(buffer) = network.buffers.iter().find(|b| !matches!(b.dtype, DType::F32 | DType::I32)) {
         return Err(broken(format!("buffer `{}` is {}; buffers are f32 or i32", buffer.name, buffer.dtype)));
     }
+    let limits = network.buffers.iter().filter_map(|b| b.rows_limit);
+    let mut limits =
+        limits.chain(network.graphs.iter().flat_map(|g| g.dims.iter().filter_map(|d| d.max_limit)));
+    if limits.any(|l| network.limits.len() <= usize::from(l.limit)) {
+        return Err(broken("something follows a limit that is not declared".into()));
+    }
+    unique("limit", network.limits.iter().map(|l| l.name.as_str()))?;
     unique("weight", network.weights.iter().map(|w| w.name.as_str()))?;
     unique("buffer", network.buffers.iter().map(|b| b.name.as_str()))?;
     unique("graph", network.graphs.iter().map(|g| g.name.as_str()))?;

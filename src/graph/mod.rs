@@ -98,6 +98,34 @@ pub enum Purpose {
     Features,
 }
 
+/// A maximum that is declared when an engine is built: `context`, `image_tokens`, `frames`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Unique in the network.
+    pub name: String,
+    /// Its value now.
+    pub value: usize,
+}
+
+/// How a buffer's rows or a named extent's maximum follow from a [`Limit`]: `min(limit * mul, cap)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitedBy {
+    /// Index into [`Network::limits`].
+    pub limit: u16,
+    /// Factor.
+    pub mul: usize,
+    /// Never more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<usize>,
+}
+
+impl LimitedBy {
+    fn apply(self, limits: &[Limit]) -> usize {
+        let value = limits[usize::from(self.limit)].value.saturating_mul(self.mul);
+        self.cap.map_or(value, |cap| value.min(cap))
+    }
+}
+
 /// A named piece of a session's memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buffer {
@@ -109,6 +137,9 @@ pub struct Buffer {
     pub shape: Vec<usize>,
     /// What it is for.
     pub purpose: Purpose,
+    /// The limit that its rows follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_limit: Option<LimitedBy>,
 }
 
 impl Buffer {
@@ -148,9 +179,69 @@ pub struct Network {
     pub buffers: Vec<Buffer>,
     /// The graphs.
     pub graphs: Vec<Graph>,
+    /// Maxima that an engine's build may set.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
 }
 
 impl Network {
+    /// Declares a limit with its default.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn declare_limit(&mut self, name: &str, value: usize) -> LimitedBy {
+        assert!(self.limit(name).is_none(), "limit {name} declared twice");
+        self.limits.push(Limit { name: name.into(), value });
+        LimitedBy { limit: self.limits.len() as u16 - 1, mul: 1, cap: None }
+    }
+
+    /// The value of the limit of that name.
+    pub fn limit(&self, name: &str) -> Option<usize> {
+        self.limits.iter().find(|l| l.name == name).map(|l| l.value)
+    }
+
+    /// Sets a limit, and with it the rows of buffers and the maxima of extents that follow it.
+    /// Maxima are rounded down to their extent's multiple.
+    ///
+    /// # Errors
+    /// If there is no such limit, or the network is not sound under it.
+    pub fn set_limit(&mut self, name: &str, value: usize) -> Result<(), GraphError> {
+        let unknown =
+            || GraphError::Graph { graph: "network".into(), why: format!("no limit is named `{name}`") };
+        self.limits.iter_mut().find(|l| l.name == name).ok_or_else(unknown)?.value = value;
+        for buffer in &mut self.buffers {
+            if let Some(limited) = buffer.rows_limit {
+                buffer.shape[0] = limited.apply(&self.limits);
+            }
+        }
+        for dim in self.graphs.iter_mut().flat_map(|g| &mut g.dims) {
+            if let Some(limited) = dim.max_limit {
+                let max = limited.apply(&self.limits);
+                dim.max = max - max % dim.multiple_of;
+            }
+        }
+        self.verify()
+    }
+
+    /// Declares a buffer whose rows follow a limit; `row` is the shape of one row.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn declare_limited_buffer(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        rows: LimitedBy,
+        row: &[usize],
+        purpose: Purpose,
+    ) -> BufferId {
+        let shape: Vec<usize> =
+            std::iter::once(rows.apply(&self.limits)).chain(row.iter().copied()).collect();
+        let id = self.declare_buffer(name, dtype, &shape, purpose);
+        self.buffers[id.index()].rows_limit = Some(rows);
+        id
+    }
+
     /// The graph of that name.
     pub fn graph(&self, name: &str) -> Option<GraphId> {
         self.graphs.iter().position(|g| g.name == name).map(|i| GraphId(i as u32))
@@ -196,7 +287,13 @@ impl Network {
     ) -> BufferId {
         assert!(self.buffer(name).is_none(), "buffer {name} declared twice");
         assert!(!shape.is_empty(), "buffer {name} has no rows");
-        self.buffers.push(Buffer { name: name.into(), dtype, shape: shape.into(), purpose });
+        self.buffers.push(Buffer {
+            name: name.into(),
+            dtype,
+            shape: shape.into(),
+            purpose,
+            rows_limit: None,
+        });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
