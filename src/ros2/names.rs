@@ -84,7 +84,10 @@ impl NodeName {
         let absolute = match full.strip_prefix('~') {
             Some(private) if private.is_empty() || private.starts_with('/') => format!("{self}{private}"),
             Some(_) => {
-                return Err(NameError { name: topic.into(), problem: "`~` must stand alone or before a `/`" });
+                return Err(NameError {
+                    name: topic.into(),
+                    problem: "`~` must stand alone or before a `/`",
+                });
             }
             // `{ns}/x` in the root namespace.
             None if full.starts_with('/') => full.replacen("//", "/", usize::from(topic.starts_with('{'))),
