@@ -15,11 +15,12 @@ mod build;
 mod dim;
 mod infer;
 mod op;
+mod verify;
 
 pub use build::GraphBuilder;
 pub use dim::{Dim, NamedDim, Symbol};
-pub use infer::GraphError;
 pub use op::{Binary, Merge, Op, RotaryStyle, Unary};
+pub use verify::GraphError;
 
 use serde::{Deserialize, Serialize};
 
@@ -302,6 +303,6 @@ impl Network {
     /// # Errors
     /// The first broken rule, with the graph's name and the node's index.
     pub fn verify(&self) -> Result<(), GraphError> {
-        infer::verify(self)
+        verify::verify(self)
     }
 }

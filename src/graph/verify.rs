@@ -1,0 +1,253 @@
+//! The verifier that a network from a file must pass, so that a backend can rely on every index and size.
+
+use super::infer::{Shape, infer};
+use super::{Dim, Graph, Network, Op};
+use crate::tensor::DType;
+
+/// What is wrong with a network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// A node does not fit its inputs.
+    #[error("graph `{graph}`, node {node} ({op}): {why}")]
+    Node {
+        /// Graph.
+        graph: String,
+        /// Index of the node.
+        node: usize,
+        /// Its op, in short.
+        op: String,
+        /// The broken rule.
+        why: String,
+    },
+    /// A graph or the network breaks a rule.
+    #[error("graph `{graph}`: {why}")]
+    Graph {
+        /// Graph, or `network`.
+        graph: String,
+        /// The broken rule.
+        why: String,
+    },
+}
+
+/// Elements of any one value, buffer or weight: keeps all arithmetic on sizes far from overflow.
+const ELEMENTS_MAX: u128 = 1 << 40;
+const RANK_MAX: usize = 6;
+const NAMED_MAX: usize = 1 << 32;
+
+/// See [`Network::verify`].
+pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
+    let broken = |why: String| GraphError::Graph { graph: "network".into(), why };
+    for (kind, name, shape) in network
+        .weights
+        .iter()
+        .map(|w| ("weight", &w.name, &w.shape))
+        .chain(network.buffers.iter().map(|b| ("buffer", &b.name, &b.shape)))
+    {
+        let elements =
+            shape.iter().try_fold(1u128, |n, d| n.checked_mul(*d as u128).filter(|n| *n <= ELEMENTS_MAX));
+        if elements.is_none() || RANK_MAX < shape.len() || (kind == "buffer" && shape.is_empty()) {
+            return Err(broken(format!(
+                "{kind} `{name}` has the shape {shape:?}: more than {RANK_MAX} axes or too many elements"
+            )));
+        }
+    }
+    if let Some(buffer) = network.buffers.iter().find(|b| !matches!(b.dtype, DType::F32 | DType::I32)) {
+        return Err(broken(format!("buffer `{}` is {}; buffers are f32 or i32", buffer.name, buffer.dtype)));
+    }
+    let limits = network.buffers.iter().filter_map(|b| b.rows_limit);
+    let mut limits =
+        limits.chain(network.graphs.iter().flat_map(|g| g.dims.iter().filter_map(|d| d.max_limit)));
+    if limits.any(|l| network.limits.len() <= usize::from(l.limit)) {
+        return Err(broken("something follows a limit that is not declared".into()));
+    }
+    unique("limit", network.limits.iter().map(|l| l.name.as_str()))?;
+    unique("weight", network.weights.iter().map(|w| w.name.as_str()))?;
+    unique("buffer", network.buffers.iter().map(|b| b.name.as_str()))?;
+    unique("graph", network.graphs.iter().map(|g| g.name.as_str()))?;
+    network.graphs.iter().try_for_each(|graph| verify_graph(network, graph))
+}
+
+fn unique<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Result<(), GraphError> {
+    let mut seen = std::collections::HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(GraphError::Graph {
+                graph: "network".into(),
+                why: format!("two {kind}s are named `{name}`"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn verify_graph(network: &Network, graph: &Graph) -> Result<(), GraphError> {
+    let broken = |why: String| GraphError::Graph { graph: graph.name.clone(), why };
+    for dim in &graph.dims {
+        let bounds_fit = dim.min <= dim.max && dim.max <= NAMED_MAX && dim.multiple_of != 0;
+        if !bounds_fit || !dim.min.is_multiple_of(dim.multiple_of) || !dim.max.is_multiple_of(dim.multiple_of)
+        {
+            return Err(broken(format!("extent `{}` has impossible bounds {dim:?}", dim.name)));
+        }
+    }
+    if 8 < graph.dims.len() {
+        return Err(broken(format!("{} named extents; at most 8", graph.dims.len())));
+    }
+    for (i, node) in graph.nodes.iter().enumerate() {
+        verify_node(network, graph, i).map_err(|why| GraphError::Node {
+            graph: graph.name.clone(),
+            node: i,
+            op: node.op.name().into(),
+            why,
+        })?;
+    }
+    for write in &graph.writes {
+        let value = graph
+            .nodes
+            .get(write.value.index())
+            .ok_or_else(|| broken("writes a value that is not there".into()))?;
+        let buffer = network
+            .buffers
+            .get(write.buffer.index())
+            .ok_or_else(|| broken("writes a buffer that is not there".into()))?;
+        let rows: Shape = buffer.shape[1..].iter().map(|n| Dim::Fixed(*n)).collect();
+        if value.shape.is_empty() || value.shape[1..] != rows || value.dtype != buffer.dtype {
+            return Err(broken(format!(
+                "writes {} {:?} to `{}` of rows {rows:?}",
+                value.dtype, value.shape, buffer.name
+            )));
+        }
+        if corners(graph).iter().any(|e| buffer.shape[0] < value.shape[0].value(e)) {
+            return Err(broken(format!(
+                "writes {:?} rows to `{}`, which has {}",
+                value.shape[0], buffer.name, buffer.shape[0]
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String> {
+    let node = &graph.nodes[i];
+    if node.inputs.iter().any(|v| i <= v.index()) {
+        return Err("reads a later value".into());
+    }
+    if RANK_MAX < node.shape.len() {
+        return Err(format!("more than {RANK_MAX} axes"));
+    }
+    for dim in &node.shape {
+        dim_is_sound(graph, *dim)?;
+    }
+    match &node.op {
+        Op::Slice { start, len, .. } => {
+            dim_is_sound(graph, *start)?;
+            dim_is_sound(graph, *len)?;
+        }
+        Op::Reshape { shape } => shape.iter().try_for_each(|d| dim_is_sound(graph, *d))?,
+        _ => {}
+    }
+    for extents in corners(graph) {
+        let elements = node
+            .shape
+            .iter()
+            .try_fold(1u128, |n, d| n.checked_mul(d.value(&extents) as u128).filter(|n| *n <= ELEMENTS_MAX));
+        if elements.is_none() {
+            return Err(format!("{:?} has too many elements", node.shape));
+        }
+    }
+    if let Op::Read { buffer } = node.op {
+        let declared = network.buffers.get(buffer.index()).ok_or("reads a buffer that is not there")?;
+        let row: Shape = declared.shape[1..].iter().map(|n| Dim::Fixed(*n)).collect();
+        let fits = node.inputs.is_empty()
+            && node.dtype == declared.dtype
+            && !node.shape.is_empty()
+            && node.shape[1..] == row
+            && corners(graph).iter().all(|e| node.shape[0].value(e) <= declared.shape[0]);
+        return if fits {
+            Ok(())
+        } else {
+            Err(format!("reads {:?} of `{}` {:?}", node.shape, declared.name, declared.shape))
+        };
+    }
+    let (shape, dtype) = infer(network, graph, &node.op, &node.inputs)?;
+    if shape != node.shape || dtype != node.dtype {
+        return Err(format!("says {} {:?}, yields {dtype} {shape:?}", node.dtype, node.shape));
+    }
+    Ok(())
+}
+
+fn dim_is_sound(graph: &Graph, dim: Dim) -> Result<(), String> {
+    let Dim::Scaled { symbol, mul, div, add } = dim else { return Ok(()) };
+    let named = graph.dims.get(usize::from(symbol.0)).ok_or(format!(
+        "names extent {} of {}",
+        symbol.0,
+        graph.dims.len()
+    ))?;
+    let sound = div != 0
+        && mul <= 1 << 16
+        && add <= NAMED_MAX
+        && (named.multiple_of as u128 * mul as u128).is_multiple_of(div as u128);
+    if sound { Ok(()) } else { Err(format!("extent {dim:?} is not whole for every `{}`", named.name)) }
+}
+
+/// The extents at which a rule that is linear in each symbol has to hold: each symbol at its bounds.
+pub(super) fn corners(graph: &Graph) -> Vec<Vec<usize>> {
+    let n = graph.dims.len().min(8);
+    (0..1usize << n)
+        .map(|bits| {
+            graph
+                .dims
+                .iter()
+                .enumerate()
+                .map(|(i, d)| if bits >> i.min(7) & 1 == 1 { d.max } else { d.min })
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{GraphBuilder, Purpose};
+    use super::*;
+
+    fn linear_network() -> Network {
+        let mut network = Network::default();
+        let x = network.declare_buffer("x", DType::F32, &[8, 4], Purpose::Input);
+        let y = network.declare_buffer("y", DType::F32, &[8, 3], Purpose::Output);
+        let weight = network.declare_weight("w", DType::F32, &[3, 4]);
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = graph.dim("n", 1, 8, 1);
+        let value = graph.read(x, n);
+        let value = graph.linear(value, weight, None);
+        graph.write(y, value);
+        graph.finish();
+        network
+    }
+
+    #[test]
+    fn a_sound_network_passes_and_survives_serde() {
+        let network = linear_network();
+        let text = serde_json::to_string(&network).unwrap();
+        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
+    }
+
+    #[test]
+    fn broken_networks_are_refused() {
+        let break_it: &[(&str, fn(&mut Network))] = &[
+            ("yields", |n| n.graphs[0].nodes[1].shape[1] = Dim::Fixed(5)),
+            ("later value", |n| n.graphs[0].nodes[1].inputs[0] = ValueId(1)),
+            ("no weight", |n| n.graphs[0].nodes[1].op = Op::Linear { weight: WeightId(7), bias: None }),
+            ("not there", |n| n.graphs[0].writes[0].value = ValueId(9)),
+            ("impossible", |n| n.graphs[0].dims[0].max = 0),
+            ("which has", |n| n.buffers[1].shape[0] = 7),
+            ("two buffers", |n| n.buffers[1].name = "x".into()),
+            ("too many", |n| n.weights[0].shape = vec![usize::MAX, usize::MAX]),
+        ];
+        for (expected, change) in break_it {
+            let mut network = linear_network();
+            change(&mut network);
+            let message = network.verify().expect_err(expected).to_string();
+            assert!(message.contains(expected), "{message:?} does not say {expected:?}");
+        }
+    }
+}
