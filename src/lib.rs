@@ -9,5 +9,6 @@
 pub mod backend;
 pub mod checkpoint;
 pub mod graph;
+pub mod models;
 pub mod ros2;
 pub mod tensor;
