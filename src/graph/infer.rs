@@ -129,9 +129,20 @@ pub(super) fn infer(
         }
         Op::Attention { .. } | Op::CachedAttention { .. } => {
             expect_inputs(3)?;
-            let (q, k, v) = (float(0)?, float(1)?, float(2)?);
+            let (mut q, mut k, mut v) = (float(0)?.as_slice(), float(1)?.as_slice(), float(2)?.as_slice());
+            let batched = matches!(op, Op::Attention { .. }) && q.len() == 4;
             for x in [q, k, v] {
-                rank(x, 3, "q, k and v")?;
+                let expected = if batched { 4 } else { 3 };
+                if x.len() != expected {
+                    return Err(format!("q, k and v have {} axes, expected {expected}", x.len()));
+                }
+            }
+            let whole = q.to_vec();
+            if batched {
+                if q[0] != k[0] || q[0] != v[0] {
+                    return Err(format!("q {q:?}, k {k:?}, v {v:?} are not of equally many parts"));
+                }
+                (q, k, v) = (&q[1..], &k[1..], &v[1..]);
             }
             let (Dim::Fixed(heads), Dim::Fixed(groups)) = (q[1], k[1]) else {
                 return Err("heads must be fixed".into());
@@ -154,7 +165,7 @@ pub(super) fn infer(
                     }
                 }
             }
-            f32_of(q.clone())
+            f32_of(whole)
         }
         Op::SelectRows { .. } => {
             expect_inputs(3)?;

@@ -123,6 +123,8 @@ pub enum Op {
         style: RotaryStyle,
     },
     /// `softmax(scale q kᵀ) v` over all keys: `q [n, h, d]`, `k [m, g, d]`, `v [m, g, d]`, `g` divides `h`; → `[n, h, d]`.
+    /// With one more axis in front of all three (`q [b, n, h, d]`, `k [b, m, g, d]`, …), each of the `b` parts attends to
+    /// itself alone, exactly as if it were computed by itself: frames of a video.
     Attention {
         /// Of the scores.
         scale: f32,
