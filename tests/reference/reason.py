@@ -1,6 +1,6 @@
 """What transformers makes of small random Qwen3-VL checkpoints: fixtures of the parity tests.
 
-    python tests/reference/reason.py --tokenizer engines/small-reason --out tests/fixtures/reason [--seed N] [--only NAME ...]
+    python tests/reference/reason.py --out tests/fixtures/reason [--seed N] [--only NAME ...]
 
 Every case is a directory: `checkpoint/` (as transformers wrote it), the media as PNG, `case.json` (the question, the prompt's
 ids, grids, the tokens generated and how close the reference's own first two choices were) and `expected.safetensors` (pixels,
@@ -202,7 +202,8 @@ def report(name, case_dir, tokens, logits, gaps):
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--tokenizer", type=Path, required=True, help="directory with the tokenizer of 512 and its template")
+    options.add_argument("--tokenizer", type=Path, default=Path(__file__).parents[2] / "engines/small-reason",
+                         help="directory with the tokenizer of 512 and its template")
     options.add_argument("--out", type=Path, required=True, help="directory in which each case gets a directory")
     options.add_argument("--seed", type=int, default=20261122, help="seed of all weights")
     options.add_argument("--only", nargs="*", choices=CASES, help="make only these cases")

@@ -8,6 +8,10 @@
 //! answer appear as it is generated, without an allocation per token.
 
 use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// No tokenizer has more ids; bounds the table of their bytes.
 const IDS_MAX: usize = 1 << 22;
@@ -45,6 +49,8 @@ impl Tokenizer {
     /// # Errors
     /// If it is none, or not byte-level.
     pub fn from_bytes(json: &[u8]) -> Result<Self, TokenizerError> {
+        // The crate panics at some errors of syntax, so they are found first.
+        serde_json::from_slice::<Sound>(json).map_err(|e| TokenizerError::Broken(e.to_string()))?;
         let mut inner =
             tokenizers::Tokenizer::from_bytes(json).map_err(|e| TokenizerError::Broken(e.to_string()))?;
         inner.set_encode_special_tokens(true);
@@ -140,6 +146,57 @@ impl TextStream {
     pub fn finish(&mut self, out: &mut String) {
         out.push_str(&String::from_utf8_lossy(&self.held));
         self.held.clear();
+    }
+}
+
+/// Any JSON whose every string is good Unicode. Why not `IgnoredAny`: it does not look at strings.
+struct Sound;
+
+impl<'de> Deserialize<'de> for Sound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Sound)
+    }
+}
+
+impl<'de> Visitor<'de> for Sound {
+    type Value = Sound;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sound, A::Error> {
+        while seq.next_element::<Sound>()?.is_some() {}
+        Ok(Sound)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sound, A::Error> {
+        while map.next_entry::<Sound, Sound>()?.is_some() {}
+        Ok(Sound)
     }
 }
 
