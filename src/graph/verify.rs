@@ -207,7 +207,7 @@ pub(super) fn corners(graph: &Graph) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{GraphBuilder, Purpose};
+    use super::super::{GraphBuilder, Purpose, ValueId, WeightId};
     use super::*;
 
     fn linear_network() -> Network {
