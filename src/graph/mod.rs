@@ -13,8 +13,10 @@
 
 mod build;
 mod dim;
+mod dump;
 mod infer;
 mod op;
+pub mod reference;
 mod verify;
 
 pub use build::GraphBuilder;

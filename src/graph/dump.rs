@@ -1,0 +1,162 @@
+//! A network as text that a person can read: `--dump`.
+//!
+//! One line a thing: limits, weights, buffers, and for each graph its extents, its nodes with what they read and the shape
+//! they yield, and its writes. Parameters of an op stand behind its name as they are serialised.
+
+use std::fmt::{self, Display, Formatter, Write as _};
+
+use serde_json::Value;
+
+use super::{Dim, Graph, LimitedBy, Network, Node};
+
+/// Longest list of numbers that is shown whole.
+const LIST_MAX: usize = 6;
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let weight_bytes: u128 = self
+            .weights
+            .iter()
+            .map(|w| w.shape.iter().map(|n| *n as u128).product::<u128>() * w.dtype.size_bytes() as u128)
+            .sum();
+        writeln!(f, "limits")?;
+        for limit in &self.limits {
+            writeln!(f, "  {} = {}", limit.name, limit.value)?;
+        }
+        writeln!(f, "weights ({}, {weight_bytes} bytes)", self.weights.len())?;
+        for weight in &self.weights {
+            writeln!(f, "  {} {}{:?}", weight.name, weight.dtype, weight.shape)?;
+        }
+        writeln!(f, "buffers")?;
+        for buffer in &self.buffers {
+            let purpose = serde_json::to_value(buffer.purpose).unwrap_or_default();
+            let purpose = purpose.as_str().unwrap_or_default();
+            write!(f, "  {} {}{:?} {purpose}", buffer.name, buffer.dtype, buffer.shape)?;
+            if let Some(limited) = buffer.rows_limit {
+                write!(f, ", rows {}", self.limited(limited))?;
+            }
+            writeln!(f)?;
+        }
+        self.graphs.iter().try_for_each(|graph| self.dump_graph(graph, f))
+    }
+}
+
+impl Network {
+    fn dump_graph(&self, graph: &Graph, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "graph {}", graph.name)?;
+        for dim in &graph.dims {
+            write!(f, "  {} in {}..={}", dim.name, dim.min, dim.max)?;
+            if dim.multiple_of != 1 {
+                write!(f, ", a multiple of {}", dim.multiple_of)?;
+            }
+            if let Some(limited) = dim.max_limit {
+                write!(f, ", at most {}", self.limited(limited))?;
+            }
+            writeln!(f)?;
+        }
+        for (i, node) in graph.nodes.iter().enumerate() {
+            writeln!(f, "  %{i} = {}", self.node(graph, node))?;
+        }
+        for write in &graph.writes {
+            let buffer = self.buffers.get(write.buffer.index()).map_or("?", |b| &b.name);
+            writeln!(f, "  {buffer} <- %{}", write.value.0)?;
+        }
+        Ok(())
+    }
+
+    fn node(&self, graph: &Graph, node: &Node) -> String {
+        let mut line = node.op.name().to_owned();
+        for input in &node.inputs {
+            let _ = write!(line, " %{}", input.0);
+        }
+        if let Ok(Value::Object(parameters)) = serde_json::to_value(&node.op) {
+            // The new shape is the node's own, which stands at the end.
+            for (key, value) in parameters.iter().filter(|(k, v)| *k != "op" && *k != "shape" && !v.is_null())
+            {
+                let _ = write!(line, " {key}={}", self.parameter(graph, key, value));
+            }
+        }
+        let shape: Vec<String> = node.shape.iter().map(|d| dim(graph, *d)).collect();
+        let _ = write!(line, " : {}[{}]", node.dtype, shape.join(", "));
+        line
+    }
+
+    /// A parameter as text: ids of weights, buffers and extents by their names.
+    fn parameter(&self, graph: &Graph, key: &str, value: &Value) -> String {
+        let index = value.as_u64().and_then(|i| usize::try_from(i).ok());
+        let name = match (key, index) {
+            ("weight" | "bias", Some(i)) => self.weights.get(i).map(|w| w.name.clone()),
+            ("buffer" | "key_cache" | "value_cache", Some(i)) => self.buffers.get(i).map(|b| b.name.clone()),
+            ("past", Some(i)) => graph.dims.get(i).map(|d| d.name.clone()),
+            ("start" | "len", _) => serde_json::from_value(value.clone()).ok().map(|d| dim(graph, d)),
+            _ => None,
+        };
+        name.unwrap_or_else(|| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(list) if LIST_MAX < list.len() => {
+                let shown: Vec<String> = list[..LIST_MAX - 1].iter().map(Value::to_string).collect();
+                format!("[{}, … {} in all]", shown.join(","), list.len())
+            }
+            other => other.to_string(),
+        })
+    }
+
+    fn limited(&self, by: LimitedBy) -> String {
+        let mut text = self.limits.get(usize::from(by.limit)).map_or("?".into(), |l| l.name.clone());
+        if by.mul != 1 {
+            let _ = write!(text, " * {}", by.mul);
+        }
+        match by.cap {
+            Some(cap) => format!("min({text}, {cap})"),
+            None => text,
+        }
+    }
+}
+
+fn dim(graph: &Graph, dim: Dim) -> String {
+    let Dim::Scaled { symbol, mul, div, add } = dim else {
+        return dim.value(&[]).to_string();
+    };
+    let mut text = graph.dims.get(usize::from(symbol.0)).map_or("?".into(), |d| d.name.clone());
+    for (sign, n, neutral) in [("*", mul, 1), ("/", div, 1), ("+", add, 0)] {
+        if n != neutral {
+            let _ = write!(text, "{sign}{n}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{GraphBuilder, Op, Purpose};
+    use super::*;
+    use crate::tensor::DType;
+
+    #[test]
+    fn names_stand_where_indices_were() {
+        let mut network = Network::default();
+        let rows = network.declare_limit("context", 8);
+        let x = network.declare_limited_buffer("x", DType::F32, rows, &[4], Purpose::Input);
+        let weight = network.declare_weight("layer.weight", DType::Bf16, &[3, 4]);
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = graph.limited_dim("n", 2, rows, 2);
+        let value = graph.read(x, n);
+        let value = graph.linear(value, weight, None);
+        graph.add(Op::Slice { axis: 0, start: 0.into(), len: Dim::of(n).over(2) }, &[value]);
+        graph.finish();
+        let expected = "\
+limits
+  context = 8
+weights (1, 24 bytes)
+  layer.weight bf16[3, 4]
+buffers
+  x f32[8, 4] input, rows context
+graph main
+  n in 2..=8, a multiple of 2, at most context
+  %0 = read buffer=x : f32[n, 4]
+  %1 = linear %0 weight=layer.weight : f32[n, 3]
+  %2 = slice %1 axis=0 start=0 len=n/2 : f32[n/2, 3]
+";
+        assert_eq!(network.to_string(), expected);
+    }
+}
