@@ -1,0 +1,73 @@
+"""The 2B shape of Cosmos-Reason2 with random weights, through every step: peak memory, load time, time per token.
+
+    two_billion.py --binary target/release/perihelion --work DIR --out benches/results/two_billion.json [--precision bf16]
+
+Needs a Python with torch and transformers (to write the checkpoint) and about 20 GB of disk. `peak_private_bytes` is
+the largest `RssAnon` seen in /proc/PID/status, sampled each 20 ms: memory that no file backs. `peak_rss_bytes` is `VmHWM`,
+which also counts pages of mapped files.
+"""
+import argparse
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+
+def measured(command, log):
+    """Runs a command; its wall time, peak private memory, peak resident memory and standard output."""
+    start = time.monotonic()
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=log, text=True)
+    peaks = {"RssAnon": 0, "VmHWM": 0}
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        try:
+            for line in status.read_text().splitlines():
+                key, _, value = line.partition(":")
+                if key in peaks:
+                    peaks[key] = max(peaks[key], int(value.split()[0]) * 1024)
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        time.sleep(0.02)
+    out = process.stdout.read()
+    if process.wait() != 0:
+        sys.exit(f"failed with {process.returncode}: {' '.join(str(c) for c in command)} (see {log.name})")
+    return dict(wall_ms=(time.monotonic() - start) * 1e3, peak_private_bytes=peaks["RssAnon"], peak_rss_bytes=peaks["VmHWM"]), out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=pathlib.Path, default=pathlib.Path("target/release/perihelion"))
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--precision", default="bf16", choices=["f32", "bf16"])
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    checkpoint, model, engine = (options.work / name for name in ("checkpoint", "reason2.model", f"reason2-{options.precision}.engine"))
+    here = pathlib.Path(__file__).parent
+    report = dict(shape="2b", precision=options.precision, machine=platform.processor() or platform.machine(), steps={})
+    with open(options.work / "log", "w") as log:
+        if not (checkpoint / "config.json").exists():
+            subprocess.run([sys.executable, here / "peers/random_reason.py", "2b", checkpoint], check=True, stdout=log, stderr=log)
+        steps = {
+            "export": ["export", checkpoint, "-o", model],
+            "build": ["build", model, "-o", engine, "--backend", "cpu", "--precision", options.precision],
+            "ask": ["ask", engine, "--image", here.parent / "tests/fixtures/scenes/scene-1.png", "--prompt", "What do you see?",
+                    "--greedy", "--max-tokens", 16, "--json"],
+            "bench": ["bench", engine, "--json", "--prompt-tokens", 64, "--image-size", 512, "--generate", 16, "--runs", 3],
+        }
+        for name, arguments in steps.items():
+            report["steps"][name], out = measured([options.binary, *arguments], log)
+            if name in ("ask", "bench"):
+                report["steps"][name]["output"] = json.loads(out)
+            step = report["steps"][name]
+            print(f"{name:>7}: {step['wall_ms'] / 1e3:7.1f} s, {step['peak_private_bytes'] / 1e6:8.0f} MB private, "
+                  f"{step['peak_rss_bytes'] / 1e6:8.0f} MB resident", flush=True)
+    text = json.dumps(report, indent=1)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
