@@ -1,2 +1,5 @@
 //! Parses, dispatches and sets the exit code.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    perihelion::cli::main(std::env::args_os())
+}

@@ -16,4 +16,3 @@ pub mod intake;
 pub mod messages;
 pub mod names;
 pub mod parameters;
-pub mod transport;

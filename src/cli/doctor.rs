@@ -1,0 +1,221 @@
+//! `doctor`: what this machine can run, and why not what it cannot.
+
+use std::fs;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::machine::Machine;
+use super::{Context, output};
+use crate::ros2::environment::{Environment, Reach};
+
+/// What a receiver of raw camera images needs: a VGA image in fragments, several times over.
+const RMEM_MAX_BYTES: u64 = 4 << 20;
+
+/// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  perihelion doctor --json")]
+pub(super) struct Options {
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    threads_default: usize,
+    machine: Machine,
+    network: Network,
+    ros: Ros,
+    backends: Vec<BackendState>,
+    findings: Vec<Finding>,
+}
+
+/// The kernel's limits for UDP sockets, over which DDS receives.
+#[derive(Debug, Serialize)]
+struct Network {
+    rmem_max_bytes: Option<u64>,
+    rmem_default_bytes: Option<u64>,
+    wmem_max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ros {
+    domain_id: Option<u16>,
+    localhost_only: Option<bool>,
+    distro: Option<String>,
+    rmw: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendState {
+    name: &'static str,
+    can_run: bool,
+    /// What it runs on, or why it cannot.
+    why: String,
+}
+
+/// Something to mend, and how.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    remedy: String,
+}
+
+pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
+    let report = Report::look();
+    if options.json { output::json(&report) } else { output::text(&report.text()) }
+}
+
+impl Report {
+    fn look() -> Self {
+        let mut findings = Vec::new();
+        let machine = Machine::look();
+        let network = Network::look();
+        network.judge(&mut findings);
+        let ros = Ros::look(&mut findings);
+        let backends = backends(&machine);
+        if machine.governor.as_deref().is_some_and(|governor| governor == "powersave") {
+            findings.push(Finding {
+                what: "the processor's governor is powersave: latencies will vary".to_owned(),
+                remedy: "sudo cpupower frequency-set -g performance (on a Jetson: sudo jetson_clocks)"
+                    .to_owned(),
+            });
+        }
+        let threads_default = super::machine::default_threads().get();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            threads_default,
+            machine,
+            network,
+            ros,
+            backends,
+            findings,
+        }
+    }
+
+    fn text(&self) -> String {
+        let machine = &self.machine;
+        let size = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), output::bytes);
+        let mut rows = Vec::new();
+        let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+        let sets = machine.instruction_sets.join(" ");
+        row("perihelion", self.version.to_owned());
+        if let Some(board) = &machine.board {
+            row("board", board.clone());
+        }
+        row("processor", machine.cpu.clone());
+        row("cores", format!("{}, of which {} compute by default", machine.cores, self.threads_default));
+        row("instruction sets", format!("{} {sets}", machine.architecture));
+        let (total, available) = (size(machine.memory_total_bytes), size(machine.memory_available_bytes));
+        row("memory", format!("{total}, {available} of it available"));
+        if let Some(limit) = machine.memory_cgroup_limit_bytes {
+            row("memory limit (cgroup)", output::bytes(limit));
+        }
+        row("kernel", machine.kernel.clone().unwrap_or_else(|| "unknown".to_owned()));
+        for (name, value) in
+            [("governor", &machine.governor), ("power mode", &machine.power_mode), ("L4T", &machine.l4t)]
+        {
+            if let Some(value) = value {
+                row(name, value.clone());
+            }
+        }
+        row("net.core.rmem_max", size(self.network.rmem_max_bytes));
+        row("net.core.rmem_default", size(self.network.rmem_default_bytes));
+        if let Some(id) = self.ros.domain_id {
+            let distro = self.ros.distro.as_deref().unwrap_or("no distribution sourced");
+            let reach = if self.ros.localhost_only == Some(true) { ", this machine only" } else { "" };
+            row("ROS", format!("domain {id}, {distro}{reach}"));
+        }
+        for backend in &self.backends {
+            let verdict = if backend.can_run { "runs" } else { "does not run" };
+            row(&format!("backend {}", backend.name), format!("{verdict}: {}", backend.why));
+        }
+        let width = rows.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for [name, value] in &rows {
+            text.push_str(&format!("{name:width$}  {value}\n"));
+        }
+        for Finding { what, remedy } in &self.findings {
+            text.push_str(&format!("\n! {what}\n  {remedy}\n"));
+        }
+        if self.findings.is_empty() {
+            text.push_str("\nNothing to mend.\n");
+        }
+        text
+    }
+}
+
+impl Network {
+    fn look() -> Self {
+        let limit = |name: &str| {
+            fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok().and_then(|s| s.trim().parse().ok())
+        };
+        Self {
+            rmem_max_bytes: limit("rmem_max"),
+            rmem_default_bytes: limit("rmem_default"),
+            wmem_max_bytes: limit("wmem_max"),
+        }
+    }
+
+    fn judge(&self, findings: &mut Vec<Finding>) {
+        if self.rmem_max_bytes.is_some_and(|bytes| bytes < RMEM_MAX_BYTES) {
+            findings.push(Finding {
+                what: "the kernel's UDP buffers are too small for raw camera images: VGA and larger do not arrive"
+                    .to_owned(),
+                remedy: format!(
+                    "sudo sysctl -w net.core.rmem_max={RMEM_MAX_BYTES} (and in /etc/sysctl.d, to stay), or \
+                     compressed images"
+                ),
+            });
+        }
+    }
+}
+
+impl Ros {
+    fn look(findings: &mut Vec<Finding>) -> Self {
+        match Environment::from_process() {
+            Ok(Environment { domain_id, reach, distro, rmw, unsupported }) => {
+                for name in unsupported {
+                    findings.push(Finding {
+                        what: format!("{name} is set, which other nodes obey and this program cannot"),
+                        remedy: format!("unset {name}"),
+                    });
+                }
+                if rmw.as_deref().is_some_and(|rmw| rmw.contains("zenoh")) {
+                    findings.push(Finding {
+                        what: "the other nodes speak Zenoh, this program DDS: they will not meet".to_owned(),
+                        remedy: "run them with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp or rmw_fastrtps_cpp"
+                            .to_owned(),
+                    });
+                }
+                Self {
+                    domain_id: Some(domain_id),
+                    localhost_only: Some(reach == Reach::Localhost),
+                    distro,
+                    rmw,
+                }
+            }
+            Err(error) => {
+                findings.push(Finding { what: error.to_string(), remedy: "correct the variable".to_owned() });
+                Self { domain_id: None, localhost_only: None, distro: None, rmw: None }
+            }
+        }
+    }
+}
+
+fn backends(machine: &Machine) -> Vec<BackendState> {
+    let cpu = match machine.instruction_sets.first() {
+        Some(_) => format!("kernels for {}", machine.instruction_sets.join(" ")),
+        None => "portable kernels only, which are slow".to_owned(),
+    };
+    vec![
+        BackendState { name: "cpu", can_run: true, why: cpu },
+        BackendState {
+            name: "tensorrt",
+            can_run: false,
+            why: "this version of the program has no TensorRT backend".to_owned(),
+        },
+    ]
+}

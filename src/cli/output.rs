@@ -1,0 +1,86 @@
+//! How results are written: one JSON object, or text with aligned columns.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Writes one JSON object and a line end to stdout.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Writes one JSON object on one line of stdout and flushes it.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(super) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes text to stdout.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A number of bytes as a person reads it: `6.41 MiB`.
+pub(super) fn bytes(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (n as f64, 0);
+    while 1024.0 <= value && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.2} {}", units[unit]) }
+}
+
+/// Rows of cells as columns: the first to the left, the others to the right. Every line ends with a line end.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..n_columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            if column == 0 {
+                line = format!("  {cell}{padding}");
+            } else {
+                line.push_str(&format!("  {padding}{cell}"));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_tables_read_well() {
+        assert_eq!((bytes(1023), bytes(6_721_288)), ("1023 B".into(), "6.41 MiB".into()));
+        let rows = [vec!["a".into(), "10".into()], vec!["bcd".into(), "1".into(), "x".into()]];
+        assert_eq!(table(&rows), "  a    10\n  bcd   1  x\n");
+    }
+}
