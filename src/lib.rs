@@ -7,10 +7,12 @@
 //! Each arrow is a verb of the command and a folder's work; `ARCHITECTURE.md` says which folder uses which.
 
 pub mod backend;
+pub mod camera;
 pub mod checkpoint;
 pub mod cli;
 pub mod graph;
 pub mod models;
 pub mod ros2;
 pub mod runtime;
+pub mod scenes;
 pub mod tensor;

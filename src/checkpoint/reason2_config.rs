@@ -5,7 +5,7 @@
 //! written here (another activation, scaled rotary positions) is refused by name.
 
 use super::json::{JsonFile, Section};
-use super::{CheckpointError, Weights};
+use super::{CheckpointError, GenerationConfig, Weights};
 
 /// Everything that the config says about the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Reason2Config {
     pub vision_end_token_id: u32,
     /// Whether the head is meant to be the embedding; [`Reason2Config::head_tensor`] says whether it is.
     pub tie_word_embeddings: bool,
-    /// Stop tokens that the config itself names; the generation config's come before them.
+    /// Stop tokens that the config itself names; [`Reason2Config::stop_token_ids`] has those that count.
     pub eos_token_ids: Vec<u32>,
 }
 
@@ -136,6 +136,11 @@ impl Reason2Config {
             return Ok(HEAD);
         }
         Ok(EMBEDDING)
+    }
+
+    /// The tokens that end an answer: the generation config's where it names any, else the config's own, as the reference has it.
+    pub fn stop_token_ids<'a>(&'a self, generation: &'a GenerationConfig) -> &'a [u32] {
+        if generation.eos_token_ids.is_empty() { &self.eos_token_ids } else { &generation.eos_token_ids }
     }
 }
 

@@ -131,6 +131,12 @@ fn stop_tokens_are_one_id_or_several() {
     let several = parse(r#"{"eos_token_id": [504, 502, 512], "top_p": 0.8, "top_k": 20}"#).expect("good");
     assert_eq!((several.eos_token_ids, several.top_p, several.top_k), (vec![504, 502], 0.8, 20));
     assert_eq!(parse("{}").expect("good"), GenerationConfig::default());
+    let config = super::Reason2Config {
+        eos_token_ids: vec![3],
+        ..self::parse(&config_of_transformers_4()).expect("good")
+    };
+    assert_eq!(config.stop_token_ids(&parse(r#"{"eos_token_id": [504, 502]}"#).expect("good")), [504, 502]);
+    assert_eq!(config.stop_token_ids(&GenerationConfig::default()), [3]);
     for bad in [
         r#"{"top_p": 0}"#,
         r#"{"temperature": -1}"#,

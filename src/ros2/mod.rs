@@ -16,3 +16,4 @@ pub mod intake;
 pub mod messages;
 pub mod names;
 pub mod parameters;
+pub mod transport;

@@ -1,0 +1,147 @@
+//! The encodings of raw images, by the names of ROS `sensor_msgs/image_encodings`.
+
+use super::error::{FrameError, ShortName};
+
+/// How the bytes of a raw image are laid out. All have eight bits a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Red, green, blue.
+    Rgb8,
+    /// Blue, green, red; also `8UC3`, as OpenCV keeps colour.
+    Bgr8,
+    /// Red, green, blue, alpha; alpha is dropped.
+    Rgba8,
+    /// Blue, green, red, alpha; alpha is dropped.
+    Bgra8,
+    /// Grey; also `8UC1`.
+    Mono8,
+    /// U Y0 V Y1 for two pixels (`yuv422`, `uyvy`).
+    Uyvy,
+    /// Y0 U Y1 V for two pixels (`yuv422_yuy2`, `yuyv`).
+    Yuyv,
+    /// A plane of Y, then a plane of U V for each 2×2 pixels.
+    Nv12,
+    /// Colour filter, top left 2×2: red green, green blue.
+    BayerRggb8,
+    /// Colour filter, top left 2×2: blue green, green red.
+    BayerBggr8,
+    /// Colour filter, top left 2×2: green blue, red green.
+    BayerGbrg8,
+    /// Colour filter, top left 2×2: green red, blue green.
+    BayerGrbg8,
+}
+
+impl PixelFormat {
+    /// Every format.
+    pub const ALL: [PixelFormat; 12] = [
+        PixelFormat::Rgb8,
+        PixelFormat::Bgr8,
+        PixelFormat::Rgba8,
+        PixelFormat::Bgra8,
+        PixelFormat::Mono8,
+        PixelFormat::Uyvy,
+        PixelFormat::Yuyv,
+        PixelFormat::Nv12,
+        PixelFormat::BayerRggb8,
+        PixelFormat::BayerBggr8,
+        PixelFormat::BayerGbrg8,
+        PixelFormat::BayerGrbg8,
+    ];
+
+    /// The format that an image message names.
+    ///
+    /// # Errors
+    /// [`FrameError::DepthEncoding`] for depth, [`FrameError::UnknownEncoding`] for anything else that we cannot show.
+    pub fn from_encoding(encoding: &str) -> Result<PixelFormat, FrameError> {
+        Ok(match encoding {
+            "rgb8" => PixelFormat::Rgb8,
+            "bgr8" | "8UC3" => PixelFormat::Bgr8,
+            "rgba8" => PixelFormat::Rgba8,
+            "bgra8" => PixelFormat::Bgra8,
+            "mono8" | "8UC1" => PixelFormat::Mono8,
+            "yuv422" | "uyvy" => PixelFormat::Uyvy,
+            "yuv422_yuy2" | "yuyv" => PixelFormat::Yuyv,
+            "nv12" => PixelFormat::Nv12,
+            "bayer_rggb8" => PixelFormat::BayerRggb8,
+            "bayer_bggr8" => PixelFormat::BayerBggr8,
+            "bayer_gbrg8" => PixelFormat::BayerGbrg8,
+            "bayer_grbg8" => PixelFormat::BayerGrbg8,
+            _ if is_depth(encoding) => return Err(FrameError::DepthEncoding(ShortName::new(encoding))),
+            _ => return Err(FrameError::UnknownEncoding(ShortName::new(encoding))),
+        })
+    }
+
+    /// Its first name in ROS.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            PixelFormat::Rgb8 => "rgb8",
+            PixelFormat::Bgr8 => "bgr8",
+            PixelFormat::Rgba8 => "rgba8",
+            PixelFormat::Bgra8 => "bgra8",
+            PixelFormat::Mono8 => "mono8",
+            PixelFormat::Uyvy => "yuv422",
+            PixelFormat::Yuyv => "yuv422_yuy2",
+            PixelFormat::Nv12 => "nv12",
+            PixelFormat::BayerRggb8 => "bayer_rggb8",
+            PixelFormat::BayerBggr8 => "bayer_bggr8",
+            PixelFormat::BayerGbrg8 => "bayer_gbrg8",
+            PixelFormat::BayerGrbg8 => "bayer_grbg8",
+        }
+    }
+
+    /// Bytes that one pixel takes in a row (of the first plane).
+    #[must_use]
+    pub fn bytes_per_pixel(self) -> u32 {
+        match self {
+            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
+            PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
+            PixelFormat::Uyvy | PixelFormat::Yuyv => 2,
+            _ => 1,
+        }
+    }
+
+    /// Pixels across and down that share samples: the image's width and height are multiples of them.
+    #[must_use]
+    pub fn cell(self) -> (u32, u32) {
+        match self {
+            PixelFormat::Rgb8
+            | PixelFormat::Bgr8
+            | PixelFormat::Rgba8
+            | PixelFormat::Bgra8
+            | PixelFormat::Mono8 => (1, 1),
+            PixelFormat::Uyvy | PixelFormat::Yuyv => (2, 1),
+            _ => (2, 2),
+        }
+    }
+}
+
+/// Encodings of depth and disparity cameras (16-bit grey counts: that is how depth is published).
+pub(super) fn is_depth(encoding: &str) -> bool {
+    ["16UC1", "16SC1", "32FC1", "64FC1", "mono16"].contains(&encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_found_by_its_name_and_its_other_names() {
+        for format in PixelFormat::ALL {
+            assert_eq!(PixelFormat::from_encoding(format.name()), Ok(format));
+        }
+        assert_eq!(PixelFormat::from_encoding("8UC1"), Ok(PixelFormat::Mono8));
+        assert_eq!(PixelFormat::from_encoding("8UC3"), Ok(PixelFormat::Bgr8));
+        assert_eq!(PixelFormat::from_encoding("uyvy"), Ok(PixelFormat::Uyvy));
+        assert_eq!(PixelFormat::from_encoding("yuyv"), Ok(PixelFormat::Yuyv));
+    }
+
+    #[test]
+    fn depth_is_told_from_the_unknown() {
+        let reason = |name| PixelFormat::from_encoding(name).unwrap_err().reason();
+        assert_eq!(reason("16UC1"), "depth_encoding");
+        assert_eq!(reason("32FC1"), "depth_encoding");
+        assert_eq!(reason("RGB8"), "unknown_encoding");
+        assert_eq!(reason(""), "unknown_encoding");
+    }
+}

@@ -1,0 +1,274 @@
+//! The live transport: DDS through RustDDS, seen by other ROS 2 nodes as one node.
+//!
+//! One thread takes samples for all readers and sleeps while there are none. Readers keep a single sample, so that a
+//! slow moment costs old frames and never fresh ones. RustDDS matches endpoints by topic name alone; the type is
+//! compared here, writer by writer. Nothing but copying happens while RustDDS holds the lock of a topic's cache, since
+//! its network thread waits for that lock.
+
+mod entities;
+mod reader;
+mod writer;
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use rustdds::policy::{Durability, History, ResourceLimits};
+use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, Topic, TopicKind};
+
+use self::entities::Entities;
+use self::reader::{Reader, Sink};
+use self::writer::DdsPublisher;
+use super::{Delivery, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError};
+use crate::ros2::clock::Clock;
+use crate::ros2::environment::{Environment, Reach};
+use crate::ros2::frame::ImageTransport;
+use crate::ros2::intake::Intake;
+use crate::ros2::messages::{dds_type_name, ros_type_name};
+use crate::ros2::names::NodeName;
+
+/// Samples of one reader that are taken before the next reader has its turn.
+const SAMPLES_PER_TURN: usize = 32;
+
+/// How to join a graph.
+#[derive(Debug, Clone)]
+pub struct DdsOptions {
+    /// The node that we are.
+    pub node: NodeName,
+    /// Who may see us.
+    pub domain_id: u16,
+    /// How far we are seen.
+    pub reach: Reach,
+    /// The size of identities in this ROS generation.
+    pub gid_bytes: usize,
+}
+
+impl DdsOptions {
+    /// Joins as the environment says.
+    pub fn new(node: NodeName, environment: &Environment) -> Self {
+        let Environment { domain_id, reach, .. } = *environment;
+        Self { node, domain_id, reach, gid_bytes: environment.gid_bytes() }
+    }
+}
+
+/// Our node in a DDS domain. Dropping it leaves the graph at once; a process that is killed stays visible for a while.
+pub struct Dds {
+    participant: DomainParticipant,
+    publisher: rustdds::Publisher,
+    subscriber: rustdds::Subscriber,
+    clock: Arc<Clock>,
+    entities: Entities,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    participant: DomainParticipant,
+    /// Readers that the thread has not taken over yet.
+    arriving: Mutex<Vec<Reader>>,
+    stop: AtomicBool,
+}
+
+impl Dds {
+    /// Joins the domain and shows the node.
+    ///
+    /// # Errors
+    /// If no socket can be had, or the middleware refuses.
+    pub fn join(options: &DdsOptions, clock: Arc<Clock>) -> Result<Self, TransportError> {
+        let mut builder = DomainParticipantBuilder::new(options.domain_id);
+        if let Some(networks) = options.reach.networks() {
+            builder = builder.with_only_networks(networks);
+        }
+        let participant = builder.build().map_err(refused("join the domain"))?;
+        let qos = QosPolicies::qos_none();
+        let publisher = participant.create_publisher(&qos).map_err(refused("create a publisher"))?;
+        let subscriber = participant.create_subscriber(&qos).map_err(refused("create a subscriber"))?;
+        let entities = Entities::announce(&participant, &publisher, options)?;
+        let (arriving, stop) = Default::default();
+        let shared = Arc::new(Shared { participant: participant.clone(), arriving, stop });
+        let receiving = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("ros2-receive".into())
+            .spawn(move || receive(&receiving))
+            .map_err(refused("start the receiving thread"))?;
+        Ok(Self { participant, publisher, subscriber, clock, entities, shared, thread: Some(thread) })
+    }
+
+    /// The domain that we are in.
+    pub fn domain_id(&self) -> u16 {
+        self.participant.domain_id()
+    }
+
+    fn topic(&self, name: &str, ros_type: &str, qos: &QosPolicies) -> Result<Topic, TransportError> {
+        let dds_name = format!("rt{name}");
+        self.participant
+            .create_topic(dds_name, dds_type_name(ros_type), qos, TopicKind::NoKey)
+            .map_err(refused(&format!("create the topic {name}")))
+    }
+
+    fn read(&self, name: &str, ros_type: &str, delivery: Delivery, sink: Sink) -> Result<(), TransportError> {
+        let topic = self.topic(name, ros_type, &qos(delivery, 1))?;
+        let reader =
+            Reader::new(&self.subscriber, &topic, sink).map_err(refused(&format!("subscribe to {name}")))?;
+        self.entities.add_reader(reader.guid());
+        self.shared.arriving.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Dds {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                log::error!("the receiving thread has panicked");
+            }
+        }
+        self.entities.leave();
+    }
+}
+
+impl Transport for Dds {
+    fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    fn subscribe_images(
+        &self,
+        topic: &str,
+        transport: ImageTransport,
+        intake: Arc<Intake>,
+    ) -> Result<(), TransportError> {
+        self.read(topic, transport.ros_type(), Delivery::BestEffort, Sink::Images(transport, intake))
+    }
+
+    fn subscribe(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+        sink: MessageSink,
+    ) -> Result<(), TransportError> {
+        self.read(topic, ros_type, delivery, Sink::Messages(sink))
+    }
+
+    fn advertise(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+    ) -> Result<Box<dyn Publisher>, TransportError> {
+        let dds_topic = self.topic(topic, ros_type, &qos(delivery, 10))?;
+        let publisher =
+            DdsPublisher::new(&self.publisher, &dds_topic).map_err(refused(&format!("publish {topic}")))?;
+        self.entities.add_writer(publisher.guid());
+        Ok(Box::new(publisher))
+    }
+
+    fn graph(&self) -> Vec<TopicSeen> {
+        let writers = self.participant.discovered_writers().into_iter().map(|writer| {
+            let data = writer.publication_topic_data;
+            (data.topic_name, data.type_name, 1, 0)
+        });
+        let readers = self.participant.discovered_readers().into_iter().map(|reader| {
+            let data = reader.subscription_topic_data;
+            (data.topic_name().clone(), data.type_name().clone(), 0, 1)
+        });
+        let mut topics: Vec<TopicSeen> = Vec::new();
+        for (dds_name, dds_type, publishers, subscribers) in writers.chain(readers) {
+            let Some(name) = dds_name.strip_prefix("rt/").map(|name| format!("/{name}")) else { continue };
+            let ros_type = ros_type_name(&dds_type);
+            match topics.iter_mut().find(|topic| topic.name == name && topic.ros_type == ros_type) {
+                Some(topic) => {
+                    topic.publishers += publishers;
+                    topic.subscribers += subscribers;
+                }
+                None => topics.push(TopicSeen { name, ros_type, publishers, subscribers }),
+            }
+        }
+        topics.sort();
+        topics
+    }
+
+    fn pump(&self) -> Pump {
+        Pump::Live
+    }
+}
+
+/// A domain whose ports nobody on this machine listens at, among those that Linux keeps free of other uses.
+///
+/// It may be taken the moment after; with the loopback interface alone, the worst is to see a neighbour.
+pub fn free_domain() -> u16 {
+    const FIRST: u16 = 40;
+    const COUNT: u16 = 60;
+    // RTPS 2.5, 9.6.2.3: base, gain of the domain, offset of unicast discovery, gain of the participant.
+    let is_free = |domain: &u16| {
+        (0..8).all(|participant| {
+            UdpSocket::bind(("0.0.0.0", 7400 + 250 * domain + 10 + 2 * participant)).is_ok()
+        })
+    };
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    (0..COUNT).map(|i| FIRST + (start + i) % COUNT).find(is_free).unwrap_or(FIRST + start)
+}
+
+fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
+    let builder = QosPolicyBuilder::new();
+    match delivery {
+        Delivery::BestEffort => builder
+            .best_effort()
+            .durability(Durability::Volatile)
+            .history(History::KeepLast { depth: 1 })
+            // A history depth alone leaves RustDDS with 64 samples, seconds of old frames.
+            .resource_limits(ResourceLimits { max_samples: 1, max_instances: 1, max_samples_per_instance: 1 })
+            .build(),
+        Delivery::Reliable => builder
+            .reliable(rustdds::Duration::ZERO)
+            .durability(Durability::Volatile)
+            .history(History::KeepLast { depth: depth.max(10) })
+            .build(),
+        Delivery::Latched => builder
+            .reliable(rustdds::Duration::ZERO)
+            .durability(Durability::TransientLocal)
+            .history(History::KeepLast { depth: 1 })
+            .build(),
+    }
+}
+
+fn refused<E: std::fmt::Display>(attempt: &str) -> impl FnOnce(E) -> TransportError {
+    move |problem| TransportError::Dds { attempt: attempt.to_owned(), problem: problem.to_string() }
+}
+
+/// Wakes a thread that parks.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The receiving thread: takes what there is, then sleeps until a reader has something.
+fn receive(shared: &Shared) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut readers: Vec<Reader> = Vec::new();
+    while !shared.stop.load(Relaxed) {
+        readers.append(&mut shared.arriving.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut is_drained = true;
+        for reader in &mut readers {
+            // Before looking: what comes between the look and the sleep must wake us.
+            reader.arm(&waker);
+            is_drained &= reader.take_up_to(SAMPLES_PER_TURN, &shared.participant);
+        }
+        if is_drained {
+            // The timeout is a net: nothing is known to be missed.
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One DDS reader and where its samples go.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::Waker;
+
+use rustdds::dds::CreateResult;
+use rustdds::no_key::{Decode, DeserializedCacheChange, DeserializerAdapter, SimpleDataReader};
+use rustdds::{DomainParticipant, GUID, RepresentationIdentifier, Topic, TopicDescription};
+
+use crate::ros2::accounts::DropReason;
+use crate::ros2::frame::{Frame, FramePool, ImageTransport};
+use crate::ros2::intake::Intake;
+use crate::ros2::messages::ByteOrder;
+use crate::ros2::transport::{MESSAGE_BYTES_MAX, MessageSink};
+
+/// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
+const WRITERS_MAX: usize = 32;
+
+pub(super) enum Sink {
+    Images(ImageTransport, Arc<Intake>),
+    Messages(MessageSink),
+}
+
+pub(super) struct Reader {
+    reader: SimpleDataReader<Taken, Copying>,
+    dds_type: String,
+    sink: Sink,
+    writers: Vec<Writer>,
+}
+
+/// What we know of a publisher of the topic.
+struct Writer {
+    guid: GUID,
+    last_sequence: i64,
+    has_our_type: bool,
+}
+
+impl Reader {
+    pub(super) fn new(subscriber: &rustdds::Subscriber, topic: &Topic, sink: Sink) -> CreateResult<Self> {
+        let reader = subscriber.create_simple_datareader_no_key::<Taken, Copying>(topic, None)?;
+        let dds_type = topic.get_type().name().to_owned();
+        Ok(Self { reader, dds_type, sink, writers: Vec::with_capacity(WRITERS_MAX) })
+    }
+
+    pub(super) fn guid(&self) -> GUID {
+        self.reader.guid()
+    }
+
+    /// Asks to be woken once, at the next sample.
+    pub(super) fn arm(&self, waker: &Waker) {
+        self.reader.set_waker(Some(waker.clone()));
+        self.reader.drain_read_notifications();
+    }
+
+    /// Takes samples, and says whether there are no more.
+    pub(super) fn take_up_to(&mut self, n_samples: usize, participant: &DomainParticipant) -> bool {
+        for _ in 0..n_samples {
+            let taker = match &self.sink {
+                Sink::Images(transport, intake) => Taker::Image(*transport, intake.pool()),
+                Sink::Messages(_) => Taker::Message,
+            };
+            match self.reader.try_take_one_with(taker) {
+                Ok(None) => return true,
+                Ok(Some(sample)) => self.pass_on(sample, participant),
+                // An encoding that is not plain CDR.
+                Err(_) => self.reject(DropReason::Malformed),
+            }
+        }
+        false
+    }
+
+    fn pass_on(&mut self, sample: DeserializedCacheChange<Taken>, participant: &DomainParticipant) {
+        let sequence = i64::from(sample.sequence_number);
+        let writer = self.writer(sample.writer_guid(), participant);
+        let has_our_type = writer.has_our_type;
+        let lost = match writer.last_sequence {
+            0 => 0,
+            last => u64::try_from(sequence.saturating_sub(last).saturating_sub(1)).unwrap_or(0),
+        };
+        writer.last_sequence = sequence;
+        if !has_our_type {
+            return self.reject(DropReason::WrongType);
+        }
+        match (&mut self.sink, sample.into_value()) {
+            (Sink::Images(_, intake), Taken::Image(frame)) => intake.offer(frame, lost),
+            (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
+            (Sink::Messages(sink), Taken::TooLong) => sink(Err(DropReason::Oversized)),
+            (Sink::Images(..), _) | (Sink::Messages(_), Taken::Image(_)) => {
+                unreachable!("the taker is chosen by the sink")
+            }
+        }
+    }
+
+    fn reject(&mut self, reason: DropReason) {
+        match &mut self.sink {
+            Sink::Images(_, intake) => intake.offer(Err(reason), 0),
+            Sink::Messages(sink) => sink(Err(reason)),
+        }
+    }
+
+    fn writer(&mut self, guid: GUID, participant: &DomainParticipant) -> &mut Writer {
+        if let Some(known) = self.writers.iter().position(|writer| writer.guid == guid) {
+            return &mut self.writers[known];
+        }
+        let discovered = participant.discovered_writers();
+        let theirs = discovered.iter().find(|writer| writer.writer_proxy.remote_writer_guid == guid);
+        // A writer of our own participant is not among the discovered, and has our type.
+        let has_our_type =
+            theirs.is_none_or(|writer| writer.publication_topic_data.type_name == self.dds_type);
+        if self.writers.len() == WRITERS_MAX {
+            self.writers.remove(0);
+        }
+        self.writers.push(Writer { guid, last_sequence: 0, has_our_type });
+        self.writers.last_mut().expect("pushed just now")
+    }
+}
+
+/// A sample, copied out of the cache.
+pub(super) enum Taken {
+    Image(Result<Arc<Frame>, DropReason>),
+    Message(Vec<u8>, ByteOrder),
+    TooLong,
+}
+
+/// Reads plain CDR, which is what ROS 2 writes.
+pub(super) struct Copying;
+
+impl DeserializerAdapter<Taken> for Copying {
+    type Error = Infallible;
+    type Decoded = Taken;
+
+    fn supported_encodings() -> &'static [RepresentationIdentifier] {
+        &[RepresentationIdentifier::CDR_LE, RepresentationIdentifier::CDR_BE]
+    }
+
+    fn transform_decoded(decoded: Taken) -> Taken {
+        decoded
+    }
+}
+
+/// Copies one sample while RustDDS holds the cache's lock.
+#[derive(Clone)]
+enum Taker<'a> {
+    Image(ImageTransport, &'a FramePool),
+    Message,
+}
+
+impl Decode<'_, Taken> for Taker<'_> {
+    type Error = Infallible;
+
+    fn decode_bytes(self, body: &[u8], encoding: RepresentationIdentifier) -> Result<Taken, Infallible> {
+        let is_big = encoding == RepresentationIdentifier::CDR_BE;
+        let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
+        Ok(match self {
+            Taker::Image(transport, pool) => Taken::Image(pool.take(transport, body, order)),
+            Taker::Message if MESSAGE_BYTES_MAX < body.len() => Taken::TooLong,
+            Taker::Message => Taken::Message(body.to_vec(), order),
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! How messages come in and go out: DDS, a bag, or memory.
+//!
+//! A transport speaks in message bodies and type names, so that a message type costs it nothing. It calls its
+//! subscribers from its own thread, hands images straight to an [`Intake`], and never makes a publisher wait.
+
+mod bag;
+mod dds;
+mod memory;
+mod subscriptions;
+
+use std::sync::Arc;
+
+pub use bag::{Bag, Pace};
+pub use dds::{Dds, DdsOptions, free_domain};
+pub use memory::Memory;
+
+use crate::ros2::accounts::DropReason;
+use crate::ros2::clock::Clock;
+use crate::ros2::frame::ImageTransport;
+use crate::ros2::intake::Intake;
+use crate::ros2::messages::{ByteOrder, CompressedImageView, ImageView, Message};
+
+/// The largest message that is not an image.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Takes the messages of one topic; called from the transport's thread, so it must be quick.
+pub type MessageSink = Box<dyn FnMut(Result<(&[u8], ByteOrder), DropReason>) + Send>;
+
+/// Where topics live. Topic names are absolute, such as `/camera/image`.
+pub trait Transport: Send + Sync {
+    /// The time that receipts and answers are stamped with.
+    fn clock(&self) -> &Arc<Clock>;
+
+    /// Sends a topic's images to `intake`, the newest if it cannot take all. Best effort, so that every camera matches.
+    ///
+    /// # Errors
+    /// If the topic cannot be subscribed to.
+    fn subscribe_images(
+        &self,
+        topic: &str,
+        transport: ImageTransport,
+        intake: Arc<Intake>,
+    ) -> Result<(), TransportError>;
+
+    /// Sends a topic's other messages to `sink`.
+    ///
+    /// # Errors
+    /// If the topic cannot be subscribed to.
+    fn subscribe(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+        sink: MessageSink,
+    ) -> Result<(), TransportError>;
+
+    /// Announces a topic that we publish.
+    ///
+    /// # Errors
+    /// If it cannot be announced.
+    fn advertise(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+    ) -> Result<Box<dyn Publisher>, TransportError>;
+
+    /// The topics that are there, ours excluded.
+    fn graph(&self) -> Vec<TopicSeen>;
+
+    /// Delivers the next message of a transport that waits for its reader.
+    fn pump(&self) -> Pump;
+}
+
+/// Publishes to one topic.
+pub trait Publisher: Send + Sync {
+    /// Hands over a little-endian CDR body. Never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`] if the message could not be taken; it is gone then.
+    fn publish(&self, body: Vec<u8>) -> Result<(), PublishError>;
+}
+
+/// What readers may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Lost messages stay lost.
+    BestEffort,
+    /// Lost messages are repeated, to the readers that are there.
+    Reliable,
+    /// Reliable, and the last message also reaches readers that come later.
+    Latched,
+}
+
+/// Whether a transport runs by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pump {
+    /// It does: wait for the intake.
+    Live,
+    /// It has delivered one message.
+    Delivered,
+    /// Nothing will come any more.
+    Ended,
+}
+
+/// One topic of the graph under one type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicSeen {
+    /// The absolute name.
+    pub name: String,
+    /// The type as ROS writes it.
+    pub ros_type: String,
+    /// How many publish it.
+    pub publishers: usize,
+    /// How many subscribe to it.
+    pub subscribers: usize,
+}
+
+/// A transport that cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The middleware says no.
+    #[error("DDS: cannot {attempt}: {problem}")]
+    Dds {
+        /// What we wanted.
+        attempt: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The bag cannot be read.
+    #[error("bag {path}: {problem}")]
+    Bag {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A message that was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// Readers have not confirmed what came before, so that there is no room.
+    #[error("readers do not keep up")]
+    Full,
+    /// The transport is gone.
+    #[error("the transport is closed")]
+    Closed,
+}
+
+impl ImageTransport {
+    /// The message type, as ROS writes it.
+    pub fn ros_type(self) -> &'static str {
+        match self {
+            ImageTransport::Raw => ImageView::TYPE,
+            ImageTransport::Compressed => CompressedImageView::TYPE,
+        }
+    }
+}

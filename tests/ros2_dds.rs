@@ -1,0 +1,335 @@
+//! The node's live transport against itself and against `ros2-client`, over DDS on the loopback interface.
+//!
+//! Discovery and delivery take as long as they take: a test asks again until a far deadline, and asserts what came.
+
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, LazyLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use perihelion::ros2::accounts::DropReason;
+use perihelion::ros2::clock::Clock;
+use perihelion::ros2::environment::Reach;
+use perihelion::ros2::frame::{Format, ImageTransport};
+use perihelion::ros2::intake::{Intake, IntakeOptions, Verdict};
+use perihelion::ros2::messages::{
+    CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
+};
+use perihelion::ros2::names::NodeName;
+use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One domain for all tests of this process; they differ by topic.
+static DOMAIN: LazyLock<u16> = LazyLock::new(free_domain);
+
+fn join(name: &str) -> Dds {
+    let node = NodeName::new("/test", name).unwrap();
+    let options = DdsOptions { node, domain_id: *DOMAIN, reach: Reach::Localhost, gid_bytes: 16 };
+    Dds::join(&options, Arc::new(Clock::system())).expect("a participant on the loopback interface")
+}
+
+fn intake(transport: &Dds, frame_bytes_max: usize) -> Arc<Intake> {
+    let max_age = Duration::from_secs(60);
+    let options = IntakeOptions { clip_frames: 1, clip_rate_hz: 1.0, max_age, frame_bytes_max };
+    Arc::new(Intake::new(options, Arc::clone(transport.clock())))
+}
+
+fn image(stamp_ns: i64, width: u32, data: &[u8]) -> Vec<u8> {
+    let header = HeaderView { stamp: Time::from_ns(stamp_ns), frame_id: ShortString::new("cam").unwrap() };
+    let (encoding, step) = (ShortString::new("rgb8").unwrap(), 3 * width);
+    let height = data.len() as u32 / step;
+    encode(&ImageView { header, height, width, encoding, is_bigendian: 0, step, data })
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn now_ns() -> i64 {
+    Clock::system().now().ros_ns
+}
+
+#[test]
+fn an_image_arrives_as_it_was_sent() {
+    let (camera, node) = (join("camera_a"), join("eye_a"));
+    let intake = intake(&node, 200_000);
+    node.subscribe_images("/a/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let publisher = camera.advertise("/a/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let pixels: Vec<u8> = (0..240 * 180 * 3u32).map(|i| (i * 7 + i / 251) as u8).collect();
+    let stamp = now_ns();
+    until("the first image", || {
+        publisher.publish(image(stamp, 240, &pixels)).unwrap();
+        0 < intake.accounts().received
+    });
+    let mut frames = Vec::new();
+    assert!(intake.take(&mut frames));
+    let frame = &frames[0].frame;
+    assert_eq!((frame.stamp_ns, frame.frame_id.as_str(), frame.size()), (stamp, "cam", Some((240, 180))));
+    let Format::Raw { encoding, step, is_bigendian, .. } = frame.format else { panic!("{:?}", frame.format) };
+    assert_eq!((encoding.as_str(), step, is_bigendian), ("rgb8", 720, false));
+    assert!(frame.data() == pixels, "the pixels differ");
+    assert!(!frames[0].stamp_suspect);
+    intake.settle(Verdict::Answered);
+    assert!(intake.accounts().balance());
+}
+
+#[test]
+fn the_newest_image_wins_and_the_others_are_accounted_for() {
+    let (camera, node) = (join("camera_b"), join("eye_b"));
+    let intake = intake(&node, 10_000);
+    node.subscribe_images("/b/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let publisher = camera.advertise("/b/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let start = now_ns();
+    let mut n_sent = 0;
+    let mut send = || {
+        publisher.publish(image(start + n_sent, 8, &[n_sent as u8; 8 * 8 * 3])).unwrap();
+        n_sent += 1;
+        start + n_sent - 1
+    };
+    let total = || intake.accounts().received + intake.accounts().lost;
+    until("the first image", || 0 < total() || send() == 0);
+    let total_before = total();
+    for _ in 0..50 {
+        send();
+    }
+    until("the newest image", || {
+        let newest = send();
+        sleep(Duration::from_millis(20));
+        let mut frames = Vec::new();
+        let is_newest = intake.take(&mut frames) && frames[0].frame.stamp_ns == newest;
+        intake.settle(Verdict::Answered);
+        is_newest
+    });
+    let accounts = intake.accounts();
+    assert!(accounts.balance(), "{accounts}");
+    assert!(51 <= total() - total_before, "received or counted as lost: {accounts}");
+    assert!(accounts.answered < accounts.received, "older ones gave way: {accounts}");
+}
+
+#[test]
+fn what_does_not_fit_is_a_counted_drop() {
+    let (camera, node) = (join("camera_c"), join("eye_c"));
+    let intake = intake(&node, 1000);
+    node.subscribe_images("/c/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let liar = camera.advertise("/c/image", CompressedImageView::TYPE, Delivery::BestEffort).unwrap();
+    let honest = camera.advertise("/c/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let count = |reason| intake.accounts().dropped(reason);
+    let small = image(0, 4, &[1; 48]);
+    until("a message of another type", || {
+        liar.publish(small.clone()).unwrap();
+        0 < count(DropReason::WrongType)
+    });
+    until("too large a message", || {
+        honest.publish(image(0, 400, &[0; 1200])).unwrap();
+        0 < count(DropReason::Oversized)
+    });
+    until("a message cut short", || {
+        honest.publish(small[..small.len() - 20].to_vec()).unwrap();
+        0 < count(DropReason::Malformed)
+    });
+    until("the node still takes what is right", || {
+        honest.publish(image(now_ns(), 4, &[1; 48])).unwrap();
+        intake.take(&mut Vec::new())
+    });
+    intake.settle(Verdict::Answered);
+    assert!(intake.accounts().balance());
+    let wrong = node.graph().into_iter().filter(|topic| topic.name == "/c/image").count();
+    assert_eq!(wrong, 2, "the graph shows the topic under both types");
+}
+
+fn listen(node: &Dds, topic: &str) -> Receiver<String> {
+    let (sender, heard) = mpsc::channel();
+    let sink: MessageSink = Box::new(move |body| {
+        let (body, order) = body.expect("small and of the right type");
+        sender.send(decode::<Text>(body, order).expect("a text").data).expect("the test listens");
+    });
+    node.subscribe(topic, Text::TYPE, Delivery::Reliable, sink).unwrap();
+    heard
+}
+
+#[test]
+fn texts_arrive_reliably_and_in_order() {
+    let (asker, node) = (join("asker_d"), join("eye_d"));
+    let heard = listen(&node, "/d/prompt");
+    let publisher = asker.advertise("/d/prompt", Text::TYPE, Delivery::Reliable).unwrap();
+    until("the reader", || {
+        asker.graph().iter().any(|topic| topic.name == "/d/prompt" && 0 < topic.subscribers)
+    });
+    // Matching follows discovery by a moment; what is sent before it is nobody's.
+    until("the first text", || {
+        publisher.publish(encode(&Text { data: "ready?".into() })).unwrap();
+        heard.try_recv().is_ok()
+    });
+    let long = "päd".repeat(1000);
+    let sent: Vec<String> = (0..20).map(|i| format!("{i} {long}")).collect();
+    for text in &sent {
+        until("room for a text", || publisher.publish(encode(&Text::padded(text.clone()))).is_ok());
+    }
+    let mut got = Vec::new();
+    until("all texts", || {
+        got.extend(heard.try_iter().filter(|text| text != "ready?"));
+        got.len() == sent.len()
+    });
+    assert_eq!(got.iter().map(|text| text.trim_end()).collect::<Vec<_>>(), sent);
+}
+
+#[test]
+fn a_latched_topic_reaches_late_readers() {
+    let (early, late) = (join("early_e"), join("late_e"));
+    let publisher = early.advertise("/e/state", Text::TYPE, Delivery::Latched).unwrap();
+    publisher.publish(encode(&Text { data: "as it is".into() })).unwrap();
+    let (sender, heard) = mpsc::channel();
+    let sink: MessageSink = Box::new(move |body| {
+        let (body, order) = body.unwrap();
+        sender.send(decode::<Text>(body, order).unwrap().data).unwrap();
+    });
+    late.subscribe("/e/state", Text::TYPE, Delivery::Latched, sink).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "as it is");
+}
+
+/// `rmw_dds_common/msg/ParticipantEntitiesInfo` as a ROS node of one generation reads it.
+#[derive(serde::Deserialize)]
+struct Participant<Gid> {
+    _gid: Gid,
+    nodes: Vec<(String, String, Vec<Gid>, Vec<Gid>)>,
+}
+
+/// Lets a node of a generation whose identities are `Gid`s come and go, and watches it as that generation does.
+fn comes_and_goes<Gid: serde::de::DeserializeOwned + 'static>(name: &str, gid_bytes: usize) {
+    let participant = rustdds::DomainParticipantBuilder::new(*DOMAIN)
+        .with_only_networks([std::net::Ipv4Addr::LOCALHOST])
+        .build()
+        .unwrap();
+    let qos = rustdds::QosPolicyBuilder::new()
+        .reliable(rustdds::Duration::ZERO)
+        .durability(rustdds::policy::Durability::TransientLocal)
+        .history(rustdds::policy::History::KeepLast { depth: 1 })
+        .build();
+    let ros_type = "rmw_dds_common::msg::dds_::ParticipantEntitiesInfo_".to_owned();
+    let kind = rustdds::TopicKind::NoKey;
+    let topic = participant.create_topic("ros_discovery_info".into(), ros_type, &qos, kind).unwrap();
+    let subscriber = participant.create_subscriber(&qos).unwrap();
+    let reader = subscriber
+        .create_simple_datareader_no_key::<Participant<Gid>, rustdds::CDRDeserializerAdapter<_>>(&topic, None)
+        .unwrap();
+    // The other tests' nodes are there too, in the other generation's layout: those samples are errors.
+    let hears = |wanted: &dyn Fn(&Participant<Gid>) -> bool| {
+        reader.drain_read_notifications();
+        loop {
+            match reader.try_take_one() {
+                Ok(Some(sample)) if wanted(&sample.sample) => break true,
+                Ok(None) => break false,
+                // Other tests' nodes, some in the other generation's layout.
+                _ => {}
+            }
+        }
+    };
+
+    let node = NodeName::new("/test", name).unwrap();
+    let options = DdsOptions { node, domain_id: *DOMAIN, reach: Reach::Localhost, gid_bytes };
+    let node = Dds::join(&options, Arc::new(Clock::system())).unwrap();
+    let publisher = node.advertise(&format!("/f/{name}"), Text::TYPE, Delivery::Reliable).unwrap();
+    until("the node with its writer", || {
+        hears(&|info| {
+            info.nodes.iter().any(|(namespace, found, readers, writers)| {
+                namespace == "/test" && found == name && readers.is_empty() && writers.len() == 1
+            })
+        })
+    });
+    let topic = format!("rt/f/{name}");
+    let is_there =
+        || participant.discovered_writers().iter().any(|w| w.publication_topic_data.topic_name == topic);
+    until("the writer itself", is_there);
+    drop(publisher);
+    drop(node);
+    // Without a leave it would stay for the 50 seconds of its lease.
+    let deadline = Instant::now() + Duration::from_secs(25);
+    until("its leave", || {
+        assert!(Instant::now() < deadline, "the node is still there");
+        !is_there()
+    });
+}
+
+#[test]
+fn todays_nodes_see_ours_come_and_go() {
+    comes_and_goes::<[u8; 16]>("eye_f", 16);
+}
+
+#[test]
+fn humble_nodes_see_ours_come_and_go() {
+    comes_and_goes::<[u8; 24]>("eye_h", 24);
+}
+
+#[test]
+fn another_implementation_reads_and_writes_our_texts() {
+    let mut peer = peer::Peer::join("talker");
+    let node = join("eye_g");
+    let heard = listen(&node, "/g/prompt");
+    let answer = node.advertise("/g/answer", Text::TYPE, Delivery::Reliable).unwrap();
+    let prompt = peer.publisher("/g/prompt");
+    let answers = peer.subscription("/g/answer");
+    until("a prompt from the peer", || {
+        prompt.publish(peer::PeerText { data: "Was siehst du?".into() }).unwrap();
+        heard.try_recv().is_ok_and(|text| text == "Was siehst du?")
+    });
+    let long = "ja ".repeat(701);
+    until("an answer at the peer", || {
+        answer.publish(encode(&Text::padded(long.clone()))).unwrap();
+        answers.take().unwrap().is_some_and(|(text, _)| text.data.trim_end() == long.trim_end())
+    });
+}
+
+/// `ros2-client` as another implementation of a ROS 2 node.
+mod peer {
+    use ros2_client::{
+        Context, MessageTypeName, Name, Node, NodeName, NodeOptions, Publisher, QosProfile, Subscription,
+        qos::WhenFull,
+    };
+    use rustdds::DomainParticipantBuilder;
+
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    pub(crate) struct PeerText {
+        pub(crate) data: String,
+    }
+    impl ros2_client::Message for PeerText {}
+
+    pub(crate) struct Peer {
+        node: Node,
+        context: Context,
+    }
+
+    impl Peer {
+        pub(crate) fn join(name: &str) -> Self {
+            let participant = DomainParticipantBuilder::new(*super::DOMAIN)
+                .with_only_networks([std::net::Ipv4Addr::LOCALHOST])
+                .build()
+                .unwrap();
+            let context = Context::from_domain_participant(participant).unwrap();
+            let options = NodeOptions::new().enable_rosout(false).start_parameter_services(false);
+            let node = context.new_node(NodeName::new("/peer", name).unwrap(), options).unwrap();
+            Self { node, context }
+        }
+
+        fn topic(&self, name: &str) -> rustdds::Topic {
+            let dds_name =
+                Name::parse(name).unwrap().to_dds_name("rt", &NodeName::new("/peer", "x").unwrap(), "");
+            let qos = QosProfile::publisher_default().reliability_reliable(WhenFull::DEFAULT);
+            self.context.create_topic(dds_name, MessageTypeName::new("std_msgs", "String"), &qos).unwrap()
+        }
+
+        pub(crate) fn publisher(&mut self, name: &str) -> Publisher<PeerText> {
+            let topic = self.topic(name);
+            self.node.create_publisher(&topic, None).unwrap()
+        }
+
+        pub(crate) fn subscription(&mut self, name: &str) -> Subscription<PeerText> {
+            let topic = self.topic(name);
+            self.node.create_subscription(&topic, None).unwrap()
+        }
+    }
+}
