@@ -10,6 +10,7 @@ pub mod backend;
 pub mod camera;
 pub mod checkpoint;
 pub mod cli;
+pub mod container;
 pub mod graph;
 pub mod models;
 pub mod ros2;
