@@ -11,7 +11,7 @@ fn ids_and_positions_are_those_of_the_reference() {
     assert!(!cases.is_empty());
     for case in cases {
         let (layout, tokenizer) = case.layout();
-        let prompt = case.prompt(&layout, &tokenizer);
+        let prompt = case.prompt(&layout, &tokenizer, &case.media());
         assert_eq!(prompt.ids, case.prompt_ids, "{}", case.name());
 
         let expected = case.expected();

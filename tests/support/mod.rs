@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use perihelion::camera::{Grid, Preprocessor, ProcessorConfigs, VideoPlan, load_frames_dir, load_image};
 use perihelion::checkpoint::{Checkpoint, Reason2Config, Weights};
-use perihelion::models::reason2::{
-    ChatTemplate, Media, Prompt, PromptLayout, Question, Tokenizer, group_seconds,
-};
+use perihelion::models::reason2::{ChatTemplate, Media, Prompt, PromptLayout, Question, Tokenizer};
 use serde::Deserialize;
 
 /// One checkpoint, one question about some media, and what transformers made of them. `tests/reference/reason.py` wrote it.
@@ -35,6 +34,15 @@ pub struct Case {
 pub enum MediaFile {
     Image { image: String },
     Video { video: String, fps: f64 },
+}
+
+/// A medium as the network receives it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub grid: Grid,
+    pub patches: Vec<f32>,
+    /// The times of a video's groups of frames.
+    pub seconds: Option<Vec<f64>>,
 }
 
 impl Case {
@@ -68,12 +76,34 @@ impl Case {
         Weights::open(&self.dir.join("expected.safetensors")).expect(self.name())
     }
 
-    /// The paths of a video's frames, in order.
-    pub fn frames(&self, video: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.dir.join(video)).expect("reason.py wrote it");
-        let mut frames: Vec<PathBuf> = entries.map(|e| e.expect("readable").path()).collect();
-        frames.sort();
-        frames
+    /// The media, preprocessed by us: in the case's order.
+    pub fn media(&self) -> Vec<Prepared> {
+        let checkpoint = self.checkpoint();
+        let json = |name: &str| checkpoint.json(name).expect(self.name());
+        let files =
+            ["processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"].map(json);
+        let [processor, image, video] = files.each_ref().map(|file| file.as_ref().map(|file| file.value()));
+        let rules = ProcessorConfigs { processor, image, video }.preprocess().expect(self.name());
+        let mut preprocessor = Preprocessor::new(rules).expect(self.name());
+        let mut prepare = |media: &MediaFile| match media {
+            MediaFile::Image { image } => {
+                let image = load_image(&self.dir.join(image), u64::MAX).expect(self.name());
+                let grid = rules.image_grid(image.size()).expect(self.name());
+                let mut patches = vec![f32::NAN; grid.n_patches() * rules.patches.patch_len()];
+                preprocessor.image(&image.rgb, image.size(), &mut patches).expect(self.name());
+                Prepared { grid, patches, seconds: None }
+            }
+            MediaFile::Video { video, fps } => {
+                let frames = load_frames_dir(&self.dir.join(video), u64::MAX).expect(self.name());
+                let size = frames[0].size();
+                let plan = VideoPlan::new(&rules, frames.len(), Some(*fps), size, false).expect(self.name());
+                let mut patches = vec![f32::NAN; plan.grid.n_patches() * rules.patches.patch_len()];
+                let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.rgb[..]).collect();
+                preprocessor.video(&frames, size, &mut patches).expect(self.name());
+                Prepared { grid: plan.grid, patches, seconds: Some(plan.timestamps_s) }
+            }
+        };
+        self.media.iter().map(&mut prepare).collect()
     }
 
     /// The case's layout and tokenizer, as an export makes them.
@@ -87,23 +117,9 @@ impl Case {
         (layout, tokenizer)
     }
 
-    /// The prompt that we make of the case's question, with the grids that the reference found.
-    pub fn prompt(&self, layout: &PromptLayout, tokenizer: &Tokenizer) -> Prompt {
-        let (mut image_grids, mut video_grids) = (self.image_grid_thw.iter(), self.video_grid_thw.iter());
-        let seconds: Vec<Vec<f64>> = self.media.iter().map(|media| self.seconds(media)).collect();
-        let media: Vec<Media<'_>> = (self.media.iter().zip(&seconds))
-            .map(|(media, seconds)| match media {
-                MediaFile::Image { .. } => {
-                    let [_, rows, columns] = image_grids.next().expect("one for each image");
-                    Media::Image { grid: [*rows, *columns] }
-                }
-                MediaFile::Video { .. } => {
-                    let [groups, rows, columns] = video_grids.next().expect("one for each video");
-                    assert_eq!(*groups, seconds.len());
-                    Media::Video { grid: [*rows, *columns], seconds }
-                }
-            })
-            .collect();
+    /// The prompt that we make of the case's question about these media.
+    pub fn prompt(&self, layout: &PromptLayout, tokenizer: &Tokenizer, media: &[Prepared]) -> Prompt {
+        let media: Vec<Media<'_>> = media.iter().map(Prepared::as_media).collect();
         let question = Question {
             system: self.system.as_deref(),
             media: &media,
@@ -112,11 +128,21 @@ impl Case {
         };
         layout.assemble(tokenizer, &question).expect(self.name())
     }
+}
 
-    fn seconds(&self, media: &MediaFile) -> Vec<f64> {
-        match media {
-            MediaFile::Image { .. } => Vec::new(),
-            MediaFile::Video { video, fps } => group_seconds(self.frames(video).len(), *fps, 2),
-        }
+impl Prepared {
+    fn as_media(&self) -> Media<'_> {
+        let grid = [self.grid.h, self.grid.w];
+        self.seconds.as_ref().map_or(Media::Image { grid }, |seconds| Media::Video { grid, seconds })
     }
+}
+
+/// The largest difference of two equally long lists, and the largest magnitude in the second.
+pub fn largest_difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
+    assert_eq!(found.len(), expected.len());
+    let difference = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // Not `max`, which leaves NaN out.
+    let largest =
+        |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |m: f32, v| if v <= m { m } else { v });
+    (largest(&mut { difference }), largest(&mut expected.iter().map(|v| v.abs())))
 }

@@ -4,8 +4,6 @@ mod prompt;
 mod template;
 mod tokenizer;
 
-pub use prompt::{
-    Media, Prompt, PromptError, PromptLayout, Question, SurroundingText, VisualSpan, group_seconds,
-};
+pub use prompt::{Media, Prompt, PromptError, PromptLayout, Question, SurroundingText, VisualSpan};
 pub use template::{ChatTemplate, TemplateError};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerError};

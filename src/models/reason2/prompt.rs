@@ -66,7 +66,7 @@ pub enum Media<'a> {
     Video {
         /// Rows and columns of patches of one group, multiples of the merge size.
         grid: [usize; 2],
-        /// The time of each group, seconds from the clip's beginning: [`group_seconds`] for a steady rate.
+        /// The time of each group, seconds from the clip's beginning, as in `camera::VideoPlan`.
         seconds: &'a [f64],
     },
 }
@@ -148,17 +148,6 @@ pub enum PromptError {
     /// The tokenizer refused a text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-}
-
-/// The times, in seconds, of the groups of a clip of `n_frames` at `fps`: the mean of a group's first and last frame. The last group
-/// is filled with its last frame.
-///
-/// # Panics
-/// If `group_size` is 0.
-pub fn group_seconds(n_frames: usize, fps: f64, group_size: usize) -> Vec<f64> {
-    let second = |frame: usize| frame.min(n_frames - 1) as f64 / fps;
-    let groups = 0..n_frames.div_ceil(group_size);
-    groups.map(|g| (second(g * group_size) + second(g * group_size + group_size - 1)) / 2.0).collect()
 }
 
 impl PromptLayout {
