@@ -1,0 +1,353 @@
+//! The denoiser as two kinds of graphs: `denoise`, one call of the network, and one `text_NAME` for each text, which computes what
+//! cross-attention sees of it once for all calls.
+//!
+//! Timesteps belong to frames, not to patches: shifts, scales and gates are computed for each frame and shared by its patches. The
+//! condition mask is one value for a frame, so its input channel becomes a vector added to the patches of given frames; the padding
+//! mask is zero everywhere in every pipeline, so its channel is dropped.
+
+use super::names::Tensors;
+use super::{ActionSpan, Actions, DenoiserConfig, PATCH, TextEmbedding, positions};
+use crate::checkpoint::CheckpointError;
+use crate::graph::{Binary, BufferId, Dim, GraphBuilder, Network, Op, Purpose, RotaryStyle, Unary, ValueId};
+use crate::models::constants::Constants;
+use crate::models::wan_vae::{ClipSize, FRAMES_PER_LATENT};
+use crate::tensor::DType;
+
+/// Of the norms of queries and keys, which the config does not name.
+const QK_NORM_EPS: f32 = 1e-5;
+/// Of the norms before attention and perceptron, and of the timestep's.
+const NORM_EPS: f32 = 1e-6;
+
+type Built = Result<ValueId, CheckpointError>;
+
+/// What the denoiser's graphs are built from.
+pub(super) struct Parts<'n, 'c> {
+    pub(super) constants: &'n mut Constants<'c>,
+    pub(super) tensors: Tensors<'c>,
+    pub(super) config: &'n DenoiserConfig,
+    /// Frames, rows and columns of patches.
+    pub(super) grid: [usize; 3],
+}
+
+/// Adds `text_NAME` for each text, and the buffers of keys and values that they fill: as many rows as the longest text has tokens,
+/// once for each of `n_sets` texts that a step asks for.
+pub(super) fn build_texts(
+    parts: &mut Parts<'_, '_>,
+    network: &mut Network,
+    texts: &[TextEmbedding],
+    n_sets: usize,
+) -> Result<(), CheckpointError> {
+    let config = parts.config;
+    let rows = n_sets * texts.iter().map(|t| t.n_tokens).max().expect("there is a text");
+    for layer in 0..config.n_layers {
+        for kind in ["key", "value"] {
+            let shape = [rows, config.n_heads, config.head_dim];
+            network.declare_buffer(&format!("text.{layer}.{kind}"), DType::F32, &shape, Purpose::Cache);
+        }
+    }
+    for text in texts {
+        let mut graph = GraphBuilder::new(network, &text.graph_name());
+        let name = format!("text.{}", text.name);
+        let weight = parts.constants.make(graph.network, &name, &[text.n_tokens, config.text_dim], &text.values);
+        let tokens = graph.add(Op::Constant { weight }, &[]);
+        for layer in 0..config.n_layers {
+            let name = format!("transformer_blocks.{layer}.attn2");
+            let k = parts.linear(&mut graph, tokens, &format!("{name}.to_k"), config.text_dim, config.width())?;
+            let k = parts.heads(&mut graph, k, text.n_tokens);
+            let k = parts.head_norm(&mut graph, k, &format!("{name}.norm_k"))?;
+            let v = parts.linear(&mut graph, tokens, &format!("{name}.to_v"), config.text_dim, config.width())?;
+            let v = parts.heads(&mut graph, v, text.n_tokens);
+            for (kind, value) in [("key", k), ("value", v)] {
+                let target = buffer(graph.network, &format!("text.{layer}.{kind}"));
+                graph.write(target, value);
+            }
+        }
+        graph.finish();
+    }
+    Ok(())
+}
+
+/// Adds `denoise`, and the buffers `mask` and `timesteps` (one row a latent), `actions` where there are such, and `velocity`. It reads
+/// `latents`, whose given frames stand clean in place.
+pub(super) fn build_denoise(
+    parts: &mut Parts<'_, '_>,
+    network: &mut Network,
+    size: ClipSize,
+    rope_fps: Option<f64>,
+    n_text_tokens: (usize, usize),
+    actions: Option<&Actions>,
+) -> Result<(), CheckpointError> {
+    let config = parts.config;
+    let [t, rows, columns] = parts.grid;
+    let (n_patches, width) = (rows * columns, config.width());
+    let latents = buffer(network, "latents");
+    let mask = network.declare_buffer("mask", DType::F32, &[t, 1], Purpose::Input);
+    let timesteps = network.declare_buffer("timesteps", DType::F32, &[t], Purpose::Input);
+    let actions = actions.map(|actions| {
+        let n_rows = (size.n_latents - 1) * FRAMES_PER_LATENT;
+        let id = network.declare_buffer("actions", DType::F32, &[n_rows, actions.names.len()], Purpose::Input);
+        (id, actions)
+    });
+    let shape = network.buffers[latents.index()].shape.clone();
+    let velocity = network.declare_buffer("velocity", DType::F32, &shape, Purpose::Output);
+
+    let mut graph = GraphBuilder::new(network, "denoise");
+    let text: Dim = match n_text_tokens {
+        (min, max) if min == max => max.into(),
+        (min, max) => graph.dim("text_tokens", min, max, 1).into(),
+    };
+    let rotary = parts.rotary(&mut graph, rope_fps);
+    let mask = graph.read(mask, t);
+    let mut x = parts.patches(&mut graph, latents, mask)?;
+    let time = parts.time(&mut graph, timesteps, mask, actions)?;
+    for layer in 0..config.n_layers {
+        let name = format!("transformer_blocks.{layer}");
+
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm1"))?;
+        let y = parts.modulated_norm(&mut graph, x, shift, scale);
+        let y = parts.self_attention(&mut graph, y, &format!("{name}.attn1"), rotary)?;
+        x = gated_sum(&mut graph, x, y, gate);
+
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm2"))?;
+        let y = parts.modulated_norm(&mut graph, x, shift, scale);
+        let y = parts.text_attention(&mut graph, y, &format!("{name}.attn2"), layer, text)?;
+        x = gated_sum(&mut graph, x, y, gate);
+
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm3"))?;
+        let y = parts.modulated_norm(&mut graph, x, shift, scale);
+        let y = parts.linear(&mut graph, y, &format!("{name}.ff.net.0.proj"), width, config.mlp_dim)?;
+        let y = graph.add(Op::Unary { function: Unary::GeluErf }, &[y]);
+        let y = parts.linear(&mut graph, y, &format!("{name}.ff.net.2"), config.mlp_dim, width)?;
+        x = gated_sum(&mut graph, x, y, gate);
+    }
+    let [shift, scale] = parts.modulation(&mut graph, &time, "norm_out")?;
+    let y = parts.modulated_norm(&mut graph, x, shift, scale);
+    let y = parts.linear(&mut graph, y, "proj_out", width, PATCH * PATCH * config.channels)?;
+    // Rows are (y, x, channel) of a patch, while those that came in were (channel, y, x).
+    let fixed = |shape: &[usize]| -> Vec<Dim> { shape.iter().map(|n| Dim::Fixed(*n)).collect() };
+    let y = graph.reshape(y, &fixed(&[t, rows, columns, PATCH, PATCH, config.channels]));
+    let y = graph.add(Op::Transpose { order: vec![0, 1, 3, 2, 4, 5] }, &[y]);
+    let y = graph.reshape(y, &fixed(&shape));
+    debug_assert_eq!(n_patches * PATCH * PATCH, shape[1] * shape[2]);
+    graph.write(velocity, y);
+    graph.finish();
+    Ok(())
+}
+
+/// What all modulations are made from, one row a frame.
+struct Time {
+    /// `silu` of the normalised timestep embedding, `[t, width]`.
+    embedded: ValueId,
+    /// Shift, scale and gate that every block adds its own to, each `[t, width]`.
+    base: [ValueId; 3],
+}
+
+impl Parts<'_, '_> {
+    /// `[t, n_patches, width]` of the latents, with what the mask's channel adds.
+    fn patches(&mut self, graph: &mut GraphBuilder<'_>, latents: BufferId, mask: ValueId) -> Built {
+        let config = self.config;
+        let ([t, rows, columns], c, width) = (self.grid, config.channels, config.width());
+        let n_inputs = c + 1 + usize::from(config.padding_mask);
+        let area = PATCH * PATCH;
+        let stored = self.tensors.expect("patch_embed.proj.weight", &[width, n_inputs * area])?.to_f32();
+        let mut latent_weight = Vec::with_capacity(width * area * c);
+        let mut mask_weight = Vec::with_capacity(width);
+        for row in stored.chunks(n_inputs * area) {
+            for place in 0..area {
+                latent_weight.extend((0..c).map(|channel| row[channel * area + place]));
+            }
+            mask_weight.push(row[c * area..(c + 1) * area].iter().sum());
+        }
+        let weight = self.constants.make(graph.network, "patch_embed.latent.weight", &[width, area * c], &latent_weight);
+        let mask_weight = self.constants.make(graph.network, "patch_embed.mask.weight", &[width, 1], &mask_weight);
+
+        let fixed = |shape: &[usize]| -> Vec<Dim> { shape.iter().map(|n| Dim::Fixed(*n)).collect() };
+        let x = graph.read(latents, t);
+        let x = graph.reshape(x, &fixed(&[t, rows, PATCH, columns, PATCH, c]));
+        let x = graph.add(Op::Transpose { order: vec![0, 1, 3, 2, 4, 5] }, &[x]);
+        let x = graph.reshape(x, &fixed(&[t, rows * columns, area * c]));
+        let x = graph.linear(x, weight, None);
+        let given = graph.linear(mask, mask_weight, None);
+        let given = graph.reshape(given, &fixed(&[t, 1, width]));
+        Ok(graph.add(Op::Binary { function: Binary::Add }, &[x, given]))
+    }
+
+    /// The timesteps' embedding and the modulation made from it, with what the actions add to both.
+    fn time(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        timesteps: BufferId,
+        mask: ValueId,
+        actions: Option<(BufferId, &Actions)>,
+    ) -> Result<Time, CheckpointError> {
+        let width = self.config.width();
+        let half = width / 2;
+        let frequency = (0..half).map(|j| (-(10_000f64.ln()) as f32 * j as f32 / half as f32).exp()).collect();
+        let timesteps = graph.read(timesteps, self.grid[0]);
+        let mut embedded = graph.add(Op::Sinusoid { frequency }, &[timesteps]);
+        let base = self.linear(graph, embedded, "time_embed.t_embedder.linear_1", width, width)?;
+        let base = graph.add(Op::Unary { function: Unary::Silu }, &[base]);
+        let mut base = self.linear(graph, base, "time_embed.t_embedder.linear_2", width, 3 * width)?;
+        if let Some((buffer, actions)) = actions {
+            let add = |graph: &mut GraphBuilder<'_>, a, b| graph.add(Op::Binary { function: Binary::Add }, &[a, b]);
+            let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_D", width)?;
+            embedded = add(graph, embedded, bias);
+            let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_3D", 3 * width)?;
+            base = add(graph, base, bias);
+        }
+        let view = self.tensors.expect("time_embed.norm.weight", &[width])?;
+        let weight = self.constants.borrow(graph.network, "time_embed.norm.weight", view, &[width]);
+        let embedded = graph.add(Op::RmsNorm { weight: Some(weight), eps: NORM_EPS }, &[embedded]);
+        let embedded = graph.add(Op::Unary { function: Unary::Silu }, &[embedded]);
+        let base = [0, 1, 2].map(|i| part(graph, base, i, width));
+        Ok(Time { embedded, base })
+    }
+
+    /// A perceptron over the actions: one row for the clip, or one a latent, zero for given ones.
+    fn actions(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        buffer: BufferId,
+        actions: &Actions,
+        mask: ValueId,
+        name: &str,
+        n_out: usize,
+    ) -> Built {
+        let t = self.grid[0];
+        let n_rows = graph.network.buffers[buffer.index()].shape[0];
+        let x = graph.read(buffer, n_rows);
+        let (groups, n_in) = match actions.span {
+            ActionSpan::Clip => (1, n_rows * actions.names.len()),
+            ActionSpan::Latent => (t - 1, FRAMES_PER_LATENT * actions.names.len()),
+        };
+        let x = graph.reshape(x, &[groups.into(), n_in.into()]);
+        let hidden = self.tensors.shape(&format!("{name}.fc1.weight"))?[0];
+        let x = self.biased(graph, x, &format!("{name}.fc1"), n_in, hidden)?;
+        let x = graph.add(Op::Unary { function: Unary::GeluTanh }, &[x]);
+        let x = self.biased(graph, x, &format!("{name}.fc2"), hidden, n_out)?;
+        if actions.span == ActionSpan::Clip {
+            return Ok(x);
+        }
+        let zeros = self.constants.make(graph.network, &format!("{name}.first"), &[1, n_out], &vec![0.0; n_out]);
+        let zeros = graph.add(Op::Constant { weight: zeros }, &[]);
+        let x = graph.add(Op::Concat { axis: 0 }, &[zeros, x]);
+        let not_given = graph.add(Op::Affine { mul: -1.0, add: 1.0 }, &[mask]);
+        Ok(graph.add(Op::Binary { function: Binary::Mul }, &[x, not_given]))
+    }
+
+    /// Shift, scale (and gate) of a norm, each `[t, 1, width]`: a map of low rank of the timestep, added to what all share.
+    fn modulation<const N: usize>(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        time: &Time,
+        name: &str,
+    ) -> Result<[ValueId; N], CheckpointError> {
+        let (width, rank, t) = (self.config.width(), self.config.adaln_dim, self.grid[0]);
+        let own = self.linear(graph, time.embedded, &format!("{name}.linear_1"), width, rank)?;
+        let own = self.linear(graph, own, &format!("{name}.linear_2"), rank, N * width)?;
+        Ok(std::array::from_fn(|i| {
+            let own = part(graph, own, i, width);
+            let sum = graph.add(Op::Binary { function: Binary::Add }, &[own, time.base[i]]);
+            let sum = graph.reshape(sum, &[t.into(), 1.into(), width.into()]);
+            // The scale is relative to one.
+            if i == 1 { graph.add(Op::Affine { mul: 1.0, add: 1.0 }, &[sum]) } else { sum }
+        }))
+    }
+
+    fn modulated_norm(&self, graph: &mut GraphBuilder<'_>, x: ValueId, shift: ValueId, scale: ValueId) -> ValueId {
+        let x = graph.add(Op::LayerNorm { weight: None, bias: None, eps: NORM_EPS }, &[x]);
+        let x = graph.add(Op::Binary { function: Binary::Mul }, &[x, scale]);
+        graph.add(Op::Binary { function: Binary::Add }, &[x, shift])
+    }
+
+    fn self_attention(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, rotary: ValueId) -> Built {
+        let width = self.config.width();
+        let n: usize = self.grid.iter().product();
+        let mut turned = |parts: &mut Self, graph: &mut GraphBuilder<'_>, part: &str| -> Built {
+            let y = parts.linear(graph, x, &format!("{name}.to_{part}"), width, width)?;
+            let y = parts.heads(graph, y, n);
+            let y = parts.head_norm(graph, y, &format!("{name}.norm_{part}"))?;
+            Ok(graph.add(Op::Rotary { style: RotaryStyle::Halves }, &[y, rotary]))
+        };
+        let (q, k) = (turned(self, graph, "q")?, turned(self, graph, "k")?);
+        let v = self.linear(graph, x, &format!("{name}.to_v"), width, width)?;
+        let v = self.heads(graph, v, n);
+        self.attend(graph, [q, k, v], name)
+    }
+
+    fn text_attention(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        x: ValueId,
+        name: &str,
+        layer: usize,
+        n_tokens: Dim,
+    ) -> Built {
+        let width = self.config.width();
+        let q = self.linear(graph, x, &format!("{name}.to_q"), width, width)?;
+        let q = self.heads(graph, q, self.grid.iter().product());
+        let q = self.head_norm(graph, q, &format!("{name}.norm_q"))?;
+        let [k, v] = ["key", "value"].map(|kind| {
+            let source = buffer(graph.network, &format!("text.{layer}.{kind}"));
+            graph.read(source, n_tokens)
+        });
+        self.attend(graph, [q, k, v], name)
+    }
+
+    fn attend(&mut self, graph: &mut GraphBuilder<'_>, qkv: [ValueId; 3], name: &str) -> Built {
+        let (width, [t, rows, columns]) = (self.config.width(), self.grid);
+        let scale = (self.config.head_dim as f32).sqrt().recip();
+        let y = graph.add(Op::Attention { scale }, &qkv);
+        let y = graph.reshape(y, &[t.into(), (rows * columns).into(), width.into()]);
+        self.linear(graph, y, &format!("{name}.to_out.0"), width, width)
+    }
+
+    /// `[n, heads, head_dim]` of `[.., width]`.
+    fn heads(&self, graph: &mut GraphBuilder<'_>, x: ValueId, n: usize) -> ValueId {
+        graph.reshape(x, &[n.into(), self.config.n_heads.into(), self.config.head_dim.into()])
+    }
+
+    fn head_norm(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str) -> Built {
+        let (name, dim) = (format!("{name}.weight"), self.config.head_dim);
+        let view = self.tensors.expect(&name, &[dim])?;
+        let weight = self.constants.borrow(graph.network, &name, view, &[dim]);
+        Ok(graph.add(Op::RmsNorm { weight: Some(weight), eps: QK_NORM_EPS }, &[x]))
+    }
+
+    fn rotary(&mut self, graph: &mut GraphBuilder<'_>, fps: Option<f64>) -> ValueId {
+        let table = positions::table(self.config, self.grid, fps);
+        let n = self.grid.iter().product();
+        let weight = self.constants.make(graph.network, "rotary", &[n, self.config.head_dim], &table);
+        graph.add(Op::Constant { weight }, &[])
+    }
+
+    fn linear(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, k: usize, n: usize) -> Built {
+        let name = format!("{name}.weight");
+        let view = self.tensors.expect(&name, &[n, k])?;
+        let weight = self.constants.borrow(graph.network, &name, view, &[n, k]);
+        Ok(graph.linear(x, weight, None))
+    }
+
+    fn biased(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, k: usize, n: usize) -> Built {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let view = self.tensors.expect(&weight, &[n, k])?;
+        let weight = self.constants.borrow(graph.network, &weight, view, &[n, k]);
+        let view = self.tensors.expect(&bias, &[n])?;
+        let bias = self.constants.borrow(graph.network, &bias, view, &[n]);
+        Ok(graph.linear(x, weight, Some(bias)))
+    }
+}
+
+/// Columns `i · width ..` of `x`.
+fn part(graph: &mut GraphBuilder<'_>, x: ValueId, i: usize, width: usize) -> ValueId {
+    graph.add(Op::Slice { axis: 1, start: (i * width).into(), len: width.into() }, &[x])
+}
+
+fn gated_sum(graph: &mut GraphBuilder<'_>, x: ValueId, y: ValueId, gate: ValueId) -> ValueId {
+    let y = graph.add(Op::Binary { function: Binary::Mul }, &[y, gate]);
+    graph.add(Op::Binary { function: Binary::Add }, &[x, y])
+}
+
+fn buffer(network: &Network, name: &str) -> BufferId {
+    network.buffer(name).expect("declared before the graphs")
+}

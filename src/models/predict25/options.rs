@@ -1,0 +1,118 @@
+//! What a checkpoint does not fix and `export` does: the clip, and what actions mean.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Generation, PredictError};
+use crate::checkpoint::Section;
+use crate::models::wan_vae::{ClipSize, FRAMES_PER_LATENT};
+
+/// What one value of an action's row steers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionSpan {
+    /// All actions of the clip together bias every frame.
+    Clip,
+    /// Four actions bias the latent that they lead to; given latents get none.
+    Latent,
+}
+
+/// The actions of an action-conditioned checkpoint: one row for each frame after the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actions {
+    /// Of each column.
+    pub names: Vec<String>,
+    /// What a row steers.
+    pub span: ActionSpan,
+}
+
+impl Actions {
+    /// `n_inputs` is the width of the perceptrons that the checkpoint has.
+    pub(super) fn of(
+        generation: Generation,
+        n_inputs: usize,
+        n_frames: usize,
+        note: Option<&Section<'_>>,
+        names: Option<&[String]>,
+    ) -> Result<Actions, PredictError> {
+        let span = match note.and_then(|n| n.text("per").transpose()).transpose()? {
+            Some("clip") => ActionSpan::Clip,
+            Some("latent") => ActionSpan::Latent,
+            Some(_) => return Err(note.expect("it said so").wrong("per", "`clip` or `latent`").into()),
+            // NVIDIA's checkpoints: the whole clip's in Predict2, four a latent in 2.5.
+            None if generation == Generation::Predict2 => ActionSpan::Clip,
+            None => ActionSpan::Latent,
+        };
+        let rows = match span {
+            ActionSpan::Clip => n_frames - 1,
+            ActionSpan::Latent => FRAMES_PER_LATENT,
+        };
+        if rows == 0 || !n_inputs.is_multiple_of(rows) || n_inputs == 0 {
+            let why = format!("the checkpoint's perceptrons take {n_inputs} values: not a multiple of {rows} rows; ask for another --frames");
+            return Err(PredictError::Actions(why));
+        }
+        let width = n_inputs / rows;
+        let noted = note.and_then(|n| n.get("names")).and_then(|v| v.as_array());
+        let noted: Option<Vec<String>> =
+            noted.and_then(|l| l.iter().map(|v| v.as_str().map(str::to_owned)).collect());
+        let names = match (names, noted) {
+            (Some(names), _) => names.to_vec(),
+            (None, Some(names)) => names,
+            (None, None) => (0..width).map(|i| format!("action_{i}")).collect(),
+        };
+        if names.len() != width {
+            let why = format!("{} names for the {width} values that the checkpoint takes at a time", names.len());
+            return Err(PredictError::Actions(why));
+        }
+        Ok(Actions { names, span })
+    }
+}
+
+/// The clip that a network is made for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClipOptions {
+    /// Of a frame, in pixels.
+    pub height: usize,
+    /// Of a frame, in pixels.
+    pub width: usize,
+    /// Frames of the whole clip, given and forecast: one, and then fours.
+    pub n_frames: usize,
+    /// Frames that are given: none, or one and then fours.
+    pub n_given: usize,
+    /// The rate that enters the rotary positions, if one does.
+    pub rope_fps: Option<f64>,
+    /// The actions that it takes.
+    pub actions: Option<Actions>,
+}
+
+impl ClipOptions {
+    /// Latents of `n_frames` frames.
+    pub fn n_latents(n_frames: usize) -> usize {
+        if n_frames == 0 { 0 } else { (n_frames - 1) / FRAMES_PER_LATENT + 1 }
+    }
+
+    /// Size of the clip as the VAE sees it.
+    pub fn size(&self) -> ClipSize {
+        ClipSize { height: self.height, width: self.width, n_latents: Self::n_latents(self.n_frames) }
+    }
+
+    pub(super) fn check(&self, multiple: usize) -> Result<(), PredictError> {
+        let size = |what, found, fits, expected| {
+            if fits { Ok(()) } else { Err(PredictError::Size { what, expected, found }) }
+        };
+        for (what, n) in [("height", self.height), ("width", self.width)] {
+            let fits = 0 < n && n <= 1 << 14 && n.is_multiple_of(multiple);
+            size(what, n, fits, format!("a multiple of {multiple}, up to 16384"))?;
+        }
+        let whole = |n: usize| n % FRAMES_PER_LATENT == 1;
+        let frames = "one frame, and then fours: 5, 9, 13, …".to_owned();
+        size("frames", self.n_frames, whole(self.n_frames) && 1 < self.n_frames && self.n_frames <= 4097, frames)?;
+        let fits = (self.n_given == 0 || whole(self.n_given)) && self.n_given < self.n_frames;
+        size("condition frames", self.n_given, fits, format!("0, 1, 5, …, fewer than the clip's {}", self.n_frames))?;
+        match self.rope_fps {
+            Some(fps) if !(fps.is_finite() && 0.0 < fps) => {
+                Err(PredictError::Size { what: "fps", expected: "a positive number".into(), found: 0 })
+            }
+            _ => Ok(()),
+        }
+    }
+}

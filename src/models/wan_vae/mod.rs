@@ -1,0 +1,182 @@
+//! The VAE of Cosmos-Predict2 and 2.5 (Wan 2.1, <https://arxiv.org/abs/2503.20314>): frames to latents and back, in calls.
+//!
+//! Four graphs. `encode_first` takes the first frame of a clip and yields its first latent; `encode_step` takes `4 n` frames and
+//! yields `n` latents; `decode_first` and `decode_step` go the other way. What the causal convolutions saw before stands in cache
+//! buffers, so `n` latents in one call and `n` calls of one yield the same. A cache has room for several clips
+//! (limits `encoder_states`, `decoder_states`), one after the other: a run's windows say whose it is, and [`cache_windows`] makes
+//! them. Values are `[t, h, w, c]`; frames are red, green, blue in −1…1; latents are normalised as the denoiser wants them.
+//!
+//! Why not one graph over a whole clip: unrolled over 61 frames it takes more than a hundred gigabytes to build.
+
+mod blocks;
+mod config;
+
+pub use config::WanVaeConfig;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::graph::{BufferId, GraphBuilder, GraphId, LimitedBy, Network, Purpose, ValueId};
+use crate::models::constants::{Constants, values};
+use crate::tensor::DType;
+
+use blocks::Blocks;
+
+/// Frames that become one latent, after a clip's first.
+pub const FRAMES_PER_LATENT: usize = 4;
+
+/// The limit on latents of one call; frames and arena follow it.
+pub const LATENTS_PER_CALL: &str = "latents_per_call";
+/// The limit on clips whose encoder caches are held at a time: the newest, and the one that a forecast was made from.
+pub const ENCODER_STATES: &str = "encoder_states";
+/// The limit on clips whose decoder caches are held at a time.
+pub const DECODER_STATES: &str = "decoder_states";
+
+/// Size of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClipSize {
+    /// Of a frame, in pixels.
+    pub height: usize,
+    /// Of a frame, in pixels.
+    pub width: usize,
+    /// Latents of the whole clip.
+    pub n_latents: usize,
+}
+
+/// The windows by which a run of `graph` uses the caches of clip `state`.
+pub fn cache_windows(network: &Network, graph: GraphId, state: usize) -> Vec<(BufferId, usize)> {
+    let written = network.graphs[graph.index()].writes.iter().map(|w| w.buffer);
+    let caches = written.filter(|id| network.buffers[id.index()].purpose == Purpose::Cache);
+    let rows_per_clip = |id: BufferId| network.buffers[id.index()].rows_limit.map_or(0, |l| l.mul);
+    caches.map(|id| (id, state * rows_per_clip(id))).collect()
+}
+
+/// Adds the four graphs and their buffers: `frames` (in), `encoded` (kept, one row a latent), `latents` (in) and `pixels` (out).
+///
+/// `encode_*` read `frames` and write `encoded`; `decode_*` read `latents` and write `pixels`.
+///
+/// # Errors
+/// If a tensor is missing or not of the config's shape.
+pub fn build<'c>(
+    network: &mut Network,
+    constants: &mut Constants<'c>,
+    checkpoint: &'c Checkpoint,
+    config: &WanVaeConfig,
+    size: ClipSize,
+) -> Result<(), CheckpointError> {
+    let factor = config.spatial_factor();
+    let latent = [size.height / factor, size.width / factor, config.z_dim];
+    let frame = [size.height, size.width, 3];
+    let per_call = network.declare_limit(LATENTS_PER_CALL, 1);
+    let encoder_states = network.declare_limit(ENCODER_STATES, 2);
+    let decoder_states = network.declare_limit(DECODER_STATES, 1);
+    let in_frames = LimitedBy { mul: FRAMES_PER_LATENT, ..per_call };
+    network.declare_limited_buffer("frames", DType::F32, in_frames, &frame, Purpose::Input);
+    network.declare_limited_buffer("pixels", DType::F32, in_frames, &frame, Purpose::Output);
+    let whole = |row: [usize; 3]| [size.n_latents, row[0], row[1], row[2]];
+    network.declare_buffer("encoded", DType::F32, &whole(latent), Purpose::Features);
+    if network.buffer("latents").is_none() {
+        network.declare_buffer("latents", DType::F32, &whole(latent), Purpose::Input);
+    }
+    let per_call = LimitedBy { cap: Some(size.n_latents), ..per_call };
+    for (name, first) in [("encode_first", true), ("encode_step", false), ("decode_first", true), ("decode_step", false)] {
+        let encoder = name.starts_with("encode");
+        let mut graph = GraphBuilder::new(network, name);
+        let n = if first { 1.into() } else { graph.limited_dim("latents", 1, per_call, 1).into() };
+        let states = if encoder { encoder_states } else { decoder_states };
+        let blocks = Blocks { graph, constants, checkpoint, config, first, states };
+        if encoder { encode(blocks, n) } else { decode(blocks, n) }?;
+    }
+    Ok(())
+}
+
+fn encode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), CheckpointError> {
+    let config = blocks.config;
+    let frames = if blocks.first { n } else { n.times(FRAMES_PER_LATENT) };
+    let source = buffer(blocks.graph.network, "frames");
+    let mut x = blocks.graph.read(source, frames);
+    let mut c = config.base_dim;
+    x = blocks.causal(x, "encoder.conv_in", 3, c)?;
+    let mut index = 0;
+    for (level, mult) in config.dim_mult.iter().enumerate() {
+        for _ in 0..config.num_res_blocks {
+            x = blocks.residual(x, &format!("encoder.down_blocks.{index}"), c, mult * config.base_dim)?;
+            c = mult * config.base_dim;
+            index += 1;
+        }
+        if let Some(temporal) = config.temporal_downsample.get(level) {
+            x = blocks.downsample(x, &format!("encoder.down_blocks.{index}"), c, *temporal)?;
+            index += 1;
+        }
+    }
+    x = blocks.middle(x, "encoder.mid_block", c)?;
+    x = blocks.head(x, "encoder", c, 2 * config.z_dim)?;
+    x = mean_of_posterior(&mut blocks, x)?;
+    let target = buffer(blocks.graph.network, "encoded");
+    blocks.graph.write(target, x);
+    blocks.graph.finish();
+    Ok(())
+}
+
+fn decode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), CheckpointError> {
+    let config = blocks.config;
+    let source = buffer(blocks.graph.network, "latents");
+    let mut x = blocks.graph.read(source, n);
+    x = from_normalised(&mut blocks, x)?;
+    let dims: Vec<usize> = config.dim_mult.iter().rev().map(|m| m * config.decoder_base_dim).collect();
+    let mut c = dims[0];
+    x = blocks.causal(x, "decoder.conv_in", config.z_dim, c)?;
+    x = blocks.middle(x, "decoder.mid_block", c)?;
+    for (level, dim) in dims.iter().enumerate() {
+        let name = format!("decoder.up_blocks.{level}");
+        for i in 0..=config.num_res_blocks {
+            x = blocks.residual(x, &format!("{name}.resnets.{i}"), c, *dim)?;
+            c = *dim;
+        }
+        // The decoder doubles where the encoder halved, from the last level back.
+        if let Some(temporal) = config.temporal_downsample.iter().rev().nth(level) {
+            x = blocks.upsample(x, &format!("{name}.upsamplers.0"), c, *temporal)?;
+            c /= 2;
+        }
+    }
+    x = blocks.head(x, "decoder", c, 3)?;
+    let target = buffer(blocks.graph.network, "pixels");
+    blocks.graph.write(target, x);
+    blocks.graph.finish();
+    Ok(())
+}
+
+/// `quant_conv`, of which only the mean is wanted, and the normalisation `(mean − μ) / σ` folded into it.
+fn mean_of_posterior(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueId, CheckpointError> {
+    let config = blocks.config;
+    let (z, both) = (config.z_dim, 2 * config.z_dim);
+    let mut weight = values(blocks.checkpoint, "quant_conv.weight", &[both, both, 1, 1, 1])?;
+    let mut bias = values(blocks.checkpoint, "quant_conv.bias", &[both])?;
+    weight.truncate(z * both);
+    bias.truncate(z);
+    for (i, row) in weight.chunks_mut(both).enumerate() {
+        row.iter_mut().for_each(|w| *w /= config.latents_std[i]);
+        bias[i] = (bias[i] - config.latents_mean[i]) / config.latents_std[i];
+    }
+    let weight = blocks.constants.make(blocks.graph.network, "quant_conv.weight", &[z, both], &weight);
+    let bias = blocks.constants.make(blocks.graph.network, "quant_conv.bias", &[z], &bias);
+    Ok(blocks.graph.linear(x, weight, Some(bias)))
+}
+
+/// `post_quant_conv` of `x · σ + μ`, folded into one map.
+fn from_normalised(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueId, CheckpointError> {
+    let config = blocks.config;
+    let z = config.z_dim;
+    let mut weight = values(blocks.checkpoint, "post_quant_conv.weight", &[z, z, 1, 1, 1])?;
+    let mut bias = values(blocks.checkpoint, "post_quant_conv.bias", &[z])?;
+    for (row, b) in weight.chunks_mut(z).zip(&mut bias) {
+        let shift = row.iter().zip(&config.latents_mean).map(|(w, m)| f64::from(*w) * f64::from(*m)).sum::<f64>();
+        *b = (f64::from(*b) + shift) as f32;
+        row.iter_mut().zip(&config.latents_std).for_each(|(w, s)| *w *= s);
+    }
+    let weight = blocks.constants.make(blocks.graph.network, "post_quant_conv.weight", &[z, z], &weight);
+    let bias = blocks.constants.make(blocks.graph.network, "post_quant_conv.bias", &[z], &bias);
+    Ok(blocks.graph.linear(x, weight, Some(bias)))
+}
+
+fn buffer(network: &Network, name: &str) -> BufferId {
+    network.buffer(name).expect("declared before the graphs")
+}
