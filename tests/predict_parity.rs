@@ -8,13 +8,15 @@ use perihelion::checkpoint::{Checkpoint, Weights};
 use perihelion::graph::Network;
 use perihelion::graph::reference::Reference;
 use perihelion::models::constants::Constants;
+use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};
 
 /// Of the largest value of the reference's tensor.
 const TOLERANCE: f32 = 5e-4;
 
 fn fixtures() -> PathBuf {
-    std::env::var_os("PERIHELION_PREDICT_FIXTURES").map_or_else(|| "tests/fixtures/predict".into(), PathBuf::from)
+    std::env::var_os("PERIHELION_PREDICT_FIXTURES")
+        .map_or_else(|| "tests/fixtures/predict".into(), PathBuf::from)
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -56,7 +58,11 @@ impl Expected {
 fn close(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
     println!("{what}: {worst:.2e} of {largest:.2}");
     assert!(worst <= TOLERANCE * largest, "{what}: off by {worst:e}, largest {largest}");
 }
@@ -78,14 +84,24 @@ impl<'a> Vae<'a> {
     }
 
     /// Encodes a clip, `per_call` latents at a time, with the caches of `state`.
-    fn encode(&self, reference: &mut Reference<'_>, frames: &[f32], per_call: usize, state: usize) -> Vec<f32> {
+    fn encode(
+        &self,
+        reference: &mut Reference<'_>,
+        frames: &[f32],
+        per_call: usize,
+        state: usize,
+    ) -> Vec<f32> {
         let buffer = |name: &str| self.network.buffer(name).expect("declared");
         let graph = |name: &str| self.network.graph(name).expect("declared");
         let frame_len = self.size.height * self.size.width * 3;
         let n = (frames.len() / frame_len - 1) / 4 + 1;
         let mut at = 0;
         while at < n {
-            let (name, n_frames, k) = if at == 0 { ("encode_first", 1, 1) } else { ("encode_step", 4 * per_call.min(n - at), per_call.min(n - at)) };
+            let (name, n_frames, k) = if at == 0 {
+                ("encode_first", 1, 1)
+            } else {
+                ("encode_step", 4 * per_call.min(n - at), per_call.min(n - at))
+            };
             let from = if at == 0 { 0 } else { 4 * (at - 1) + 1 } * frame_len;
             reference.write(buffer("frames"), 0, &frames[from..from + n_frames * frame_len]).expect("fits");
             let mut windows = wan_vae::cache_windows(&self.network, graph(name), state);
@@ -118,6 +134,59 @@ impl<'a> Vae<'a> {
             at += k;
         }
         out
+    }
+}
+
+/// The options that a case's `case.json` gives.
+fn options(case: &Path, checkpoint: &PredictCheckpoint) -> ClipOptions {
+    let text = std::fs::read(case.join("case.json")).expect("fixture");
+    let case: serde_json::Value = serde_json::from_slice(&text).expect("fixture");
+    let count = |key: &str| case["clip"][key].as_u64().expect("fixture") as usize;
+    let predict2 = checkpoint.generation() == Generation::Predict2;
+    ClipOptions {
+        height: count("height"),
+        width: count("width"),
+        n_frames: count("frames"),
+        n_given: count("condition_frames"),
+        rope_fps: predict2.then(|| count("fps") as f64),
+        actions: checkpoint.actions(count("frames"), None).expect("actions"),
+    }
+}
+
+fn texts(case: &Path, checkpoint: &PredictCheckpoint) -> Vec<TextEmbedding> {
+    let file = case.join("checkpoint/text_embedding.safetensors");
+    ["default", "negative"].map(|name| TextEmbedding::load(checkpoint, name, &file).expect("text")).into()
+}
+
+#[test]
+fn the_denoiser_answers_as_diffusers() {
+    for case in cases() {
+        let name = case.file_name().expect("named").to_string_lossy().into_owned();
+        let expected = Expected::open(&case);
+        let checkpoint = PredictCheckpoint::open(&case.join("checkpoint")).expect("checkpoint");
+        let texts = texts(&case, &checkpoint);
+        let (network, constants) = checkpoint.network(&options(&case, &checkpoint), &texts).expect("network");
+        let buffer = |name: &str| network.buffer(name).expect("declared");
+        let graph = |name: &str| network.graph(name).expect("declared");
+        let mut reference = Reference::new(&network, &constants);
+        let longest = texts.iter().map(|t| t.n_tokens).max().expect("two");
+        for (i, text) in texts.iter().enumerate() {
+            let caches = network.buffers.iter().filter(|b| b.name.starts_with("text."));
+            let windows: Vec<_> = caches.map(|b| (buffer(&b.name), i * longest)).collect();
+            reference.run(graph(&text.graph_name()), &[], &windows).expect("runs");
+        }
+        let (latents, _) = expected.latents("call.input");
+        reference.write(buffer("latents"), 0, &latents).expect("fits");
+        for (to, from) in [("mask", "call.mask"), ("timesteps", "call.timestep"), ("actions", "actions")] {
+            if let Some(id) = network.buffer(to) {
+                reference.write(id, 0, &expected.get(from).0).expect("fits");
+            }
+        }
+        reference.run(graph("denoise"), &[texts[0].n_tokens], &[]).expect("runs");
+        let (velocity, _) = expected.latents("call.output");
+        let mut found = vec![0.0; velocity.len()];
+        reference.read(buffer("velocity"), 0, &mut found).expect("fits");
+        close(&format!("{name}: velocity"), &found, &velocity);
     }
 }
 

@@ -23,14 +23,26 @@ pub struct Constants<'a> {
 
 impl<'a> Constants<'a> {
     /// Declares a tensor of a checkpoint, as it is but for its shape, which only groups axes.
-    pub fn borrow(&mut self, network: &mut Network, name: &str, view: TensorView<'a>, shape: &[usize]) -> WeightId {
+    pub fn borrow(
+        &mut self,
+        network: &mut Network,
+        name: &str,
+        view: TensorView<'a>,
+        shape: &[usize],
+    ) -> WeightId {
         assert_eq!(view.len(), shape.iter().product::<usize>(), "{name}: axes are only grouped");
         let view = TensorView { shape: shape.into(), ..view };
         self.add(network, name, Constant::Borrowed(view))
     }
 
     /// Declares a tensor of a checkpoint with its axes in another order: axis `i` is axis `order[i]` of what is stored.
-    pub fn permute(&mut self, network: &mut Network, name: &str, view: &TensorView<'_>, order: &[usize]) -> WeightId {
+    pub fn permute(
+        &mut self,
+        network: &mut Network,
+        name: &str,
+        view: &TensorView<'_>,
+        order: &[usize],
+    ) -> WeightId {
         if let Some(id) = network.weight(name) {
             return id;
         }
@@ -65,7 +77,9 @@ impl Weights for Constants<'_> {
     fn weight(&self, id: WeightId) -> TensorView<'_> {
         match &self.constants[id.index()] {
             Constant::Borrowed(view) => view.clone(),
-            Constant::Made { dtype, shape, bytes } => TensorView { dtype: *dtype, shape: shape.clone(), bytes },
+            Constant::Made { dtype, shape, bytes } => {
+                TensorView { dtype: *dtype, shape: shape.clone(), bytes }
+            }
         }
     }
 }

@@ -73,7 +73,10 @@ impl DenoiserConfig {
         }
         let channels = root.extent("out_channels")?;
         if root.extent("in_channels")? != channels + 1 {
-            return Err(root.wrong("in_channels", format!("{}: the latent's channels and the condition mask", channels + 1)));
+            return Err(root.wrong(
+                "in_channels",
+                format!("{}: the latent's channels and the condition mask", channels + 1),
+            ));
         }
         let head_dim = root.extent("attention_head_dim")?;
         if !head_dim.is_multiple_of(2) || head_dim < 12 {
@@ -88,7 +91,9 @@ impl DenoiserConfig {
         let text_dim = root.extent("text_embed_dim")?;
         let projected = root.flag("use_crossattn_projection")? == Some(true);
         if projected && root.extent("encoder_hidden_states_channels")? != text_dim {
-            return Err(root.wrong("encoder_hidden_states_channels", format!("{text_dim}, as `text_embed_dim`")));
+            return Err(
+                root.wrong("encoder_hidden_states_channels", format!("{text_dim}, as `text_embed_dim`"))
+            );
         }
         let three = |list: Option<Vec<f64>>| list.and_then(|l| <[f64; 3]>::try_from(l).ok());
         let rope_scale = three(root.numbers("rope_scale")?).filter(|s| s.iter().all(|s| 0.0 < *s));

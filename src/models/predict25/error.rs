@@ -38,7 +38,9 @@ pub enum PredictError {
         max: usize,
     },
     /// No text embedding was given.
-    #[error("no text embedding: pass --text-embedding FILE.safetensors (the embedding of an empty text will do)")]
+    #[error(
+        "no text embedding: pass --text-embedding FILE.safetensors (the embedding of an empty text will do)"
+    )]
     NoText,
     /// A text embedding does not fit.
     #[error("{}: text embedding `{name}`: {why}", path.display())]

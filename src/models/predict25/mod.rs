@@ -23,7 +23,7 @@ use crate::tensor::DType;
 pub use config::{DenoiserConfig, PATCH};
 pub use error::PredictError;
 pub use options::{ActionSpan, Actions, ClipOptions};
-pub use text::{NEGATIVE, TextEmbedding};
+pub use text::{NEGATIVE, TextEmbedding, graph_name};
 
 use names::Tensors;
 
@@ -137,7 +137,8 @@ impl PredictCheckpoint {
         let latent = [size.n_latents, size.height / factor, size.width / factor];
         let grid = [latent[0], latent[1] / PATCH, latent[2] / PATCH];
         if let Some(axis) = (0..3).find(|i| self.config.positions_max[*i] < grid[*i]) {
-            let (max, what) = (self.config.positions_max[axis], ["latent frames", "rows of patches", "columns of patches"]);
+            let (max, what) =
+                (self.config.positions_max[axis], ["latent frames", "rows of patches", "columns of patches"]);
             return Err(PredictError::TooLarge { what: what[axis], found: grid[axis], max });
         }
         let (Some(longest), Some(shortest)) =
@@ -155,7 +156,14 @@ impl PredictCheckpoint {
         let n_sets = if texts.iter().any(|t| t.name == NEGATIVE) { 2 } else { 1 };
         network::build_texts(&mut parts, &mut network, texts, n_sets)?;
         let actions = options.actions.as_ref();
-        network::build_denoise(&mut parts, &mut network, size, options.rope_fps, (shortest, longest), actions)?;
+        network::build_denoise(
+            &mut parts,
+            &mut network,
+            size,
+            options.rope_fps,
+            (shortest, longest),
+            actions,
+        )?;
         Ok((network, constants))
     }
 
@@ -163,7 +171,11 @@ impl PredictCheckpoint {
     ///
     /// # Errors
     /// If the perceptrons' width is no multiple of the number of names.
-    pub fn actions(&self, n_frames: usize, names: Option<&[String]>) -> Result<Option<Actions>, PredictError> {
+    pub fn actions(
+        &self,
+        n_frames: usize,
+        names: Option<&[String]>,
+    ) -> Result<Option<Actions>, PredictError> {
         let tensors = Tensors::new(&self.transformer);
         const WEIGHT: &str = "action_embedder_B_D.fc1.weight";
         if !tensors.contains(WEIGHT) {

@@ -73,14 +73,18 @@ mod tests {
 
     #[test]
     fn every_name_has_its_original() {
-        let original = |name: &str| ORIGINAL.iter().fold(format!("net.{name}"), |n, (new, old)| n.replace(new, old));
+        let original =
+            |name: &str| ORIGINAL.iter().fold(format!("net.{name}"), |n, (new, old)| n.replace(new, old));
         for (name, expected) in [
             ("patch_embed.proj.weight", ORIGINAL_MARK),
             ("time_embed.t_embedder.linear_1.weight", "net.t_embedder.1.linear_1.weight"),
             ("time_embed.norm.weight", "net.t_embedding_norm.weight"),
             ("transformer_blocks.7.attn1.to_out.0.weight", "net.blocks.7.self_attn.output_proj.weight"),
             ("transformer_blocks.7.attn2.norm_k.weight", "net.blocks.7.cross_attn.k_norm.weight"),
-            ("transformer_blocks.7.norm2.linear_2.weight", "net.blocks.7.adaln_modulation_cross_attn.2.weight"),
+            (
+                "transformer_blocks.7.norm2.linear_2.weight",
+                "net.blocks.7.adaln_modulation_cross_attn.2.weight",
+            ),
             ("transformer_blocks.7.ff.net.0.proj.weight", "net.blocks.7.mlp.layer1.weight"),
             ("norm_out.linear_1.weight", "net.final_layer.adaln_modulation.1.weight"),
             ("proj_out.weight", "net.final_layer.linear.weight"),

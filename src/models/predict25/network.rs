@@ -48,14 +48,17 @@ pub(super) fn build_texts(
     for text in texts {
         let mut graph = GraphBuilder::new(network, &text.graph_name());
         let name = format!("text.{}", text.name);
-        let weight = parts.constants.make(graph.network, &name, &[text.n_tokens, config.text_dim], &text.values);
+        let weight =
+            parts.constants.make(graph.network, &name, &[text.n_tokens, config.text_dim], &text.values);
         let tokens = graph.add(Op::Constant { weight }, &[]);
         for layer in 0..config.n_layers {
             let name = format!("transformer_blocks.{layer}.attn2");
-            let k = parts.linear(&mut graph, tokens, &format!("{name}.to_k"), config.text_dim, config.width())?;
+            let k =
+                parts.linear(&mut graph, tokens, &format!("{name}.to_k"), config.text_dim, config.width())?;
             let k = parts.heads(&mut graph, k, text.n_tokens);
             let k = parts.head_norm(&mut graph, k, &format!("{name}.norm_k"))?;
-            let v = parts.linear(&mut graph, tokens, &format!("{name}.to_v"), config.text_dim, config.width())?;
+            let v =
+                parts.linear(&mut graph, tokens, &format!("{name}.to_v"), config.text_dim, config.width())?;
             let v = parts.heads(&mut graph, v, text.n_tokens);
             for (kind, value) in [("key", k), ("value", v)] {
                 let target = buffer(graph.network, &format!("text.{layer}.{kind}"));
@@ -85,7 +88,8 @@ pub(super) fn build_denoise(
     let timesteps = network.declare_buffer("timesteps", DType::F32, &[t], Purpose::Input);
     let actions = actions.map(|actions| {
         let n_rows = (size.n_latents - 1) * FRAMES_PER_LATENT;
-        let id = network.declare_buffer("actions", DType::F32, &[n_rows, actions.names.len()], Purpose::Input);
+        let id =
+            network.declare_buffer("actions", DType::F32, &[n_rows, actions.names.len()], Purpose::Input);
         (id, actions)
     });
     let shape = network.buffers[latents.index()].shape.clone();
@@ -158,8 +162,14 @@ impl Parts<'_, '_> {
             }
             mask_weight.push(row[c * area..(c + 1) * area].iter().sum());
         }
-        let weight = self.constants.make(graph.network, "patch_embed.latent.weight", &[width, area * c], &latent_weight);
-        let mask_weight = self.constants.make(graph.network, "patch_embed.mask.weight", &[width, 1], &mask_weight);
+        let weight = self.constants.make(
+            graph.network,
+            "patch_embed.latent.weight",
+            &[width, area * c],
+            &latent_weight,
+        );
+        let mask_weight =
+            self.constants.make(graph.network, "patch_embed.mask.weight", &[width, 1], &mask_weight);
 
         let fixed = |shape: &[usize]| -> Vec<Dim> { shape.iter().map(|n| Dim::Fixed(*n)).collect() };
         let x = graph.read(latents, t);
@@ -182,14 +192,16 @@ impl Parts<'_, '_> {
     ) -> Result<Time, CheckpointError> {
         let width = self.config.width();
         let half = width / 2;
-        let frequency = (0..half).map(|j| (-(10_000f64.ln()) as f32 * j as f32 / half as f32).exp()).collect();
+        let frequency =
+            (0..half).map(|j| (-(10_000f64.ln()) as f32 * j as f32 / half as f32).exp()).collect();
         let timesteps = graph.read(timesteps, self.grid[0]);
         let mut embedded = graph.add(Op::Sinusoid { frequency }, &[timesteps]);
         let base = self.linear(graph, embedded, "time_embed.t_embedder.linear_1", width, width)?;
         let base = graph.add(Op::Unary { function: Unary::Silu }, &[base]);
         let mut base = self.linear(graph, base, "time_embed.t_embedder.linear_2", width, 3 * width)?;
         if let Some((buffer, actions)) = actions {
-            let add = |graph: &mut GraphBuilder<'_>, a, b| graph.add(Op::Binary { function: Binary::Add }, &[a, b]);
+            let add =
+                |graph: &mut GraphBuilder<'_>, a, b| graph.add(Op::Binary { function: Binary::Add }, &[a, b]);
             let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_D", width)?;
             embedded = add(graph, embedded, bias);
             let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_3D", 3 * width)?;
@@ -228,7 +240,8 @@ impl Parts<'_, '_> {
         if actions.span == ActionSpan::Clip {
             return Ok(x);
         }
-        let zeros = self.constants.make(graph.network, &format!("{name}.first"), &[1, n_out], &vec![0.0; n_out]);
+        let zeros =
+            self.constants.make(graph.network, &format!("{name}.first"), &[1, n_out], &vec![0.0; n_out]);
         let zeros = graph.add(Op::Constant { weight: zeros }, &[]);
         let x = graph.add(Op::Concat { axis: 0 }, &[zeros, x]);
         let not_given = graph.add(Op::Affine { mul: -1.0, add: 1.0 }, &[mask]);
@@ -254,16 +267,28 @@ impl Parts<'_, '_> {
         }))
     }
 
-    fn modulated_norm(&self, graph: &mut GraphBuilder<'_>, x: ValueId, shift: ValueId, scale: ValueId) -> ValueId {
+    fn modulated_norm(
+        &self,
+        graph: &mut GraphBuilder<'_>,
+        x: ValueId,
+        shift: ValueId,
+        scale: ValueId,
+    ) -> ValueId {
         let x = graph.add(Op::LayerNorm { weight: None, bias: None, eps: NORM_EPS }, &[x]);
         let x = graph.add(Op::Binary { function: Binary::Mul }, &[x, scale]);
         graph.add(Op::Binary { function: Binary::Add }, &[x, shift])
     }
 
-    fn self_attention(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, rotary: ValueId) -> Built {
+    fn self_attention(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        x: ValueId,
+        name: &str,
+        rotary: ValueId,
+    ) -> Built {
         let width = self.config.width();
         let n: usize = self.grid.iter().product();
-        let mut turned = |parts: &mut Self, graph: &mut GraphBuilder<'_>, part: &str| -> Built {
+        let turned = |parts: &mut Self, graph: &mut GraphBuilder<'_>, part: &str| -> Built {
             let y = parts.linear(graph, x, &format!("{name}.to_{part}"), width, width)?;
             let y = parts.heads(graph, y, n);
             let y = parts.head_norm(graph, y, &format!("{name}.norm_{part}"))?;

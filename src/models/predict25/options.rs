@@ -47,7 +47,9 @@ impl Actions {
             ActionSpan::Latent => FRAMES_PER_LATENT,
         };
         if rows == 0 || !n_inputs.is_multiple_of(rows) || n_inputs == 0 {
-            let why = format!("the checkpoint's perceptrons take {n_inputs} values: not a multiple of {rows} rows; ask for another --frames");
+            let why = format!(
+                "the checkpoint's perceptrons take {n_inputs} values: not a multiple of {rows} rows; ask for another --frames"
+            );
             return Err(PredictError::Actions(why));
         }
         let width = n_inputs / rows;
@@ -60,7 +62,8 @@ impl Actions {
             (None, None) => (0..width).map(|i| format!("action_{i}")).collect(),
         };
         if names.len() != width {
-            let why = format!("{} names for the {width} values that the checkpoint takes at a time", names.len());
+            let why =
+                format!("{} names for the {width} values that the checkpoint takes at a time", names.len());
             return Err(PredictError::Actions(why));
         }
         Ok(Actions { names, span })
@@ -105,9 +108,19 @@ impl ClipOptions {
         }
         let whole = |n: usize| n % FRAMES_PER_LATENT == 1;
         let frames = "one frame, and then fours: 5, 9, 13, …".to_owned();
-        size("frames", self.n_frames, whole(self.n_frames) && 1 < self.n_frames && self.n_frames <= 4097, frames)?;
+        size(
+            "frames",
+            self.n_frames,
+            whole(self.n_frames) && 1 < self.n_frames && self.n_frames <= 4097,
+            frames,
+        )?;
         let fits = (self.n_given == 0 || whole(self.n_given)) && self.n_given < self.n_frames;
-        size("condition frames", self.n_given, fits, format!("0, 1, 5, …, fewer than the clip's {}", self.n_frames))?;
+        size(
+            "condition frames",
+            self.n_given,
+            fits,
+            format!("0, 1, 5, …, fewer than the clip's {}", self.n_frames),
+        )?;
         match self.rope_fps {
             Some(fps) if !(fps.is_finite() && 0.0 < fps) => {
                 Err(PredictError::Size { what: "fps", expected: "a positive number".into(), found: 0 })

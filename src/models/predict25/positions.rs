@@ -11,7 +11,11 @@ const THETA: f64 = 10_000.0;
 /// `width` are in patches. With a rate, frames stand further apart the slower they were taken.
 ///
 /// [`Op::Rotary`]: crate::graph::Op::Rotary
-pub(super) fn table(config: &DenoiserConfig, [n_latents, height, width]: [usize; 3], fps: Option<f64>) -> Vec<f32> {
+pub(super) fn table(
+    config: &DenoiserConfig,
+    [n_latents, height, width]: [usize; 3],
+    fps: Option<f64>,
+) -> Vec<f32> {
     let frequencies = frequencies(config);
     let mut out = Vec::with_capacity(n_latents * height * width * config.head_dim);
     for t in 0..n_latents {

@@ -36,7 +36,11 @@ impl TextEmbedding {
     ///
     /// # Errors
     /// If there is none, or it is not of the width that the checkpoint's texts have, or not finite.
-    pub fn load(checkpoint: &PredictCheckpoint, name: &str, path: &Path) -> Result<TextEmbedding, PredictError> {
+    pub fn load(
+        checkpoint: &PredictCheckpoint,
+        name: &str,
+        path: &Path,
+    ) -> Result<TextEmbedding, PredictError> {
         let wrong = |why: String| PredictError::Text { path: path.to_owned(), name: name.to_owned(), why };
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if name.is_empty() || 32 < name.len() || !name.chars().all(plain) {
@@ -68,7 +72,8 @@ impl TextEmbedding {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(wrong("it holds values that are not finite".into()));
         }
-        let values = if config.text_projection.is_some() { project(checkpoint, n_tokens, &values)? } else { values };
+        let values =
+            if config.text_projection.is_some() { project(checkpoint, n_tokens, &values)? } else { values };
         Ok(TextEmbedding { name: name.to_owned(), n_tokens, values })
     }
 }
@@ -79,7 +84,11 @@ pub fn graph_name(text: &str) -> String {
 }
 
 /// `gelu(W x + b)`, once, here.
-fn project(checkpoint: &PredictCheckpoint, n_tokens: usize, values: &[f32]) -> Result<Vec<f32>, PredictError> {
+fn project(
+    checkpoint: &PredictCheckpoint,
+    n_tokens: usize,
+    values: &[f32],
+) -> Result<Vec<f32>, PredictError> {
     let config = checkpoint.config();
     let (n, k) = (config.text_dim, config.text_projection.unwrap_or(config.text_dim));
     let tensors = Tensors::new(checkpoint.transformer());

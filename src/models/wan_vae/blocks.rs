@@ -85,7 +85,9 @@ impl Blocks<'_, '_, '_> {
             return Ok(x);
         }
         let (joined, _) = self.with_past(x, &name, 1)?;
-        Ok(self.graph.add(Op::Conv3d { weight, bias: Some(bias), stride: [2, 1, 1], padding: [[0; 2]; 3] }, &[joined]))
+        Ok(self
+            .graph
+            .add(Op::Conv3d { weight, bias: Some(bias), stride: [2, 1, 1], padding: [[0; 2]; 3] }, &[joined]))
     }
 
     /// Doubles height and width and halves the channels; doubles time where `temporal` (but not in the first call).
@@ -112,7 +114,9 @@ impl Blocks<'_, '_, '_> {
         }
         let &[t, h, w, _] = self.graph.shape(x) else { unreachable!("values have four axes") };
         let (joined, _) = self.with_past(x, name, PAST_FRAMES)?;
-        let both = self.graph.add(Op::Conv3d { weight, bias: Some(bias), stride: [1; 3], padding: [[0; 2]; 3] }, &[joined]);
+        let both = self
+            .graph
+            .add(Op::Conv3d { weight, bias: Some(bias), stride: [1; 3], padding: [[0; 2]; 3] }, &[joined]);
         let both = self.graph.reshape(both, &[t, h, w, Dim::Fixed(2), Dim::Fixed(c)]);
         let both = self.graph.add(Op::Transpose { order: vec![0, 3, 1, 2, 4] }, &[both]);
         Ok(self.graph.reshape(both, &[t.times(2), h, w, Dim::Fixed(c)]))
@@ -132,7 +136,9 @@ impl Blocks<'_, '_, '_> {
     /// One head over the places of each frame, beside a shortcut.
     fn attention(&mut self, x: ValueId, name: &str, c: usize) -> Built {
         let &[t, h, w, _] = self.graph.shape(x) else { unreachable!("values have four axes") };
-        let (Dim::Fixed(height), Dim::Fixed(width)) = (h, w) else { unreachable!("sizes are fixed at export") };
+        let (Dim::Fixed(height), Dim::Fixed(width)) = (h, w) else {
+            unreachable!("sizes are fixed at export")
+        };
         let normed = self.norm(x, &format!("{name}.norm.gamma"), c, 2)?;
         let weight = self.checkpoint.expect(&format!("{name}.to_qkv.weight"), &[3 * c, c, 1, 1])?;
         let bias = self.checkpoint.expect(&format!("{name}.to_qkv.bias"), &[3 * c])?;
@@ -140,10 +146,13 @@ impl Blocks<'_, '_, '_> {
         for (i, part) in ["q", "k", "v"].into_iter().enumerate() {
             let (weight, bias) = (rows(&weight, i * c, c), rows(&bias, i * c, c));
             let name = format!("{name}.to_{part}");
-            let weight = self.constants.borrow(self.graph.network, &format!("{name}.weight"), weight, &[c, c]);
+            let weight =
+                self.constants.borrow(self.graph.network, &format!("{name}.weight"), weight, &[c, c]);
             let bias = self.constants.borrow(self.graph.network, &format!("{name}.bias"), bias, &[c]);
             let value = self.graph.linear(normed, weight, Some(bias));
-            parts.push(self.graph.reshape(value, &[t, Dim::Fixed(height * width), Dim::Fixed(1), Dim::Fixed(c)]));
+            parts.push(
+                self.graph.reshape(value, &[t, Dim::Fixed(height * width), Dim::Fixed(1), Dim::Fixed(c)]),
+            );
         }
         let y = self.graph.add(Op::Attention { scale: (c as f32).sqrt().recip() }, &parts);
         let y = self.graph.reshape(y, &[t, h, w, Dim::Fixed(c)]);

@@ -64,7 +64,9 @@ impl WanVaeConfig {
         }
         let temporal_downsample = flags(&root, "temperal_downsample", dim_mult.len() - 1)?;
         if temporal_downsample.iter().filter(|t| **t).count() != 2 {
-            return Err(root.wrong("temperal_downsample", "two levels that halve time: four frames to a latent"));
+            return Err(
+                root.wrong("temperal_downsample", "two levels that halve time: four frames to a latent")
+            );
         }
         let base_dim = root.extent("base_dim")?;
         let decoder_base_dim = root.count("decoder_base_dim")?.unwrap_or(base_dim);

@@ -77,7 +77,9 @@ pub fn build<'c>(
         network.declare_buffer("latents", DType::F32, &whole(latent), Purpose::Input);
     }
     let per_call = LimitedBy { cap: Some(size.n_latents), ..per_call };
-    for (name, first) in [("encode_first", true), ("encode_step", false), ("decode_first", true), ("decode_step", false)] {
+    for (name, first) in
+        [("encode_first", true), ("encode_step", false), ("decode_first", true), ("decode_step", false)]
+    {
         let encoder = name.starts_with("encode");
         let mut graph = GraphBuilder::new(network, name);
         let n = if first { 1.into() } else { graph.limited_dim("latents", 1, per_call, 1).into() };
@@ -168,7 +170,8 @@ fn from_normalised(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueI
     let mut weight = values(blocks.checkpoint, "post_quant_conv.weight", &[z, z, 1, 1, 1])?;
     let mut bias = values(blocks.checkpoint, "post_quant_conv.bias", &[z])?;
     for (row, b) in weight.chunks_mut(z).zip(&mut bias) {
-        let shift = row.iter().zip(&config.latents_mean).map(|(w, m)| f64::from(*w) * f64::from(*m)).sum::<f64>();
+        let shift =
+            row.iter().zip(&config.latents_mean).map(|(w, m)| f64::from(*w) * f64::from(*m)).sum::<f64>();
         *b = (f64::from(*b) + shift) as f32;
         row.iter_mut().zip(&config.latents_std).for_each(|(w, s)| *w *= s);
     }
