@@ -1,5 +1,7 @@
 //! Bags, written here as `ros2 bag record -s mcap` writes them, played back through the transport.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;

@@ -2,6 +2,8 @@
 //!
 //! Discovery and delivery take as long as they take: a test asks again until a far deadline, and asserts what came.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, LazyLock};
 use std::thread::sleep;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::camera::FrameError;
+
 /// Why a frame was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -29,21 +31,33 @@ pub enum DropReason {
     Malformed,
     /// The publisher's type is another than ours.
     WrongType,
-    /// The pixel format or compression is none that we read.
+    /// The pixel format is none that we read.
     UnknownEncoding,
-    /// Size, step and length contradict each other, or are zero.
-    BadGeometry,
-    /// More pixels than the engine takes.
+    /// It shows depth, not colour.
+    DepthEncoding,
+    /// The compression is none that we read.
+    UnknownCompression,
+    /// It has no pixels.
+    ZeroSize,
+    /// Its encoding needs an even width or height.
+    OddSize,
+    /// It has more pixels than the engine takes.
     TooManyPixels,
-    /// The compressed data cannot be decoded.
-    CorruptData,
+    /// Its rows are longer than its step.
+    StepTooShort,
+    /// Its data end before its last row.
+    TooFewBytes,
+    /// Its compressed data cannot be decoded.
+    Corrupt,
+    /// Its shape is none that the model takes.
+    Unfit,
     /// The node was leaving.
     Stopped,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::Superseded,
         Self::OffRate,
         Self::ClipRestart,
@@ -55,9 +69,15 @@ impl DropReason {
         Self::Malformed,
         Self::WrongType,
         Self::UnknownEncoding,
-        Self::BadGeometry,
+        Self::DepthEncoding,
+        Self::UnknownCompression,
+        Self::ZeroSize,
+        Self::OddSize,
         Self::TooManyPixels,
-        Self::CorruptData,
+        Self::StepTooShort,
+        Self::TooFewBytes,
+        Self::Corrupt,
+        Self::Unfit,
         Self::Stopped,
     ];
 
@@ -75,9 +95,15 @@ impl DropReason {
             Self::Malformed => "malformed",
             Self::WrongType => "wrong_type",
             Self::UnknownEncoding => "unknown_encoding",
-            Self::BadGeometry => "bad_geometry",
+            Self::DepthEncoding => "depth_encoding",
+            Self::UnknownCompression => "unknown_compression",
+            Self::ZeroSize => "zero_size",
+            Self::OddSize => "odd_size",
             Self::TooManyPixels => "too_many_pixels",
-            Self::CorruptData => "corrupt_data",
+            Self::StepTooShort => "step_too_short",
+            Self::TooFewBytes => "too_few_bytes",
+            Self::Corrupt => "corrupt",
+            Self::Unfit => "unfit",
             Self::Stopped => "stopped",
         }
     }
@@ -85,6 +111,23 @@ impl DropReason {
     /// Whether it is part of keeping up with a camera; the others say that something is wrong.
     pub fn is_expected(self) -> bool {
         matches!(self, Self::Superseded | Self::OffRate | Self::Stopped)
+    }
+}
+
+/// Under the words of the camera's own errors.
+impl From<FrameError> for DropReason {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::UnknownEncoding(_) => Self::UnknownEncoding,
+            FrameError::DepthEncoding(_) => Self::DepthEncoding,
+            FrameError::UnknownCompression(_) => Self::UnknownCompression,
+            FrameError::ZeroSize { .. } => Self::ZeroSize,
+            FrameError::OddSize { .. } => Self::OddSize,
+            FrameError::TooManyPixels { .. } => Self::TooManyPixels,
+            FrameError::StepTooShort { .. } => Self::StepTooShort,
+            FrameError::TooFewBytes { .. } => Self::TooFewBytes,
+            FrameError::Corrupt(_) => Self::Corrupt,
+        }
     }
 }
 
@@ -164,6 +207,7 @@ mod tests {
         }
         let names: std::collections::HashSet<_> = DropReason::ALL.map(DropReason::name).into();
         assert_eq!(names.len(), DropReason::ALL.len());
+        assert!(FrameError::REASONS.iter().all(|reason| names.contains(reason)));
     }
 
     #[test]

@@ -428,13 +428,13 @@ mod tests {
         offer(&intake, 0);
         offer(&intake, 250);
         assert_eq!(take(&intake), [0, 250]);
-        intake.settle(Verdict::Rejected(0, DropReason::CorruptData));
+        intake.settle(Verdict::Rejected(0, DropReason::Corrupt));
         offer(&intake, 500);
         assert_eq!(take(&intake), [0; 0], "the clip forms anew");
         offer(&intake, 750);
         assert_eq!(take(&intake), [500, 750]);
         intake.settle(Verdict::Answered);
-        assert_eq!(intake.accounts().dropped(DropReason::CorruptData), 1);
+        assert_eq!(intake.accounts().dropped(DropReason::Corrupt), 1);
         assert_eq!(intake.accounts().dropped(DropReason::ClipRestart), 1);
         account(&intake);
     }

@@ -10,9 +10,12 @@
 pub mod accounts;
 pub mod arguments;
 pub mod clock;
+pub mod diagnostics;
 pub mod environment;
 pub mod frame;
 pub mod intake;
+pub mod kernel_limits;
+pub mod logging;
 pub mod messages;
 pub mod names;
 pub mod parameters;

@@ -90,7 +90,7 @@ impl Bag {
                 "it has no chunk index; expected a bag as `ros2 bag record -s mcap` writes it".into()
             ));
         }
-        let recorder = record_to.map(|to| Recorder::create(to)).transpose()?;
+        let recorder = record_to.map(Recorder::create).transpose()?;
         let clock = match pace {
             Pace::AsFastAsPossible => Clock::stepped(),
             Pace::Times(_) => Clock::shifted(),
@@ -266,7 +266,12 @@ impl Transport for Bag {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = thread.get_or_insert_with(|| {
             let shared = Arc::clone(&self.shared);
-            let play = move || while !shared.stop.load(Relaxed) && shared.play_one() {};
+            let play = move || {
+                let mut is_more = true;
+                while is_more && !shared.stop.load(Relaxed) {
+                    is_more = shared.play_one();
+                }
+            };
             std::thread::Builder::new().name("bag".into()).spawn(play).expect("the system can start a thread")
         });
         if thread.is_finished() { Pump::Ended } else { Pump::Live }

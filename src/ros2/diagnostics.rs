@@ -1,0 +1,188 @@
+//! The node's state as `diagnostic_msgs` shows it: at 1 Hz, and at once when the state changes.
+
+use crate::ros2::accounts::{Accounts, DropReason};
+use crate::ros2::messages::{DiagnosticArray, DiagnosticStatus, Header, KeyValue, Time};
+
+/// How bad it is, in the numbers of `diagnostic_msgs`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Answers come.
+    #[default]
+    Ok = 0,
+    /// Answers come, and something is lost or wrong.
+    Warn = 1,
+    /// No answer comes although frames do.
+    Error = 2,
+    /// No frames come.
+    Stale = 3,
+}
+
+/// What is known of the node at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Every frame's whereabouts.
+    pub accounts: Accounts,
+    /// Seconds since the last frame arrived, if one has.
+    pub silence_s: Option<f64>,
+    /// Seconds since the last answer was published; since the start if none was.
+    pub unanswered_s: f64,
+    /// Seconds that an answer may take before the engine counts as stuck.
+    pub patience_s: f64,
+    /// Publishers of the image topic.
+    pub publishers: usize,
+    /// What the engine said when it last failed, unless it has answered since.
+    pub failure: Option<String>,
+    /// Age of the frame of the last answer.
+    pub age_ms: Option<f64>,
+    /// From the taking of the frames to the answer.
+    pub answer_ms: Option<f64>,
+    /// Answers whose frame bore an impossible stamp.
+    pub stamps_suspect: u64,
+    /// Questions of the prompt topic that were refused.
+    pub prompts_refused: u64,
+    /// Messages that could not be published.
+    pub unpublished: u64,
+    /// Datagrams that the kernel dropped since the node started.
+    pub kernel_drops: u64,
+    /// The question being asked.
+    pub prompt: String,
+    /// Further figures, such as memory by purpose.
+    pub figures: Vec<(String, String)>,
+}
+
+/// Frames that stay away for longer make the state stale.
+const SILENCE_S_MAX: f64 = 2.0;
+
+impl Status {
+    /// The level and the words for it, judged against the accounts of the previous report.
+    pub fn verdict(&self, before: &Accounts) -> (Level, String) {
+        let grown = |reason: DropReason| self.accounts.dropped(reason).saturating_sub(before.dropped(reason));
+        let unexpected = DropReason::ALL.into_iter().filter(|reason| !reason.is_expected());
+        let worst = unexpected.map(|reason| (grown(reason), reason)).max_by_key(|(n, _)| *n);
+        if let Some(failure) = &self.failure {
+            return (Level::Error, format!("the engine fails: {failure}"));
+        }
+        match self.silence_s {
+            None if self.publishers == 0 => return (Level::Stale, "nobody publishes the image topic".into()),
+            None => return (Level::Stale, "no image has arrived".into()),
+            Some(silence) if SILENCE_S_MAX < silence => {
+                return (Level::Stale, format!("no image for {silence:.0} s"));
+            }
+            Some(_) => {}
+        }
+        if self.patience_s < self.unanswered_s {
+            return (Level::Error, format!("images come, and no answer for {:.0} s", self.unanswered_s));
+        }
+        if let Some((n, reason)) = worst.filter(|(n, _)| 0 < *n) {
+            return (Level::Warn, format!("{n} images dropped: {reason}"));
+        }
+        if before.lost < self.accounts.lost {
+            return (Level::Warn, format!("{} images lost on the way", self.accounts.lost - before.lost));
+        }
+        (Level::Ok, "answering".into())
+    }
+
+    /// The message of the logger `name`, about the engine `hardware_id`.
+    pub fn message(
+        &self,
+        name: &str,
+        hardware_id: &str,
+        verdict: &(Level, String),
+        now_ns: i64,
+    ) -> DiagnosticArray {
+        let status = DiagnosticStatus {
+            level: verdict.0 as u8,
+            name: format!("{name}: answers"),
+            message: verdict.1.clone(),
+            hardware_id: hardware_id.to_owned(),
+            values: self.values(),
+        };
+        let header = Header { stamp: Time::from_ns(now_ns), frame_id: String::new() };
+        DiagnosticArray { header, status: vec![status] }
+    }
+
+    fn values(&self) -> Vec<KeyValue> {
+        let value = |key: &str, value: String| KeyValue { key: key.to_owned(), value };
+        let Accounts { received, answered, clip_members, in_flight, lost, .. } = self.accounts;
+        let optional = |figure: Option<f64>| figure.map_or_else(String::new, |figure| format!("{figure:.1}"));
+        let mut values = vec![
+            value("received", received.to_string()),
+            value("answered", answered.to_string()),
+            value("clip_members", clip_members.to_string()),
+            value("dropped", self.accounts.dropped_total().to_string()),
+            value("in_flight", in_flight.to_string()),
+            value("lost", lost.to_string()),
+        ];
+        let drops = self.accounts.drops();
+        values.extend(drops.map(|(reason, n)| value(&format!("dropped.{reason}"), n.to_string())));
+        values.extend([
+            value("age_ms", optional(self.age_ms)),
+            value("answer_ms", optional(self.answer_ms)),
+            value("publishers", self.publishers.to_string()),
+            value("stamps_suspect", self.stamps_suspect.to_string()),
+            value("prompts_refused", self.prompts_refused.to_string()),
+            value("unpublished", self.unpublished.to_string()),
+            value("kernel_drops", self.kernel_drops.to_string()),
+            value("prompt", self.prompt.clone()),
+        ]);
+        values.extend(self.figures.iter().map(|(key, figure)| value(key, figure.clone())));
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running() -> Status {
+        let mut accounts = Accounts::default();
+        (accounts.received, accounts.answered) = (10, 10);
+        Status { accounts, silence_s: Some(0.1), publishers: 1, patience_s: 5.0, ..Status::default() }
+    }
+
+    #[test]
+    fn the_level_says_what_a_robot_must_know() {
+        let check = |status: Status, expected, words: &str| {
+            let (level, message) = status.verdict(&Accounts::default());
+            assert_eq!(level, expected, "{message}");
+            assert!(message.contains(words), "{message}");
+        };
+        check(running(), Level::Ok, "answering");
+        check(Status { silence_s: None, publishers: 0, ..running() }, Level::Stale, "nobody publishes");
+        check(Status { silence_s: Some(3.0), ..running() }, Level::Stale, "no image for 3 s");
+        check(Status { unanswered_s: 6.0, ..running() }, Level::Error, "no answer for 6 s");
+        check(Status { failure: Some("NaN".into()), ..running() }, Level::Error, "NaN");
+        let mut lossy = running();
+        lossy.accounts.lost = 2;
+        check(lossy, Level::Warn, "2 images lost");
+        let mut dropping = running();
+        dropping.accounts.drop_one(DropReason::Superseded);
+        check(dropping.clone(), Level::Ok, "answering");
+        dropping.accounts.drop_one(DropReason::Malformed);
+        check(dropping, Level::Warn, "1 images dropped: malformed");
+    }
+
+    #[test]
+    fn a_fault_is_reported_once_and_not_for_ever() {
+        let mut status = running();
+        status.accounts.drop_one(DropReason::Corrupt);
+        assert_eq!(status.verdict(&Accounts::default()).0, Level::Warn);
+        assert_eq!(status.verdict(&status.accounts).0, Level::Ok);
+    }
+
+    #[test]
+    fn the_figures_hold_the_account() {
+        let mut status = running();
+        status.accounts.drop_one(DropReason::WrongType);
+        let verdict = status.verdict(&Accounts::default());
+        let message = status.message("eye", "engine", &verdict, 1_500_000_000);
+        assert_eq!((message.header.stamp.sec, message.status[0].name.as_str()), (1, "eye: answers"));
+        let find = |key: &str| {
+            message.status[0].values.iter().find(|value| value.key == key).map(|value| value.value.as_str())
+        };
+        assert_eq!(
+            (find("received"), find("dropped.wrong_type"), find("age_ms")),
+            (Some("10"), Some("1"), Some(""))
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The log as ROS shows it: `[INFO] [1700000000.123456789] [eye]: text` on stderr, and the same on `/rosout`.
+//!
+//! Our own lines go out at the level that the user asked for. Of the libraries below us only errors do, at most one a
+//! second: RustDDS reports a lost fragment as an error, and a lossy network has thousands of them.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use log::{Level, LevelFilter, Metadata, Record};
+
+use crate::ros2::clock::Clock;
+use crate::ros2::messages::{Log, Time, encode};
+use crate::ros2::transport::Publisher;
+
+const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
+
+static LOGGER: OnceLock<RosLog> = OnceLock::new();
+
+struct RosLog {
+    name: String,
+    level: LevelFilter,
+    rosout: Mutex<Option<Box<dyn Publisher>>>,
+    last_foreign_ns: AtomicI64,
+    suppressed: AtomicU64,
+}
+
+/// Starts the log of the logger `name` at `level`. Later calls change nothing: a process has one log.
+pub fn start(name: &str, level: LevelFilter) {
+    let logger = LOGGER.get_or_init(|| RosLog {
+        name: name.to_owned(),
+        level,
+        rosout: Mutex::new(None),
+        last_foreign_ns: AtomicI64::new(0),
+        suppressed: AtomicU64::new(0),
+    });
+    // Another logger may stand already, in a program that uses us as a library; then it is the one to use.
+    if log::set_logger(logger).is_ok() {
+        log::set_max_level(level.max(LevelFilter::Error));
+    }
+}
+
+/// Sends our lines to `/rosout` too, from now on, or no longer. A transport's publishers must end before it does.
+pub fn set_rosout(publisher: Option<Box<dyn Publisher>>) {
+    if let Some(logger) = LOGGER.get() {
+        *logger.rosout.lock().unwrap_or_else(PoisonError::into_inner) = publisher;
+    }
+}
+
+/// The level of a `--log-level`, by its name in rcl.
+pub fn parse_level(name: &str) -> Option<LevelFilter> {
+    match name.to_ascii_lowercase().as_str() {
+        "debug" => Some(LevelFilter::Debug),
+        "info" => Some(LevelFilter::Info),
+        "warn" => Some(LevelFilter::Warn),
+        // `log` has nothing above errors.
+        "error" | "fatal" => Some(LevelFilter::Error),
+        "none" => Some(LevelFilter::Off),
+        _ => None,
+    }
+}
+
+impl log::Log for RosLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let limit = if is_ours(metadata.target()) { self.level } else { self.level.min(LevelFilter::Error) };
+        metadata.level() <= limit
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let now_ns = Clock::system().now().ros_ns;
+        if is_ours(record.target()) {
+            write_line(&self.name, record.level(), now_ns, &record.args().to_string());
+            self.publish(record, now_ns);
+        } else if let Some(suppressed) = self.admit_foreign(now_ns) {
+            let more =
+                if suppressed == 0 { String::new() } else { format!(" ({suppressed} like it before)") };
+            let text = format!("{}: {}{more}", record.target(), record.args());
+            write_line(&self.name, record.level(), now_ns, &text);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl RosLog {
+    /// Whether a library's line may go out, and how many did not since the last that did.
+    fn admit_foreign(&self, now_ns: i64) -> Option<u64> {
+        let last = self.last_foreign_ns.load(Relaxed);
+        if now_ns.saturating_sub(last) < NANOSECONDS_PER_SECOND {
+            self.suppressed.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.last_foreign_ns.store(now_ns, Relaxed);
+        Some(self.suppressed.swap(0, Relaxed))
+    }
+
+    fn publish(&self, record: &Record<'_>, now_ns: i64) {
+        let rosout = self.rosout.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(publisher) = &*rosout else { return };
+        let message = Log {
+            stamp: Time::from_ns(now_ns),
+            level: severity(record.level()),
+            name: self.name.clone(),
+            msg: record.args().to_string(),
+            file: record.file().unwrap_or_default().to_owned(),
+            function: record.module_path().unwrap_or_default().to_owned(),
+            line: record.line().unwrap_or_default(),
+        };
+        // A line that cannot be published has reached stderr; saying so would be another line.
+        let _ = publisher.publish(encode(&message));
+    }
+}
+
+fn write_line(name: &str, level: Level, now_ns: i64, text: &str) {
+    let line = format_line(name, level, now_ns, text);
+    // Nobody is left to tell if stderr is closed.
+    drop(std::io::stderr().lock().write_all(line.as_bytes()));
+}
+
+fn format_line(name: &str, level: Level, now_ns: i64, text: &str) -> String {
+    let (sec, nanosec) =
+        (now_ns.div_euclid(NANOSECONDS_PER_SECOND), now_ns.rem_euclid(NANOSECONDS_PER_SECOND));
+    format!("[{}] [{sec}.{nanosec:09}] [{name}]: {text}\n", level_name(level))
+}
+
+fn is_ours(target: &str) -> bool {
+    target.split("::").next() == Some(env!("CARGO_CRATE_NAME"))
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN",
+        Level::Info => "INFO",
+        Level::Debug | Level::Trace => "DEBUG",
+    }
+}
+
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 40,
+        Level::Warn => 30,
+        Level::Info => 20,
+        Level::Debug | Level::Trace => 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_look_as_in_rcl() {
+        let line = format_line("robot.eye", Level::Info, 1_700_000_000_000_000_042, "up");
+        assert_eq!(line, "[INFO] [1700000000.000000042] [robot.eye]: up\n");
+    }
+
+    #[test]
+    fn libraries_are_heard_once_a_second_and_only_in_need() {
+        let (rosout, last_foreign_ns, suppressed) = Default::default();
+        let logger =
+            RosLog { name: "eye".into(), level: LevelFilter::Info, rosout, last_foreign_ns, suppressed };
+        let enabled = |target, level| {
+            log::Log::enabled(&logger, &Metadata::builder().target(target).level(level).build())
+        };
+        assert!(enabled("perihelion::ros2", Level::Info) && !enabled("perihelion::ros2", Level::Debug));
+        assert!(enabled("rustdds::rtps", Level::Error) && !enabled("rustdds::rtps", Level::Warn));
+        assert!(!enabled("perihelion_other", Level::Info));
+        let second = NANOSECONDS_PER_SECOND;
+        let admitted = [second, second + 5, second + 6, 2 * second].map(|now| logger.admit_foreign(now));
+        assert_eq!(admitted, [Some(0), None, None, Some(2)]);
+    }
+
+    #[test]
+    fn levels_have_their_names_in_rcl() {
+        assert_eq!(parse_level("WARN"), Some(LevelFilter::Warn));
+        assert_eq!(parse_level("fatal"), Some(LevelFilter::Error));
+        assert_eq!(parse_level("loud"), None);
+    }
+}
