@@ -86,6 +86,16 @@ pub enum CheckpointError {
         /// The shape in the file.
         found: Vec<usize>,
     },
+    /// The checkpoint has tensors that the network of its config has no use for.
+    #[error("{}: {n_leftover} tensors that this config's network does not have, first `{first}`; the weights belong to another config", path.display())]
+    Leftover {
+        /// The checkpoint's directory.
+        path: PathBuf,
+        /// How many.
+        n_leftover: usize,
+        /// The first by name.
+        first: String,
+    },
     /// A config holds a value that cannot be meant, or lacks one.
     #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
     Config {

@@ -92,7 +92,7 @@ impl Writer {
     /// If the disk is full or fails; then what was at the place before is still there.
     pub fn finish(mut self, content: &impl Serialize) -> Result<[u8; 32], ContainerError> {
         let manifest = Manifest { sections: std::mem::take(&mut self.sections), content };
-        let text = serde_json::to_vec_pretty(&manifest)
+        let text = serde_json::to_vec(&manifest)
             .map_err(|e| ContainerError::Manifest { path: self.path.clone(), message: e.to_string() })?;
         self.align()?;
         let header = Header {

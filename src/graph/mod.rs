@@ -209,9 +209,19 @@ impl Network {
     /// # Errors
     /// If there is no such limit, or the network is not sound under it.
     pub fn set_limit(&mut self, name: &str, value: usize) -> Result<(), GraphError> {
-        let unknown =
-            || GraphError::Graph { graph: "network".into(), why: format!("no limit is named `{name}`") };
-        self.limits.iter_mut().find(|l| l.name == name).ok_or_else(unknown)?.value = value;
+        self.set_limits(&[(name, value)])
+    }
+
+    /// Sets several limits at once: what is sound under all of them need not be so under each.
+    ///
+    /// # Errors
+    /// As [`Network::set_limit`].
+    pub fn set_limits(&mut self, values: &[(&str, usize)]) -> Result<(), GraphError> {
+        for (name, value) in values {
+            let unknown =
+                || GraphError::Graph { graph: "network".into(), why: format!("no limit is named `{name}`") };
+            self.limits.iter_mut().find(|l| l.name == *name).ok_or_else(unknown)?.value = *value;
+        }
         for buffer in &mut self.buffers {
             if let Some(limited) = buffer.rows_limit {
                 buffer.shape[0] = limited.apply(&self.limits);

@@ -1,9 +1,17 @@
 //! Cosmos-Reason2, which has Qwen3-VL's architecture: a vision encoder, a language model, and the prompt that joins them.
 
+mod graphs;
+mod language;
+mod patch_positions;
 mod prompt;
+mod stored;
 mod template;
 mod tokenizer;
+mod vision;
 
+pub use graphs::{Limits, PATCH_EMBEDDING, PREFILL_TOKENS_MAX, network};
+pub use patch_positions::{PatchInputs, PatchPositions};
 pub use prompt::{Media, Prompt, PromptError, PromptLayout, Question, SurroundingText, VisualSpan};
+pub use stored::Reason2;
 pub use template::{ChatTemplate, TemplateError};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerError};
