@@ -4,6 +4,8 @@
 //! no name in another. They are picked by name in one `match`; one that is asked for but cannot run is an error that
 //! says why, and nothing falls back to another in silence.
 
+pub mod cpu;
+
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 

@@ -1,0 +1,131 @@
+//! Which instruction sets there are, and which one is used.
+
+use std::fmt;
+
+/// An instruction set that the kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// AArch64 with Advanced SIMD.
+    Neon,
+}
+
+/// Names another instruction set than the best one there is: for tests and measurements.
+pub const ISA_VARIABLE: &str = "PERIHELION_ISA";
+
+/// An instruction set was asked for that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsaError {
+    /// No such name.
+    #[error("{ISA_VARIABLE}: `{name}` is no instruction set; expected portable, avx2, avx512 or neon")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// This machine lacks it.
+    #[error("{isa}: this CPU lacks it; it has {}", list(available))]
+    Unavailable {
+        /// What was asked for.
+        isa: Isa,
+        /// What there is.
+        available: Vec<Isa>,
+    },
+}
+
+impl Isa {
+    /// The best that this CPU has, or the one that the environment variable [`ISA_VARIABLE`] names.
+    ///
+    /// # Errors
+    /// If the variable names none, or one that this CPU lacks.
+    pub fn detect() -> Result<Isa, IsaError> {
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) if !name.is_empty() => Isa::named(&name),
+            _ => Ok(*Isa::available().last().expect("plain Rust is always there")),
+        }
+    }
+
+    /// All that this CPU has, best last.
+    pub fn available() -> Vec<Isa> {
+        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon]
+            .into_iter()
+            .filter(|isa| isa.is_available())
+            .collect()
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[allow(unreachable_patterns, reason = "depends on the architecture")]
+            _ => false,
+        }
+    }
+
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
+    fn named(name: &str) -> Result<Isa, IsaError> {
+        let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+        let isa = all.into_iter().find(|isa| isa.name() == name);
+        let isa = isa.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?;
+        isa.checked()
+    }
+
+    /// This one, if the CPU has it.
+    pub(super) fn checked(self) -> Result<Isa, IsaError> {
+        if self.is_available() {
+            Ok(self)
+        } else {
+            Err(IsaError::Unavailable { isa: self, available: Isa::available() })
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn list(all: &[Isa]) -> String {
+    all.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(Isa::named("portable"), Ok(Isa::Portable));
+        assert!(matches!(Isa::named("sse9"), Err(IsaError::Unknown { .. })));
+        let other = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+        let message = Isa::named(other).unwrap_err().to_string();
+        assert!(message.contains("portable"), "{message}");
+    }
+}

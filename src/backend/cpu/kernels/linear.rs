@@ -1,0 +1,76 @@
+//! `Linear`: rows of activations times packed weights.
+
+use std::ops::Range;
+
+use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
+use super::matvec;
+use super::out::Out;
+use super::panels::Panels;
+use super::simd::Simd;
+
+/// `epilogue(x Wᵀ + b)`: `x [m, k]`, `W [n, k]`, `b [n]` → `[m, n]`.
+///
+/// A task writes some rows and columns of the output, or reads and writes them with an in-place epilogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// `[m, k]`, row-major.
+    pub x: &'a [f32],
+    /// Rows of `x`.
+    pub m: usize,
+    /// `[n, k]`.
+    pub weight: Panels<'a>,
+    /// `[n]`.
+    pub bias: Option<&'a [f32]>,
+    /// What follows.
+    pub epilogue: Epilogue<'a>,
+}
+
+impl Linear<'_> {
+    /// Tasks that the product is cut into.
+    pub fn tasks(&self) -> usize {
+        let n_panels = self.weight.n_panels();
+        if self.m <= matvec::ROWS_MAX {
+            matvec::tasks(n_panels)
+        } else {
+            Split::new(self.m, n_panels).tasks()
+        }
+    }
+}
+
+struct Matrix<'a> {
+    x: &'a [f32],
+    m: usize,
+    k: usize,
+}
+
+impl RowSource for Matrix<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.m, self.k)
+    }
+
+    #[inline(always)]
+    fn copy(&self, rows: Range<usize>, k: Range<usize>, to: &mut [BlockRow]) {
+        for (row, to) in rows.zip(to) {
+            to[..k.len()].copy_from_slice(&self.x[row * self.k + k.start..row * self.k + k.end]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn run<S: Simd, const T: usize>(
+    s: S,
+    a: &Linear<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    let k = a.weight.k;
+    assert_eq!(a.x.len(), a.m * k, "x is [m, k]");
+    assert_eq!(out.len(), a.m * a.weight.rows, "the output is [m, n]");
+    let finish = Finish { bias: a.bias, epilogue: a.epilogue, n: a.weight.rows };
+    if a.m <= matvec::ROWS_MAX {
+        matvec::run(s, a.x, a.m, &a.weight, finish, tasks, out);
+    } else {
+        matmul::run::<S, _, T>(s, &Matrix { x: a.x, m: a.m, k }, &a.weight, finish, tasks, out, scratch);
+    }
+}

@@ -1,0 +1,128 @@
+//! Each kernel on each instruction set of this CPU against plain f64 code, on seeded random shapes with odd tails; and
+//! what must be equal to the last bit: splits into tasks, numbers of rows, instruction sets that fuse multiply-add.
+
+mod attention;
+mod elementwise;
+mod layout;
+mod products;
+mod rows;
+
+use std::ops::Range;
+
+use super::*;
+use crate::tensor::{DType, TensorView};
+
+/// A linear congruential generator (Knuth's MMIX constants): tests repeat exactly.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1)
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32
+    }
+
+    /// Within `range`.
+    pub(super) fn within(&mut self, range: Range<usize>) -> usize {
+        range.start + self.next() as usize % range.len()
+    }
+
+    /// One of `all`.
+    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.within(0..all.len())]
+    }
+
+    /// In -1..1.
+    pub(super) fn value(&mut self) -> f32 {
+        self.next() as f32 / (1u32 << 30) as f32 - 1.0
+    }
+
+    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.value()).collect()
+    }
+}
+
+/// Every table that this CPU can run.
+pub(super) fn tables() -> Vec<&'static Kernels> {
+    Isa::available().into_iter().map(|isa| Kernels::of(isa).unwrap()).collect()
+}
+
+pub(super) fn scratch() -> Vec<f32> {
+    vec![f32::NAN; SCRATCH_FLOATS]
+}
+
+/// Largest difference over largest magnitude.
+pub(super) fn error(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    let difference = |(g, e): (&f32, &f64)| (f64::from(*g) - e).abs();
+    // A NaN must not be lost in `max`.
+    got.iter().zip(expected).map(difference).fold(0.0, |m, d| if d <= m { m } else { d }) / largest
+}
+
+pub(super) fn check(what: &str, isa: Isa, got: &[f32], expected: &[f64], tolerance: f64) {
+    let error = error(got, expected);
+    assert!(error <= tolerance, "{what} on {isa}: off by {error:e} of the largest, allowed {tolerance:e}");
+}
+
+/// Runs `n_tasks` tasks in two and in three parts, last part first, and expects `whole`.
+pub(super) fn check_splits(
+    what: &str,
+    n_tasks: usize,
+    whole: &[f32],
+    before: &[f32],
+    mut run: impl FnMut(Range<usize>, &mut Out<'_>),
+) {
+    for parts in [2, 3] {
+        let mut got = before.to_vec();
+        let mut out = Out::new(&mut got);
+        for part in (0..parts).rev() {
+            run(part * n_tasks / parts..(part + 1) * n_tasks / parts, &mut out);
+        }
+        assert!(same_bits(&got, whole), "{what}: {parts} parts differ from one");
+    }
+}
+
+pub(super) fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// A packed matrix with the values it stands for.
+pub(super) struct Packed {
+    pub(super) format: PanelFormat,
+    pub(super) rows: usize,
+    pub(super) k: usize,
+    /// Starts at a multiple of 8; 64 is for speed only.
+    words: Vec<u64>,
+    pub(super) values: Vec<f32>,
+}
+
+impl Packed {
+    pub(super) fn random(random: &mut Random, format: PanelFormat, rows: usize, k: usize) -> Packed {
+        let mut values = random.values(rows * k);
+        if format == PanelFormat::Bf16 {
+            for v in &mut values {
+                *v = half::bf16::from_f32(*v).to_f32();
+            }
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView { dtype: DType::F32, shape: vec![rows, k], bytes: &bytes };
+        let mut words = vec![0u64; panels_bytes(format, rows, k).div_ceil(8)];
+        let len = panels_bytes(format, rows, k);
+        pack_panels(&view, format, &mut bytemuck::cast_slice_mut(&mut words)[..len]);
+        Packed { format, rows, k, words, values }
+    }
+
+    pub(super) fn panels(&self) -> Panels<'_> {
+        let len = panels_bytes(self.format, self.rows, self.k);
+        Panels {
+            format: self.format,
+            rows: self.rows,
+            k: self.k,
+            bytes: &bytemuck::cast_slice(&self.words)[..len],
+        }
+    }
+}

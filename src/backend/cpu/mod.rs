@@ -1,0 +1,3 @@
+//! The CPU backend: engines of packed weights, run by our own kernels.
+
+pub mod kernels;
