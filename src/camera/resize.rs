@@ -4,9 +4,10 @@
 //! bits as the largest weight allows, rounded to 8 bits after each pass. When shrinking, the filter is stretched over
 //! the source.
 //!
-//! Why not a resizing crate: those round their weights otherwise, so that a value in some thousands differs, and they
+//! Why not a resizing crate: those round otherwise, off by one level when shrinking and by more when enlarging, and they
 //! rebuild their weights with each call. Here a [`Resizer`] keeps weights and buffers: frames of one size cost no
-//! allocation after the first.
+//! allocation after the first. Both inner loops multiply 16-bit lanes that lie in memory, in fixed numbers, which is
+//! what compilers turn into vector instructions on every processor.
 
 use super::grid::FrameSize;
 use super::preprocess::Resample;
@@ -16,7 +17,7 @@ use super::preprocess::Resample;
 pub struct Resizer {
     plan: Option<(FrameSize, FrameSize, Resample)>,
     across: Across,
-    down: Weights,
+    down: Down,
     /// Rows after the pass across, `[source height, target width, 3]`.
     rows: Vec<u8>,
 }
@@ -51,12 +52,12 @@ impl Resizer {
         }
         match (source_size.width == target_size.width, source_size.height == target_size.height) {
             (true, true) => target.copy_from_slice(source),
-            (true, false) => self.down.sum_rows(source, target, target_size.width * 3),
+            (true, false) => self.down.run(source, target, target_size.width * 3),
             (false, true) => self.across.run(source, source_size.width, target),
             (false, false) => {
                 self.rows.resize(source_size.height * target_size.width * 3, 0);
                 self.across.run(source, source_size.width, &mut self.rows);
-                self.down.sum_rows(&self.rows, target, target_size.width * 3);
+                self.down.run(&self.rows, target, target_size.width * 3);
             }
         }
     }
@@ -89,8 +90,8 @@ struct Weights {
 
 /// Fraction bits at most: a sum of weighted bytes then fits 32 bits.
 const FRACTION_BITS_MAX: u32 = 22;
-/// Bytes of a row that the pass down sums at a time.
-const COLUMNS: usize = 64;
+/// Products of 16 bits that the inner loops make at a time.
+const LANES: usize = 8;
 
 impl Weights {
     fn fill(&mut self, n_source: usize, n_target: usize, resample: Resample) {
@@ -130,26 +131,6 @@ impl Weights {
         self.fixed.extend(self.exact.iter().map(|weight| (weight * one).round() as i16));
     }
 
-    /// Sums rows of `row_len` bytes: the pass down.
-    fn sum_rows(&self, source: &[u8], target: &mut [u8], row_len: usize) {
-        let rows = target.chunks_exact_mut(row_len).zip(self.fixed.chunks_exact(self.taps_max));
-        for ((out, weights), &Window { start, n_taps }) in rows.zip(&self.windows) {
-            let source = &source[start * row_len..][..n_taps * row_len];
-            for (block, out) in out.chunks_mut(COLUMNS).enumerate() {
-                let mut sums = [self.half(); COLUMNS];
-                for (&weight, row) in weights.iter().zip(source.chunks_exact(row_len)) {
-                    let bytes = &row[block * COLUMNS..][..out.len()];
-                    for (sum, &byte) in sums.iter_mut().zip(bytes) {
-                        *sum += i32::from(weight) * i32::from(byte);
-                    }
-                }
-                for (o, sum) in out.iter_mut().zip(sums) {
-                    *o = self.byte(sum);
-                }
-            }
-        }
-    }
-
     fn half(&self) -> i32 {
         1 << self.fraction_bits >> 1
     }
@@ -163,71 +144,59 @@ impl Weights {
     }
 }
 
-/// The pass across: windows of equal, padded length, so that the inner loop is the same for every pixel.
+/// The pass across: windows of equal, padded length over one channel at a time, so that every sum is the same dot
+/// product of 16-bit numbers, for which processors have an instruction.
 #[derive(Debug, Default)]
 struct Across {
     weights: Weights,
     /// First source pixel of each target pixel's padded window.
     starts: Vec<usize>,
-    /// `[target, taps, 3]`: each weight for its three channels, zeros in the padding.
-    lanes: Vec<i16>,
-    /// Taps of a padded window.
+    /// `[target, taps]`, zeros in the padding.
+    padded: Vec<i16>,
+    /// Taps of a padded window: a multiple of [`LANES`].
     n_taps: usize,
-    /// A source row followed by zeros, where a row is shorter than a window.
-    padded_row: Vec<u8>,
+    /// A source row by channel, `[3, plane_len]`, with zeros behind each channel's pixels.
+    planes: Vec<i16>,
+    /// Pixels of a plane with its zeros.
+    plane_len: usize,
 }
-
-/// Windows are padded to a multiple of this many taps.
-const TAPS: usize = 8;
-/// Numbers that the inner loop takes at a time.
-const LANES: usize = TAPS * 3;
 
 impl Across {
     fn fill(&mut self, n_source: usize, n_target: usize, resample: Resample) {
         self.weights.fill(n_source, n_target, resample);
         let longest = self.weights.windows.iter().map(|window| window.n_taps).max().unwrap_or(1);
-        self.n_taps = longest.next_multiple_of(TAPS);
-        self.padded_row.clear();
-        self.padded_row.resize(if n_source < self.n_taps { self.n_taps * 3 } else { 0 }, 0);
+        self.n_taps = longest.next_multiple_of(LANES);
+        self.plane_len = n_source + self.n_taps;
+        self.planes.clear();
+        self.planes.resize(3 * self.plane_len, 0);
         self.starts.clear();
-        self.lanes.clear();
-        self.lanes.resize(n_target * self.n_taps * 3, 0);
-        let targets = self.lanes.chunks_exact_mut(self.n_taps * 3);
+        self.starts.extend(self.weights.windows.iter().map(|window| window.start));
+        self.padded.clear();
+        self.padded.resize(n_target * self.n_taps, 0);
+        let targets = self.padded.chunks_exact_mut(self.n_taps);
         let weights = self.weights.fixed.chunks_exact(self.weights.taps_max);
-        for ((lanes, weights), window) in targets.zip(weights).zip(&self.weights.windows) {
-            let start = window.start.min(n_source.saturating_sub(self.n_taps));
-            let lanes = lanes[(window.start - start) * 3..].chunks_exact_mut(3);
-            for (lanes, &weight) in lanes.zip(&weights[..window.n_taps]) {
-                lanes.fill(weight);
-            }
-            self.starts.push(start);
+        for ((padded, weights), window) in targets.zip(weights).zip(&self.weights.windows) {
+            padded[..window.n_taps].copy_from_slice(&weights[..window.n_taps]);
         }
     }
 
     fn run(&mut self, source: &[u8], n_source: usize, target: &mut [u8]) {
         let rows = source.chunks_exact(n_source * 3);
         for (row, out) in rows.zip(target.chunks_exact_mut(self.starts.len() * 3)) {
-            if self.padded_row.is_empty() {
-                self.sum_row(row, out);
-            } else {
-                self.padded_row[..row.len()].copy_from_slice(row);
-                self.sum_row(&self.padded_row, out);
+            let (red, rest) = self.planes.split_at_mut(self.plane_len);
+            let (green, blue) = rest.split_at_mut(self.plane_len);
+            for (((pixel, r), g), b) in row.as_chunks::<3>().0.iter().zip(red).zip(green).zip(blue) {
+                [*r, *g, *b] = pixel.map(i16::from);
             }
+            self.sum_row(out);
         }
     }
 
-    fn sum_row(&self, row: &[u8], out: &mut [u8]) {
-        let windows = self.starts.iter().zip(self.lanes.chunks_exact(self.n_taps * 3));
-        for (pixel, (start, lanes)) in out.chunks_exact_mut(3).zip(windows) {
-            let bytes = &row[start * 3..][..lanes.len()];
-            let mut sums = [0_i32; LANES];
-            for (weights, bytes) in lanes.chunks_exact(LANES).zip(bytes.chunks_exact(LANES)) {
-                for ((sum, &weight), &byte) in sums.iter_mut().zip(weights).zip(bytes) {
-                    *sum += i32::from(weight) * i32::from(byte);
-                }
-            }
-            for (channel, out) in pixel.iter_mut().enumerate() {
-                let sum: i32 = sums.iter().skip(channel).step_by(3).sum();
+    fn sum_row(&self, out: &mut [u8]) {
+        let windows = self.starts.iter().zip(self.padded.chunks_exact(self.n_taps));
+        for (pixel, (&start, weights)) in out.chunks_exact_mut(3).zip(windows) {
+            for (plane, out) in self.planes.chunks_exact(self.plane_len).zip(pixel) {
+                let sum = dot(weights, &plane[start..][..weights.len()]);
                 *out = self.weights.byte(sum + self.weights.half());
             }
         }
@@ -236,9 +205,84 @@ impl Across {
     fn reserved_bytes(&self) -> usize {
         self.weights.reserved_bytes()
             + self.starts.capacity() * size_of::<usize>()
-            + self.lanes.capacity() * 2
-            + self.padded_row.capacity()
+            + self.padded.capacity() * 2
+            + self.planes.capacity() * 2
     }
+}
+
+/// The pass down: a block of columns at a time, row by row.
+#[derive(Debug, Default)]
+struct Down {
+    weights: Weights,
+    /// `[target, taps_max]`, each weight as often as the inner loop has lanes.
+    repeated: Vec<[i16; LANES]>,
+}
+
+/// Bytes of a row that the pass down sums at a time.
+const COLUMNS: usize = 4 * LANES;
+
+impl Down {
+    fn fill(&mut self, n_source: usize, n_target: usize, resample: Resample) {
+        self.weights.fill(n_source, n_target, resample);
+        self.repeated.clear();
+        self.repeated.extend(self.weights.fixed.iter().map(|&weight| [weight; LANES]));
+    }
+
+    /// Sums rows of `row_len` bytes.
+    fn run(&self, source: &[u8], target: &mut [u8], row_len: usize) {
+        let weights = self.repeated.chunks_exact(self.weights.taps_max);
+        let windows = self.weights.windows.iter().zip(weights);
+        for (out, (&Window { start, n_taps }, weights)) in target.chunks_exact_mut(row_len).zip(windows) {
+            let source = &source[start * row_len..][..n_taps * row_len];
+            // The last block reaches back over the one before it rather than being a shorter one.
+            let last = row_len.saturating_sub(COLUMNS);
+            for column in (0..row_len).step_by(COLUMNS).map(|column| column.min(last)) {
+                match out[column..].first_chunk_mut::<COLUMNS>() {
+                    Some(out) => self.sum_block(&source[column..], &weights[..n_taps], row_len, out),
+                    None => self.sum_short(source, &weights[..n_taps], out),
+                }
+            }
+        }
+    }
+
+    fn sum_block(&self, source: &[u8], weights: &[[i16; LANES]], row_len: usize, out: &mut [u8; COLUMNS]) {
+        let mut sums = [self.weights.half(); COLUMNS];
+        for (weight, row) in weights.iter().zip(source.chunks(row_len)) {
+            let bytes = row.first_chunk::<COLUMNS>().expect("a row holds the block of columns");
+            for i in 0..COLUMNS {
+                sums[i] += i32::from(weight[i % LANES]) * i32::from(bytes[i]);
+            }
+        }
+        for (o, sum) in out.iter_mut().zip(sums) {
+            *o = self.weights.byte(sum);
+        }
+    }
+
+    /// Rows that are shorter than one block.
+    fn sum_short(&self, source: &[u8], weights: &[[i16; LANES]], out: &mut [u8]) {
+        let row_len = out.len();
+        for (column, o) in out.iter_mut().enumerate() {
+            let bytes = source.iter().skip(column).step_by(row_len);
+            let sum: i32 =
+                weights.iter().zip(bytes).map(|(w, &byte)| i32::from(w[0]) * i32::from(byte)).sum();
+            *o = self.weights.byte(sum + self.weights.half());
+        }
+    }
+
+    fn reserved_bytes(&self) -> usize {
+        self.weights.reserved_bytes() + self.repeated.capacity() * size_of::<[i16; LANES]>()
+    }
+}
+
+/// Sums of eight lanes, added at the end: the shape that becomes 16-bit multiplications on every processor.
+fn dot(a: &[i16], b: &[i16]) -> i32 {
+    let mut sums = [0_i32; LANES];
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+        for i in 0..LANES {
+            sums[i] += i32::from(a[i]) * i32::from(b[i]);
+        }
+    }
+    sums.iter().sum()
 }
 
 fn triangle(x: f64) -> f64 {
