@@ -34,7 +34,7 @@ pub(super) fn demosaic(rows: &Rows<'_>, size: FrameSize, red: (usize, usize), rg
 }
 
 fn mean2(a: u8, b: u8) -> u8 {
-    ((u16::from(a) + u16::from(b) + 1) / 2) as u8
+    (u16::from(a) + u16::from(b)).div_ceil(2) as u8
 }
 
 fn mean4(a: u8, b: u8, c: u8, d: u8) -> u8 {

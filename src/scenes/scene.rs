@@ -181,8 +181,11 @@ impl Start {
     }
 }
 
-/// Places the box's centre and the balls (radius, centre) so that nothing overlaps; false if that failed.
-fn place(rng: &mut Rng, n_balls: usize, box_half: [f64; 2]) -> ([f64; 2], Vec<(f64, [f64; 2])>, bool) {
+/// A ball's radius and centre.
+type Placed = (f64, [f64; 2]);
+
+/// Places the box's centre and the balls so that nothing overlaps; false if that failed.
+fn place(rng: &mut Rng, n_balls: usize, box_half: [f64; 2]) -> ([f64; 2], Vec<Placed>, bool) {
     for _ in 0..TRIES {
         let center = [(); 2].map(|()| rng.uniform(14.0, SIZE as f64 - 14.0));
         let mut balls = Vec::with_capacity(n_balls);
@@ -199,14 +202,9 @@ fn place(rng: &mut Rng, n_balls: usize, box_half: [f64; 2]) -> ([f64; 2], Vec<(f
     (center, balls, false)
 }
 
-fn is_free(
-    &(radius, p): &(f64, [f64; 2]),
-    others: &[(f64, [f64; 2])],
-    center: [f64; 2],
-    half: [f64; 2],
-) -> bool {
+fn is_free(&(radius, p): &Placed, others: &[Placed], center: [f64; 2], half: [f64; 2]) -> bool {
     let outside = [0, 1].map(|k| ((p[k] - center[k]).abs() - half[k]).max(0.0));
-    let from_balls = |&(r, q): &(f64, [f64; 2])| radius + r + CLEARANCE < (p[0] - q[0]).hypot(p[1] - q[1]);
+    let from_balls = |&(r, q): &Placed| radius + r + CLEARANCE < (p[0] - q[0]).hypot(p[1] - q[1]);
     radius + CLEARANCE < outside[0].hypot(outside[1]) && others.iter().all(from_balls)
 }
 

@@ -137,12 +137,10 @@ fn bounce_off_box(ball: &mut Ball, start: &Start) -> bool {
     }
     let normal = away.map(|a| a / distance);
     let along = dot(ball.velocity, normal);
-    for k in 0..2 {
-        if along < 0.0 {
-            ball.velocity[k] -= (1.0 + RESTITUTION) * along * normal[k];
-        }
-        ball.position[k] += normal[k] * (ball.radius - distance);
+    if along < 0.0 {
+        ball.velocity = moved(ball.velocity, -((1.0 + RESTITUTION) * along), normal);
     }
+    ball.position = moved(ball.position, ball.radius - distance, normal);
     true
 }
 
@@ -156,17 +154,20 @@ fn bounce_pair(a: &mut Ball, b: &mut Ball) -> bool {
     }
     let normal = between.map(|d| d / distance);
     let along = dot([0, 1].map(|k| a.velocity[k] - b.velocity[k]), normal);
-    for k in 0..2 {
-        if along < 0.0 {
-            let impulse = (1.0 + RESTITUTION) / 2.0 * along * normal[k];
-            a.velocity[k] -= impulse;
-            b.velocity[k] += impulse;
-        }
-        let apart = (touch - distance) / 2.0 * normal[k];
-        a.position[k] += apart;
-        b.position[k] -= apart;
+    if along < 0.0 {
+        let impulse = (1.0 + RESTITUTION) / 2.0 * along;
+        a.velocity = moved(a.velocity, -impulse, normal);
+        b.velocity = moved(b.velocity, impulse, normal);
     }
+    let apart = (touch - distance) / 2.0;
+    a.position = moved(a.position, apart, normal);
+    b.position = moved(b.position, -apart, normal);
     true
+}
+
+/// `from` and `by` along `direction`.
+fn moved(from: [f64; 2], by: f64, direction: [f64; 2]) -> [f64; 2] {
+    [0, 1].map(|k| from[k] + by * direction[k])
 }
 
 fn dot(a: [f64; 2], b: [f64; 2]) -> f64 {
