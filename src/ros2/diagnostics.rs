@@ -51,7 +51,7 @@ pub struct Status {
 }
 
 /// Frames that stay away for longer make the state stale.
-const SILENCE_S_MAX: f64 = 2.0;
+pub const SILENCE_S_MAX: f64 = 2.0;
 
 impl Status {
     /// The level and the words for it, judged against the accounts of the previous report.

@@ -49,6 +49,7 @@ struct State {
     fresh: bool,
     /// The stamp from which the next frame belongs to the clip.
     next_due_ns: Option<i64>,
+    last_receipt: Option<Moment>,
     closed: bool,
     /// Times that something woke the node without a frame, such as a new prompt.
     nudges: u64,
@@ -99,6 +100,7 @@ impl Intake {
     pub fn offer(&self, frame: Result<Arc<Frame>, DropReason>, lost: u64) {
         let receipt = self.clock.now();
         let mut state = self.lock();
+        state.last_receipt = Some(receipt);
         state.accounts.received += 1;
         state.accounts.lost += lost;
         let admitted = frame.map(|frame| self.judge(frame, receipt)).and_then(|received| {
@@ -216,6 +218,11 @@ impl Intake {
     /// The accounts now; they balance.
     pub fn accounts(&self) -> Accounts {
         self.lock().accounts
+    }
+
+    /// When the last message arrived, good or bad.
+    pub fn last_receipt(&self) -> Option<Moment> {
+        self.lock().last_receipt
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

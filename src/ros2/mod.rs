@@ -18,5 +18,6 @@ pub mod kernel_limits;
 pub mod logging;
 pub mod messages;
 pub mod names;
+pub mod node;
 pub mod parameters;
 pub mod transport;

@@ -1,0 +1,99 @@
+//! An answer on its way out: as text, and as JSON with everything that is known of it.
+
+use serde_json::{Map, Value, json};
+
+use super::answerer::Answer;
+use super::options::{NodeOptions, Topics};
+use crate::ros2::clock::Moment;
+use crate::ros2::frame::Received;
+use crate::ros2::messages::{Message, Text, Time, encode};
+use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
+
+const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
+
+/// An answer that was published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// The answer.
+    pub text: String,
+    /// What stands on the JSON topic.
+    pub json: Map<String, Value>,
+    /// The stamp of the newest frame.
+    pub stamp_ns: i64,
+    /// ROS time of publishing less the stamp.
+    pub age_ms: f64,
+    /// From the taking of the frames to publishing, in steady time.
+    pub answer_ms: f64,
+    /// From the arrival of the newest frame to publishing, in steady time.
+    pub camera_to_answer_ms: f64,
+    /// Whether the stamp cannot be right.
+    pub stamp_suspect: bool,
+    /// Messages of this answer that could not be published.
+    pub unpublished: u64,
+}
+
+/// The two answer topics.
+pub(super) struct Mouth {
+    text: Box<dyn Publisher>,
+    json: Box<dyn Publisher>,
+    max_age_ns: i64,
+}
+
+impl Mouth {
+    pub(super) fn open(
+        transport: &dyn Transport,
+        topics: &Topics,
+        options: &NodeOptions,
+    ) -> Result<Self, TransportError> {
+        Ok(Self {
+            text: transport.advertise(&topics.answer, Text::TYPE, Delivery::Reliable)?,
+            json: transport.advertise(&topics.answer_json, Text::TYPE, Delivery::Reliable)?,
+            max_age_ns: i64::try_from(options.max_age.as_nanos()).unwrap_or(i64::MAX),
+        })
+    }
+
+    pub(super) fn say(
+        &self,
+        answer: &Answer,
+        frames: &[Received],
+        prompt: &str,
+        began: Moment,
+        now: Moment,
+    ) -> Published {
+        let newest = frames.last().expect("a question has at least one frame");
+        let stamp_ns = newest.frame.stamp_ns;
+        let milliseconds =
+            |later: i64, earlier: i64| later.saturating_sub(earlier) as f64 / NANOSECONDS_PER_MILLISECOND;
+        let age_ms = milliseconds(now.ros_ns, stamp_ns);
+        let answer_ms = milliseconds(now.steady_ns, began.steady_ns);
+        let camera_to_answer_ms = milliseconds(now.steady_ns, newest.receipt.steady_ns);
+        let stamps: Vec<Value> = frames.iter().map(|received| time(received.frame.stamp_ns)).collect();
+        let mut json = Map::new();
+        json.insert("text".into(), json!(answer.text));
+        json.insert("prompt_text".into(), json!(prompt));
+        json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
+        json.insert("stamp".into(), time(stamp_ns));
+        json.insert("stamps".into(), Value::Array(stamps));
+        json.insert("stamp_suspect".into(), json!(newest.stamp_suspect));
+        json.insert("age_ms".into(), json!(age_ms));
+        json.insert("answer_ms".into(), json!(answer_ms));
+        json.insert("camera_to_answer_ms".into(), json!(camera_to_answer_ms));
+        json.insert("valid_until".into(), time(stamp_ns.saturating_add(self.max_age_ns)));
+        for (key, value) in &answer.details {
+            json.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let text = encode(&Text::padded(answer.text.clone()));
+        let whole = encode(&Text::padded(Value::Object(json.clone()).to_string()));
+        let results = [self.text.publish(text), self.json.publish(whole)];
+        let unpublished = results.iter().filter(|result| result.is_err()).count() as u64;
+        let stamp_suspect = newest.stamp_suspect;
+        let text = answer.text.clone();
+        Published { text, json, stamp_ns, age_ms, answer_ms, camera_to_answer_ms, stamp_suspect, unpublished }
+    }
+}
+
+/// A time as ROS writes it, since its nanoseconds do not fit a JSON number.
+fn time(ns: i64) -> Value {
+    let Time { sec, nanosec } = Time::from_ns(ns);
+    json!({ "sec": sec, "nanosec": nanosec })
+}

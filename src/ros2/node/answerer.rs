@@ -1,0 +1,61 @@
+//! What the node needs of an engine.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+
+use crate::ros2::accounts::DropReason;
+use crate::ros2::frame::Received;
+
+/// A question about frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// One image, or a clip, oldest first.
+    pub frames: &'a [Received],
+    /// The question in words.
+    pub prompt: &'a str,
+    /// Frames per second of a clip.
+    pub clip_rate_hz: f64,
+    /// When an answer is of no use any more; `None` where time stands still.
+    pub deadline: Option<Instant>,
+    /// Set when the node is to leave.
+    pub stop: &'a AtomicBool,
+}
+
+/// An answer in words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// The answer, without the thought.
+    pub text: String,
+    /// Further members of the JSON answer: tokens, thought, timings.
+    pub details: Map<String, Value>,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was answered, perhaps cut short by the deadline.
+    Answered(Answer),
+    /// The deadline came before there was anything to say.
+    Expired,
+    /// The node is to leave.
+    Stopped,
+    /// One of the frames cannot be used.
+    Rejected {
+        /// Which, counted from the oldest.
+        frame: usize,
+        /// Under what it is counted.
+        reason: DropReason,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The engine failed, or the prompt is none that it takes.
+    Failed(String),
+}
+
+/// Answers questions about frames; an engine's session, or whatever else can.
+pub trait Answerer {
+    /// Answers by the deadline, or says why not. Must look at `deadline` and `stop` often.
+    fn answer(&mut self, question: &Question<'_>) -> Outcome;
+}

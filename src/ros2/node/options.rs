@@ -1,0 +1,266 @@
+//! What the node is told at its start, as parameters of ROS declare it.
+
+use std::time::Duration;
+
+use crate::ros2::arguments::{Remap, RosArguments};
+use crate::ros2::frame::ImageTransport;
+use crate::ros2::names::{NameError, NodeName};
+use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
+
+/// The largest prompt that the prompt topic may set.
+pub(super) const PROMPT_BYTES_MAX: usize = 16 << 10;
+
+/// The node's settings. [`NodeOptions::assign`] lets ROS parameters change them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeOptions {
+    /// Who we are.
+    pub name: NodeName,
+    /// How topics are renamed.
+    pub remaps: Vec<Remap>,
+    /// Which image message is subscribed to.
+    pub image_transport: ImageTransport,
+    /// The first standing question.
+    pub prompt: String,
+    /// Frames of a question: 1, or a clip's length.
+    pub clip_frames: usize,
+    /// Frames per second of a clip.
+    pub clip_rate_hz: f64,
+    /// How old a frame may be when its answer is published.
+    pub max_age: Duration,
+    /// Questions per second at most; 0 is no limit.
+    pub max_rate_hz: f64,
+    /// The largest image message that is taken.
+    pub max_image_bytes: usize,
+    /// Whether `/clock` gives the time.
+    pub use_sim_time: bool,
+    /// What diagnostics name as the hardware: the engine.
+    pub hardware_id: String,
+}
+
+/// Settings that contradict each other or ROS.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// The node's name or namespace.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+}
+
+/// The absolute names of the node's topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Topics {
+    pub(super) image: String,
+    pub(super) prompt: String,
+    pub(super) answer: String,
+    pub(super) answer_json: String,
+    pub(super) diagnostics: String,
+}
+
+impl NodeOptions {
+    /// The settings of a node of this name that nobody has told anything.
+    pub fn new(name: NodeName) -> Self {
+        Self {
+            name,
+            remaps: Vec::new(),
+            image_transport: ImageTransport::Raw,
+            prompt: "What do you see?".to_owned(),
+            clip_frames: 1,
+            clip_rate_hz: 4.0,
+            max_age: Duration::from_secs(2),
+            max_rate_hz: 0.0,
+            max_image_bytes: 3840 * 2160 * 3,
+            use_sim_time: false,
+            hardware_id: String::new(),
+        }
+    }
+
+    /// Lets the `--ros-args` of a command line rename the node and its topics and set its parameters.
+    ///
+    /// Returns the names of parameters that the node does not have, for a warning.
+    ///
+    /// # Errors
+    /// If a name is not allowed, a parameter file cannot be read, or a value does not fit.
+    pub fn assign(&mut self, arguments: &RosArguments) -> Result<Vec<String>, OptionsError> {
+        let namespace = arguments.namespace.as_deref().unwrap_or(self.name.namespace());
+        let name = arguments.node.as_deref().unwrap_or(self.name.name());
+        self.name = NodeName::new(namespace, name)?;
+        self.remaps.clone_from(&arguments.remaps);
+        let mut parameters = self.parameters();
+        let unknown = parameters.assign(&self.name, arguments)?;
+        self.read(&parameters);
+        Ok(unknown)
+    }
+
+    /// The node's parameters at these settings.
+    pub fn parameters(&self) -> Parameters {
+        let declare = |name, default, description, check| Declaration {
+            name,
+            default,
+            description,
+            read_only: name != "prompt",
+            check,
+        };
+        let transport = match self.image_transport {
+            ImageTransport::Raw => "raw",
+            ImageTransport::Compressed => "compressed",
+        };
+        let text = |text: &str| Value::Text(text.to_owned());
+        Parameters::declare(vec![
+            declare(
+                "image_transport",
+                text(transport),
+                "`raw` or `compressed`: which image message is read.",
+                is_transport,
+            ),
+            declare("prompt", text(&self.prompt), "The standing question.", is_prompt),
+            declare("clip", Value::Integer(self.clip_frames as i64), "Frames of a question.", is_positive),
+            declare("fps", Value::Double(self.clip_rate_hz), "Frames per second of a clip.", is_positive),
+            declare(
+                "max_age",
+                Value::Double(self.max_age.as_secs_f64()),
+                "Seconds from a frame's stamp to its answer, at most.",
+                is_positive,
+            ),
+            declare(
+                "max_rate",
+                Value::Double(self.max_rate_hz),
+                "Questions per second, at most; 0 is no limit.",
+                is_not_negative,
+            ),
+            declare(
+                "max_image_bytes",
+                Value::Integer(self.max_image_bytes as i64),
+                "The largest image message that is taken.",
+                is_positive,
+            ),
+            declare("use_sim_time", Value::Bool(self.use_sim_time), "Whether /clock gives the time.", |_| {
+                Ok(())
+            }),
+        ])
+    }
+
+    fn read(&mut self, parameters: &Parameters) {
+        self.image_transport = match parameters.text("image_transport") {
+            "compressed" => ImageTransport::Compressed,
+            _ => ImageTransport::Raw,
+        };
+        self.prompt = parameters.text("prompt").to_owned();
+        self.clip_frames = parameters.integer("clip") as usize;
+        self.clip_rate_hz = parameters.double("fps");
+        self.max_age = Duration::from_secs_f64(parameters.double("max_age"));
+        self.max_rate_hz = parameters.double("max_rate");
+        self.max_image_bytes = parameters.integer("max_image_bytes") as usize;
+        self.use_sim_time = parameters.bool("use_sim_time");
+    }
+
+    /// Nanoseconds from one question to the next at least, if there is a limit.
+    pub(super) fn ask_period_ns(&self) -> Option<i64> {
+        (0.0 < self.max_rate_hz).then(|| (1e9 / self.max_rate_hz) as i64)
+    }
+
+    pub(super) fn topics(&self) -> Result<Topics, NameError> {
+        let name = |topic: &str| self.name.topic(topic, &self.remaps);
+        let image = match self.image_transport {
+            ImageTransport::Raw => name("image")?,
+            // A rule for `image` moves its compressed sibling along, as image_transport does it.
+            ImageTransport::Compressed => {
+                let own = name("image/compressed")?;
+                let unmapped = self.name.topic("image/compressed", &[])?;
+                if own == unmapped { format!("{}/compressed", name("image")?) } else { own }
+            }
+        };
+        Ok(Topics {
+            image,
+            prompt: name("~/prompt")?,
+            answer: name("~/answer")?,
+            answer_json: name("~/answer/json")?,
+            diagnostics: name("/diagnostics")?,
+        })
+    }
+}
+
+fn is_transport(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) if text == "raw" || text == "compressed" => Ok(()),
+        other => Err(format!("expected `raw` or `compressed`, found {other}")),
+    }
+}
+
+fn is_prompt(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) if PROMPT_BYTES_MAX < text.len() => {
+            Err(format!("expected at most {PROMPT_BYTES_MAX} bytes, found {}", text.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_positive(value: &Value) -> Result<(), String> {
+    match value {
+        // Beyond a day or a gigabyte it is a slip, and durations have an end.
+        Value::Integer(n) if (1..=1 << 30).contains(n) => Ok(()),
+        Value::Double(x) if (1e-3..=86_400.0).contains(x) => Ok(()),
+        other => Err(format!("expected a positive number of reasonable size, found {other}")),
+    }
+}
+
+fn is_not_negative(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Double(0.0) => Ok(()),
+        other => is_positive(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(line: &str) -> Result<NodeOptions, OptionsError> {
+        let words = line.split_whitespace().map(str::to_owned);
+        let (arguments, _) = RosArguments::split(words).expect("a section that rcl takes");
+        let mut options = NodeOptions::new(NodeName::new("/", "perihelion").expect("a name"));
+        options.assign(&arguments)?;
+        Ok(options)
+    }
+
+    #[test]
+    fn ros_arguments_win_over_what_stood_there() {
+        let options = assigned(
+            "--ros-args -r __node:=eye -r __ns:=/robot -r image:=/cam/image_raw -p clip:=8 -p fps:=2 -p max_age:=0.5 \
+             -p prompt:=Clear?",
+        )
+        .unwrap();
+        assert_eq!((options.clip_frames, options.clip_rate_hz, options.prompt.as_str()), (8, 2.0, "Clear?"));
+        assert_eq!(options.max_age, Duration::from_millis(500));
+        let topics = options.topics().unwrap();
+        assert_eq!((topics.image.as_str(), topics.answer.as_str()), ("/cam/image_raw", "/robot/eye/answer"));
+        assert_eq!(topics.diagnostics, "/diagnostics");
+    }
+
+    #[test]
+    fn the_compressed_topic_follows_its_base_unless_told_itself() {
+        let image = |line: &str| {
+            assigned(&format!("--ros-args -p image_transport:=compressed {line}"))
+                .unwrap()
+                .topics()
+                .unwrap()
+                .image
+        };
+        assert_eq!(image(""), "/image/compressed");
+        assert_eq!(image("-r image:=/cam/image_raw"), "/cam/image_raw/compressed");
+        assert_eq!(image("-r image:=/cam/image_raw -r image/compressed:=/jpeg"), "/jpeg");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in
+            ["clip:=0", "max_age:=-1", "max_age:=.nan", "image_transport:=theora", "fps:=0", "max_rate:=-2"]
+        {
+            assert!(assigned(&format!("--ros-args -p {bad}")).is_err(), "{bad}");
+        }
+        assert!(assigned("--ros-args -r __node:=two-words").is_err());
+    }
+}

@@ -1,0 +1,327 @@
+//! The node on scripted graphs, with a scripted engine.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use serde_json::json;
+
+use super::*;
+use crate::ros2::frame::ImageTransport;
+use crate::ros2::messages::{
+    ByteOrder, DiagnosticArray, HeaderView, ImageView, ShortString, Text, Time, decode, encode,
+};
+use crate::ros2::names::NodeName;
+use crate::ros2::transport::{Memory, MessageSink, Publisher, TopicSeen};
+
+const MS: i64 = 1_000_000;
+
+/// Something that another node does.
+type Event = Box<dyn FnOnce(&Memory) + Send>;
+
+/// A graph whose other nodes act one after another, each when ours is ready for it.
+struct Script {
+    memory: Memory,
+    events: Mutex<VecDeque<Event>>,
+}
+
+impl Script {
+    fn new(clock: Clock, events: Vec<Event>) -> Self {
+        Self { memory: Memory::new(Arc::new(clock)), events: Mutex::new(events.into()) }
+    }
+
+    fn texts(&self, topic: &str) -> Vec<String> {
+        let text =
+            |body: Vec<u8>| decode::<Text>(&body, ByteOrder::Little).unwrap().data.trim_end().to_owned();
+        self.memory.published(topic).into_iter().map(text).collect()
+    }
+}
+
+impl Transport for Script {
+    fn clock(&self) -> &Arc<Clock> {
+        self.memory.clock()
+    }
+    fn subscribe_images(
+        &self,
+        topic: &str,
+        transport: ImageTransport,
+        intake: Arc<Intake>,
+    ) -> Result<(), TransportError> {
+        self.memory.subscribe_images(topic, transport, intake)
+    }
+    fn subscribe(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+        sink: MessageSink,
+    ) -> Result<(), TransportError> {
+        self.memory.subscribe(topic, ros_type, delivery, sink)
+    }
+    fn advertise(
+        &self,
+        topic: &str,
+        ros_type: &'static str,
+        delivery: Delivery,
+    ) -> Result<Box<dyn Publisher>, TransportError> {
+        self.memory.advertise(topic, ros_type, delivery)
+    }
+    fn graph(&self) -> Vec<TopicSeen> {
+        self.memory.graph()
+    }
+    fn pump(&self) -> Pump {
+        let event = self.events.lock().unwrap().pop_front();
+        match event {
+            Some(event) => {
+                event(&self.memory);
+                Pump::Delivered
+            }
+            None => Pump::Ended,
+        }
+    }
+}
+
+/// Answers what a closure says.
+struct Says<F>(F);
+
+impl<F: FnMut(&Question<'_>) -> Outcome> Answerer for Says<F> {
+    fn answer(&mut self, question: &Question<'_>) -> Outcome {
+        (self.0)(question)
+    }
+}
+
+fn answer(text: impl Into<String>) -> Outcome {
+    Outcome::Answered(Answer { text: text.into(), details: Default::default() })
+}
+
+fn image_body(stamp_ns: i64) -> Vec<u8> {
+    let header = HeaderView { stamp: Time::from_ns(stamp_ns), frame_id: ShortString::new("cam").unwrap() };
+    let encoding = ShortString::new("mono8").unwrap();
+    encode(&ImageView {
+        header,
+        height: 2,
+        width: 2,
+        encoding,
+        is_bigendian: 0,
+        step: 2,
+        data: &[1, 2, 3, 4],
+    })
+}
+
+/// An image stamped `stamp_ms` that arrives then.
+fn image(stamp_ms: i64) -> Event {
+    Box::new(move |memory| {
+        memory.clock().set(stamp_ms * MS);
+        memory.inject("/image", ImageView::TYPE, &image_body(stamp_ms * MS), ByteOrder::Little);
+    })
+}
+
+fn prompt(body: Vec<u8>) -> Event {
+    Box::new(move |memory| memory.inject("/eye/prompt", Text::TYPE, &body, ByteOrder::Little))
+}
+
+fn text(text: &str) -> Vec<u8> {
+    encode(&Text { data: text.to_owned() })
+}
+
+fn options() -> NodeOptions {
+    let name = NodeName::new("/", "eye").unwrap();
+    NodeOptions { prompt: "What?".into(), max_image_bytes: 1000, ..NodeOptions::new(name) }
+}
+
+fn play(script: &Script, options: &NodeOptions, says: impl FnMut(&Question<'_>) -> Outcome) -> Summary {
+    let summary = run(script, options, &mut Says(says), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert!(summary.accounts.balance(), "{}", summary.accounts);
+    assert_eq!(summary.accounts.in_flight, 0, "{}", summary.accounts);
+    summary
+}
+
+#[test]
+fn every_frame_of_a_stepped_graph_is_answered_with_all_that_is_known() {
+    let script = Script::new(Clock::stepped(), vec![image(1000), image(1033), image(1066)]);
+    let summary = play(&script, &options(), |question| {
+        assert_eq!((question.prompt, question.deadline), ("What?", None));
+        let details = json!({ "tokens": [1, 2], "text": "not this" });
+        let text = format!("I see {:?}", question.frames[0].frame.data());
+        Outcome::Answered(Answer { text, details: details.as_object().unwrap().clone() })
+    });
+    assert_eq!((summary.answers, summary.accounts.answered, summary.accounts.dropped_total()), (3, 3, 0));
+    assert_eq!(script.texts("/eye/answer"), vec!["I see [1, 2, 3, 4]"; 3]);
+    let json: serde_json::Value = serde_json::from_str(&script.texts("/eye/answer/json")[2]).unwrap();
+    assert_eq!(json["text"], "I see [1, 2, 3, 4]");
+    assert_eq!((&json["frame_id"], &json["tokens"]), (&json!("cam"), &json!([1, 2])));
+    assert_eq!(json["stamps"], json!([{ "sec": 1, "nanosec": 66_000_000 }]));
+    assert_eq!(json["valid_until"], json!({ "sec": 3, "nanosec": 66_000_000 }));
+    assert_eq!((&json["age_ms"], &json["stamp_suspect"]), (&json!(0.0), &json!(false)));
+}
+
+#[test]
+fn the_prompt_topic_replaces_the_question_and_empty_restores_it() {
+    let events = vec![
+        image(0),
+        prompt(text("Is it clear? ")),
+        image(33),
+        prompt(vec![3, 0, 0, 0, 0xff, 0xff, 0]),
+        prompt(text(&"x".repeat(options::PROMPT_BYTES_MAX + 1))),
+        Box::new(|memory: &Memory| {
+            memory.inject("/eye/prompt", "std_msgs/msg/Float32", &[0; 4], ByteOrder::Little)
+        }),
+        image(66),
+        prompt(text("")),
+        image(99),
+    ];
+    let script = Script::new(Clock::stepped(), events);
+    let mut asked = Vec::new();
+    play(&script, &options(), |question| {
+        asked.push(question.prompt.to_owned());
+        answer("yes")
+    });
+    assert_eq!(asked, ["What?", "Is it clear?", "Is it clear?", "What?"]);
+}
+
+#[test]
+fn what_goes_wrong_is_counted_and_the_node_lives_on() {
+    let garbage = |bytes: &'static [u8]| -> Event {
+        Box::new(move |memory| memory.inject("/image", ImageView::TYPE, bytes, ByteOrder::Little))
+    };
+    let other_type: Event =
+        Box::new(|memory| memory.inject("/image", Text::TYPE, &text("hi"), ByteOrder::Little));
+    let huge: Event = Box::new(|memory| {
+        let header = HeaderView::default();
+        let encoding = ShortString::new("mono8").unwrap();
+        let data = &[0; 1001];
+        let image = ImageView { header, height: 1, width: 1001, encoding, is_bigendian: 0, step: 1001, data };
+        memory.inject("/image", ImageView::TYPE, &encode(&image), ByteOrder::Little);
+    });
+    let events = vec![image(0), image(33), garbage(&[1, 2, 3]), other_type, huge, image(66), image(99)];
+    let script = Script::new(Clock::stepped(), events);
+    let mut outcomes = VecDeque::from([
+        Outcome::Failed("a logit is not a number".into()),
+        Outcome::Rejected { frame: 0, reason: DropReason::UnknownEncoding, message: "mono8".into() },
+        Outcome::Expired,
+        answer("at last"),
+    ]);
+    let summary = play(&script, &options(), |_| outcomes.pop_front().unwrap());
+    let drops: Vec<_> = summary.accounts.drops().map(|(reason, n)| (reason.name(), n)).collect();
+    let expected =
+        ["answer_too_late", "answer_failed", "oversized", "malformed", "wrong_type", "unknown_encoding"];
+    assert_eq!(drops, expected.map(|name| (name, 1)));
+    assert_eq!(script.texts("/eye/answer"), ["at last"]);
+}
+
+#[test]
+fn a_clip_is_asked_about_when_it_is_whole() {
+    let events = (0..12).map(|i| image(i * 125)).collect();
+    let script = Script::new(Clock::stepped(), events);
+    let mut clips = Vec::new();
+    let options = NodeOptions { clip_frames: 4, clip_rate_hz: 4.0, ..options() };
+    let summary = play(&script, &options, |question| {
+        clips.push(question.frames.iter().map(|received| received.frame.stamp_ns / MS).collect::<Vec<_>>());
+        answer("a clip")
+    });
+    assert_eq!(clips, [[0, 250, 500, 750], [250, 500, 750, 1000], [500, 750, 1000, 1250]]);
+    assert_eq!((summary.accounts.answered, summary.accounts.clip_members), (3, 3));
+    assert_eq!(summary.accounts.dropped(DropReason::OffRate), 6);
+    let json: serde_json::Value = serde_json::from_str(&script.texts("/eye/answer/json")[0]).unwrap();
+    assert_eq!(json["stamps"].as_array().unwrap().len(), 4);
+    assert_eq!(json["stamp"], json!({ "sec": 0, "nanosec": 750_000_000 }));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_published() {
+    let arrival: Event = Box::new(|memory| {
+        let now_ns = memory.clock().now().ros_ns;
+        memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+    });
+    let script = Script::new(Clock::system(), vec![arrival]);
+    let options = NodeOptions { max_age: Duration::from_millis(50), ..options() };
+    let summary = play(&script, &options, |question| {
+        let deadline = question.deadline.expect("time runs");
+        while Instant::now() < deadline + Duration::from_millis(50) {
+            std::thread::yield_now();
+        }
+        answer("stale")
+    });
+    assert_eq!(summary.accounts.dropped(DropReason::AnswerTooLate), 1);
+    assert_eq!(script.texts("/eye/answer"), [""; 0]);
+}
+
+#[test]
+fn a_slow_engine_gets_the_newest_frames_of_a_fast_camera() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let options = NodeOptions { max_age: Duration::from_secs(5), ..options() };
+    let stop = AtomicBool::new(false);
+    let mut stamps = Vec::new();
+    let mut ages_ms = Vec::new();
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                let now_ns = memory.clock().now().ros_ns;
+                memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            stop.store(true, Relaxed);
+        });
+        let mut says = Says(|_: &Question<'_>| {
+            std::thread::sleep(Duration::from_millis(20));
+            answer("so so")
+        });
+        run(&memory, &options, &mut says, &stop, &mut |published| {
+            stamps.push(published.stamp_ns);
+            ages_ms.push(published.age_ms);
+        })
+        .unwrap()
+    });
+    let accounts = summary.accounts;
+    assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
+    assert!(0 < accounts.answered && accounts.answered < accounts.received, "{accounts}");
+    assert!(stamps.is_sorted(), "an answer about an older frame came later");
+    assert!(ages_ms.iter().all(|age_ms| *age_ms < 5000.0), "{ages_ms:?}");
+    let reports = memory.published("/diagnostics");
+    let last: DiagnosticArray = decode(reports.last().unwrap(), ByteOrder::Little).unwrap();
+    let find = |key: &str| {
+        let values = &last.status[0].values;
+        values.iter().find(|value| value.key == key).unwrap().value.trim_end().parse::<u64>().unwrap()
+    };
+    assert_eq!((find("answered"), find("received")), (accounts.answered, accounts.received));
+    assert_eq!(
+        find("received"),
+        find("answered") + find("clip_members") + find("dropped") + find("in_flight")
+    );
+}
+
+#[test]
+fn questions_keep_to_their_rate() {
+    let events = (0..30).map(|i| image(i * 100)).collect();
+    let script = Script::new(Clock::stepped(), events);
+    let mut asked = Vec::new();
+    let options = NodeOptions { max_rate_hz: 1.0, ..options() };
+    let summary = play(&script, &options, |question| {
+        asked.push(question.frames[0].frame.stamp_ns / MS);
+        answer("now")
+    });
+    assert_eq!(asked, [0, 1000, 2000]);
+    assert_eq!(summary.accounts.dropped(DropReason::Superseded), 26);
+}
+
+#[test]
+fn stopping_ends_the_node_although_the_camera_goes_on() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let stop = AtomicBool::new(false);
+    let stopped = |question: &Question<'_>| {
+        stop.store(true, Relaxed);
+        assert!(question.stop.load(Relaxed), "the engine sees it too");
+        Outcome::Stopped
+    };
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                let now_ns = memory.clock().now().ros_ns;
+                memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        run(&memory, &options(), &mut Says(stopped), &stop, &mut |_| {}).unwrap()
+    });
+    assert!(0 < summary.accounts.dropped(DropReason::Stopped));
+    assert!(summary.accounts.balance());
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# `run` among nodes of another DDS vendor: CycloneDDS cameras drive it, a CycloneDDS reader checks its answers and accounts.
+#
+#     tests/peers/run.sh PERIHELION PYTHON WORK_DIR
+#
+# Needs Debian's cyclonedds-dev and cyclonedds-tools, the PyPI package cyclonedds in PYTHON, and net.core.rmem_max of 4 MiB.
+# Everything stays on the loopback interface, in a domain of its own. SECONDS_PER_CAMERA shortens it for a quick look.
+set -euo pipefail
+[ $# = 3 ] || { echo "usage: run.sh PERIHELION PYTHON WORK_DIR" >&2; exit 2; }
+perihelion=$(realpath "$1") python=$2 work=$3
+here=$(cd "$(dirname "$0")" && pwd)
+seconds=${SECONDS_PER_CAMERA:-60}
+mkdir -p "$work"
+work=$(realpath "$work")
+
+if [ "$(cat /proc/sys/net/core/rmem_max)" -lt 4194304 ]; then
+    echo "raw images need larger UDP buffers: sudo sysctl -w net.core.rmem_max=4194304" >&2
+    exit 1
+fi
+export ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-$((40 + $$ % 60))} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+export CYCLONEDDS_URI='<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces>
+    </General><Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>30</MaxAutoParticipantIndex>
+    <Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>'
+
+(cd "$work" && idlc -l c "$here/Image.idl" && cc -O2 -Wall -I. -o camera "$here/camera.c" Image.c -lddsc)
+
+engine=$work/small.engine
+if [ ! -e "$engine" ]; then
+    "$perihelion" export "$here/../../engines/small-reason" -o "$work/small.model"
+    "$perihelion" build "$work/small.model" -o "$engine" --backend cpu --precision f32
+fi
+
+# await FILE PATTERN: until a line of the file matches, at most a minute.
+await() {
+    for _ in $(seq 600); do
+        grep -q "$2" "$1" 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "waited in vain for \"$2\" in $1:" >&2
+    tail -20 "$1" >&2
+    return 1
+}
+
+# scenario NAME DISTRO MAX_AGE "CHECK OPTIONS" "NODE OPTIONS" CAMERA...
+scenario() {
+    local name=$1 distro=$2 max_age=$3 checks=$4 node_options=$5
+    shift 5
+    local gid_bytes=16
+    [ "$distro" = humble ] && gid_bytes=24
+    "$python" "$here/reader.py" "$ROS_DOMAIN_ID" /robot/eye "$gid_bytes" 300 "$work/$name.json" >"$work/$name.reader" 2>&1 &
+    local reader=$!
+    await "$work/$name.reader" listening
+    # shellcheck disable=SC2086
+    ROS_DISTRO=$distro "$perihelion" run "$engine" --prompt "How many balls are there?" $node_options \
+        --ros-args -r __ns:=/robot -r __node:=eye -r image:=/camera/image_raw -p max_age:="$max_age" \
+        >"$work/$name.out" 2>"$work/$name.log" &
+    local node=$!
+    await "$work/$name.log" "listening to"
+    "$@" "$work/$name.sent" || { cat "$work/$name.log" >&2; kill "$node"; return 1; }
+    kill -INT "$node"
+    wait "$node" || { echo "$name: the node left with $?" >&2; tail -20 "$work/$name.log" >&2; return 1; }
+    wait "$reader"
+    # shellcheck disable=SC2086
+    "$python" "$here/check.py" "$name" "$work/$name.sent" "$work/$name.json" "$max_age" $checks
+}
+
+c_camera=("$work/camera" "$ROS_DOMAIN_ID" /camera/image_raw)
+small_camera=("$python" "$here/small_camera.py" "$ROS_DOMAIN_ID")
+brief=$((seconds < 15 ? seconds : 15))
+scenario small jazzy 2.0 "" "" "${small_camera[@]}" /camera/image_raw raw 160 120 10 "$brief"
+scenario humble humble 2.0 "" "" "${small_camera[@]}" /camera/image_raw raw 161 121 5 "$brief"
+scenario jpeg jazzy 2.0 "" "--image-transport compressed" \
+    "${small_camera[@]}" /camera/image_raw/compressed jpeg 320 240 10 "$brief"
+scenario vga jazzy 2.0 "" "" "${c_camera[@]}" 640 480 30 "$seconds"
+# A camera ten times too fast for the engine.
+scenario hd jazzy 4.0 "--slow" "" "${c_camera[@]}" 1280 720 30 "$seconds"
+echo "peers: all accounted for"
