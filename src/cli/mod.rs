@@ -5,9 +5,13 @@
 #![expect(dead_code, reason = "the verbs that use these parts come with the engine")]
 
 mod doctor;
+mod generation;
 mod inspect;
 mod machine;
 mod output;
+mod progress;
+mod question;
+mod tensors;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;

@@ -149,6 +149,25 @@ impl Sampler {
         Ok(token)
     }
 
+    /// The likeliest token after the penalties, without choosing it.
+    ///
+    /// # Errors
+    /// If a logit is not a finite number.
+    ///
+    /// # Panics
+    /// As [`Sampler::pick`].
+    pub fn peek(&mut self, logits: &[f32]) -> Result<u32, NotFinite> {
+        assert_eq!(logits.len(), self.scores.len());
+        check_finite(logits)?;
+        self.penalize(logits);
+        Ok(likeliest(&self.scores))
+    }
+
+    /// Bytes that it has claimed.
+    pub fn claimed_bytes(&self) -> u64 {
+        (self.scores.len() * 4 + self.seen.len() + self.order.len() * 4) as u64
+    }
+
     /// Counts a token as part of the answer that was not chosen here.
     pub fn accept(&mut self, token: u32) {
         self.mark(token, IN_ANSWER);

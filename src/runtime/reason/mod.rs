@@ -1,11 +1,30 @@
 //! Reason: a question about images or a clip becomes an answer.
-#![expect(dead_code, reason = "the loop that uses these parts comes with the session")]
+//!
+//! [`Reason`] drives the graphs `vision`, `prefill`, `head` and `decode` of an opened engine. What outlives a question is in the
+//! session's buffers (key and value caches, vision features) and counted here: which rows of the cache are of which tokens and
+//! pictures ([`prefix`]), and which rows of the feature buffers are of which picture ([`feature_ring`]). So a question that begins
+//! as the last one did goes on where they part, and a clip that has moved on by a group of frames encodes one group.
+//!
+//! What the loop itself needs is claimed when it is opened. A question allocates where it takes texts apart and puts them together
+//! (tokenizer, prompt, answer), and for the media's digests and plans; encoding, prefill, decoding and sampling do not.
 
+mod ask;
 mod boxes;
+mod choices;
+mod error;
 mod feature_ring;
+mod open;
 mod prefix;
+mod request;
 mod thought;
+mod visual;
+mod wiring;
 
 pub use boxes::{Place, places};
+pub use error::AskError;
+pub use open::{OpenError, Reason, ReasonParts};
 pub use prefix::Digest;
+pub use request::{
+    Answer, Choice, FinishReason, Picture, RecordedPicture, Recording, Request, Shown, Timings,
+};
 pub use thought::Part;

@@ -40,6 +40,11 @@ impl CacheRows {
         self.rows.len()
     }
 
+    /// Bytes that it has claimed.
+    pub(super) fn claimed_bytes(&self) -> u64 {
+        (self.rows.capacity() * size_of::<TokenKey>()) as u64
+    }
+
     /// How many rows at the beginning are already what `prompt` needs.
     pub(super) fn common_with(&self, prompt: &[TokenKey]) -> usize {
         self.rows.iter().zip(prompt).take_while(|(row, wanted)| row == wanted).count()

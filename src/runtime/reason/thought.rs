@@ -4,7 +4,8 @@
 //! or letters depends on the tokenizer, so they are found in the text; letters that may be the beginning of one are held back until
 //! it is certain.
 
-const OPEN: &str = "<think>";
+use super::ask::THINK_OPEN as OPEN;
+
 const CLOSE: &str = "</think>";
 
 /// Which of the two a piece of text belongs to.
@@ -54,9 +55,23 @@ impl Splitter {
         matches!(self.state, State::Thought { .. })
     }
 
-    /// Whether nothing of the answer has come. Then the next token may be its first.
-    pub(super) fn is_before_answer(&self) -> bool {
-        matches!(self.state, State::Beginning | State::Between)
+    /// Whether the answer has begun.
+    pub(super) fn is_in_answer(&self) -> bool {
+        self.state == State::Answer
+    }
+
+    /// Whether these bytes, if they came next, could still be before the answer: thought, or white space around it.
+    pub(super) fn stays_before_answer(&self, next: &[u8]) -> bool {
+        match self.state {
+            State::Thought { .. } => true,
+            State::Between => next.iter().all(u8::is_ascii_whitespace),
+            State::Beginning => {
+                let text = [self.held.as_bytes(), next].concat();
+                let text = text.trim_ascii_start();
+                OPEN.as_bytes().starts_with(text) || text.starts_with(OPEN.as_bytes())
+            }
+            State::Answer => false,
+        }
     }
 
     /// Adds text, and gives out what is certain.
@@ -194,6 +209,25 @@ mod tests {
     #[test]
     fn a_thought_that_does_not_end_is_all_thought() {
         check("<think>One ball </thi", false, "One ball </thi", "");
+    }
+
+    #[test]
+    fn the_first_letter_of_an_answer_is_told_from_what_may_stand_before_it() {
+        let mut splitter = Splitter::new(false);
+        let mut check = |text: &str, before: &[&str], answer: &[&str]| {
+            splitter.push(text, |_, _| {});
+            for next in before {
+                assert!(splitter.stays_before_answer(next.as_bytes()), "{next:?} after {text:?}");
+            }
+            for next in answer {
+                assert!(!splitter.stays_before_answer(next.as_bytes()), "{next:?} after {text:?}");
+            }
+        };
+        check("", &["\n", "<think>\n", "<", " <th"], &["yes", "<b", "\nno"]);
+        check("\n<thi", &["nk>", "nk"], &["s"]);
+        check("nk>a", &["yes", "<"], &[]);
+        check("</think>", &["\n\n", " "], &["yes", "\nyes"]);
+        check("y", &[], &[" "]);
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! A question with its images loaded: from the command line, or from a line of a batch.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::Usage;
+use super::generation::Generation;
+use crate::camera::{Image, load_frames_dir, load_image};
+use crate::runtime::reason::{Picture, Request, Shown};
+
+/// Pixels of a file at most. Larger than any camera's; the model sees far fewer.
+const FILE_PIXELS_MAX: u64 = 64 << 20;
+
+/// A line of a batch. Paths are relative to the batch's file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchLine {
+    /// Repeated in the line's answer.
+    #[serde(default)]
+    pub id: Option<serde_json::Value>,
+    prompt: String,
+    #[serde(default)]
+    system: Option<String>,
+    #[serde(default)]
+    images: Vec<PathBuf>,
+    #[serde(default)]
+    video: Option<Video>,
+    #[serde(default)]
+    fps: Option<f64>,
+    #[serde(default)]
+    choices: Option<Vec<String>>,
+    #[serde(default)]
+    think: Option<bool>,
+    #[serde(default)]
+    max_tokens: Option<usize>,
+    #[serde(default)]
+    seed: Option<u64>,
+}
+
+/// A directory of frames, or the frames themselves.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Video {
+    Directory(PathBuf),
+    Frames(Vec<PathBuf>),
+}
+
+/// A question that can be asked.
+#[derive(Debug)]
+pub(super) struct Question {
+    prompt: String,
+    system: Option<String>,
+    images: Vec<Image>,
+    frames: Vec<Image>,
+    fps: f64,
+    generation: Generation,
+}
+
+impl Question {
+    /// From the command line.
+    pub(super) fn load(
+        prompt: String,
+        system: Option<String>,
+        images: &[PathBuf],
+        video: Option<(&Path, f64)>,
+        generation: Generation,
+    ) -> anyhow::Result<Self> {
+        let images = images.iter().map(|path| load_image(path, FILE_PIXELS_MAX)).collect::<Result<_, _>>()?;
+        let frames = match video {
+            Some((dir, _)) => load_frames_dir(dir, FILE_PIXELS_MAX)?,
+            None => Vec::new(),
+        };
+        let fps = video.map_or(1.0, |(_, fps)| fps);
+        Self { prompt, system, images, frames, fps, generation }.checked()
+    }
+
+    /// From a line of a batch, for which `general` holds where the line says nothing.
+    pub(super) fn from_line(
+        line: BatchLine,
+        directory: &Path,
+        system: Option<&str>,
+        general: &Generation,
+    ) -> anyhow::Result<Self> {
+        let load = |path: &PathBuf| load_image(&directory.join(path), FILE_PIXELS_MAX);
+        let frames = match &line.video {
+            None => Vec::new(),
+            Some(Video::Directory(dir)) => load_frames_dir(&directory.join(dir), FILE_PIXELS_MAX)?,
+            Some(Video::Frames(paths)) => paths.iter().map(load).collect::<Result<_, _>>()?,
+        };
+        if line.video.is_some() && line.fps.is_none() {
+            return Err(
+                Usage("`video` needs `fps`, the rate at which its frames were taken".to_owned()).into()
+            );
+        }
+        let mut generation = general.clone();
+        generation.think = line.think.unwrap_or(generation.think);
+        generation.tokens_max = line.max_tokens.unwrap_or(generation.tokens_max);
+        generation.sampling.seed = line.seed.unwrap_or(generation.sampling.seed);
+        generation.choices = line.choices.unwrap_or(generation.choices);
+        Self {
+            prompt: line.prompt,
+            system: line.system.or_else(|| system.map(str::to_owned)),
+            images: line.images.iter().map(load).collect::<Result<_, _>>()?,
+            frames,
+            fps: line.fps.unwrap_or(1.0),
+            generation,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> anyhow::Result<Self> {
+        if self.prompt.trim().is_empty() {
+            return Err(Usage("the prompt is empty; ask something with --prompt TEXT".to_owned()).into());
+        }
+        let first = self.frames.first().map(Image::size);
+        if self.frames.iter().any(|frame| Some(frame.size()) != first) {
+            return Err(Usage("the frames of a video have one size".to_owned()).into());
+        }
+        Ok(self)
+    }
+
+    /// Calls `ask` with the question as the runtime takes it. The budget begins now.
+    pub(super) fn with_request<T>(
+        &self,
+        stop: Option<&AtomicBool>,
+        ask: impl FnOnce(&Request<'_>) -> T,
+    ) -> T {
+        let picture = |image| -> Picture<'_> {
+            let image: &Image = image;
+            Picture { rgb: &image.rgb, size: image.size() }
+        };
+        let frames: Vec<Picture<'_>> = self.frames.iter().map(picture).collect();
+        let mut shown: Vec<Shown<'_>> =
+            self.images.iter().map(|image| Shown::Image(picture(image))).collect();
+        if !frames.is_empty() {
+            shown.push(Shown::Clip { frames: &frames, fps: self.fps });
+        }
+        let generation = &self.generation;
+        let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
+        ask(&Request {
+            system: self.system.as_deref(),
+            think: generation.think,
+            sampling: generation.sampling,
+            thought_tokens_max: generation.thought_tokens_max,
+            choices: &choices,
+            deadline: generation.budget_ms.map(|ms| Instant::now() + Duration::from_millis(ms)),
+            stop,
+            ..Request::new(&shown, &self.prompt, generation.tokens_max)
+        })
+    }
+}

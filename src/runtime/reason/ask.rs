@@ -1,0 +1,377 @@
+//! One question from its text and images to its answer.
+//!
+//! What the caches hold is counted here and only after a run has succeeded, so that a question that was stopped, cut or refused
+//! leaves them as good as they were.
+
+use std::time::Instant;
+
+use super::choices::ChoiceTokens;
+use super::prefix::TokenKey;
+use super::request::{Answer, FinishReason, RecordedPicture, Recording, Request, Timings};
+use super::thought::Part;
+use super::visual::VisualPlan;
+use super::{AskError, Reason, places};
+use crate::backend::{Run, RunError};
+use crate::models::reason2::{Prompt, Question};
+use crate::runtime::check_finite;
+
+/// What opens a thought.
+pub(super) const THINK_OPEN: &str = "<think>";
+/// What closes a thought that was too long.
+const THOUGHT_END: &str = "\n</think>\n\n";
+
+/// An answer in the making.
+pub(super) struct Progress<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) recording: Option<&'a mut Recording>,
+    pub(super) emit: &'a mut dyn FnMut(Part, &str),
+    pub(super) begin: Instant,
+    pub(super) timings: Timings,
+    pub(super) tokens: Vec<u32>,
+    pub(super) text: String,
+    pub(super) thought: Option<String>,
+    pub(super) thought_truncated: bool,
+    pub(super) encoded_pictures: usize,
+    pub(super) choices: Option<ChoiceTokens>,
+    pub(super) finish: Option<FinishReason>,
+}
+
+impl Reason {
+    /// Answers a question. `emit` gets each piece of text as soon as it is certain.
+    ///
+    /// Runs and the choice of tokens allocate nothing. The prompt's assembly, the media's plan, the answer's texts and a recording do.
+    ///
+    /// # Errors
+    /// See [`AskError`]. The deadline is no error: it ends the answer.
+    pub fn ask(
+        &mut self,
+        request: &Request<'_>,
+        recording: Option<&mut Recording>,
+        emit: &mut dyn FnMut(Part, &str),
+    ) -> Result<Answer, AskError> {
+        let begin = Instant::now();
+        request.sampling.check()?;
+        let choices = ChoiceTokens::new(&self.tokenizer, request.choices)?;
+        let visual = VisualPlan::new(self.preprocessor.rules(), request.shown)?;
+        let prompt = self.assemble(request, &visual)?;
+        self.check_size(&prompt, &visual)?;
+        let keys = keys(&prompt, &visual);
+        // The last token is always run, for its logits.
+        let reused = self.cache.common_with(&keys).min(keys.len() - 1);
+
+        let mut progress = Progress {
+            request,
+            recording,
+            emit,
+            begin,
+            timings: Timings::default(),
+            tokens: Vec::with_capacity(request.tokens_max.min(self.wiring.context)),
+            text: String::new(),
+            thought: None,
+            thought_truncated: false,
+            encoded_pictures: 0,
+            choices,
+            finish: None,
+        };
+        progress.timings.preprocess_ms = milliseconds_since(begin);
+        let run = self.see(&prompt, &visual, reused, &mut progress);
+        let run = run.and_then(|()| self.read(&prompt, &visual, &keys, reused, &mut progress));
+        let run = run.and_then(|()| self.say(&prompt, &mut progress));
+        match run {
+            Err(AskError::Run(RunError::Deadline)) => progress.finish = Some(FinishReason::Deadline),
+            Err(AskError::Run(RunError::Stopped)) => return Err(AskError::Stopped),
+            other => other?,
+        }
+        Ok(self.answer(prompt, &visual, reused, progress))
+    }
+
+    pub(super) fn assemble(&self, request: &Request<'_>, visual: &VisualPlan) -> Result<Prompt, AskError> {
+        let media = visual.media();
+        let question =
+            Question { system: request.system, media: &media, text: request.question, think: request.think };
+        let mut prompt = self.layout.assemble(&self.tokenizer, &question)?;
+        for id in request.answer_begin {
+            prompt.ids.push(*id);
+            prompt.positions.push([prompt.next_position; 3]);
+            prompt.next_position += 1;
+        }
+        Ok(prompt)
+    }
+
+    fn check_size(&self, prompt: &Prompt, visual: &VisualPlan) -> Result<(), AskError> {
+        let context = self.wiring.context;
+        let (prompt_tokens, image_tokens) = (prompt.ids.len(), visual.n_tokens());
+        if context <= prompt_tokens {
+            return Err(AskError::TooLong { prompt_tokens, image_tokens, context });
+        }
+        if let Some(found) = visual.clip_frames().find(|n_frames| self.wiring.frames_max < *n_frames) {
+            return Err(AskError::TooManyFrames { found, expected: self.wiring.frames_max });
+        }
+        let largest = visual.pictures.iter().map(|picture| picture.n_tokens).max().unwrap_or(0);
+        for (what, found, expected) in [
+            ("a picture has", largest, self.wiring.picture_tokens_max),
+            ("the pictures together have", image_tokens, self.wiring.feature_rows),
+        ] {
+            if expected < found {
+                return Err(AskError::TooManyVisualTokens { what, found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the pictures that the tokens from `reused` on show and that are not there.
+    fn see(
+        &mut self,
+        prompt: &Prompt,
+        visual: &VisualPlan,
+        reused: usize,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), AskError> {
+        let records = progress.recording.as_ref().is_some_and(|recording| !recording.only_times);
+        let mut needed = Vec::with_capacity(visual.pictures.len());
+        for span in &prompt.visual {
+            if reused < span.start + span.len || records {
+                needed.push(visual.picture(span.media, span.group));
+            }
+        }
+        let is_needed = |digest: &_| needed.iter().any(|index| visual.pictures[*index].digest == *digest);
+        let mut next = 0;
+        let mut has_cleared = false;
+        while let Some(picture) = needed.get(next).map(|index| &visual.pictures[*index]) {
+            next += 1;
+            if self.features.find(&picture.digest).is_some() {
+                continue;
+            }
+            let Some(start) = self.features.reserve(picture.n_tokens, is_needed) else {
+                assert!(!has_cleared, "all pictures together fit, which was checked");
+                self.features.clear();
+                (next, has_cleared) = (0, true);
+                continue;
+            };
+            let begin = Instant::now();
+            picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut self.patches)?;
+            progress.timings.preprocess_ms += milliseconds_since(begin);
+            let begin = Instant::now();
+            let run = limits_of(progress.request);
+            self.wiring.encode(self.session.as_mut(), &self.patches, picture.patches(), start, &run)?;
+            self.features.commit(picture.digest, start, picture.n_tokens);
+            progress.timings.vision_ms += milliseconds_since(begin);
+            progress.encoded_pictures += 1;
+        }
+        match &mut progress.recording {
+            Some(recording) if !recording.only_times => {
+                recording.positions.clone_from(&prompt.positions);
+                for picture in &visual.pictures {
+                    let start = self.features.find(&picture.digest).expect("encoded above");
+                    picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut self.patches)?;
+                    let n_patches = picture.grid.h * picture.grid.w;
+                    let patch_len = self.preprocessor.rules().patches.patch_len();
+                    recording.pictures.push(RecordedPicture {
+                        is_clip: picture.is_clip,
+                        grid: picture.patches(),
+                        pixels: self.patches[..n_patches * patch_len].to_vec(),
+                        n_tokens: picture.n_tokens,
+                        features: self.wiring.features(self.session.as_ref(), start, picture.n_tokens)?,
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Runs the prompt from `reused` on, in pieces, and leaves the logits of its last token.
+    fn read(
+        &mut self,
+        prompt: &Prompt,
+        visual: &VisualPlan,
+        keys: &[TokenKey],
+        reused: usize,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), AskError> {
+        let begin = Instant::now();
+        self.cache.cut(reused);
+        let mut feature_rows = vec![-1i32; prompt.ids.len()];
+        for span in prompt.visual.iter().filter(|span| reused < span.start + span.len) {
+            let digest = &visual.pictures[visual.picture(span.media, span.group)].digest;
+            let first = self.features.find(digest).expect("encoded a moment ago");
+            for (i, row) in feature_rows[span.start..span.start + span.len].iter_mut().enumerate() {
+                *row = (first + i) as i32;
+            }
+        }
+        let ids: Vec<i32> = prompt.ids.iter().map(|id| *id as i32).collect();
+        let run = limits_of(progress.request);
+        let mut from = reused;
+        while from < ids.len() {
+            let to = ids.len().min(from + self.wiring.prefill_tokens_max);
+            let piece = (&ids[from..to], &prompt.positions[from..to], &mut feature_rows[from..to]);
+            self.wiring.prefill(self.session.as_mut(), piece, from, &run)?;
+            self.cache.commit(&keys[from..to]);
+            from = to;
+        }
+        self.wiring.head(self.session.as_mut(), &mut self.logits, &run)?;
+        progress.timings.prefill_ms = milliseconds_since(begin);
+        Ok(())
+    }
+
+    /// Chooses tokens and runs them, until the answer ends.
+    fn say(&mut self, prompt: &Prompt, progress: &mut Progress<'_>) -> Result<(), AskError> {
+        let request = progress.request;
+        self.sampler.begin(request.sampling, &prompt.ids)?;
+        self.splitter.restart(self.begins_in_thought);
+        let thinks = request.think || self.begins_in_thought;
+        let thought_end: Vec<u32> = if thinks { self.tokenizer.encode(THOUGHT_END)? } else { Vec::new() };
+        // Tokens still to be said to close a thought that was too long.
+        let mut forced: &[u32] = &[];
+        let (mut n_thought, mut n_answer) = (0, 0);
+        let mut position = prompt.next_position;
+        let run = limits_of(request);
+        let finish = loop {
+            check_finite(&self.logits)?;
+            progress.record_logits(&self.logits);
+            if let Some(choices) = progress.choices.as_mut().filter(|_| forced.is_empty()) {
+                let next = self.tokenizer.token_bytes(self.sampler.peek(&self.logits)?);
+                if !thinks || !self.splitter.stays_before_answer(next) {
+                    let token = choices.decide(&self.logits)?;
+                    progress.note_token();
+                    progress.tokens.push(token);
+                    break FinishReason::Stop;
+                }
+            }
+            let token = match forced.split_first() {
+                Some((first, rest)) => {
+                    forced = rest;
+                    self.sampler.accept(*first);
+                    *first
+                }
+                None => self.sampler.pick(&self.logits)?,
+            };
+            progress.note_token();
+            if self.stop_tokens.contains(&token) && !request.ignore_stop_tokens {
+                break FinishReason::Stop;
+            }
+            progress.tokens.push(token);
+            self.piece.clear();
+            self.text_stream.push(self.tokenizer.token_bytes(token), &mut self.piece);
+            self.splitter.push(&self.piece, |part, text| progress.emit(part, text));
+
+            let is_thought = thinks && !self.splitter.is_in_answer();
+            *(if is_thought { &mut n_thought } else { &mut n_answer }) += 1;
+            if request.tokens_max <= n_answer {
+                break FinishReason::Length;
+            }
+            if is_thought && forced.is_empty() && request.thought_tokens_max <= n_thought {
+                if !self.splitter.is_in_thought() || progress.thought_truncated {
+                    break FinishReason::Length;
+                }
+                progress.thought_truncated = true;
+                forced = &thought_end;
+            }
+            if self.wiring.context <= self.cache.len() {
+                break FinishReason::Length;
+            }
+            let past = self.cache.len();
+            self.wiring.decode(self.session.as_mut(), token, position, past, &mut self.logits, &run)?;
+            self.cache.commit(&[TokenKey::Text(token)]);
+            position += 1;
+        };
+        progress.finish = Some(finish);
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        prompt: Prompt,
+        visual: &VisualPlan,
+        reused: usize,
+        mut progress: Progress<'_>,
+    ) -> Answer {
+        self.piece.clear();
+        self.text_stream.finish(&mut self.piece);
+        self.splitter.push(&self.piece, |part, text| progress.emit(part, text));
+        self.splitter.finish(|part, text| progress.emit(part, text));
+        let Progress { request, begin, mut timings, tokens, mut text, thought, choices, finish, .. } =
+            progress;
+        timings.total_ms = milliseconds_since(begin);
+        let finish_reason = finish.unwrap_or(FinishReason::Deadline);
+        let choices = choices.map(|choices| choices.into_choices(request.choices)).unwrap_or_default();
+        if let Some(likeliest) = choices.iter().max_by(|a, b| a.share.total_cmp(&b.share)) {
+            text.clone_from(&likeliest.text);
+        }
+        Answer {
+            places: places(&text, source_size(request)),
+            text,
+            thought,
+            tokens,
+            prompt_tokens: prompt.ids.len(),
+            prompt: prompt.ids,
+            image_tokens: visual.n_tokens(),
+            reused_tokens: reused,
+            encoded_pictures: progress.encoded_pictures,
+            finish_reason,
+            truncated: finish_reason != FinishReason::Stop,
+            thought_truncated: progress.thought_truncated,
+            choices,
+            timings,
+        }
+    }
+}
+
+impl Progress<'_> {
+    fn emit(&mut self, part: Part, text: &str) {
+        match part {
+            Part::Answer => self.text.push_str(text),
+            Part::Thought => self.thought.get_or_insert_default().push_str(text),
+        }
+        (self.emit)(part, text);
+    }
+
+    fn record_logits(&mut self, logits: &[f32]) {
+        if let Some(recording) = self.recording.as_mut().filter(|recording| !recording.only_times) {
+            recording.logits.extend_from_slice(logits);
+        }
+    }
+
+    /// Takes the time of a token, which is known now.
+    fn note_token(&mut self) {
+        let now_ms = milliseconds_since(self.begin);
+        let first_ms = *self.timings.ttft_ms.get_or_insert(now_ms);
+        if !self.tokens.is_empty() {
+            self.timings.tpot_ms = Some((now_ms - first_ms) / self.tokens.len() as f64);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.token_ms.push(now_ms);
+        }
+    }
+}
+
+fn limits_of<'a>(request: &Request<'a>) -> Run<'a> {
+    Run { deadline: request.deadline, stop: request.stop, ..Run::default() }
+}
+
+/// What each of the prompt's rows in the cache will be of.
+fn keys(prompt: &Prompt, visual: &VisualPlan) -> Vec<TokenKey> {
+    let mut keys: Vec<TokenKey> = prompt.ids.iter().map(|id| TokenKey::Text(*id)).collect();
+    for span in &prompt.visual {
+        let digest = visual.pictures[visual.picture(span.media, span.group)].digest;
+        for (index, key) in keys[span.start..span.start + span.len].iter_mut().enumerate() {
+            *key = TokenKey::Visual { digest, index: index as u32 };
+        }
+    }
+    keys
+}
+
+/// The size of the images that an answer's boxes are about, if all have one.
+fn source_size(request: &Request<'_>) -> Option<[usize; 2]> {
+    let size = |shown: &_| match shown {
+        super::Shown::Image(picture) => Some(picture.size),
+        super::Shown::Clip { frames, .. } => frames.first().map(|frame: &super::Picture<'_>| frame.size),
+    };
+    let mut sizes = request.shown.iter().map(size);
+    let first = sizes.next()??;
+    sizes.all(|other| other == Some(first)).then_some([first.width, first.height])
+}
+
+fn milliseconds_since(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}

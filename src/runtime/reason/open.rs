@@ -1,0 +1,173 @@
+//! Claims everything that questions need, once.
+
+use super::ask::THINK_OPEN;
+use super::error::AskError;
+use super::feature_ring::FeatureRing;
+use super::prefix::CacheRows;
+use super::request::Request;
+use super::thought::Splitter;
+use super::visual::VisualPlan;
+use super::wiring::Wiring;
+use crate::backend::{Memory, Session};
+use crate::camera::{Preprocess, PreprocessError, Preprocessor};
+use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
+use crate::runtime::{Sampler, Sampling, SamplingError};
+
+/// Bytes of the longest token that any tokenizer has, several times over.
+const PIECE_BYTES: usize = 1 << 10;
+
+/// Why an engine cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The network is none of Reason's.
+    #[error("the engine is none that answers questions: {0}")]
+    Network(String),
+    /// The preprocessing rules are out of range.
+    #[error("the engine's rules for images: {0}")]
+    Preprocess(#[from] PreprocessError),
+    /// The tokenizer cannot be used.
+    #[error("the engine's {0}")]
+    Tokenizer(#[from] TokenizerError),
+    /// The sampling defaults are out of range.
+    #[error("the engine's sampling defaults: {0}")]
+    Sampling(#[from] SamplingError),
+}
+
+/// What a Reason engine consists of, beside its session.
+#[derive(Clone, Debug)]
+pub struct ReasonParts<'a> {
+    /// The bytes of `tokenizer.json`.
+    pub tokenizer: &'a [u8],
+    /// The chat template in pieces.
+    pub layout: PromptLayout,
+    /// From images to patches, within the engine's limits.
+    pub preprocess: Preprocess,
+    /// Where patches lie.
+    pub patch_positions: PatchPositions,
+    /// How the checkpoint's authors sample.
+    pub default_sampling: Sampling,
+    /// Tokens that end an answer.
+    pub stop_tokens: Vec<u32>,
+}
+
+/// An opened Reason engine.
+pub struct Reason {
+    pub(super) session: Box<dyn Session>,
+    pub(super) wiring: Wiring,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) layout: PromptLayout,
+    pub(super) preprocessor: Preprocessor,
+    pub(super) stop_tokens: Vec<u32>,
+    /// Whether the prompt itself opens a thought.
+    pub(super) begins_in_thought: bool,
+    pub(super) sampler: Sampler,
+    pub(super) splitter: Splitter,
+    pub(super) text_stream: TextStream,
+    /// Text of one token.
+    pub(super) piece: String,
+    pub(super) cache: CacheRows,
+    pub(super) features: FeatureRing,
+    pub(super) patches: Vec<f32>,
+    pub(super) logits: Vec<f32>,
+    default_sampling: Sampling,
+}
+
+impl Reason {
+    /// Claims the loop's own buffers for a session.
+    ///
+    /// # Errors
+    /// If the parts do not belong together, or one is out of range.
+    pub fn new(session: Box<dyn Session>, parts: ReasonParts<'_>) -> Result<Self, OpenError> {
+        let wiring = Wiring::new(session.network(), parts.patch_positions).map_err(OpenError::Network)?;
+        let expected = parts.preprocess.patches.patch_len();
+        if wiring.patch_len != expected {
+            let why = format!(
+                "its patches have {} numbers, its rules for images make {expected}",
+                wiring.patch_len
+            );
+            return Err(OpenError::Network(why));
+        }
+        parts.default_sampling.check()?;
+        Ok(Self {
+            tokenizer: Tokenizer::from_bytes(parts.tokenizer)?,
+            preprocessor: Preprocessor::new(parts.preprocess)?,
+            stop_tokens: parts.stop_tokens,
+            begins_in_thought: parts.layout.closing.trim_end().ends_with(THINK_OPEN),
+            layout: parts.layout,
+            sampler: Sampler::new(wiring.vocab_size),
+            splitter: Splitter::new(false),
+            text_stream: TextStream::default(),
+            piece: String::with_capacity(PIECE_BYTES),
+            cache: CacheRows::new(wiring.context),
+            features: FeatureRing::new(wiring.feature_rows, wiring.feature_rows.min(PICTURES_MAX)),
+            patches: vec![0.0; wiring.patches_max * wiring.patch_len],
+            logits: vec![0.0; wiring.vocab_size],
+            default_sampling: parts.default_sampling,
+            session,
+            wiring,
+        })
+    }
+
+    /// How the checkpoint's authors sample; the seed is 0.
+    pub fn default_sampling(&self) -> Sampling {
+        self.default_sampling
+    }
+
+    /// Tokens that the model knows.
+    pub fn vocab_size(&self) -> usize {
+        self.wiring.vocab_size
+    }
+
+    /// Tokens of prompt and answer together.
+    pub fn context(&self) -> usize {
+        self.wiring.context
+    }
+
+    /// Frames of a clip at most.
+    pub fn frames_max(&self) -> usize {
+        self.wiring.frames_max
+    }
+
+    /// Whether it can be asked to think.
+    pub fn can_think(&self) -> bool {
+        self.layout.think_suffix.is_some()
+    }
+
+    /// The rules by which images become patches.
+    pub fn preprocess(&self) -> &Preprocess {
+        self.preprocessor.rules()
+    }
+
+    /// Bytes of the session, by purpose.
+    pub fn session_memory(&self) -> Memory {
+        self.session.memory()
+    }
+
+    /// Bytes that the loop itself has claimed: sampler, patches, logits, keys. What images are resized in is claimed by the first of
+    /// each size.
+    pub fn claimed_bytes(&self) -> u64 {
+        let floats = 4 * (self.patches.len() + self.logits.len()) as u64;
+        let preprocessor = self.preprocessor.reserved_bytes() as u64;
+        let keys = self.cache.claimed_bytes();
+        floats + preprocessor + keys + self.sampler.claimed_bytes() + self.wiring.claimed_bytes()
+    }
+
+    /// Tokens of text in the prompt of a question, visual ones left out.
+    ///
+    /// # Errors
+    /// As for asking it.
+    pub fn prompt_text_tokens(&self, request: &Request<'_>) -> Result<usize, AskError> {
+        let visual = VisualPlan::new(self.preprocessor.rules(), request.shown)?;
+        Ok(self.assemble(request, &visual)?.ids.len() - visual.n_tokens())
+    }
+
+    /// Forgets what was seen and read: the next question computes everything.
+    pub fn forget(&mut self) {
+        self.cache.cut(0);
+        self.features.clear();
+    }
+}
+
+/// Pictures whose features are remembered at most.
+const PICTURES_MAX: usize = 256;

@@ -1,0 +1,212 @@
+//! What a question shows, as pictures: images, and groups of a clip's frames, each encoded by one run.
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::AskError;
+use super::prefix::Digest;
+use super::request::{Picture, Shown};
+use crate::camera::{Grid, Preprocess, PreprocessError, Preprocessor, VideoPlan};
+use crate::models::reason2::Media;
+
+/// One run of the vision network.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedPicture {
+    /// Index of the medium.
+    media: usize,
+    /// Group of frames within it.
+    group: usize,
+    pub(super) is_clip: bool,
+    /// Of the whole medium.
+    pub(super) grid: Grid,
+    pub(super) n_tokens: usize,
+    /// Of its pixels and extents.
+    pub(super) digest: Digest,
+}
+
+/// The media of a question.
+#[derive(Debug, Default)]
+pub(super) struct VisualPlan {
+    pub(super) pictures: Vec<PlannedPicture>,
+    media: Vec<PlannedMedia>,
+}
+
+#[derive(Debug)]
+enum PlannedMedia {
+    Image(Grid),
+    Clip(VideoPlan),
+}
+
+impl VisualPlan {
+    /// Decides sizes and takes digests.
+    pub(super) fn new(rules: &Preprocess, shown: &[Shown<'_>]) -> Result<Self, AskError> {
+        let mut plan = Self::default();
+        for (index, shown) in shown.iter().enumerate() {
+            let refused = |source| AskError::Media { index, source };
+            let (grid, is_clip) = match shown {
+                Shown::Image(picture) => {
+                    let grid = rules.image_grid(picture.size).map_err(refused)?;
+                    plan.media.push(PlannedMedia::Image(grid));
+                    (grid, false)
+                }
+                Shown::Clip { frames, fps } => {
+                    let too_few = PreprocessError::TooFewFrames { n_frames: 0, frames_min: 1 };
+                    let size = frames.first().ok_or(too_few).map_err(refused)?.size;
+                    if frames.iter().any(|frame| frame.size != size) {
+                        return Err(AskError::FrameSizes { index });
+                    }
+                    let clip =
+                        VideoPlan::new(rules, frames.len(), Some(*fps), size, false).map_err(refused)?;
+                    let grid = clip.grid;
+                    plan.media.push(PlannedMedia::Clip(clip));
+                    (grid, true)
+                }
+            };
+            for group in 0..grid.t {
+                let frames = frames_of(shown, group, rules.patches.temporal_patch_size);
+                plan.pictures.push(PlannedPicture {
+                    media: index,
+                    group,
+                    is_clip,
+                    grid,
+                    n_tokens: grid.n_tokens_per_group(rules.patches.merge_size),
+                    digest: digest(grid, is_clip, frames),
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The media as the prompt sees them.
+    pub(super) fn media(&self) -> Vec<Media<'_>> {
+        let of = |media| match media {
+            &PlannedMedia::Image(grid) => Media::Image { grid: [grid.h, grid.w] },
+            PlannedMedia::Clip(clip) => {
+                Media::Video { grid: [clip.grid.h, clip.grid.w], seconds: &clip.timestamps_s }
+            }
+        };
+        self.media.iter().map(of).collect()
+    }
+
+    /// The index of the picture that is this group of this medium.
+    pub(super) fn picture(&self, media: usize, group: usize) -> usize {
+        let found = self.pictures.iter().position(|p| (p.media, p.group) == (media, group));
+        found.expect("a prompt shows the groups that were planned")
+    }
+
+    /// The length of each clip.
+    pub(super) fn clip_frames(&self) -> impl Iterator<Item = usize> + '_ {
+        self.media.iter().filter_map(|media| match media {
+            PlannedMedia::Image(_) => None,
+            PlannedMedia::Clip(clip) => Some(clip.frame_indices.len()),
+        })
+    }
+
+    /// Visual tokens in all.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.pictures.iter().map(|picture| picture.n_tokens).sum()
+    }
+}
+
+impl PlannedPicture {
+    /// Rows and columns of patches.
+    pub(super) fn patches(&self) -> [usize; 2] {
+        [self.grid.h, self.grid.w]
+    }
+
+    /// Resizes and cuts up its frames, to the start of `out`: `[h * w, patch_len]`.
+    pub(super) fn preprocess(
+        &self,
+        preprocessor: &mut Preprocessor,
+        shown: &[Shown<'_>],
+        out: &mut [f32],
+    ) -> Result<(), AskError> {
+        let refused = |source| AskError::Media { index: self.media, source };
+        match &shown[self.media] {
+            Shown::Image(picture) => {
+                preprocessor.image(picture.rgb, picture.size, out).map_err(refused)?;
+            }
+            Shown::Clip { frames, .. } => {
+                let group_size = preprocessor.rules().patches.temporal_patch_size;
+                let group = frames_of(&shown[self.media], self.group, group_size);
+                let rgb: Vec<&[u8]> = group.iter().map(|frame| frame.rgb).collect();
+                preprocessor.video_group(&rgb, frames[0].size, self.grid, out).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The frames of a group; the last group of a clip may have fewer.
+fn frames_of<'a>(shown: &'a Shown<'_>, group: usize, group_size: usize) -> &'a [Picture<'a>] {
+    match shown {
+        Shown::Image(picture) => std::slice::from_ref(picture),
+        Shown::Clip { frames, .. } => {
+            let begin = group * group_size;
+            &frames[begin..(begin + group_size).min(frames.len())]
+        }
+    }
+}
+
+fn digest(grid: Grid, is_clip: bool, frames: &[Picture<'_>]) -> Digest {
+    let mut hash = Sha256::new();
+    for number in [grid.h, grid.w, usize::from(is_clip), frames.len()] {
+        hash.update((number as u64).to_le_bytes());
+    }
+    for Picture { rgb, size } in frames {
+        hash.update((size.width as u64).to_le_bytes());
+        hash.update((size.height as u64).to_le_bytes());
+        hash.update(rgb);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::{FrameSize, ImageRules, PatchLayout, PixelRules, VideoRules};
+
+    fn rules() -> Preprocess {
+        let pixels =
+            PixelRules { resample: None, pixels_min: 1, pixels_max: 1 << 20, rescale: None, normalize: None };
+        Preprocess {
+            patches: PatchLayout { patch_size: 2, temporal_patch_size: 2, merge_size: 2 },
+            image: ImageRules { pixels },
+            video: VideoRules {
+                pixels,
+                do_sample_frames: true,
+                fps: 2.0,
+                frames_min: 1,
+                frames_max: 8,
+                cap_pixels_per_frame: false,
+                tokens_per_frame_max: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn a_clip_that_moves_on_by_a_group_shares_all_but_one_digest() {
+        let rgb: Vec<Vec<u8>> = (0..8u8).map(|t| vec![t; 8 * 4 * 3]).collect();
+        let size = FrameSize { width: 8, height: 4 };
+        let frames: Vec<Picture<'_>> = rgb.iter().map(|rgb| Picture { rgb, size }).collect();
+        let digests = |from: usize, n: usize| {
+            let shown = [Shown::Clip { frames: &frames[from..from + n], fps: 8.0 }];
+            let plan = VisualPlan::new(&rules(), &shown).unwrap();
+            assert_eq!(plan.n_tokens(), 2 * n.div_ceil(2));
+            plan.pictures.into_iter().map(|p| p.digest).collect::<Vec<_>>()
+        };
+        let (first, moved) = (digests(0, 6), digests(2, 6));
+        assert_eq!(first[1..], moved[..2]);
+        assert!(!first.contains(&moved[2]));
+        // A group that is filled up with its last frame is not that frame's image, nor a whole group.
+        let image = VisualPlan::new(&rules(), &[Shown::Image(frames[0])]).unwrap().pictures[0].digest;
+        assert!(digests(0, 1)[0] != image && digests(0, 3)[1] != first[1]);
+    }
+
+    #[test]
+    fn frames_of_two_sizes_are_no_clip() {
+        let rgb = vec![0; 8 * 8 * 3];
+        let picture = |height| Picture { rgb: &rgb[..8 * height * 3], size: FrameSize { width: 8, height } };
+        let shown = [Shown::Clip { frames: &[picture(4), picture(8)], fps: 8.0 }];
+        assert!(matches!(VisualPlan::new(&rules(), &shown), Err(AskError::FrameSizes { index: 0 })));
+    }
+}
