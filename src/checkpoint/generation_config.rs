@@ -1,11 +1,14 @@
 //! How a checkpoint's authors sample from it: `generation_config.json`.
 
+use serde::{Deserialize, Serialize};
+
 use super::CheckpointError;
 use super::json::{JsonFile, Section};
 use super::reason2_config::token_ids;
 
 /// Sampling defaults and stop tokens. What the file does not say has transformers' default.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GenerationConfig {
     /// Tokens that end an answer.
     pub eos_token_ids: Vec<u32>,

@@ -1,0 +1,96 @@
+//! What can go wrong between a checkpoint and a model. Every message names the file, what was expected and what was found.
+
+use std::path::PathBuf;
+
+use crate::camera::ProcessorConfigError;
+use crate::checkpoint::CheckpointError;
+use crate::container::ContainerError;
+use crate::graph::GraphError;
+use crate::graph::reference::ReferenceError;
+use crate::models::reason2::{TemplateError, TokenizerError};
+
+/// Why no model was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The checkpoint is incomplete, or contradicts itself.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The chat template cannot be made a prompt layout.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The tokenizer cannot be used.
+    #[error("{}: {source}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// The image or video processor's configuration cannot be followed.
+    #[error("{}: {source}", dir.display())]
+    Processor {
+        /// The checkpoint's directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        source: ProcessorConfigError,
+    },
+    /// Two files of the checkpoint say different things.
+    #[error("{}: {what}; the files do not belong to one checkpoint", dir.display())]
+    Disagree {
+        /// The checkpoint's directory.
+        dir: PathBuf,
+        /// Which files, what each says.
+        what: String,
+    },
+    /// The network computes no numbers.
+    #[error("{}: the golden case gives {value} in `{buffer}` of graph `{graph}`; expected finite numbers: the weights are damaged", dir.display())]
+    NotFinite {
+        /// The checkpoint's directory.
+        dir: PathBuf,
+        /// The graph that was run.
+        graph: String,
+        /// What it wrote.
+        buffer: String,
+        /// The first value that is none.
+        value: f32,
+    },
+    /// The golden case could not be run.
+    #[error("{}: the golden case failed in graph `{graph}`: {source}", dir.display())]
+    Golden {
+        /// The checkpoint's directory.
+        dir: PathBuf,
+        /// The graph that was run.
+        graph: String,
+        /// Why.
+        source: ReferenceError,
+    },
+    /// The model could not be written.
+    #[error(transparent)]
+    Write(#[from] ContainerError),
+}
+
+/// Why a model was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The file is not whole, or no model.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The graphs break a rule.
+    #[error("{}: {source}; export the checkpoint again", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// Which rule.
+        source: GraphError,
+    },
+    /// The manifest contradicts the sections, or itself.
+    #[error("{}: manifest: {what}; export the checkpoint again", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Expected, found.
+        what: String,
+    },
+}

@@ -1,0 +1,88 @@
+//! What a model says about itself. It is JSON, strict: an unknown or a missing key is an error.
+
+use serde::{Deserialize, Serialize};
+
+use super::golden::StepPlaces;
+use crate::camera::Preprocess;
+use crate::checkpoint::GenerationConfig;
+use crate::graph::Network;
+use crate::models::reason2::{PatchPositions, PromptLayout};
+
+/// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
+pub(super) const WEIGHTS: &str = "weights";
+/// Section with the inputs and outputs of the golden case.
+pub(super) const GOLDEN: &str = "golden";
+/// Section with the checkpoint's `tokenizer.json`.
+pub(super) const TOKENIZER: &str = "tokenizer";
+/// A cache line, and more than any vector of the reader's.
+pub(super) const TENSOR_ALIGNMENT: usize = 64;
+
+/// The content of a model's manifest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelManifest {
+    /// Program and version that wrote it.
+    pub written_by: String,
+    /// The checkpoint.
+    pub source: Source,
+    /// Graphs, buffers, limits, and the declarations of the weights.
+    pub network: Network,
+    /// For each weight its first byte in section `weights`.
+    pub(super) tensors: Vec<usize>,
+    pub(super) golden: Vec<StepPlaces>,
+    /// What surrounds the network.
+    pub family: Family,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Name of the checkpoint's directory.
+    pub name: String,
+    /// [`Checkpoint::digest`](crate::checkpoint::Checkpoint::digest), in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// What surrounds the network, by the kind of question it answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Family {
+    /// Answers questions about frames.
+    Reason(ReasonManifest),
+}
+
+/// Everything that a Reason engine needs beside network, weights and tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonManifest {
+    /// Text around question and media.
+    pub prompt: PromptLayout,
+    /// How frames become patches.
+    pub preprocess: Preprocess,
+    /// Where patches lie.
+    pub patch_positions: PatchPositions,
+    /// How many buffers `deepstack.I` there are.
+    pub n_deepstack: usize,
+    /// Sampling as the checkpoint's authors do it.
+    pub generation: GenerationConfig,
+    /// Tokens that end an answer.
+    pub stop_token_ids: Vec<u32>,
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Most positions that the network was made for: the largest sensible limit `context`.
+    pub context_max: usize,
+    /// What `run` takes from a camera unless told otherwise.
+    pub clip: Clip,
+}
+
+/// Frames that are looked at together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clip {
+    /// How many.
+    pub frames: usize,
+    /// How many in a second.
+    pub fps: f64,
+}

@@ -1,0 +1,19 @@
+//! From a checkpoint to a model: one file with graphs, weights, tokenizer, preprocessing and golden cases, for any device.
+//!
+//! What `export` writes is whole: nobody after it looks at the checkpoint again, no template engine and no config parser runs on
+//! the robot. Weights are streamed from the checkpoint's map to the disk in the types in which they are stored; what
+//! precision an engine computes in is decided when it is built.
+
+mod error;
+mod golden;
+mod manifest;
+mod model;
+mod reason;
+mod write;
+
+pub use error::{ExportError, ModelError};
+pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
+pub use manifest::{Clip, Family, ModelManifest, ReasonManifest, Source};
+pub use model::Model;
+pub use reason::{ReasonOptions, export_reason};
+pub use write::{Progress, Summary};
