@@ -6,10 +6,183 @@
 
 pub mod cpu;
 
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
+use crate::graph::reference::Weights;
 use crate::graph::{BufferId, GraphId, Network};
+
+/// What numbers an engine computes with. Both have f32 arithmetic and caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32 weights.
+    F32,
+    /// bfloat16 weights of linear layers, convolutions and embeddings.
+    Bf16,
+}
+
+impl Precision {
+    /// As the command line and manifests name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a backend cannot be had, or cannot build or open an engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// No such name.
+    #[error("no backend is named `{name}`; there are cpu and tensorrt")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// It is there but cannot run here.
+    #[error("backend `{name}` cannot be used: {why}")]
+    Unavailable {
+        /// Which.
+        name: &'static str,
+        /// The reason, and what to do.
+        why: String,
+    },
+    /// A network holds what it cannot compute.
+    #[error("this backend cannot compute the network: {why}")]
+    Unsupported {
+        /// Where, and what.
+        why: String,
+    },
+    /// What `build` wrote is not what `open` was given.
+    #[error("the engine's weights do not fit its network: {why}; build the engine again")]
+    Payload {
+        /// Expected and found.
+        why: String,
+    },
+    /// The system refused.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+/// How to open an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Threads of a run; none is the backend's default: one core fewer than there are, at least one.
+    pub threads: Option<usize>,
+}
+
+/// What `build` has made of a network's weights, as bytes that stay in place.
+#[derive(Clone)]
+pub struct Payload {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+    is_mapped: bool,
+}
+
+impl Payload {
+    /// Part of a mapped file.
+    ///
+    /// # Panics
+    /// If the range is beyond the file: whoever read its table has checked it.
+    pub fn mapped(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Payload {
+        assert!(
+            range.start <= range.end && range.end <= (*owner).as_ref().len(),
+            "checked by the file's reader"
+        );
+        Payload { owner, range, is_mapped: true }
+    }
+
+    /// Private memory.
+    pub fn in_memory(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Payload {
+        let range = 0..bytes.as_ref().len();
+        Payload { owner: Arc::new(bytes), range, is_mapped: false }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+
+    /// Whether they are part of a file, shared between processes.
+    pub fn is_mapped(&self) -> bool {
+        self.is_mapped
+    }
+}
+
+/// Compiles a network into an engine's payload, and opens a payload as a session.
+pub trait Backend: Send {
+    /// As the command line and manifests name it.
+    fn name(&self) -> &'static str;
+
+    /// What it will run with on this machine, in words.
+    ///
+    /// # Errors
+    /// Why it cannot run here.
+    fn check(&self) -> Result<String, BackendError>;
+
+    /// Bytes that [`build`](Backend::build) will write.
+    fn payload_bytes(&self, network: &Network, precision: Precision) -> u64;
+
+    /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights. `progress` is told of the
+    /// bytes written so far.
+    ///
+    /// # Errors
+    /// If the network holds what this backend cannot compute, or the writer fails.
+    fn build(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        precision: Precision,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackendError>;
+
+    /// Claims everything that runs of the network need. The network must have passed [`Network::verify`].
+    ///
+    /// # Errors
+    /// If the payload is not of this network and precision, or the system lacks something.
+    fn open(
+        &self,
+        network: Network,
+        precision: Precision,
+        payload: Payload,
+        options: &OpenOptions,
+    ) -> Result<Box<dyn Session>, BackendError>;
+}
+
+/// The backend of that name, if it can be used.
+///
+/// # Errors
+/// If there is none, or why it cannot be used.
+pub fn backend(name: &str) -> Result<Box<dyn Backend>, BackendError> {
+    match name {
+        "cpu" => Ok(Box::new(cpu::Cpu::new()?)),
+        "tensorrt" => Err(BackendError::Unavailable {
+            name: "tensorrt",
+            why: "it is not compiled in; use `--backend cpu`".into(),
+        }),
+        _ => Err(BackendError::Unknown { name: name.into() }),
+    }
+}
 
 /// What one run of a graph is given, besides what stands in the buffers.
 ///
@@ -62,6 +235,9 @@ pub enum RunError {
     /// An id or index in a buffer points outside its table.
     #[error("an index in the inputs of graph {} points outside its table", .0.0)]
     Index(GraphId),
+    /// There is no such graph.
+    #[error("there is no graph {}", .0.0)]
+    Graph(GraphId),
     /// The device failed.
     #[error("the device failed (code {0})")]
     Device(i32),

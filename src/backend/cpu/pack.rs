@@ -1,0 +1,249 @@
+//! The weights of an engine: in the form that the kernels read, in one run of bytes that is mapped and used in place.
+//!
+//! Where each weight stands follows from the network and the precision alone, so no table is stored that could lie.
+//! Matrices of products are panels, in the precision asked for; a table that is also such a matrix (tied embeddings) is
+//! stored once, and its rows are gathered from the panels. Everything else is row-major, f32 (or i32).
+
+use std::io::{self, Write};
+use std::ops::Range;
+
+use super::kernels::{PANEL_ROWS, PanelFormat, Panels, Table, pack_panel_range, panels_bytes};
+use crate::backend::{Payload, Precision};
+use crate::graph::reference::Weights;
+use crate::graph::{Network, Op, WeightId};
+use crate::tensor::{DType, TensorView};
+
+/// Weights start at multiples of this, in the run of bytes and in memory.
+pub(super) const ALIGN_BYTES: usize = 64;
+/// Panels are packed and written in pieces of about this size.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// Where each weight stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WeightLayout {
+    weights: Vec<Stored>,
+    total_bytes: usize,
+}
+
+/// The forms in which one weight is stored; both, if it is used in both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stored {
+    /// `[rows, k]`.
+    shape: [usize; 2],
+    panels: Option<(PanelFormat, Range<usize>)>,
+    rows: Option<Range<usize>>,
+}
+
+impl WeightLayout {
+    /// The layout of a verified network.
+    pub(super) fn new(network: &Network, precision: Precision) -> WeightLayout {
+        let format = match precision {
+            Precision::F32 => PanelFormat::F32,
+            Precision::Bf16 => PanelFormat::Bf16,
+        };
+        let (mut in_panels, mut in_rows) =
+            (vec![false; network.weights.len()], vec![false; network.weights.len()]);
+        let mut tables = Vec::new();
+        for op in network.graphs.iter().flat_map(|g| g.nodes.iter().map(|n| &n.op)) {
+            let mut row_major = |id: &Option<WeightId>| id.iter().for_each(|id| in_rows[id.index()] = true);
+            match op {
+                Op::Linear { weight, bias } | Op::Conv3d { weight, bias, .. } => {
+                    in_panels[weight.index()] = true;
+                    row_major(bias);
+                }
+                Op::RmsNorm { weight, .. } => row_major(weight),
+                Op::LayerNorm { weight, bias, .. } => {
+                    row_major(weight);
+                    row_major(bias);
+                }
+                Op::Constant { weight } | Op::InterpolateRows { weight } => row_major(&Some(*weight)),
+                Op::Embedding { weight } => tables.push(*weight),
+                _ => {}
+            }
+        }
+        // A table of ids is read from the panels if there are any; rows are kept for f32 only.
+        for table in tables {
+            let as_rows = !in_panels[table.index()] && format == PanelFormat::F32;
+            (if as_rows { &mut in_rows } else { &mut in_panels })[table.index()] = true;
+        }
+        let mut total_bytes = 0usize;
+        let mut take = |n_bytes: usize| {
+            let start = total_bytes.next_multiple_of(ALIGN_BYTES);
+            total_bytes = start + n_bytes;
+            start..total_bytes
+        };
+        let weights = network.weights.iter().enumerate().map(|(i, weight)| {
+            let n_rows = weight.shape.first().copied().unwrap_or(1);
+            let len: usize = weight.shape.iter().product();
+            let k = weight.shape.iter().skip(1).product();
+            Stored {
+                shape: [n_rows, k],
+                panels: in_panels[i].then(|| (format, take(panels_bytes(format, n_rows, k)))),
+                rows: in_rows[i].then(|| take(len * 4)),
+            }
+        });
+        let weights = weights.collect();
+        WeightLayout { weights, total_bytes }
+    }
+
+    /// Length of the run of bytes.
+    pub(super) fn total_bytes(&self) -> usize {
+        self.total_bytes
+    }
+
+    /// Writes all weights, piece by piece; `progress` is told of the bytes written so far.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(super) fn write(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<()> {
+        let mut piece = Vec::new();
+        let mut written = 0;
+        for (i, stored) in self.weights.iter().enumerate() {
+            if stored.panels.is_none() && stored.rows.is_none() {
+                continue;
+            }
+            let view = weights.weight(WeightId(i as u32));
+            assert_eq!(view.shape, network.weights[i].shape, "weights are of the network's shapes");
+            if let Some((format, range)) = &stored.panels {
+                pad(out, &mut written, range.start)?;
+                let panel_bytes = panels_bytes(*format, PANEL_ROWS, stored.shape[1]);
+                let n_panels = stored.shape[0].div_ceil(PANEL_ROWS);
+                let at_once = (PIECE_BYTES / panel_bytes.max(1)).max(1);
+                for first in (0..n_panels).step_by(at_once) {
+                    let panels = first..n_panels.min(first + at_once);
+                    piece.resize(panels.len() * panel_bytes, 0);
+                    pack_panel_range(&view, *format, panels, &mut piece);
+                    out.write_all(&piece)?;
+                    written += piece.len();
+                    progress(written as u64);
+                }
+            }
+            if let Some(range) = &stored.rows {
+                pad(out, &mut written, range.start)?;
+                write_rows(&view, out, &mut piece)?;
+                written = range.end;
+                progress(written as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pad(out: &mut dyn Write, written: &mut usize, start: usize) -> io::Result<()> {
+    out.write_all(&[0; ALIGN_BYTES][..start - *written])?;
+    *written = start;
+    Ok(())
+}
+
+/// Four bytes an element: f32, or i32 as it is.
+fn write_rows(view: &TensorView<'_>, out: &mut dyn Write, piece: &mut Vec<u8>) -> io::Result<()> {
+    if view.dtype == DType::I32 {
+        return out.write_all(view.bytes);
+    }
+    let at_once = PIECE_BYTES / 4;
+    let mut values = Vec::new();
+    for bytes in view.bytes.chunks(at_once * view.dtype.size_bytes()) {
+        values.resize(bytes.len() / view.dtype.size_bytes(), 0.0f32);
+        crate::tensor::widen(view.dtype, bytes, &mut values);
+        piece.clear();
+        piece.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        out.write_all(piece)?;
+    }
+    Ok(())
+}
+
+/// Memory that starts at a multiple of [`ALIGN_BYTES`].
+#[derive(Default)]
+pub(super) struct AlignedBytes {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([u8; ALIGN_BYTES]);
+
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl Write for AlignedBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.len + bytes.len();
+        self.lines.resize(end.div_ceil(ALIGN_BYTES), Line([0; ALIGN_BYTES]));
+        bytemuck::cast_slice_mut(&mut self.lines)[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Weights in place, by id.
+pub(super) struct PackedWeights {
+    layout: WeightLayout,
+    bytes: Payload,
+}
+
+impl PackedWeights {
+    /// The weights of `layout` in `bytes`, of which nothing is read here.
+    ///
+    /// # Errors
+    /// If they are not as long as the layout, or stand at an address that the kernels cannot read from.
+    pub(super) fn new(layout: WeightLayout, bytes: Payload) -> Result<PackedWeights, String> {
+        let given = bytes.bytes();
+        if given.len() != layout.total_bytes {
+            return Err(format!("the weights take {} bytes, expected {}", given.len(), layout.total_bytes));
+        }
+        if !given.as_ptr().addr().is_multiple_of(ALIGN_BYTES) {
+            return Err(format!("the weights do not start at a multiple of {ALIGN_BYTES} bytes"));
+        }
+        Ok(PackedWeights { layout, bytes })
+    }
+
+    /// Bytes that are mapped, and bytes that are private.
+    pub(super) fn mapped_and_private_bytes(&self) -> (u64, u64) {
+        let n = self.layout.total_bytes as u64;
+        if self.bytes.is_mapped() { (n, 0) } else { (0, n) }
+    }
+
+    /// Some outputs of a matrix of products; the first must begin a panel.
+    pub(super) fn panels(&self, id: WeightId, outputs: Range<usize>) -> Panels<'_> {
+        let stored = &self.layout.weights[id.index()];
+        let (format, range) = stored.panels.clone().expect("the layout has panels where products are");
+        let k = stored.shape[1];
+        let skipped = panels_bytes(format, outputs.start, k);
+        let bytes = &self.bytes.bytes()[range][skipped..];
+        Panels { format, rows: outputs.len(), k, bytes }
+    }
+
+    /// All outputs of a matrix of products.
+    pub(super) fn all_panels(&self, id: WeightId) -> Panels<'_> {
+        self.panels(id, 0..self.layout.weights[id.index()].shape[0])
+    }
+
+    /// A weight that is stored row-major.
+    pub(super) fn rows(&self, id: WeightId) -> &[f32] {
+        let range = self.layout.weights[id.index()].rows.clone();
+        bytemuck::cast_slice(&self.bytes.bytes()[range.expect("the layout has rows where they are read")])
+    }
+
+    /// A table of which rows are read by id.
+    pub(super) fn table(&self, id: WeightId) -> Table<'_> {
+        if self.layout.weights[id.index()].panels.is_some() {
+            Table::Panels(self.all_panels(id))
+        } else {
+            Table::Rows(self.rows(id))
+        }
+    }
+}

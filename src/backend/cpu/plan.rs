@@ -1,0 +1,197 @@
+//! Gives every value of a program a place, and every call a stage.
+//!
+//! A stage holds calls that do not need each other: its threads meet only when it is done. A call stands in the first
+//! stage after all that it needs, so that queries, keys and values are computed side by side. A value may take the
+//! place of its input where nothing needs that afterwards; it is made in a buffer's rows where it is to end up there.
+
+use super::arena::{Lifetime, Place, Planner};
+use super::program::{Call, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, maximum, root};
+use crate::graph::{BufferId, Dim, Graph, WeightId};
+
+/// A graph, ready to run.
+#[derive(Debug)]
+pub(super) struct GraphPlan {
+    pub(super) stages: Vec<Vec<Step>>,
+    pub(super) touched: Vec<Touched>,
+}
+
+/// A call, with the places of what it reads and makes.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) kind: Kind,
+    pub(super) inputs: Vec<View>,
+    pub(super) output: Option<View>,
+    /// Which input stands where the output will.
+    pub(super) in_place: Option<usize>,
+}
+
+/// A value as a step sees it: elements one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) base: Base,
+    pub(super) offsets: Vec<Offset>,
+    pub(super) shape: Vec<Dim>,
+}
+
+/// What a view is a view of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Base {
+    Arena(Place),
+    /// Rows of a buffer.
+    Rows(BufferId, RowAt),
+    Weight(WeightId),
+}
+
+/// A place that values take one after the other.
+struct Slot {
+    lifetime: Lifetime,
+    home: Option<Home>,
+}
+
+/// Plans one graph's program.
+pub(super) fn plan(graph: &Graph, program: Program, planner: &mut Planner) -> GraphPlan {
+    let stage_of = stages(&program);
+    let uses = uses(&program);
+    let mut order: Vec<usize> = (0..program.calls.len()).collect();
+    order.sort_by_key(|c| (stage_of[*c], *c));
+
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut slot_of: Vec<Option<usize>> = vec![None; program.values.len()];
+    let mut in_place = vec![None; program.calls.len()];
+    for &c in &order {
+        let Some(output) = program.calls[c].output else { continue };
+        let home = program.values[output].home;
+        let last = uses[output].iter().map(|u| stage_of[*u]).max().unwrap_or(0).max(stage_of[c]);
+        let reused = reusable(&program, c, &uses, &stage_of)
+            .filter(|(_, value)| slots[slot_of[*value].expect("made before")].home.is_none());
+        let slot = match reused {
+            Some((input, value)) => {
+                in_place[c] = Some(input);
+                slot_of[value].expect("made before")
+            }
+            None => {
+                let len = program.values[output].shape.iter().map(|d| maximum(graph, *d)).product();
+                slots.push(Slot { lifetime: Lifetime { len, first: stage_of[c], last }, home: None });
+                slots.len() - 1
+            }
+        };
+        slot_of[output] = Some(slot);
+        slots[slot].home = home;
+        slots[slot].lifetime.last = last;
+    }
+
+    let bases = bases(&slots, planner);
+    let view = |value: Value| view(&program, &slot_of, &bases, value);
+    let n_stages = order.last().map_or(0, |c| stage_of[*c] + 1);
+    let mut stages: Vec<Vec<Step>> = (0..n_stages).map(|_| Vec::new()).collect();
+    for c in order {
+        let call = &program.calls[c];
+        let inputs = call.inputs.iter().map(|v| view(*v)).collect();
+        let output = call.output.map(view);
+        let step = Step { kind: call.kind.clone(), inputs, output, in_place: in_place[c] };
+        stages[stage_of[c]].push(step);
+    }
+    GraphPlan { stages, touched: program.touched }
+}
+
+/// The earliest stage of each call.
+fn stages(program: &Program) -> Vec<usize> {
+    let mut maker = vec![None; program.values.len()];
+    let mut stage_of: Vec<usize> = Vec::with_capacity(program.calls.len());
+    // For each buffer, the first stage in which it may be read, and in which it may be written.
+    let mut readable: Vec<(BufferId, usize, usize)> = Vec::new();
+    for (c, call) in program.calls.iter().enumerate() {
+        let made = call.inputs.iter().filter_map(|v| maker[root(program, *v).0]);
+        let mut stage =
+            made.chain(call.after.iter().copied()).map(|dep: usize| stage_of[dep] + 1).max().unwrap_or(0);
+        for (buffer, writes) in accesses(program, call) {
+            let known = readable.iter().find(|(b, ..)| *b == buffer);
+            stage = stage.max(known.map_or(0, |(_, read, write)| if writes { *write } else { *read }));
+        }
+        for (buffer, writes) in accesses(program, call) {
+            if !readable.iter().any(|(b, ..)| *b == buffer) {
+                readable.push((buffer, 0, 0));
+            }
+            let known = readable.iter_mut().find(|(b, ..)| *b == buffer).expect("pushed above");
+            known.2 = known.2.max(stage + 1);
+            if writes {
+                known.1 = stage + 1;
+            }
+        }
+        stage_of.push(stage);
+        if let Some(output) = call.output {
+            maker[output] = Some(c);
+        }
+    }
+    stage_of
+}
+
+/// Buffers that a call touches in an order that matters, and whether it writes them.
+fn accesses(program: &Program, call: &Call) -> impl Iterator<Item = (BufferId, bool)> {
+    let views = call.inputs.iter().filter_map(|v| match program.values[root(program, *v).0].source {
+        Source::Buffer(buffer) => Some(buffer),
+        _ => None,
+    });
+    let reads = views.chain(call.reads.iter().copied()).map(|b| (b, false));
+    reads.chain(call.writes.iter().map(|b| (*b, true)))
+}
+
+/// For each value the calls that read it or a view of it.
+fn uses(program: &Program) -> Vec<Vec<usize>> {
+    let mut uses = vec![Vec::new(); program.values.len()];
+    for (c, call) in program.calls.iter().enumerate() {
+        for value in &call.inputs {
+            uses[root(program, *value).0].push(c);
+        }
+    }
+    uses
+}
+
+/// The input whose place the output of call `c` may take, and its value: one that is whole, that a call made to no fixed
+/// home, and that nothing else needs in this stage or later.
+fn reusable(program: &Program, c: usize, uses: &[Vec<usize>], stage_of: &[usize]) -> Option<(usize, Value)> {
+    let call = &program.calls[c];
+    let input = call.may_reuse?;
+    let (value, is_whole) = root(program, call.inputs[input]);
+    let info = &program.values[value];
+    let others_done = uses[value].iter().all(|user| *user == c || stage_of[*user] < stage_of[c]);
+    let used_once_here = uses[value].iter().filter(|user| **user == c).count() == 1;
+    let can = is_whole
+        && matches!(info.source, Source::Call)
+        && info.home.is_none()
+        && others_done
+        && used_once_here;
+    can.then_some((input, value))
+}
+
+fn bases(slots: &[Slot], planner: &mut Planner) -> Vec<Base> {
+    let in_arena: Vec<Lifetime> = slots.iter().filter(|s| s.home.is_none()).map(|s| s.lifetime).collect();
+    let mut places = planner.share(&in_arena).into_iter();
+    let base = |slot: &Slot| match slot.home {
+        Some(home) => Base::Rows(home.buffer, home.at),
+        None => Base::Arena(places.next().expect("one place for each slot without a home")),
+    };
+    slots.iter().map(base).collect()
+}
+
+fn view(program: &Program, slot_of: &[Option<usize>], bases: &[Base], value: Value) -> View {
+    let shape = program.values[value].shape.clone();
+    let mut offsets = Vec::new();
+    let mut at = value;
+    loop {
+        let base = match &program.values[at].source {
+            Source::View(of, offset) => {
+                if offset.places.is_some() {
+                    offsets.push(offset.clone());
+                }
+                at = *of;
+                continue;
+            }
+            Source::Buffer(buffer) => Base::Rows(*buffer, RowAt::Window),
+            Source::Weight(weight) => Base::Weight(*weight),
+            Source::Call => bases[slot_of[at].expect("its call comes before")],
+            Source::Nothing => unreachable!("nothing reads what does not exist"),
+        };
+        return View { base, offsets, shape };
+    }
+}

@@ -1,0 +1,336 @@
+//! A loaded engine on the CPU.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use super::arena::{Memory as Arena, Planner};
+use super::bind::Shapes;
+use super::context::{BufferPlace, Context};
+use super::cost::{self, nanoseconds};
+use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
+use super::lower::lower;
+use super::pack::PackedWeights;
+use super::plan::{GraphPlan, Step, plan};
+use super::pool::{Lease, Worker};
+use super::program::RowAt;
+use super::step::BoundStep;
+use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session};
+use crate::graph::{BufferId, GraphId, Network, Purpose};
+use crate::tensor::DType;
+
+/// See the module.
+pub(super) struct CpuSession {
+    network: Network,
+    plans: Vec<GraphPlan>,
+    arena: Arena,
+    buffers: Vec<BufferPlace>,
+    weights: PackedWeights,
+    kernels: &'static Kernels,
+    lease: Lease,
+    /// Whether no stage is too small to be shared.
+    shares_all: bool,
+    /// One for each thread, which alone takes it.
+    scratch: Vec<Mutex<Vec<Line>>>,
+    memory: Memory,
+    /// Rows at which the windows of the run under way begin, by buffer.
+    windows: Vec<usize>,
+    /// Whether each stage of the run under way is shared by the threads.
+    shared: Vec<bool>,
+}
+
+/// Sixteen floats, aligned to a cache line.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+impl CpuSession {
+    /// Plans all graphs of a verified network and claims everything that their runs need.
+    ///
+    /// # Errors
+    /// If a graph holds what this backend cannot compute, or the system lacks memory or threads.
+    pub(super) fn new(
+        network: Network,
+        weights: PackedWeights,
+        isa: Isa,
+        n_threads: usize,
+        shares_all: bool,
+    ) -> Result<CpuSession, BackendError> {
+        let mut planner = Planner::default();
+        let place = |buffer: &crate::graph::Buffer| BufferPlace {
+            place: planner.keep(buffer.len()),
+            row_len: buffer.row_len(),
+        };
+        let buffers: Vec<BufferPlace> = network.buffers.iter().map(place).collect();
+        let mut plans = Vec::with_capacity(network.graphs.len());
+        for graph in &network.graphs {
+            let program = lower(&network, graph).map_err(|why| BackendError::Unsupported { why })?;
+            plans.push(plan(graph, program, &mut planner));
+        }
+        let failed = |what| move |source| BackendError::System { what, source };
+        let arena = planner.claim().map_err(failed("memory for buffers and the arena"))?;
+        let lease = Lease::new(n_threads).map_err(failed("threads"))?;
+        let unavailable =
+            |e: super::kernels::IsaError| BackendError::Unavailable { name: "cpu", why: e.to_string() };
+        let kernels = Kernels::of(isa).map_err(unavailable)?;
+        let line = Line([0.0; 16]);
+        let scratch = (0..lease.n_threads()).map(|_| Mutex::new(vec![line; SCRATCH_FLOATS.div_ceil(16)]));
+        let scratch: Vec<_> = scratch.collect();
+        let memory = memory_table(&network, &weights, planner.arena_bytes(), scratch.len());
+        let n_stages = plans.iter().map(|p| p.stages.len()).max().unwrap_or(0);
+        Ok(CpuSession {
+            windows: vec![0; buffers.len()],
+            shared: vec![false; n_stages],
+            network,
+            plans,
+            arena,
+            buffers,
+            weights,
+            kernels,
+            lease,
+            shares_all,
+            scratch,
+            memory,
+        })
+    }
+
+    /// Elements of whole rows of a buffer.
+    fn rows(
+        &self,
+        id: BufferId,
+        dtype: DType,
+        row: usize,
+        len: usize,
+    ) -> Result<std::ops::Range<usize>, RunError> {
+        let buffer = self.network.buffers.get(id.index()).ok_or(RunError::Type(id))?;
+        let row_len = buffer.row_len().max(1);
+        if buffer.dtype != dtype || !len.is_multiple_of(row_len) {
+            return Err(RunError::Type(id));
+        }
+        let end = row.saturating_add(len / row_len);
+        if buffer.shape[0] < end {
+            return Err(RunError::Bounds { buffer: id, row, end });
+        }
+        Ok(row * row_len..end * row_len)
+    }
+
+    /// Checks a run's extents and windows, and notes the windows.
+    fn check(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
+        let dims = &self.network.graphs[graph.index()].dims;
+        for (index, dim) in dims.iter().enumerate() {
+            let value = run.extents.get(index).copied().unwrap_or(usize::MAX);
+            if value < dim.min || dim.max < value || !value.is_multiple_of(dim.multiple_of) {
+                return Err(RunError::Extent { index, value });
+            }
+        }
+        if let Some(value) = run.extents.get(dims.len()) {
+            return Err(RunError::Extent { index: dims.len(), value: *value });
+        }
+        self.windows.fill(0);
+        for (buffer, row) in run.windows {
+            let known = self.windows.get_mut(buffer.index()).ok_or(RunError::Type(*buffer))?;
+            *known = *row;
+        }
+        for touched in &self.plans[graph.index()].touched {
+            let row = match touched.at {
+                RowAt::Window => self.windows[touched.buffer.index()],
+                RowAt::Past(symbol) => run.extents[usize::from(symbol.0)],
+            };
+            let end = row.saturating_add(touched.rows.value(run.extents));
+            if self.network.buffers[touched.buffer.index()].shape[0] < end {
+                return Err(RunError::Bounds { buffer: touched.buffer, row, end });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn memory_table(network: &Network, weights: &PackedWeights, arena_bytes: usize, n_threads: usize) -> Memory {
+    let (weights_mapped_bytes, weights_private_bytes) = weights.mapped_and_private_bytes();
+    let mut memory = Memory {
+        weights_mapped_bytes,
+        weights_private_bytes,
+        arena_bytes: arena_bytes as u64,
+        scratch_bytes: (n_threads * SCRATCH_FLOATS * 4) as u64,
+        ..Memory::default()
+    };
+    for buffer in &network.buffers {
+        let n_bytes = (buffer.len() * buffer.dtype.size_bytes()) as u64;
+        match buffer.purpose {
+            Purpose::Input | Purpose::Output => memory.buffers_bytes += n_bytes,
+            Purpose::Cache | Purpose::Features => memory.caches_bytes += n_bytes,
+        }
+    }
+    memory
+}
+
+impl Session for CpuSession {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn write(&mut self, buffer: BufferId, row: usize, elements: Elements<'_>) -> Result<(), RunError> {
+        let (dtype, words): (DType, &[f32]) = match elements {
+            Elements::F32(values) => (DType::F32, values),
+            Elements::I32(values) => (DType::I32, bytemuck::cast_slice(values)),
+        };
+        let part = self.rows(buffer, dtype, row, words.len())?;
+        self.arena.get_mut(self.buffers[buffer.index()].place, part).copy_from_slice(words);
+        Ok(())
+    }
+
+    fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), RunError> {
+        let part = self.rows(buffer, DType::F32, row, out.len())?;
+        out.copy_from_slice(self.arena.read(self.buffers[buffer.index()].place, part));
+        Ok(())
+    }
+
+    fn copy(&mut self, from: (BufferId, usize), to: (BufferId, usize), rows: usize) -> Result<(), RunError> {
+        let buffer = |id: BufferId| self.network.buffers.get(id.index()).ok_or(RunError::Type(id));
+        let (source, target) = (buffer(from.0)?, buffer(to.0)?);
+        if source.dtype != target.dtype || source.shape[1..] != target.shape[1..] {
+            return Err(RunError::Type(to.0));
+        }
+        let len = rows.saturating_mul(source.row_len());
+        let source_rows = self.rows(from.0, source.dtype, from.1, len)?;
+        let target_rows = self.rows(to.0, target.dtype, to.1, len)?;
+        let place = |id: BufferId| self.buffers[id.index()].place;
+        let (source, target) = (place(from.0), place(to.0));
+        self.arena.copy((source, source_rows), (target, target_rows));
+        Ok(())
+    }
+
+    fn run(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
+        if self.plans.len() <= graph.index() {
+            return Err(RunError::Graph(graph));
+        }
+        self.check(graph, run)?;
+        let stages = &self.plans[graph.index()].stages;
+        let cx = Context {
+            extents: run.extents,
+            windows: &self.windows,
+            memory: &self.arena,
+            buffers: &self.buffers,
+            weights: &self.weights,
+            kernels: self.kernels,
+        };
+        let n_threads = self.lease.n_threads();
+        for (shared, stage) in self.shared.iter_mut().zip(stages) {
+            let cost_ns = || stage.iter().map(|step| nanoseconds(step, &cx)).sum::<u64>();
+            *shared = 1 < n_threads && (self.shares_all || cost::SHARED_NS < cost_ns());
+        }
+        let shared = &self.shared[..stages.len()];
+        let n_threads = if shared.contains(&true) { n_threads } else { 1 };
+        let watch = Watch { run, outcome: AtomicU8::new(Watch::GOING) };
+        let piece_ns = if self.shares_all { 1 } else { cost::PIECE_NS };
+        let scratch = &self.scratch;
+        self.lease.run(n_threads, run.deadline, run.stop, &|worker| {
+            let mut scratch = scratch[worker.index].try_lock().expect("each thread of a run has its own");
+            let mut thread = Thread {
+                worker,
+                cx: &cx,
+                watch: &watch,
+                piece_ns,
+                scratch: bytemuck::cast_slice_mut(&mut scratch),
+            };
+            thread.work(stages, shared);
+        })?;
+        watch.result(graph)
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+}
+
+/// Deadline and stop flag of a run, and what has become of it.
+struct Watch<'a> {
+    run: &'a Run<'a>,
+    outcome: AtomicU8,
+}
+
+impl Watch<'_> {
+    const GOING: u8 = 0;
+    const DEADLINE: u8 = 1;
+    const STOPPED: u8 = 2;
+    const INDEX: u8 = 3;
+
+    /// Whether to go on; tells the other threads if not.
+    fn look(&self, worker: &Worker<'_>) -> bool {
+        if self.run.stop.is_some_and(|s| s.load(Ordering::Relaxed)) {
+            self.end(worker, Watch::STOPPED);
+        } else if self.run.deadline.is_some_and(|d| d <= Instant::now()) {
+            self.end(worker, Watch::DEADLINE);
+        }
+        !worker.is_quitting()
+    }
+
+    fn end(&self, worker: &Worker<'_>, outcome: u8) {
+        self.outcome.store(outcome, Ordering::Relaxed);
+        worker.quit();
+    }
+
+    fn result(&self, graph: GraphId) -> Result<(), RunError> {
+        match self.outcome.load(Ordering::Relaxed) {
+            Watch::GOING => Ok(()),
+            Watch::DEADLINE => Err(RunError::Deadline),
+            Watch::STOPPED => Err(RunError::Stopped),
+            _ => Err(RunError::Index(graph)),
+        }
+    }
+}
+
+/// One thread of a run.
+struct Thread<'t, 'a> {
+    worker: &'t Worker<'t>,
+    cx: &'t Context<'a>,
+    watch: &'t Watch<'a>,
+    piece_ns: u64,
+    scratch: &'t mut [f32],
+}
+
+impl<'a> Thread<'_, 'a> {
+    /// Walks the stages. Those that are not shared are the caller's; threads meet around those that are.
+    fn work(&mut self, stages: &'a [Vec<Step>], shared: &[bool]) {
+        for (i, stage) in stages.iter().enumerate() {
+            if 0 < i && (shared[i - 1] || shared[i]) && !self.worker.meet() {
+                return;
+            }
+            if shared[i] {
+                self.share(stage);
+            } else if self.worker.index == 0 {
+                for step in stage {
+                    let mut shapes = Shapes::new();
+                    let step = BoundStep::new(step, self.cx, &mut shapes);
+                    self.run(&step, 0..step.n_tasks);
+                }
+            }
+        }
+    }
+
+    /// This thread's share of a stage: pieces of its steps, one after the other, as they are claimed.
+    fn share(&mut self, stage: &'a [Step]) {
+        let mut piece = self.worker.claim(1);
+        let mut first_piece = 0;
+        for step in stage {
+            let pieces_wanted = nanoseconds(step, self.cx).div_ceil(self.piece_ns).max(1) as usize;
+            let mut shapes = Shapes::new();
+            let step = BoundStep::new(step, self.cx, &mut shapes);
+            let tasks_per_piece = step.n_tasks.div_ceil(pieces_wanted).max(1);
+            let n_pieces = step.n_tasks.div_ceil(tasks_per_piece);
+            while piece < first_piece + n_pieces {
+                let first = (piece - first_piece) * tasks_per_piece;
+                self.run(&step, first..step.n_tasks.min(first + tasks_per_piece));
+                piece = self.worker.claim(1);
+            }
+            first_piece += n_pieces;
+        }
+    }
+
+    /// Runs some tasks of a step, unless the run is to end.
+    fn run(&mut self, step: &BoundStep<'_>, tasks: std::ops::Range<usize>) {
+        if self.watch.look(self.worker) && step.run(self.cx, tasks, self.scratch).is_err() {
+            self.watch.end(self.worker, Watch::INDEX);
+        }
+    }
+}
