@@ -11,6 +11,7 @@ pub mod camera;
 pub mod checkpoint;
 pub mod cli;
 pub mod container;
+pub mod engine;
 pub mod export;
 pub mod graph;
 pub mod models;

@@ -163,6 +163,13 @@ impl Container {
     }
 }
 
+/// The whole file.
+impl AsRef<[u8]> for Container {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;

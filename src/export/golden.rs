@@ -128,9 +128,9 @@ fn run(
 }
 
 /// A step as the manifest has it: the elements lie in section `golden`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StepPlaces {
+pub struct GoldenStepPlaces {
     graph: String,
     extents: Vec<usize>,
     inputs: Vec<Place>,
@@ -138,7 +138,7 @@ pub(super) struct StepPlaces {
 }
 
 /// Whole rows of a buffer, and the byte of the section at which they begin.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
     buffer: String,
@@ -148,7 +148,7 @@ struct Place {
 
 impl GoldenCase {
     /// What the manifest says of the case, and the section's bytes.
-    pub(super) fn pack(&self, network: &Network) -> (Vec<StepPlaces>, Vec<u8>) {
+    pub fn pack(&self, network: &Network) -> (Vec<GoldenStepPlaces>, Vec<u8>) {
         let mut bytes = Vec::new();
         let mut place = |id: BufferId, len: usize, elements: &mut dyn Iterator<Item = [u8; 4]>| {
             let buffer = &network.buffers[id.index()];
@@ -156,7 +156,7 @@ impl GoldenCase {
             bytes.extend(elements.flatten());
             Place { buffer: buffer.name.clone(), rows: len / buffer.row_len().max(1), offset }
         };
-        let places = self.steps.iter().map(|step| StepPlaces {
+        let places = self.steps.iter().map(|step| GoldenStepPlaces {
             graph: step.graph.clone(),
             extents: step.extents.clone(),
             inputs: step
@@ -180,8 +180,11 @@ impl GoldenCase {
         (places.collect(), bytes)
     }
 
-    /// Reads a case back; an error says what does not fit the network or the section.
-    pub(super) fn unpack(places: &[StepPlaces], network: &Network, bytes: &[u8]) -> Result<Self, String> {
+    /// Reads a case back.
+    ///
+    /// # Errors
+    /// What does not fit the network or the section.
+    pub fn unpack(places: &[GoldenStepPlaces], network: &Network, bytes: &[u8]) -> Result<Self, String> {
         let steps = places.iter().map(|step| {
             let id = network.graph(&step.graph).ok_or(format!("golden: no graph `{}`", step.graph))?;
             let dims = &network.graphs[id.index()].dims;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::golden::StepPlaces;
+use super::golden::GoldenStepPlaces;
 use crate::camera::Preprocess;
 use crate::checkpoint::GenerationConfig;
 use crate::graph::Network;
@@ -29,7 +29,7 @@ pub struct ModelManifest {
     pub network: Network,
     /// For each weight its first byte in section `weights`.
     pub(super) tensors: Vec<usize>,
-    pub(super) golden: Vec<StepPlaces>,
+    pub(super) golden: Vec<GoldenStepPlaces>,
     /// What surrounds the network.
     pub family: Family,
 }

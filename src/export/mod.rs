@@ -12,7 +12,7 @@ mod reason;
 mod write;
 
 pub use error::{ExportError, ModelError};
-pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
+pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenStepPlaces, GoldenValues};
 pub use manifest::{Clip, Family, ModelManifest, ReasonManifest, Source};
 pub use model::Model;
 pub use reason::{ReasonOptions, export_reason};

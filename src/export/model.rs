@@ -29,11 +29,9 @@ impl Model {
         let network = &manifest.network;
         network.verify().map_err(|source| ModelError::Graph { path: path.to_owned(), source })?;
         check_tensors(&manifest, container.section(WEIGHTS)?.len()).map_err(wrong)?;
+        manifest.family.check(network).map_err(wrong)?;
         match &manifest.family {
-            Family::Reason(reason) => {
-                check_reason(reason, network).map_err(wrong)?;
-                container.section(TOKENIZER)?;
-            }
+            Family::Reason(_) => drop(container.section(TOKENIZER)?),
         }
         let golden = GoldenCase::unpack(&manifest.golden, network, container.section(GOLDEN)?);
         Ok(Self { golden: golden.map_err(wrong)?, container, manifest })
@@ -119,7 +117,18 @@ fn check_tensors(manifest: &ModelManifest, section_bytes: usize) -> Result<(), S
     Ok(())
 }
 
-/// What the runtime would otherwise find out by a panic.
+impl Family {
+    /// Checks what the runtime would otherwise find out by a panic.
+    ///
+    /// # Errors
+    /// What the network lacks, or what is out of range.
+    pub fn check(&self, network: &Network) -> Result<(), String> {
+        match self {
+            Family::Reason(reason) => check_reason(reason, network),
+        }
+    }
+}
+
 fn check_reason(reason: &ReasonManifest, network: &Network) -> Result<(), String> {
     reason.preprocess.check().map_err(|e| format!("`preprocess`: {e}"))?;
     for graph in ["vision", "prefill", "head", "decode"] {

@@ -203,8 +203,7 @@ impl Network {
         self.limits.iter().find(|l| l.name == name).map(|l| l.value)
     }
 
-    /// Sets a limit, and with it the rows of buffers and the maxima of extents that follow it.
-    /// Maxima are rounded down to their extent's multiple.
+    /// Sets one limit; see [`Network::set_limits`].
     ///
     /// # Errors
     /// If there is no such limit, or the network is not sound under it.
@@ -212,12 +211,13 @@ impl Network {
         self.set_limits(&[(name, value)])
     }
 
-    /// Sets several limits at once: what is sound under all of them need not be so under each.
+    /// Sets limits, and with them the rows of buffers and the maxima of extents that follow them. Maxima are rounded down to
+    /// their extent's multiple.
     ///
     /// # Errors
-    /// As [`Network::set_limit`].
-    pub fn set_limits(&mut self, values: &[(&str, usize)]) -> Result<(), GraphError> {
-        for (name, value) in values {
+    /// If there is no such limit, or the network is not sound under all of them.
+    pub fn set_limits(&mut self, limits: &[(&str, usize)]) -> Result<(), GraphError> {
+        for (name, value) in limits {
             let unknown =
                 || GraphError::Graph { graph: "network".into(), why: format!("no limit is named `{name}`") };
             self.limits.iter_mut().find(|l| l.name == *name).ok_or_else(unknown)?.value = *value;

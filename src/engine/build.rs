@@ -1,0 +1,189 @@
+//! A model becomes an engine: limits are set, weights packed, the result tried, and only then put in its place.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::manifest::{EngineManifest, ModelSource, is_exact, version_of};
+use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, WEIGHTS, self_test};
+use crate::backend::{Memory, OpenOptions, Precision, backend};
+use crate::container::{ContainerError, Kind, SectionWriter, Writer, hex};
+use crate::export::{Model, Progress};
+use crate::graph::Network;
+
+/// What a model does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildOptions {
+    /// Name of the backend.
+    pub backend: String,
+    /// What the weights are stored as.
+    pub precision: Precision,
+    /// Limits by name, where they should differ from the model's.
+    pub limits: Vec<(String, usize)>,
+    /// How the built engine is tried.
+    pub open: OpenOptions,
+}
+
+/// What was built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// The engine's digest, in hexadecimal digits.
+    pub sha256: String,
+    /// How the golden case went.
+    pub self_test: SelfTest,
+    /// What a session claims.
+    pub memory: Memory,
+}
+
+/// Builds an engine for this machine and puts it at `out`, where nothing new lies unless it answered its golden case.
+///
+/// # Errors
+/// If the backend cannot be used or cannot compute the model, a limit is not to be had, the disk fails, or the engine
+/// answers wrongly.
+pub fn build(
+    model: &Model,
+    options: &BuildOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, EngineError> {
+    let network = limited(model, &options.limits)?;
+    // The digests that the model's manifest vouches for: an engine of damaged weights must not be built.
+    model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
+    let untried = Untried::beside(out)?;
+    let digest = write(model, network, options, &untried.path, progress)?;
+    progress(Progress { stage: "golden case", done: 0, total: 1 });
+    let engine = Engine::open(&untried.path)?;
+    let mut session = engine.session(&options.open)?;
+    let self_test = self_test(&engine, session.as_mut())?;
+    let memory = session.memory();
+    progress(Progress { stage: "golden case", done: 1, total: 1 });
+    let file_bytes = engine.container().file_bytes();
+    untried.install(out)?;
+    Ok(Summary { file_bytes, sha256: hex(&digest), self_test, memory })
+}
+
+/// The model's network under the limits that were asked for.
+fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineError> {
+    let path = || model.path().to_owned();
+    let mut network = model.network().clone();
+    let asked: Vec<(&str, usize)> = limits.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    network.set_limits(&asked).map_err(|source| EngineError::Limits {
+        path: path(),
+        asked: limits.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+        source,
+    })?;
+    for step in &model.golden().steps {
+        let graph = network.graph(&step.graph).expect("checked when the model was opened");
+        for (dim, value) in network.graphs[graph.index()].dims.iter().zip(&step.extents) {
+            if dim.max < *value {
+                let what = format!(
+                    "graph `{}` needs {} = {value}, at most {} is left",
+                    step.graph, dim.name, dim.max
+                );
+                return Err(EngineError::TooSmall { path: path(), what });
+            }
+        }
+    }
+    Ok(network)
+}
+
+fn write(
+    model: &Model,
+    network: Network,
+    options: &BuildOptions,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<[u8; 32], EngineError> {
+    let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
+    let backend = backend(&options.backend).map_err(failed)?;
+    let mut file = Writer::create(path, Kind::Engine)?;
+    let total = backend.payload_bytes(&network, options.precision);
+    let mut section = Section { writer: file.section(WEIGHTS)?, failed: None };
+    let told = &mut |done| progress(Progress { stage: "weights", done, total });
+    let built = backend.build(&network, model, options.precision, &mut section, told);
+    // The container's own error names the file; the backend has seen only that writing failed.
+    if let Some(why) = section.failed {
+        return Err(why.into());
+    }
+    built.map_err(failed)?;
+    section.writer.finish();
+    let (golden, golden_bytes) = model.golden().pack(&network);
+    file.add(GOLDEN, &golden_bytes)?;
+    let of_model = model.manifest();
+    let name = model.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let manifest = EngineManifest {
+        written_by: concat!("perihelion ", env!("CARGO_PKG_VERSION")).to_owned(),
+        model: ModelSource { name, sha256: hex(&model.digest()) },
+        source: of_model.source.clone(),
+        backend: backend.name().to_owned(),
+        backend_version: version_of(backend.name()).unwrap_or(0),
+        architecture: std::env::consts::ARCH.to_owned(),
+        precision: options.precision,
+        precision_is_exact: is_exact(&network, options.precision),
+        network,
+        golden,
+        family: of_model.family.clone(),
+    };
+    if manifest.has_tokenizer() {
+        file.add(TOKENIZER, model.tokenizer()?)?;
+    }
+    Ok(file.finish(&manifest)?)
+}
+
+/// A section as a backend writes it.
+struct Section<'a> {
+    writer: SectionWriter<'a>,
+    failed: Option<ContainerError>,
+}
+
+impl Write for Section<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.writer.put(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(why) => {
+                self.failed = Some(why);
+                Err(io::Error::other("the engine's file cannot be written"))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An engine that has not been tried, beside its place; it goes away unless it is installed.
+struct Untried {
+    path: PathBuf,
+}
+
+impl Untried {
+    fn beside(out: &Path) -> Result<Untried, EngineError> {
+        let Some(name) = out.file_name() else {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file");
+            return Err(ContainerError::Io { path: out.to_owned(), source }.into());
+        };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.untried", std::process::id()));
+        Ok(Untried { path: out.with_file_name(hidden) })
+    }
+
+    fn install(self, out: &Path) -> Result<(), EngineError> {
+        let failed = |source| ContainerError::Io { path: out.to_owned(), source };
+        std::fs::rename(&self.path, out).map_err(failed)?;
+        let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The new name is on the disk only when its directory is.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl Drop for Untried {
+    fn drop(&mut self) {
+        // After an install there is nothing left here.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,104 @@
+//! What can go wrong between a model and a running engine. Every message names the file, what was expected and what was found.
+
+use std::path::PathBuf;
+
+use crate::backend::{BackendError, RunError};
+use crate::container::ContainerError;
+use crate::export::ModelError;
+use crate::graph::GraphError;
+
+/// Why an engine was not built, not opened or not trusted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The file is not whole, or no engine, or could not be written.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The model cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The graphs break a rule.
+    #[error("{}: {source}; build the engine again", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// Which rule.
+        source: GraphError,
+    },
+    /// The manifest contradicts the sections, or itself.
+    #[error("{}: manifest: {what}; build the engine again", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Expected, found.
+        what: String,
+    },
+    /// It was built for something else.
+    #[error("{}: expected an engine for {expected}, found one for {found}; build it again from its model", path.display())]
+    BuiltFor {
+        /// The file.
+        path: PathBuf,
+        /// This program, on this machine.
+        expected: String,
+        /// What the manifest says.
+        found: String,
+    },
+    /// Limits that the model does not have, or that do not go together.
+    #[error("{}: the limits {asked} cannot be set: {source}", path.display())]
+    Limits {
+        /// The model.
+        path: PathBuf,
+        /// What was asked for.
+        asked: String,
+        /// Why not.
+        source: GraphError,
+    },
+    /// The golden case does not fit within the limits.
+    #[error("{}: the limits are too small for the golden case: {what}; ask for larger ones", path.display())]
+    TooSmall {
+        /// The model.
+        path: PathBuf,
+        /// Which extent.
+        what: String,
+    },
+    /// The backend cannot be used, or not for this engine.
+    #[error("{}: {source}", path.display())]
+    Backend {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BackendError,
+    },
+    /// A golden run failed.
+    #[error("{}: the golden case failed in graph `{graph}`: {source}", path.display())]
+    GoldenRun {
+        /// The file.
+        path: PathBuf,
+        /// The graph that was run.
+        graph: String,
+        /// Why.
+        source: RunError,
+    },
+    /// The engine answers wrongly.
+    #[error(
+        "{}: wrong answer to the golden case: graph `{graph}` left {found} in `{buffer}` element {element}, expected {expected} \
+         within {allowed}; the engine is not to be used: build it again, and report this if it stays",
+        path.display()
+    )]
+    Golden {
+        /// The file.
+        path: PathBuf,
+        /// The graph that was run.
+        graph: String,
+        /// What it wrote.
+        buffer: String,
+        /// The element that is farthest off.
+        element: usize,
+        /// By the reference evaluation.
+        expected: f32,
+        /// By the engine.
+        found: f32,
+        /// For this buffer, in this precision.
+        allowed: f32,
+    },
+}

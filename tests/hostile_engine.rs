@@ -1,0 +1,246 @@
+//! Engine files that are cut, flipped or lying are refused: by an error, not by a panic, and before much is allocated.
+#![expect(unsafe_code, reason = "`GlobalAlloc` is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::{File, OpenOptions as FileOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use perihelion::backend::{OpenOptions, Precision};
+use perihelion::engine::{BuildOptions, Engine, EngineError, build};
+use perihelion::export::{Model, ReasonOptions, export_reason};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+#[global_allocator]
+static ALLOCATOR: Largest = Largest;
+static LARGEST_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The largest allocation is the process's: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Remembers the largest allocation.
+struct Largest;
+
+// SAFETY: every call goes unchanged to `System`. The default `realloc` and `alloc_zeroed` come through here too.
+unsafe impl GlobalAlloc for Largest {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST_BYTES.fetch_max(layout.size(), Relaxed);
+        // SAFETY: our caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: our caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+/// Where the header has what, for forging.
+const HEADER_BYTES: usize = 4096;
+const LENGTH_AT: usize = 16;
+const MANIFEST_AT: usize = 24;
+const DIGEST_AT: usize = 40;
+
+/// A small engine, and a directory that goes away.
+struct Fixture {
+    dir: tempfile::TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkpoint = root.join("tests/fixtures/reason/text_only/checkpoint");
+        let model = dir.path().join("m");
+        export_reason(&checkpoint, &ReasonOptions::default(), &model, &mut |_| ()).expect("a checkpoint");
+        let engine = dir.path().join("e");
+        let options = BuildOptions {
+            backend: "cpu".into(),
+            precision: Precision::Bf16,
+            limits: vec![("context".into(), 64), ("image_tokens".into(), 16)],
+            open: OpenOptions { threads: Some(1) },
+        };
+        build(&Model::open(&model).expect("a model"), &options, &engine, &mut |_| ()).expect("an engine");
+        Fixture { bytes: std::fs::read(engine).expect("it was built just now"), dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("hostile")
+    }
+
+    fn manifest_start(&self) -> usize {
+        u64::from_le_bytes(self.bytes[MANIFEST_AT..MANIFEST_AT + 8].try_into().expect("eight bytes")) as usize
+    }
+
+    /// The engine with its manifest changed, and everything that vouches for the manifest made to fit.
+    fn forged(&self, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let start = self.manifest_start();
+        let mut manifest: Value = serde_json::from_slice(&self.bytes[start..]).expect("it is JSON");
+        change(&mut manifest);
+        let text = serde_json::to_vec(&manifest).expect("it is JSON still");
+        let mut bytes = self.bytes[..start].to_vec();
+        bytes[LENGTH_AT..LENGTH_AT + 8].copy_from_slice(&((start + text.len()) as u64).to_le_bytes());
+        bytes[MANIFEST_AT + 8..MANIFEST_AT + 16].copy_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes[DIGEST_AT..DIGEST_AT + 32].copy_from_slice(&Sha256::digest(&text));
+        bytes.extend(text);
+        bytes
+    }
+}
+
+/// Opens and, if that is let pass, claims a session.
+fn open(path: &Path) -> Result<(), EngineError> {
+    Engine::open(path)?.session(&OpenOptions { threads: Some(1) }).map(drop)
+}
+
+#[test]
+fn the_engine_itself_opens() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path(), &fixture.bytes).expect("a disk");
+    open(&fixture.path()).expect("it is whole");
+    // Forging changes nothing by itself: what the tests below refuse, they refuse for their reason.
+    std::fs::write(fixture.path(), fixture.forged(|_| ())).expect("a disk");
+    open(&fixture.path()).expect("it is whole");
+    LARGEST_BYTES.store(0, Relaxed);
+    drop(std::hint::black_box(vec![0u8; 12_345]));
+    assert!(12_345 <= LARGEST_BYTES.load(Relaxed), "the largest allocation must be seen");
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path(), &fixture.bytes).expect("a disk");
+    let file = FileOptions::new().write(true).open(fixture.path()).expect("it is ours");
+    LARGEST_BYTES.store(0, Relaxed);
+    // Longest first: a file is only ever cut.
+    for len in (0..fixture.bytes.len()).rev() {
+        file.set_len(len as u64).expect("a file can be cut");
+        assert!(Engine::open(&fixture.path()).is_err(), "{len} of {} bytes were taken", fixture.bytes.len());
+    }
+    assert!(LARGEST_BYTES.load(Relaxed) <= fixture.bytes.len(), "an allocation beyond the file's size");
+}
+
+#[test]
+fn every_flipped_bit_of_header_and_manifest_is_refused() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path(), &fixture.bytes).expect("a disk");
+    let places: Vec<usize> = (0..HEADER_BYTES).chain(fixture.manifest_start()..fixture.bytes.len()).collect();
+    println!("{} bits of header and manifest", places.len() * 8);
+    LARGEST_BYTES.store(0, Relaxed);
+    // Two files, so that two cores share the work.
+    let halves = places.split_at(places.len() / 2);
+    std::thread::scope(|scope| {
+        for (i, places) in [halves.0, halves.1].into_iter().enumerate() {
+            let (path, fixture) = (fixture.dir.path().join(format!("flipped{i}")), &fixture);
+            scope.spawn(move || {
+                std::fs::write(&path, &fixture.bytes).expect("a disk");
+                let file = FileOptions::new().write(true).open(&path).expect("it is ours");
+                for &at in places {
+                    flip_each_bit(&file, &path, at, fixture.bytes[at]);
+                }
+            });
+        }
+    });
+    assert!(LARGEST_BYTES.load(Relaxed) <= fixture.bytes.len(), "an allocation beyond the file's size");
+}
+
+fn flip_each_bit(file: &File, path: &Path, at: usize, byte: u8) {
+    for bit in 0..8 {
+        file.write_all_at(&[byte ^ 1 << bit], at as u64).expect("a disk");
+        assert!(Engine::open(path).is_err(), "bit {bit} of byte {at} was flipped and taken");
+    }
+    file.write_all_at(&[byte], at as u64).expect("a disk");
+}
+
+#[test]
+fn lying_manifests_are_refused() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    type Lie = (&'static str, fn(&mut Value));
+    let lies: &[Lie] = &[
+        ("unknown", |m| m["content"]["surprise"] = json!(1)),
+        ("missing", |m| drop(m["content"].as_object_mut().map(|c| c.remove("precision")))),
+        ("aarch64", |m| {
+            let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
+            m["content"]["architecture"] = json!(other);
+        }),
+        ("layout", |m| m["content"]["backend_version"] = json!(99)),
+        ("backend", |m| m["content"]["backend"] = json!("abacus")),
+        ("weights", |m| m["content"]["precision"] = json!("f32")),
+        ("later value", |m| m["content"]["network"]["graphs"][0]["nodes"][9]["inputs"] = json!([999_999])),
+        ("elements", |m| m["content"]["network"]["weights"][0]["shape"] = json!([1u64 << 50, 1u64 << 50])),
+        ("a smaller weight", |m| m["content"]["network"]["weights"][3]["shape"][0] = json!(1)),
+        ("a huge cache", |m| {
+            for buffer in m["content"]["network"]["buffers"].as_array_mut().expect("buffers") {
+                if buffer["purpose"] == "cache" {
+                    buffer["shape"][0] = json!(1u64 << 33);
+                }
+            }
+        }),
+        ("section", |m| drop(m["sections"].as_array_mut().map(|s| s.remove(0)))),
+        ("beyond", |m| m["sections"][0]["bytes"] = json!(1u64 << 62)),
+        ("overlap", |m| m["sections"][1]["offset"] = m["sections"][0]["offset"].clone()),
+        ("unaligned", |m| m["sections"][1]["offset"] = json!(4097)),
+        ("golden", |m| m["content"]["golden"][0]["outputs"][0]["offset"] = json!(u64::MAX - 3)),
+        ("golden rows", |m| m["content"]["golden"][0]["inputs"][0]["rows"] = json!(1u64 << 60)),
+        ("golden graph", |m| m["content"]["golden"][0]["graph"] = json!("cellar")),
+        ("version", |m| m["content"]["network"]["limits"][0]["value"] = json!(-1)),
+    ];
+    for (name, lie) in lies {
+        let bytes = fixture.forged(lie);
+        std::fs::write(fixture.path(), &bytes).expect("a disk");
+        LARGEST_BYTES.store(0, Relaxed);
+        let refused = open(&fixture.path()).expect_err(name).to_string();
+        let file = fixture.path().display().to_string();
+        assert!(refused.contains(&file), "{name}: {refused:?} does not name the file");
+        let largest = LARGEST_BYTES.load(Relaxed);
+        assert!(largest <= bytes.len().max(1 << 20), "{name}: allocated {largest} bytes at once");
+        println!("{name}: {refused}");
+    }
+}
+
+#[test]
+fn an_engine_that_answers_wrongly_is_not_installed() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    // A model whose golden case expects something else, with digests that fit.
+    let model_path = fixture.dir.path().join("m");
+    let mut bytes = std::fs::read(&model_path).expect("exported before");
+    let start =
+        u64::from_le_bytes(bytes[MANIFEST_AT..MANIFEST_AT + 8].try_into().expect("eight bytes")) as usize;
+    let mut manifest: Value = serde_json::from_slice(&bytes[start..]).expect("it is JSON");
+    let sections = manifest["sections"].as_array_mut().expect("sections");
+    let golden = sections.iter_mut().find(|s| s["name"] == "golden").expect("a model has it");
+    let number = |v: &Value| v.as_u64().expect("a number") as usize;
+    let (offset, n_bytes) = (number(&golden["offset"]), number(&golden["bytes"]));
+    let last = offset + n_bytes - 4;
+    bytes[last..last + 4].copy_from_slice(&1e3f32.to_le_bytes());
+    let digest = Sha256::digest(&bytes[offset..offset + n_bytes]);
+    golden["sha256"] = json!(digest.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let text = serde_json::to_vec(&manifest).expect("it is JSON still");
+    bytes.truncate(start);
+    bytes[LENGTH_AT..LENGTH_AT + 8].copy_from_slice(&((start + text.len()) as u64).to_le_bytes());
+    bytes[MANIFEST_AT + 8..MANIFEST_AT + 16].copy_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes[DIGEST_AT..DIGEST_AT + 32].copy_from_slice(&Sha256::digest(&text));
+    bytes.extend(text);
+    std::fs::write(&model_path, &bytes).expect("a disk");
+
+    let out = fixture.dir.path().join("wrong");
+    let options = BuildOptions {
+        backend: "cpu".into(),
+        precision: Precision::F32,
+        limits: Vec::new(),
+        open: OpenOptions { threads: Some(1) },
+    };
+    let model = Model::open(&model_path).expect("it is sound, only wrong");
+    let refused = build(&model, &options, &out, &mut |_| ()).expect_err("wrong answers").to_string();
+    assert!(refused.contains("wrong answer"), "{refused}");
+    let left: Vec<_> =
+        std::fs::read_dir(fixture.dir.path()).expect("ours").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left.len(), 2, "only the model and the first engine are left, found {left:?}");
+}

@@ -1,0 +1,162 @@
+//! A session neither allocates nor frees while it runs, on any thread, also when it refuses to.
+//!
+//! Why not an ordinary `#[test]`: the counter is process-wide, and libtest allocates from its own threads.
+#![expect(unsafe_code, reason = "`GlobalAlloc` is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use perihelion::backend::{Elements, OpenOptions, Precision, Run, RunError, Session};
+use perihelion::engine::{BuildOptions, Engine, build, self_test};
+use perihelion::export::{Model, ReasonOptions, export_reason};
+use perihelion::graph::{BufferId, GraphId};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+static HEAP_CALLS: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes unchanged to `System`. The default `realloc` and `alloc_zeroed` come through here too.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HEAP_CALLS.fetch_add(1, Relaxed);
+        // SAFETY: our caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        HEAP_CALLS.fetch_add(1, Relaxed);
+        // SAFETY: our caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+fn heap_calls(f: impl FnOnce()) -> usize {
+    let before = HEAP_CALLS.load(Relaxed);
+    f();
+    HEAP_CALLS.load(Relaxed) - before
+}
+
+const DECODE_STEPS: usize = 1000;
+const VISION_ENCODES: usize = 100;
+const VISION_PATCHES: usize = 64;
+
+fn main() {
+    let counted = heap_calls(|| drop(std::hint::black_box(Box::new(0u8))));
+    assert_eq!(counted, 2, "the counter must count, or the tests below prove nothing");
+    let on_another_thread = std::thread::spawn(|| {
+        let before = HEAP_CALLS.load(Relaxed);
+        drop(std::hint::black_box(Box::new(0u8)));
+        HEAP_CALLS.load(Relaxed) - before
+    });
+    assert!(2 <= on_another_thread.join().expect("it only counts"), "the counter must count on every thread");
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/small-reason");
+    let model_path = dir.path().join("small.model");
+    export_reason(&checkpoint, &ReasonOptions::default(), &model_path, &mut |_| ())
+        .expect("it is a checkpoint");
+    let model = Model::open(&model_path).expect("it was written just now");
+    for (precision, threads) in [(Precision::F32, 1), (Precision::Bf16, 2)] {
+        let path = dir.path().join("small.engine");
+        let open = OpenOptions { threads: Some(threads) };
+        let options = BuildOptions { backend: "cpu".into(), precision, limits: Vec::new(), open };
+        build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
+        let engine = Engine::open(&path).expect("it was built just now");
+        let mut session = engine.session(&open).expect("it is for this machine");
+        self_test(&engine, session.as_mut()).expect("the warm-up");
+        steady_state(session.as_mut());
+        refusals(session.as_mut());
+        println!(
+            "{precision}, {threads} threads: 0 heap calls in {DECODE_STEPS} decode steps, {VISION_ENCODES} vision encodes, \
+             and all refusals"
+        );
+    }
+}
+
+struct Names {
+    decode: GraphId,
+    vision: GraphId,
+    tokens: BufferId,
+    positions: BufferId,
+    patches: BufferId,
+    logits: BufferId,
+}
+
+fn names(session: &dyn Session) -> Names {
+    let network = session.network();
+    let graph = |name: &str| network.graph(name).expect("Reason has it");
+    let buffer = |name: &str| network.buffer(name).expect("Reason has it");
+    Names {
+        decode: graph("decode"),
+        vision: graph("vision"),
+        tokens: buffer("tokens"),
+        positions: buffer("positions"),
+        patches: buffer("patches"),
+        logits: buffer("logits"),
+    }
+}
+
+fn steady_state(session: &mut dyn Session) {
+    let n = names(session);
+    let row_len = |id: BufferId| session.network().buffers[id.index()].row_len();
+    let context = session.network().limit("context").expect("Reason has it");
+    let mut logits = vec![0.0; row_len(n.logits)];
+    let patches = vec![0.25; VISION_PATCHES * row_len(n.patches)];
+    let counted = heap_calls(|| {
+        for step in 0..DECODE_STEPS {
+            let past = step % context;
+            session.write(n.tokens, 0, Elements::I32(&[step as i32 % 500])).expect("a token");
+            session.write(n.positions, 0, Elements::I32(&[past as i32; 3])).expect("its position");
+            session.run(n.decode, &Run { extents: &[past], ..Run::default() }).expect("steady state");
+            session.read(n.logits, 0, &mut logits).expect("logits");
+        }
+    });
+    assert_eq!(counted, 0, "decoding touched the heap");
+    let counted = heap_calls(|| {
+        for encode in 0..VISION_ENCODES {
+            session.write(n.patches, 0, Elements::F32(&patches)).expect("an image's patches");
+            let n_patches = if encode % 2 == 0 { VISION_PATCHES } else { VISION_PATCHES / 2 };
+            session.run(n.vision, &Run { extents: &[n_patches], ..Run::default() }).expect("steady state");
+        }
+    });
+    assert_eq!(counted, 0, "encoding touched the heap");
+    assert!(
+        logits.iter().all(|l| l.is_finite()) && logits.iter().any(|l| *l != 0.0),
+        "it computed something"
+    );
+}
+
+fn refusals(session: &mut dyn Session) {
+    let n = names(session);
+    let stop = AtomicBool::new(true);
+    let now = Instant::now();
+    let counted = heap_calls(|| {
+        for _ in 0..100 {
+            let short = session.write(n.positions, 0, Elements::I32(&[1, 2]));
+            assert!(matches!(short, Err(RunError::Type(_))));
+            let far = session.write(n.tokens, usize::MAX - 1, Elements::I32(&[1]));
+            assert!(matches!(far, Err(RunError::Bounds { .. })));
+            let none = session.run(n.decode, &Run::default());
+            assert!(matches!(none, Err(RunError::Extent { .. })));
+            let wide = session.run(n.vision, &Run { extents: &[3], ..Run::default() });
+            assert!(matches!(wide, Err(RunError::Extent { .. })));
+            let beyond = [(n.logits, 1 << 40)];
+            let window = session.run(n.decode, &Run { extents: &[1], windows: &beyond, ..Run::default() });
+            assert!(matches!(window, Err(RunError::Bounds { .. })));
+            let late = session.run(n.decode, &Run { extents: &[1], deadline: Some(now), ..Run::default() });
+            assert_eq!(late, Err(RunError::Deadline));
+            let stopped = session.run(n.decode, &Run { extents: &[1], stop: Some(&stop), ..Run::default() });
+            assert_eq!(stopped, Err(RunError::Stopped));
+            session.write(n.tokens, 0, Elements::I32(&[1 << 20])).expect("any number can be written");
+            let unknown = session.run(n.decode, &Run { extents: &[1], ..Run::default() });
+            assert_eq!(unknown, Err(RunError::Index(n.decode)));
+        }
+    });
+    assert_eq!(counted, 0, "refusing touched the heap");
+    session.write(n.tokens, 0, Elements::I32(&[1])).expect("a token");
+    session.run(n.decode, &Run { extents: &[1], ..Run::default() }).expect("it runs on after refusals");
+}
