@@ -1,16 +1,13 @@
 //! `doctor`: what this machine can run, and why not what it cannot.
 
-use std::fs;
-
 use clap::Args;
 use serde::Serialize;
 
 use super::machine::Machine;
 use super::{Context, output};
+use crate::backend::backend;
 use crate::ros2::environment::{Environment, Reach};
-
-/// What a receiver of raw camera images needs: a VGA image in fragments, several times over.
-const RMEM_MAX_BYTES: u64 = 4 << 20;
+use crate::ros2::kernel_limits::{KernelLimits, SYSCTL_LINE, receive_buffer_errors};
 
 /// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
 #[derive(Debug, Args)]
@@ -32,12 +29,13 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// The kernel's limits for UDP sockets, over which DDS receives.
+/// What the kernel lets UDP hold, over which DDS receives.
 #[derive(Debug, Serialize)]
 struct Network {
     rmem_max_bytes: Option<u64>,
     rmem_default_bytes: Option<u64>,
-    wmem_max_bytes: Option<u64>,
+    /// Datagrams dropped since the machine started because a buffer was full, over all programs.
+    receive_buffer_errors: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,10 +70,9 @@ impl Report {
     fn look() -> Self {
         let mut findings = Vec::new();
         let machine = Machine::look();
-        let network = Network::look();
-        network.judge(&mut findings);
+        let network = Network::look(&mut findings);
         let ros = Ros::look(&mut findings);
-        let backends = backends(&machine);
+        let backends = backends();
         if machine.governor.as_deref().is_some_and(|governor| governor == "powersave") {
             findings.push(Finding {
                 what: "the processor's governor is powersave: latencies will vary".to_owned(),
@@ -148,27 +145,15 @@ impl Report {
 }
 
 impl Network {
-    fn look() -> Self {
-        let limit = |name: &str| {
-            fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok().and_then(|s| s.trim().parse().ok())
-        };
-        Self {
-            rmem_max_bytes: limit("rmem_max"),
-            rmem_default_bytes: limit("rmem_default"),
-            wmem_max_bytes: limit("wmem_max"),
+    fn look(findings: &mut Vec<Finding>) -> Self {
+        let limits = KernelLimits::read();
+        if let Some(what) = limits.and_then(|limits| limits.advice()) {
+            findings.push(Finding { what, remedy: SYSCTL_LINE.to_owned() });
         }
-    }
-
-    fn judge(&self, findings: &mut Vec<Finding>) {
-        if self.rmem_max_bytes.is_some_and(|bytes| bytes < RMEM_MAX_BYTES) {
-            findings.push(Finding {
-                what: "the kernel's UDP buffers are too small for raw camera images: VGA and larger do not arrive"
-                    .to_owned(),
-                remedy: format!(
-                    "sudo sysctl -w net.core.rmem_max={RMEM_MAX_BYTES} (and in /etc/sysctl.d, to stay), or \
-                     compressed images"
-                ),
-            });
+        Self {
+            rmem_max_bytes: limits.map(|limits| limits.receive_bytes_max),
+            rmem_default_bytes: limits.map(|limits| limits.receive_bytes_default),
+            receive_buffer_errors: receive_buffer_errors(),
         }
     }
 }
@@ -205,17 +190,10 @@ impl Ros {
     }
 }
 
-fn backends(machine: &Machine) -> Vec<BackendState> {
-    let cpu = match machine.instruction_sets.first() {
-        Some(_) => format!("kernels for {}", machine.instruction_sets.join(" ")),
-        None => "portable kernels only, which are slow".to_owned(),
+fn backends() -> Vec<BackendState> {
+    let state = |name| match backend(name).and_then(|backend| backend.check()) {
+        Ok(why) => BackendState { name, can_run: true, why },
+        Err(error) => BackendState { name, can_run: false, why: error.to_string() },
     };
-    vec![
-        BackendState { name: "cpu", can_run: true, why: cpu },
-        BackendState {
-            name: "tensorrt",
-            can_run: false,
-            why: "this version of the program has no TensorRT backend".to_owned(),
-        },
-    ]
+    ["cpu", "tensorrt"].map(state).into()
 }

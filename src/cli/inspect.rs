@@ -1,14 +1,19 @@
 //! `inspect`: prints a checkpoint, a model or an engine.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod checkpoint;
+mod file;
 
-use anyhow::Context as _;
+use std::path::PathBuf;
+
 use clap::Args;
-use serde::Serialize;
 
-use super::{Context, output};
-use crate::checkpoint::{Checkpoint, Reason2Config};
+use super::progress::Progress;
+use super::{Context, Usage, output};
+use crate::container::Kind;
+use crate::engine::Engine;
+use crate::export::Model;
+use checkpoint::CheckpointReport;
+use file::FileReport;
 
 /// Prints what a checkpoint, model or engine is, with a table of bytes by purpose.
 #[derive(Debug, Args)]
@@ -18,107 +23,54 @@ pub(super) struct Options {
     #[arg(value_name = "CHECKPOINT|MODEL|ENGINE")]
     path: PathBuf,
     /// Write one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dump")]
     json: bool,
+    /// Print the graphs, node by node
+    #[arg(long)]
+    dump: bool,
+    /// Read every byte of a model or engine and compare its digests first
+    #[arg(long)]
+    verify: bool,
 }
 
-pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
-    if options.path.is_dir() {
-        let report = CheckpointReport::of(&options.path)?;
+pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let path = &options.path;
+    let progress = Progress::new("verify");
+    let tell = |done, total| progress.set(done, total, "");
+    if path.is_dir() {
+        if options.dump || options.verify {
+            let message =
+                "a checkpoint has neither graphs nor digests; --dump and --verify are for models and engines";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let report = CheckpointReport::of(path)?;
         return if options.json { output::json(&report) } else { output::text(&report.text()) };
     }
-    std::fs::metadata(&options.path).with_context(|| options.path.display().to_string())?;
-    anyhow::bail!("{}: neither a checkpoint directory, nor a model, nor an engine", options.path.display())
-}
-
-#[derive(Debug, Serialize)]
-struct CheckpointReport {
-    kind: &'static str,
-    path: PathBuf,
-    architecture: &'static str,
-    parameters: u64,
-    tensors: usize,
-    files: usize,
-    size_bytes: u64,
-    parts: Vec<Part>,
-}
-
-/// The tensors under one prefix.
-#[derive(Debug, Serialize)]
-struct Part {
-    name: String,
-    tensors: usize,
-    parameters: u64,
-    dtypes: Vec<&'static str>,
-    size_bytes: u64,
-}
-
-impl CheckpointReport {
-    fn of(dir: &Path) -> anyhow::Result<Self> {
-        let checkpoint = Checkpoint::open(dir)?;
-        Reason2Config::parse(checkpoint.config())?;
-        let mut parts = BTreeMap::<String, Part>::new();
-        for name in checkpoint.names() {
-            let tensor = checkpoint.tensor(name)?;
-            let part = part_of(name);
-            let entry = parts.entry(part.clone()).or_insert_with(|| Part {
-                name: part,
-                tensors: 0,
-                parameters: 0,
-                dtypes: Vec::new(),
-                size_bytes: 0,
-            });
-            entry.tensors += 1;
-            entry.parameters += tensor.len() as u64;
-            entry.size_bytes += tensor.bytes.len() as u64;
-            if !entry.dtypes.contains(&tensor.dtype.name()) {
-                entry.dtypes.push(tensor.dtype.name());
+    let (report, network) = match Kind::of_file(path)? {
+        Some(Kind::Model) => {
+            let model = Model::open(path)?;
+            if options.verify {
+                model.verify(tell)?;
             }
+            (FileReport::of_model(&model), model.network().clone())
         }
-        let parts: Vec<Part> = parts.into_values().collect();
-        Ok(Self {
-            kind: "checkpoint",
-            path: dir.to_owned(),
-            architecture: "reason2",
-            parameters: parts.iter().map(|p| p.parameters).sum(),
-            tensors: parts.iter().map(|p| p.tensors).sum(),
-            files: checkpoint.weights().files().len(),
-            size_bytes: checkpoint.weights().size_bytes(),
-            parts,
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "checkpoint {}: {}, {} parameters in {} tensors, {} in {} file(s)\n\n",
-            self.path.display(),
-            self.architecture,
-            self.parameters,
-            self.tensors,
-            output::bytes(self.size_bytes),
-            self.files
-        );
-        let mut rows = vec![["part", "tensors", "parameters", "type", "bytes"].map(str::to_owned).to_vec()];
-        for part in &self.parts {
-            let (n, p) = (part.tensors.to_string(), part.parameters.to_string());
-            rows.push(vec![part.name.clone(), n, p, part.dtypes.join("+"), part.size_bytes.to_string()]);
+        Some(Kind::Engine) => {
+            let engine = Engine::open(path)?;
+            if options.verify {
+                engine.verify(tell)?;
+            }
+            (FileReport::of_engine(&engine, context.threads), engine.network().clone())
         }
-        text.push_str(&output::table(&rows));
-        text
+        None => {
+            anyhow::bail!("{}: neither a checkpoint directory, nor a model, nor an engine", path.display())
+        }
+    };
+    drop(progress);
+    if options.dump {
+        output::text(&network.to_string())
+    } else if options.json {
+        output::json(&report)
+    } else {
+        output::text(&report.text(options.verify))
     }
-}
-
-/// The part that a tensor belongs to: its name up to the first number, or without its last word.
-fn part_of(name: &str) -> String {
-    let words: Vec<&str> = name.split('.').collect();
-    let end = words.iter().position(|w| w.parse::<u32>().is_ok()).unwrap_or(words.len() - 1);
-    words[..end.max(1)].join(".")
-}
-
-#[cfg(test)]
-#[test]
-fn tensors_belong_to_parts() {
-    assert_eq!(part_of("model.visual.blocks.11.attn.qkv.weight"), "model.visual.blocks");
-    assert_eq!(part_of("lm_head.weight"), "lm_head");
-    assert_eq!(part_of("scale"), "scale");
 }

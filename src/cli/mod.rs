@@ -2,9 +2,13 @@
 //!
 //! Results go to stdout, everything else to stderr. The exit code is 0, 1 for a failure and 2 for a wrong command line. What was
 //! typed stands in a verb's `Options`; the verb's `run` makes of it what it means, and calls the library.
-#![expect(dead_code, reason = "the verbs that use these parts come with the engine")]
 
+mod ask;
+mod bench;
+mod build;
 mod doctor;
+mod engines;
+mod export;
 mod generation;
 mod inspect;
 mod machine;
@@ -37,6 +41,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Export(export::Options),
+    Build(build::Options),
+    Ask(ask::Options),
+    Bench(bench::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
 }
@@ -47,6 +55,7 @@ struct Context {
     /// Threads that compute.
     threads: NonZeroUsize,
     /// The `--ros-args` sections; empty for verbs that are no node.
+    #[expect(dead_code, reason = "the node reads them")]
     ros: RosArguments,
 }
 
@@ -86,6 +95,10 @@ fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error>
 fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
     let context = Context { threads: arguments.threads.unwrap_or_else(machine::default_threads), ros };
     match arguments.verb {
+        Verb::Export(options) => export::run(&options, &context),
+        Verb::Build(options) => build::run(&options, &context),
+        Verb::Ask(options) => ask::run(&options, &context),
+        Verb::Bench(options) => bench::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),
     }

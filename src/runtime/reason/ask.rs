@@ -52,7 +52,7 @@ impl Reason {
         let begin = Instant::now();
         request.sampling.check()?;
         let choices = ChoiceTokens::new(&self.tokenizer, request.choices)?;
-        let visual = VisualPlan::new(self.preprocessor.rules(), request.shown)?;
+        let visual = self.plan(request)?;
         let prompt = self.assemble(request, &visual)?;
         self.check_size(&prompt, &visual)?;
         let keys = keys(&prompt, &visual);
@@ -83,6 +83,14 @@ impl Reason {
             other => other?,
         }
         Ok(self.answer(prompt, &visual, reused, progress))
+    }
+
+    pub(super) fn plan(&self, request: &Request<'_>) -> Result<VisualPlan, AskError> {
+        // A clip leaves a quarter of the context to text and answer.
+        let clip_tokens_max = self.wiring.context - self.wiring.context / 4;
+        let group_tokens_max =
+            |n_groups: usize| self.wiring.picture_tokens_max.min(clip_tokens_max / n_groups);
+        VisualPlan::new(self.preprocessor.rules(), request.shown, group_tokens_max)
     }
 
     pub(super) fn assemble(&self, request: &Request<'_>, visual: &VisualPlan) -> Result<Prompt, AskError> {

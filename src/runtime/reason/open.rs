@@ -6,10 +6,11 @@ use super::feature_ring::FeatureRing;
 use super::prefix::CacheRows;
 use super::request::Request;
 use super::thought::Splitter;
-use super::visual::VisualPlan;
 use super::wiring::Wiring;
 use crate::backend::{Memory, Session};
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
+use crate::engine::{Engine, EngineError};
+use crate::export::Family;
 use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
 use crate::runtime::{Sampler, Sampling, SamplingError};
 
@@ -23,6 +24,9 @@ pub enum OpenError {
     /// The network is none of Reason's.
     #[error("the engine is none that answers questions: {0}")]
     Network(String),
+    /// The engine's file lacks a part.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The preprocessing rules are out of range.
     #[error("the engine's rules for images: {0}")]
     Preprocess(#[from] PreprocessError),
@@ -74,6 +78,36 @@ pub struct Reason {
 }
 
 impl Reason {
+    /// Makes an opened engine and its session answer questions. Images are scaled down to the engine's limit of visual tokens.
+    ///
+    /// # Errors
+    /// If the engine is none of Reason's, or its parts do not belong together.
+    pub fn open(engine: &Engine, session: Box<dyn Session>) -> Result<Self, OpenError> {
+        let Family::Reason(manifest) = &engine.manifest().family;
+        let mut preprocess = manifest.preprocess;
+        if let Some(n_tokens) = engine.network().limit("image_tokens") {
+            preprocess.limit_image_tokens(n_tokens);
+        }
+        let generation = &manifest.generation;
+        let parts = ReasonParts {
+            tokenizer: engine.tokenizer()?,
+            layout: manifest.prompt.clone(),
+            preprocess,
+            patch_positions: manifest.patch_positions,
+            default_sampling: Sampling {
+                greedy: !generation.do_sample,
+                temperature: generation.temperature,
+                top_k: generation.top_k,
+                top_p: generation.top_p,
+                repetition_penalty: generation.repetition_penalty,
+                presence_penalty: generation.presence_penalty,
+                seed: 0,
+            },
+            stop_tokens: manifest.stop_token_ids.clone(),
+        };
+        Self::new(session, parts)
+    }
+
     /// Claims the loop's own buffers for a session.
     ///
     /// # Errors
@@ -158,7 +192,7 @@ impl Reason {
     /// # Errors
     /// As for asking it.
     pub fn prompt_text_tokens(&self, request: &Request<'_>) -> Result<usize, AskError> {
-        let visual = VisualPlan::new(self.preprocessor.rules(), request.shown)?;
+        let visual = self.plan(request)?;
         Ok(self.assemble(request, &visual)?.ids.len() - visual.n_tokens())
     }
 

@@ -37,8 +37,12 @@ enum PlannedMedia {
 }
 
 impl VisualPlan {
-    /// Decides sizes and takes digests.
-    pub(super) fn new(rules: &Preprocess, shown: &[Shown<'_>]) -> Result<Self, AskError> {
+    /// Decides sizes and takes digests. A clip whose groups would have more tokens than fit is scaled down.
+    pub(super) fn new(
+        rules: &Preprocess,
+        shown: &[Shown<'_>],
+        group_tokens_max: impl Fn(usize) -> usize,
+    ) -> Result<Self, AskError> {
         let mut plan = Self::default();
         for (index, shown) in shown.iter().enumerate() {
             let refused = |source| AskError::Media { index, source };
@@ -54,8 +58,14 @@ impl VisualPlan {
                     if frames.iter().any(|frame| frame.size != size) {
                         return Err(AskError::FrameSizes { index });
                     }
-                    let clip =
-                        VideoPlan::new(rules, frames.len(), Some(*fps), size, false).map_err(refused)?;
+                    let planned = |rules: &Preprocess| {
+                        VideoPlan::new(rules, frames.len(), Some(*fps), size, false).map_err(refused)
+                    };
+                    let mut clip = planned(rules)?;
+                    let n_tokens_max = group_tokens_max(clip.grid.t);
+                    if n_tokens_max < clip.grid.n_tokens_per_group(rules.patches.merge_size) {
+                        clip = planned(&capped(*rules, n_tokens_max))?;
+                    }
                     let grid = clip.grid;
                     plan.media.push(PlannedMedia::Clip(clip));
                     (grid, true)
@@ -136,6 +146,19 @@ impl PlannedPicture {
     }
 }
 
+/// The rules with at most so many tokens of a group of frames.
+fn capped(mut rules: Preprocess, n_tokens_max: usize) -> Preprocess {
+    let video = &mut rules.video;
+    video.tokens_per_frame_max =
+        if video.cap_pixels_per_frame { video.tokens_per_frame_max } else { usize::MAX };
+    video.tokens_per_frame_max = video.tokens_per_frame_max.min(n_tokens_max);
+    video.cap_pixels_per_frame = true;
+    // A lower bound of the whole clip must not undo it.
+    let pixels = n_tokens_max as u64 * (rules.patches.factor() as u64).pow(2);
+    video.pixels.pixels_min = video.pixels.pixels_min.min(pixels);
+    rules
+}
+
 /// The frames of a group; the last group of a clip may have fewer.
 fn frames_of<'a>(shown: &'a Shown<'_>, group: usize, group_size: usize) -> &'a [Picture<'a>] {
     match shown {
@@ -190,7 +213,7 @@ mod tests {
         let frames: Vec<Picture<'_>> = rgb.iter().map(|rgb| Picture { rgb, size }).collect();
         let digests = |from: usize, n: usize| {
             let shown = [Shown::Clip { frames: &frames[from..from + n], fps: 8.0 }];
-            let plan = VisualPlan::new(&rules(), &shown).unwrap();
+            let plan = VisualPlan::new(&rules(), &shown, |_| usize::MAX).unwrap();
             assert_eq!(plan.n_tokens(), 2 * n.div_ceil(2));
             plan.pictures.into_iter().map(|p| p.digest).collect::<Vec<_>>()
         };
@@ -198,7 +221,8 @@ mod tests {
         assert_eq!(first[1..], moved[..2]);
         assert!(!first.contains(&moved[2]));
         // A group that is filled up with its last frame is not that frame's image, nor a whole group.
-        let image = VisualPlan::new(&rules(), &[Shown::Image(frames[0])]).unwrap().pictures[0].digest;
+        let image =
+            VisualPlan::new(&rules(), &[Shown::Image(frames[0])], |_| usize::MAX).unwrap().pictures[0].digest;
         assert!(digests(0, 1)[0] != image && digests(0, 3)[1] != first[1]);
     }
 
@@ -207,6 +231,9 @@ mod tests {
         let rgb = vec![0; 8 * 8 * 3];
         let picture = |height| Picture { rgb: &rgb[..8 * height * 3], size: FrameSize { width: 8, height } };
         let shown = [Shown::Clip { frames: &[picture(4), picture(8)], fps: 8.0 }];
-        assert!(matches!(VisualPlan::new(&rules(), &shown), Err(AskError::FrameSizes { index: 0 })));
+        assert!(matches!(
+            VisualPlan::new(&rules(), &shown, |_| usize::MAX),
+            Err(AskError::FrameSizes { index: 0 })
+        ));
     }
 }

@@ -1,0 +1,135 @@
+//! `build`: a model becomes an engine for this machine.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::engines::memory_rows;
+use super::progress::Progress;
+use super::{Context, Usage, output};
+use crate::backend::{Memory, OpenOptions, Precision};
+use crate::engine::{self, BuildOptions};
+use crate::export::{Family, Model};
+
+/// Compiles a model for one backend and tries it on the model's golden cases.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16")]
+pub(super) struct Options {
+    /// The model's file
+    model: PathBuf,
+    /// The engine's file, which is replaced whole, and only by an engine that answers rightly
+    #[arg(short, long, value_name = "ENGINE")]
+    output: PathBuf,
+    /// What runs it
+    #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
+    backend: BackendName,
+    /// What its weights are stored as; arithmetic and caches are f32
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    precision: PrecisionName,
+    /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
+    #[arg(long, value_name = "N")]
+    max_context: Option<NonZeroUsize>,
+    /// Visual tokens of one image or pair of frames, at most; larger images are scaled down [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_image_tokens: Option<NonZeroUsize>,
+    /// Frames of a clip, at most [default: 16]
+    #[arg(long, value_name = "N")]
+    max_frames: Option<NonZeroUsize>,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BackendName {
+    Cpu,
+    Tensorrt,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Bf16,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    engine: &'a PathBuf,
+    sha256: &'a str,
+    file_bytes: u64,
+    golden_runs: usize,
+    /// Largest difference from the reference evaluation, as a share of what the precision allows.
+    golden_worst: f32,
+    memory: &'a Memory,
+}
+
+pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let model = Model::open(&options.model)?;
+    let build = BuildOptions {
+        backend: match options.backend {
+            BackendName::Cpu => "cpu".to_owned(),
+            BackendName::Tensorrt => "tensorrt".to_owned(),
+        },
+        precision: match options.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+        },
+        limits: limits(options, &model)?,
+        open: OpenOptions { threads: Some(context.threads.get()) },
+    };
+    let progress = Progress::new("build");
+    let summary = engine::build(&model, &build, &options.output, &mut |at| {
+        progress.set(at.done, at.total, at.stage);
+    })?;
+    drop(progress);
+    if options.json {
+        return output::json(&Report {
+            engine: &options.output,
+            sha256: &summary.sha256,
+            file_bytes: summary.file_bytes,
+            golden_runs: summary.self_test.n_runs,
+            golden_worst: summary.self_test.worst,
+            memory: &summary.memory,
+        });
+    }
+    output::text(&format!(
+        "{}: {}, sha256 {}\n{} golden runs, the worst at {:.1} % of what the precision allows\n\nbytes by purpose, once opened\n{}",
+        options.output.display(),
+        output::bytes(summary.file_bytes),
+        summary.sha256,
+        summary.self_test.n_runs,
+        summary.self_test.worst * 100.0,
+        output::table(&memory_rows(&summary.memory)),
+    ))
+}
+
+/// The limits that differ from the model's, in an order in which the network stays sound.
+fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
+    let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
+    let (context_now, image_now) = (now("context"), now("image_tokens"));
+    let context = options.max_context.map_or(context_now, NonZeroUsize::get);
+    let context_max = match &model.manifest().family {
+        Family::Reason(reason) => reason.context_max,
+    };
+    if context_max < context {
+        let message = format!("--max-context: the checkpoint was made for at most {context_max} positions");
+        return Err(Usage(message).into());
+    }
+    let image = options.max_image_tokens.map_or(image_now.min(context), NonZeroUsize::get);
+    if context < image {
+        let message =
+            format!("--max-image-tokens {image} is more than the context of {context}; raise --max-context");
+        return Err(Usage(message).into());
+    }
+    let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
+    if context < context_now {
+        limits.reverse();
+    }
+    if let Some(frames) = options.max_frames {
+        limits.push(("frames".to_owned(), frames.get()));
+    }
+    Ok(limits)
+}

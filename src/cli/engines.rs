@@ -1,0 +1,78 @@
+//! Opening engines, and what reports say of them.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::output;
+use crate::backend::{Memory, OpenOptions, Precision};
+use crate::container::hex;
+use crate::engine::{Engine, self_test};
+use crate::runtime::reason::Reason;
+
+/// What an engine was built from and for.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Identity {
+    pub engine_sha256: String,
+    pub model_sha256: String,
+    pub checkpoint: String,
+    pub checkpoint_sha256: String,
+    pub backend: String,
+    pub precision: Precision,
+}
+
+impl Identity {
+    pub(super) fn of(engine: &Engine) -> Self {
+        let manifest = engine.manifest();
+        Self {
+            engine_sha256: hex(&engine.digest()),
+            model_sha256: manifest.model.sha256.clone(),
+            checkpoint: manifest.source.name.clone(),
+            checkpoint_sha256: manifest.source.sha256.clone(),
+            backend: manifest.backend.clone(),
+            precision: manifest.precision,
+        }
+    }
+}
+
+/// Opens an engine that answers questions. `is_checked` runs its golden case first, as warm-up.
+///
+/// # Errors
+/// If the file is none, or cannot be used here, or answers its golden case wrongly.
+pub(super) fn open_reason(
+    path: &Path,
+    threads: NonZeroUsize,
+    is_checked: bool,
+) -> anyhow::Result<(Reason, Identity)> {
+    let engine = Engine::open(path)?;
+    let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
+    if is_checked {
+        self_test(&engine, session.as_mut())?;
+    }
+    let reason = Reason::open(&engine, session)?;
+    Ok((reason, Identity::of(&engine)))
+}
+
+/// A session's bytes as rows of a table.
+pub(super) fn memory_rows(memory: &Memory) -> Vec<Vec<String>> {
+    let Memory {
+        weights_mapped_bytes,
+        weights_private_bytes,
+        buffers_bytes,
+        caches_bytes,
+        arena_bytes,
+        scratch_bytes,
+    } = *memory;
+    [
+        ("weights, mapped", weights_mapped_bytes),
+        ("weights, private", weights_private_bytes),
+        ("inputs and outputs", buffers_bytes),
+        ("caches and features", caches_bytes),
+        ("arena", arena_bytes),
+        ("scratch of threads", scratch_bytes),
+    ]
+    .into_iter()
+    .map(|(name, bytes)| vec![name.to_owned(), output::bytes(bytes), bytes.to_string()])
+    .collect()
+}
