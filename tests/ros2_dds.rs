@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use perihelion::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
+use perihelion::ros2::node::NodeOptions;
+use perihelion::ros2::parameter_services;
 use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -286,11 +288,33 @@ fn another_implementation_reads_and_writes_our_texts() {
     });
 }
 
+#[test]
+fn another_implementation_reads_parameters() {
+    let name = NodeName::new("/test", "eye_p").unwrap();
+    let node = join("eye_p");
+    let parameters = Arc::new(Mutex::new(NodeOptions::new(name.clone()).parameters()));
+    parameter_services::offer(&node, &name, &parameters).unwrap();
+    let mut peer = peer::Peer::join("asker");
+    let client = peer.parameter_client("/test/eye_p");
+    let mut values = Vec::new();
+    until("the values", || {
+        // A request before the endpoints have matched is nobody's.
+        client.send_request(peer::Names { names: vec!["prompt".into(), "clip".into()] }).unwrap();
+        sleep(Duration::from_millis(100));
+        while let Ok(Some((_, reply))) = client.receive_response() {
+            values = reply.values;
+        }
+        !values.is_empty()
+    });
+    assert_eq!(values[0].string_value, "What do you see?");
+    assert_eq!((values[1].kind, values[1].integer_value), (2, 1));
+}
+
 /// `ros2-client` as another implementation of a ROS 2 node.
 mod peer {
     use ros2_client::{
-        Context, MessageTypeName, Name, Node, NodeName, NodeOptions, Publisher, QosProfile, Subscription,
-        qos::WhenFull,
+        Client, Context, MessageTypeName, Name, Node, NodeName, NodeOptions, Publisher, QosProfile,
+        ServiceMapping, ServiceTypeName, Subscription, qos::WhenFull,
     };
     use rustdds::DomainParticipantBuilder;
 
@@ -299,6 +323,18 @@ mod peer {
         pub(crate) data: String,
     }
     impl ros2_client::Message for PeerText {}
+
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    pub(crate) struct Names {
+        pub(crate) names: Vec<String>,
+    }
+    impl ros2_client::Message for Names {}
+
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    pub(crate) struct Values {
+        pub(crate) values: Vec<perihelion::ros2::messages::ParameterValue>,
+    }
+    impl ros2_client::Message for Values {}
 
     pub(crate) struct Peer {
         node: Node,
@@ -322,6 +358,17 @@ mod peer {
                 Name::parse(name).unwrap().to_dds_name("rt", &NodeName::new("/peer", "x").unwrap(), "");
             let qos = QosProfile::publisher_default().reliability_reliable(WhenFull::DEFAULT);
             self.context.create_topic(dds_name, MessageTypeName::new("std_msgs", "String"), &qos).unwrap()
+        }
+
+        pub(crate) fn parameter_client(
+            &mut self,
+            node: &str,
+            mapping: ServiceMapping,
+        ) -> Client<Names, Values> {
+            let name = Name::new(node, "get_parameters").unwrap();
+            let kind = ServiceTypeName::new("rcl_interfaces", "GetParameters");
+            let qos = QosProfile::publisher_default().reliability_reliable(WhenFull::DEFAULT);
+            self.node.create_client(ServiceMapping::Enhanced, &name, &kind, qos.clone(), qos).unwrap()
         }
 
         pub(crate) fn publisher(&mut self, name: &str) -> Publisher<PeerText> {

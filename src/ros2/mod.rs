@@ -19,5 +19,7 @@ pub mod logging;
 pub mod messages;
 pub mod names;
 pub mod node;
+pub mod parameter_services;
 pub mod parameters;
+pub mod reason;
 pub mod transport;

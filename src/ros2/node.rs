@@ -10,8 +10,8 @@ mod options;
 mod prompt;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use answer::Published;
@@ -29,6 +29,7 @@ use crate::ros2::frame::Received;
 use crate::ros2::intake::{Intake, IntakeOptions, Verdict};
 use crate::ros2::messages::{self, Message};
 use crate::ros2::names::NameError;
+use crate::ros2::parameter_services;
 use crate::ros2::transport::{Delivery, Pump, Transport, TransportError};
 
 /// How often the asking thread looks whether to stop.
@@ -69,7 +70,9 @@ pub fn run(
         frame_bytes_max: options.max_image_bytes,
     };
     let intake = Arc::new(Intake::new(intake_options, Arc::clone(&clock)));
-    let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(&intake)));
+    let parameters = Arc::new(Mutex::new(options.parameters()));
+    let prompt = StandingPrompt::new(&options.prompt, Arc::clone(&parameters), Arc::clone(&intake));
+    let prompt = Arc::new(prompt);
     let board = Board::new(clock.now());
 
     if options.use_sim_time {
@@ -78,6 +81,7 @@ pub fn run(
     let topics = options.topics()?;
     let mouth = Mouth::open(transport, &topics, options)?;
     let mut watch = Watch::open(transport, &topics, options)?;
+    parameter_services::offer(transport, &options.name, &parameters)?;
     transport.subscribe(&topics.prompt, messages::Text::TYPE, Delivery::Reliable, prompt.sink())?;
     // Last, so that the first frame finds everything else ready.
     transport.subscribe_images(&topics.image, options.image_transport, Arc::clone(&intake))?;

@@ -1,30 +1,30 @@
-//! The standing question, which the prompt topic replaces.
+//! The standing question: the parameter `prompt`, which the prompt topic sets too.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use super::options::PROMPT_BYTES_MAX;
 use crate::ros2::accounts::DropReason;
 use crate::ros2::intake::Intake;
 use crate::ros2::messages::{ByteOrder, Text, decode};
+use crate::ros2::parameter_services::SharedParameters;
+use crate::ros2::parameters::Value;
 use crate::ros2::transport::MessageSink;
 
 /// The question that is asked about every frame.
 pub(super) struct StandingPrompt {
     first: String,
-    current: Mutex<String>,
+    parameters: SharedParameters,
     refused: AtomicU64,
     intake: Arc<Intake>,
 }
 
 impl StandingPrompt {
-    pub(super) fn new(first: &str, intake: Arc<Intake>) -> Self {
-        let current = Mutex::new(first.to_owned());
-        Self { first: first.to_owned(), current, refused: AtomicU64::new(0), intake }
+    pub(super) fn new(first: &str, parameters: SharedParameters, intake: Arc<Intake>) -> Self {
+        Self { first: first.to_owned(), parameters, refused: AtomicU64::new(0), intake }
     }
 
     pub(super) fn current(&self) -> String {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parameters.lock().unwrap_or_else(PoisonError::into_inner).text("prompt").to_owned()
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -48,12 +48,10 @@ impl StandingPrompt {
     fn hear(&self, body: Result<(&[u8], ByteOrder), DropReason>) -> Result<(), String> {
         let (body, order) = body.map_err(|reason| reason.to_string())?;
         let text = decode::<Text>(body, order).map_err(|error| error.to_string())?.data;
-        let text = text.trim();
-        if PROMPT_BYTES_MAX < text.len() {
-            return Err(format!("it has {} bytes, at most {PROMPT_BYTES_MAX} are taken", text.len()));
-        }
-        let new = if text.is_empty() { &self.first } else { text };
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new.to_owned();
+        let new = if text.trim().is_empty() { &self.first } else { text.trim() };
+        let mut parameters = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        parameters.set("prompt", Value::Text(new.to_owned()))?;
+        drop(parameters);
         log::info!("the question is now: {new}");
         self.intake.nudge();
         Ok(())

@@ -22,7 +22,7 @@ use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolic
 use self::entities::Entities;
 use self::reader::{Reader, Sink};
 use self::writer::DdsPublisher;
-use super::{Delivery, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError};
+use super::{Delivery, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport, TransportError};
 use crate::ros2::clock::Clock;
 use crate::ros2::environment::{Environment, Reach};
 use crate::ros2::frame::ImageTransport;
@@ -102,17 +102,24 @@ impl Dds {
         self.participant.domain_id()
     }
 
-    fn topic(&self, name: &str, ros_type: &str, qos: &QosPolicies) -> Result<Topic, TransportError> {
-        let dds_name = format!("rt{name}");
+    /// `dds_name` is a ROS name behind the prefix of its kind, such as `rt/image`.
+    fn topic(&self, dds_name: String, ros_type: &str, qos: &QosPolicies) -> Result<Topic, TransportError> {
+        let attempt = format!("create the topic {dds_name}");
         self.participant
             .create_topic(dds_name, dds_type_name(ros_type), qos, TopicKind::NoKey)
-            .map_err(refused(&format!("create the topic {name}")))
+            .map_err(refused(&attempt))
     }
 
-    fn read(&self, name: &str, ros_type: &str, delivery: Delivery, sink: Sink) -> Result<(), TransportError> {
-        let topic = self.topic(name, ros_type, &qos(delivery, 1))?;
-        let reader =
-            Reader::new(&self.subscriber, &topic, sink).map_err(refused(&format!("subscribe to {name}")))?;
+    fn read(
+        &self,
+        dds_name: String,
+        ros_type: &str,
+        qos: &QosPolicies,
+        sink: Sink,
+    ) -> Result<(), TransportError> {
+        let attempt = format!("subscribe to {dds_name}");
+        let topic = self.topic(dds_name, ros_type, qos)?;
+        let reader = Reader::new(&self.subscriber, &topic, sink).map_err(refused(&attempt))?;
         self.entities.add_reader(reader.guid());
         self.shared.arriving.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         if let Some(thread) = &self.thread {
@@ -146,7 +153,8 @@ impl Transport for Dds {
         transport: ImageTransport,
         intake: Arc<Intake>,
     ) -> Result<(), TransportError> {
-        self.read(topic, transport.ros_type(), Delivery::BestEffort, Sink::Images(transport, intake))
+        let sink = Sink::Images(transport, intake);
+        self.read(format!("rt{topic}"), transport.ros_type(), &qos(Delivery::BestEffort, 1), sink)
     }
 
     fn subscribe(
@@ -156,7 +164,7 @@ impl Transport for Dds {
         delivery: Delivery,
         sink: MessageSink,
     ) -> Result<(), TransportError> {
-        self.read(topic, ros_type, delivery, Sink::Messages(sink))
+        self.read(format!("rt{topic}"), ros_type, &qos(delivery, 1), Sink::Messages(sink))
     }
 
     fn advertise(
@@ -165,11 +173,26 @@ impl Transport for Dds {
         ros_type: &'static str,
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
-        let dds_topic = self.topic(topic, ros_type, &qos(delivery, 10))?;
+        let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery, 10))?;
         let publisher =
             DdsPublisher::new(&self.publisher, &dds_topic).map_err(refused(&format!("publish {topic}")))?;
         self.entities.add_writer(publisher.guid());
         Ok(Box::new(publisher))
+    }
+
+    fn serve(
+        &self,
+        service: &str,
+        ros_type: &'static str,
+        handler: ServiceHandler,
+    ) -> Result<(), TransportError> {
+        let qos = qos(Delivery::Reliable, 10);
+        let reply = self.topic(format!("rr{service}Reply"), &format!("{ros_type}_Response"), &qos)?;
+        let replies =
+            DdsPublisher::new(&self.publisher, &reply).map_err(refused(&format!("serve {service}")))?;
+        self.entities.add_writer(replies.guid());
+        let request_type = format!("{ros_type}_Request");
+        self.read(format!("rq{service}Request"), &request_type, &qos, Sink::Requests(handler, replies))
     }
 
     fn graph(&self) -> Vec<TopicSeen> {

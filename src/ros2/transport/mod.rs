@@ -26,6 +26,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Takes the messages of one topic; called from the transport's thread, so it must be quick.
 pub type MessageSink = Box<dyn FnMut(Result<(&[u8], ByteOrder), DropReason>) + Send>;
 
+/// Answers the requests of one service, or says nothing to what it cannot read; called as a [`MessageSink`] is.
+pub type ServiceHandler = Box<dyn FnMut(&[u8], ByteOrder) -> Option<Vec<u8>> + Send>;
+
 /// Where topics live. Topic names are absolute, such as `/camera/image`.
 pub trait Transport: Send + Sync {
     /// The time that receipts and answers are stamped with.
@@ -64,6 +67,21 @@ pub trait Transport: Send + Sync {
         ros_type: &'static str,
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError>;
+
+    /// Offers a service of this absolute name and type, such as `rcl_interfaces/srv/GetParameters`. A transport that
+    /// nobody else is on offers nothing.
+    ///
+    /// # Errors
+    /// If it cannot be offered.
+    fn serve(
+        &self,
+        service: &str,
+        ros_type: &'static str,
+        handler: ServiceHandler,
+    ) -> Result<(), TransportError> {
+        let _ = (service, ros_type, handler);
+        Ok(())
+    }
 
     /// The topics that are there, ours excluded.
     fn graph(&self) -> Vec<TopicSeen>;

@@ -6,13 +6,17 @@ use std::task::Waker;
 
 use rustdds::dds::CreateResult;
 use rustdds::no_key::{Decode, DeserializedCacheChange, DeserializerAdapter, SimpleDataReader};
-use rustdds::{DomainParticipant, GUID, RepresentationIdentifier, Topic, TopicDescription};
+use rustdds::{
+    DomainParticipant, GUID, RepresentationIdentifier, SampleIdentity, SequenceNumber, Topic,
+    TopicDescription,
+};
 
+use super::writer::DdsPublisher;
 use crate::ros2::accounts::DropReason;
 use crate::ros2::frame::{Frame, FramePool, ImageTransport};
 use crate::ros2::intake::Intake;
 use crate::ros2::messages::ByteOrder;
-use crate::ros2::transport::{MESSAGE_BYTES_MAX, MessageSink};
+use crate::ros2::transport::{MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
@@ -20,6 +24,7 @@ const WRITERS_MAX: usize = 32;
 pub(super) enum Sink {
     Images(ImageTransport, Arc<Intake>),
     Messages(MessageSink),
+    Requests(ServiceHandler, DdsPublisher),
 }
 
 pub(super) struct Reader {
@@ -58,7 +63,7 @@ impl Reader {
         for _ in 0..n_samples {
             let taker = match &self.sink {
                 Sink::Images(transport, intake) => Taker::Image(*transport, intake.pool()),
-                Sink::Messages(_) => Taker::Message,
+                Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
             };
             match self.reader.try_take_one_with(taker) {
                 Ok(None) => return true,
@@ -82,11 +87,17 @@ impl Reader {
         if !has_our_type {
             return self.reject(DropReason::WrongType);
         }
+        let asked_by = RequestId::of(&sample);
         match (&mut self.sink, sample.into_value()) {
             (Sink::Images(_, intake), Taken::Image(frame)) => intake.offer(frame, lost),
             (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
             (Sink::Messages(sink), Taken::TooLong) => sink(Err(DropReason::Oversized)),
-            (Sink::Images(..), _) | (Sink::Messages(_), Taken::Image(_)) => {
+            (Sink::Requests(handler, replies), Taken::Message(bytes, order)) => {
+                reply_to(asked_by, &bytes, order, handler, replies);
+            }
+            // No client of ours writes requests of a megabyte.
+            (Sink::Requests(..), Taken::TooLong) => {}
+            (Sink::Images(..), _) | (_, Taken::Image(_)) => {
                 unreachable!("the taker is chosen by the sink")
             }
         }
@@ -96,6 +107,8 @@ impl Reader {
         match &mut self.sink {
             Sink::Images(_, intake) => intake.offer(Err(reason), 0),
             Sink::Messages(sink) => sink(Err(reason)),
+            // A request without a reply runs into the client's own timeout.
+            Sink::Requests(..) => {}
         }
     }
 
@@ -113,6 +126,63 @@ impl Reader {
         }
         self.writers.push(Writer { guid, last_sequence: 0, has_our_type });
         self.writers.last_mut().expect("pushed just now")
+    }
+}
+
+/// How a client tells its request's reply from others.
+enum RequestId {
+    /// By a parameter beside the body, as Fast DDS does it.
+    Beside(SampleIdentity),
+    /// By the first 16 bytes of the body, as CycloneDDS does it: to be sent back as they are.
+    Within,
+}
+
+/// Bytes of a request's identity within the body.
+const REQUEST_ID_BYTES: usize = 16;
+
+/// How the GUIDs of CycloneDDS begin: with its vendor id (RTPS 2.5, 8.2.4.1).
+const CYCLONE_VENDOR: [u8; 2] = [0x01, 0x10];
+
+impl RequestId {
+    fn of(sample: &DeserializedCacheChange<Taken>) -> Self {
+        let writer_guid = sample.writer_guid();
+        if writer_guid.to_bytes().starts_with(&CYCLONE_VENDOR) {
+            return Self::Within;
+        }
+        let own = SampleIdentity { writer_guid, sequence_number: sample.sequence_number };
+        let mut identity = sample.related_sample_identity().unwrap_or(own);
+        // Fast DDS leaves the number open where it is the sample's own.
+        if identity.sequence_number == SequenceNumber::UNKNOWN {
+            identity.sequence_number = sample.sequence_number;
+        }
+        Self::Beside(identity)
+    }
+}
+
+fn reply_to(
+    asked_by: RequestId,
+    request: &[u8],
+    order: ByteOrder,
+    handler: &mut ServiceHandler,
+    replies: &DdsPublisher,
+) {
+    let id_bytes = if matches!(asked_by, RequestId::Within) { REQUEST_ID_BYTES } else { 0 };
+    let Some((id, body)) = request.split_at_checked(id_bytes) else { return };
+    let Some(reply) = handler(body, order) else { return };
+    let sent = match asked_by {
+        RequestId::Beside(identity) => replies.publish_related(reply, identity),
+        RequestId::Within => {
+            let mut whole = id.to_vec();
+            if order == ByteOrder::Big {
+                // We write little-endian: the identity is two numbers of eight bytes.
+                whole.chunks_exact_mut(8).for_each(<[u8]>::reverse);
+            }
+            whole.extend_from_slice(&reply);
+            replies.publish(whole)
+        }
+    };
+    if let Err(error) = sent {
+        log::warn!("a service's reply was not sent: {error}");
     }
 }
 

@@ -1,13 +1,19 @@
 //! One DDS writer of ready-made bodies.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use rustdds::bytes::Bytes;
 use rustdds::dds::{CreateResult, WriteError};
 use rustdds::no_key::{DataWriter, SerializerAdapter};
-use rustdds::{GUID, RTPSEntity, RepresentationIdentifier, Timestamp, Topic};
+use rustdds::{
+    GUID, RTPSEntity, RepresentationIdentifier, SampleIdentity, Timestamp, Topic, WriteOptionsBuilder,
+};
 
 use crate::ros2::transport::{PublishError, Publisher};
+
+/// How long readers may take to confirm what was published last.
+const FLUSH_AT_LEAVE: Duration = Duration::from_millis(100);
 
 pub(super) struct DdsPublisher {
     writer: DataWriter<Body, Verbatim>,
@@ -22,8 +28,17 @@ impl DdsPublisher {
         self.writer.guid()
     }
 
+    /// Publishes a reply to the request of this identity.
+    pub(super) fn publish_related(&self, body: Vec<u8>, request: SampleIdentity) -> Result<(), PublishError> {
+        let options = WriteOptionsBuilder::new()
+            .source_timestamp(Timestamp::now())
+            .related_sample_identity(request)
+            .build();
+        self.writer.write_with_options(Body(Bytes::from(body)), options).map(drop).map_err(refusal)
+    }
+
     /// Waits until the readers that are there have all, at most `timeout`.
-    pub(super) fn flush(&self, timeout: std::time::Duration) {
+    pub(super) fn flush(&self, timeout: Duration) {
         // What they do not confirm in time is theirs to miss: we are leaving.
         drop(self.writer.wait_for_acknowledgments(timeout));
     }
@@ -31,11 +46,21 @@ impl DdsPublisher {
 
 impl Publisher for DdsPublisher {
     fn publish(&self, body: Vec<u8>) -> Result<(), PublishError> {
-        match self.writer.write(Body(Bytes::from(body)), Some(Timestamp::now())) {
-            Ok(()) => Ok(()),
-            Err(WriteError::WouldBlock { .. }) => Err(PublishError::Full),
-            Err(_) => Err(PublishError::Closed),
-        }
+        self.writer.write(Body(Bytes::from(body)), Some(Timestamp::now())).map_err(refusal)
+    }
+}
+
+/// A last answer or report should reach those who listen, although the node leaves.
+impl Drop for DdsPublisher {
+    fn drop(&mut self) {
+        self.flush(FLUSH_AT_LEAVE);
+    }
+}
+
+fn refusal(error: WriteError<Body>) -> PublishError {
+    match error {
+        WriteError::WouldBlock { .. } => PublishError::Full,
+        _ => PublishError::Closed,
     }
 }
 
