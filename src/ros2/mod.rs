@@ -21,5 +21,6 @@ pub mod names;
 pub mod node;
 pub mod parameter_services;
 pub mod parameters;
+pub mod pictures;
 pub mod reason;
 pub mod transport;

@@ -1,19 +1,14 @@
 //! Reason as the node's engine: frames become pictures, the standing question a request.
-//!
-//! A clip that moves on by one frame shares all others with the one before, so that decoded frames are kept until no
-//! clip shows them. Their buffers are claimed at the start.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert};
 use crate::ros2::accounts::DropReason;
-use crate::ros2::frame::{Format, Received};
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
+use crate::ros2::pictures::Pictures;
 use crate::runtime::Sampling;
-use crate::runtime::reason::{AskError, FinishReason, Picture, Reason, Request, Shown};
+use crate::runtime::reason::{AskError, FinishReason, Reason, Request, Shown};
 
 /// How the node's questions are asked, beside the question itself.
 #[derive(Debug, Clone)]
@@ -38,31 +33,13 @@ pub struct ReasonSettings {
 pub struct ReasonAnswerer {
     reason: Reason,
     settings: ReasonSettings,
-    decoder: Decoder,
-    decoded: Vec<Decoded>,
+    pictures: Pictures,
 }
-
-/// A buffer for one frame in RGB, and which frame it holds.
-struct Decoded {
-    holds: Option<FrameKey>,
-    rgb: Vec<u8>,
-    size: FrameSize,
-}
-
-/// Tells received frames apart, since a buffer's next frame has a later receipt.
-type FrameKey = (usize, i64);
 
 impl ReasonAnswerer {
     /// Claims RGB buffers for questions of `clip_frames` frames of `pixels_max` pixels.
     pub fn new(reason: Reason, settings: ReasonSettings, clip_frames: usize, pixels_max: usize) -> Self {
-        let empty = FrameSize { width: 0, height: 0 };
-        let buffer = || Decoded { holds: None, rgb: vec![0; 3 * pixels_max], size: empty };
-        Self {
-            reason,
-            settings,
-            decoder: Decoder::new(),
-            decoded: (0..clip_frames).map(|_| buffer()).collect(),
-        }
+        Self { reason, settings, pictures: Pictures::new(clip_frames, pixels_max) }
     }
 
     /// The engine.
@@ -72,51 +49,18 @@ impl ReasonAnswerer {
 
     /// Bytes of the RGB buffers.
     pub fn claimed_bytes(&self) -> usize {
-        self.decoded.iter().map(|decoded| decoded.rgb.len()).sum()
-    }
-
-    /// Decodes what is new in a question. Returns where each frame lies.
-    fn decode(&mut self, frames: &[Received]) -> Result<Vec<usize>, (usize, FrameError)> {
-        let keys: Vec<FrameKey> = frames.iter().map(key).collect();
-        for decoded in &mut self.decoded {
-            if decoded.holds.is_some_and(|holds| !keys.contains(&holds)) {
-                decoded.holds = None;
-            }
-        }
-        let mut places = Vec::with_capacity(frames.len());
-        for (i, (received, key)) in frames.iter().zip(&keys).enumerate() {
-            let place = self.decoded.iter().position(|decoded| decoded.holds == Some(*key));
-            let place = match place {
-                Some(place) => place,
-                None => {
-                    let free = self.decoded.iter().position(|decoded| decoded.holds.is_none());
-                    let free = free.expect("there are as many buffers as a question has frames");
-                    let decoded = &mut self.decoded[free];
-                    decoded.size =
-                        decode(&mut self.decoder, received, &mut decoded.rgb).map_err(|e| (i, e))?;
-                    decoded.holds = Some(*key);
-                    free
-                }
-            };
-            places.push(place);
-        }
-        Ok(places)
+        self.pictures.claimed_bytes()
     }
 }
 
 impl Answerer for ReasonAnswerer {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
-        let places = match self.decode(question.frames) {
-            Ok(places) => places,
+        let pictures = match self.pictures.of(question.frames) {
+            Ok(pictures) => pictures,
             Err((frame, error)) => {
                 return Outcome::Rejected { frame, reason: error.into(), message: error.to_string() };
             }
         };
-        let picture = |place: &usize| {
-            let Decoded { rgb, size, .. } = &self.decoded[*place];
-            Picture { rgb: &rgb[..size.rgb_bytes()], size: *size }
-        };
-        let pictures: Vec<Picture<'_>> = places.iter().map(picture).collect();
         let shown = match pictures.as_slice() {
             [single] => [Shown::Image(*single)],
             frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
@@ -150,21 +94,6 @@ impl Answerer for ReasonAnswerer {
             },
             Err(error) => Outcome::Failed(error.to_string()),
         }
-    }
-}
-
-fn key(received: &Received) -> FrameKey {
-    (Arc::as_ptr(&received.frame) as usize, received.receipt.steady_ns)
-}
-
-fn decode(decoder: &mut Decoder, received: &Received, rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
-    let frame = &received.frame;
-    match &frame.format {
-        Format::Raw { encoding, width, height, step, .. } => {
-            let (width, height, step) = (*width, *height, *step);
-            convert(&RawFrame { width, height, step, encoding: encoding.as_str(), data: frame.data() }, rgb)
-        }
-        Format::Compressed { format } => decoder.decode(format.as_str(), frame.data(), rgb),
     }
 }
 

@@ -32,6 +32,7 @@ def ns(time):
 
 expect(heard["node"] is not None, "the node does not show in ros_discovery_info")
 expect(heard["left"], "the node did not leave")
+expect(heard["prompt"] == "How many balls are there?", f"the parameter `prompt` is {heard['prompt']!r}")
 expect(heard["log"], "nothing came on /rosout")
 expect(heard["diagnostics"], "nothing came on /diagnostics")
 

@@ -4,7 +4,7 @@
 
 NODE is the node's full name, such as /perihelion. OUT gets `answers` (the JSON answers with `heard_ns`), `texts`, `diagnostics`
 (level, message and figures of every report), `log` (lines of /rosout), `node` (readers and writers that
-ros_discovery_info counts), and whether the node `left`.
+ros_discovery_info counts), `prompt` (the parameter, from the node's service), and whether the node `left`.
 """
 
 import json
@@ -12,11 +12,12 @@ import sys
 import time
 
 from cyclonedds.domain import DomainParticipant
+from cyclonedds.pub import DataWriter
 from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
-from ros_types import DiagnosticArray, Log, Participant16, Participant24, String
+from ros_types import DiagnosticArray, GetParametersReply, GetParametersRequest, Log, Participant16, Participant24, String
 
 domain, node, gid_bytes, seconds_max, out = sys.argv[1:]
 participant = DomainParticipant(int(domain))
@@ -33,8 +34,11 @@ answers = reader(f"rt{node}/answer/json", String)
 texts = reader(f"rt{node}/answer", String)
 diagnostics = reader("rt/diagnostics", DiagnosticArray)
 rosout = reader("rt/rosout", Log, latched)
+replies = reader(f"rr{node}/get_parametersReply", GetParametersReply)
+reliable = Qos(Policy.Reliability.Reliable(duration(seconds=1)), Policy.Durability.Volatile, Policy.History.KeepLast(10))
+asking = DataWriter(participant, Topic(participant, f"rq{node}/get_parametersRequest", GetParametersRequest, qos=reliable), qos=reliable)
 
-heard = dict(answers=[], texts=[], diagnostics=[], log=[], node=None, left=False)
+heard = dict(prompt=None, answers=[], texts=[], diagnostics=[], log=[], node=None, left=False)
 print("listening", flush=True)
 
 
@@ -44,6 +48,7 @@ def samples(reader):
 
 give_up = time.monotonic() + float(seconds_max)
 last_words = None
+next_request = 0.0
 while time.monotonic() < give_up and (last_words is None or time.monotonic() < last_words):
     time.sleep(0.02)
     now = time.time_ns()
@@ -59,6 +64,12 @@ while time.monotonic() < give_up and (last_words is None or time.monotonic() < l
         for found in sample.nodes:
             if f"{found.node_namespace.rstrip('/')}/{found.node_name}" == node:
                 heard["node"] = dict(readers=len(found.readers), writers=len(found.writers))
+    if heard["prompt"] is None and next_request < time.monotonic() and asking.get_matched_subscriptions():
+        asking.write(GetParametersRequest(0x0123456789ABCDEF, 42, ["prompt"]))
+        next_request = time.monotonic() + 1
+    for sample in samples(replies):
+        if (sample.client, sample.number) == (0x0123456789ABCDEF, 42):
+            heard["prompt"] = sample.values[0].string_value
     if heard["node"] and not heard["left"] and not answers.get_matched_publications():
         heard["left"] = True
         # What was sent before it left may still be on its way up.

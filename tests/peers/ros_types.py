@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from cyclonedds.idl import IdlStruct
-from cyclonedds.idl.types import array, int32, sequence, uint8, uint32
+from cyclonedds.idl.types import array, float64, int32, int64, sequence, uint8, uint32, uint64
 
 
 @dataclass
@@ -113,3 +113,32 @@ class Participant16(IdlStruct, typename="rmw_dds_common::msg::dds_::ParticipantE
 class Participant24(IdlStruct, typename="rmw_dds_common::msg::dds_::ParticipantEntitiesInfo_"):
     gid: Gid24 = field(default_factory=Gid24)
     nodes: sequence[NodeEntities24] = field(default_factory=list)
+
+
+@dataclass
+class ParameterValue(IdlStruct, typename="rcl_interfaces::msg::dds_::ParameterValue_"):
+    kind: uint8 = 0
+    bool_value: bool = False
+    integer_value: int64 = 0
+    double_value: float64 = 0.0
+    string_value: str = ""
+    byte_array_value: sequence[uint8] = field(default_factory=list)
+    bool_array_value: sequence[bool] = field(default_factory=list)
+    integer_array_value: sequence[int64] = field(default_factory=list)
+    double_array_value: sequence[float64] = field(default_factory=list)
+    string_array_value: sequence[str] = field(default_factory=list)
+
+
+# CycloneDDS nodes put a request's identity before its body.
+@dataclass
+class GetParametersRequest(IdlStruct, typename="rcl_interfaces::srv::dds_::GetParameters_Request_"):
+    client: uint64 = 0
+    number: int64 = 0
+    names: sequence[str] = field(default_factory=list)
+
+
+@dataclass
+class GetParametersReply(IdlStruct, typename="rcl_interfaces::srv::dds_::GetParameters_Response_"):
+    client: uint64 = 0
+    number: int64 = 0
+    values: sequence[ParameterValue] = field(default_factory=list)

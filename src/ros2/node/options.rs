@@ -142,6 +142,30 @@ impl NodeOptions {
         ])
     }
 
+    /// Says what is wrong with settings that did not come through [`NodeOptions::assign`].
+    ///
+    /// # Errors
+    /// A sentence that names the parameter.
+    pub fn check(&self) -> Result<(), String> {
+        let parameters = self.parameters();
+        parameters.iter().try_for_each(|(declaration, value)| {
+            (declaration.check)(value).map_err(|problem| format!("{}: {problem}", declaration.name))
+        })
+    }
+
+    /// The absolute name of the image topic.
+    ///
+    /// # Errors
+    /// If it, or what it is remapped to, is not allowed.
+    pub fn image_topic(&self) -> Result<String, NameError> {
+        Ok(self.topics()?.image)
+    }
+
+    /// Frames that the intake holds: a question being answered, the next one forming, one on its way in, one to spare.
+    pub fn pool_frames(&self) -> usize {
+        2 * self.clip_frames + 2
+    }
+
     fn read(&mut self, parameters: &Parameters) {
         self.image_transport = match parameters.text("image_transport") {
             "compressed" => ImageTransport::Compressed,

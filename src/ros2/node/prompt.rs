@@ -52,7 +52,8 @@ impl StandingPrompt {
         let mut parameters = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
         parameters.set("prompt", Value::Text(new.to_owned()))?;
         drop(parameters);
-        log::info!("the question is now: {new}");
+        // As a stranger's text it is shown in one line, and not all of it.
+        log::info!("the question is now {:?}", new.chars().take(200).collect::<String>());
         self.intake.nudge();
         Ok(())
     }

@@ -259,7 +259,7 @@ fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
         Delivery::Latched => builder
             .reliable(rustdds::Duration::ZERO)
             .durability(Durability::TransientLocal)
-            .history(History::KeepLast { depth: 1 })
+            .history(History::KeepLast { depth })
             .build(),
     }
 }

@@ -106,7 +106,7 @@ pub enum Delivery {
     BestEffort,
     /// Lost messages are repeated, to the readers that are there.
     Reliable,
-    /// Reliable, and the last message also reaches readers that come later.
+    /// Reliable, and the last messages also reach readers that come later.
     Latched,
 }
 
