@@ -360,11 +360,7 @@ mod peer {
             self.context.create_topic(dds_name, MessageTypeName::new("std_msgs", "String"), &qos).unwrap()
         }
 
-        pub(crate) fn parameter_client(
-            &mut self,
-            node: &str,
-            mapping: ServiceMapping,
-        ) -> Client<Names, Values> {
+        pub(crate) fn parameter_client(&mut self, node: &str) -> Client<Names, Values> {
             let name = Name::new(node, "get_parameters").unwrap();
             let kind = ServiceTypeName::new("rcl_interfaces", "GetParameters");
             let qos = QosProfile::publisher_default().reliability_reliable(WhenFull::DEFAULT);

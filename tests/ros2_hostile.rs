@@ -44,6 +44,15 @@ unsafe impl GlobalAlloc for Counting {
 
 const PIXELS_MAX: usize = 10_000;
 
+/// Ends the node also when the thread that plays the camera panics.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Decodes as an engine would, and answers what can be decoded.
 struct Decodes(Pictures);
 
@@ -127,6 +136,7 @@ fn ten_thousand_hostile_images_cost_nothing() {
         let stop = AtomicBool::new(false);
         let summary = std::thread::scope(|scope| {
             scope.spawn(|| {
+                let _stops = Stops(&stop);
                 let mut random = ChaCha8Rng::seed_from_u64(7);
                 let mut send = |n: usize| {
                     for _ in 0..n {
@@ -155,7 +165,6 @@ fn ten_thousand_hostile_images_cost_nothing() {
                 );
                 let largest = LARGEST_BYTES.load(Relaxed);
                 assert!(largest <= 1 << 20, "{transport:?}: one allocation of {largest} bytes");
-                stop.store(true, Relaxed);
             });
             run(&memory, &options, &mut Decodes(Pictures::new(1, PIXELS_MAX)), &stop, &mut |_| {})
                 .expect("the node lives")

@@ -178,7 +178,8 @@ impl Intake {
                 _ => {}
             }
         }
-        if let Verdict::Rejected(..) = verdict {
+        // A clip must not be asked about again with the bad frame in it; a single newer frame has nothing to do with it.
+        if matches!(verdict, Verdict::Rejected(..)) && 1 < self.options.clip_frames {
             state.empty_ring(DropReason::ClipRestart);
         }
         state.settle_loose();
@@ -280,6 +281,7 @@ impl State {
             held.in_ring = false;
             held.verdict.get_or_insert(reason);
         }
+        self.fresh = false;
         self.settle_loose();
     }
 
@@ -451,6 +453,31 @@ mod tests {
         intake.settle(Verdict::Answered);
         assert_eq!(intake.accounts().dropped(DropReason::Corrupt), 1);
         assert_eq!(intake.accounts().dropped(DropReason::ClipRestart), 1);
+        account(&intake);
+    }
+
+    #[test]
+    fn a_bad_frame_does_not_take_the_next_one_with_it() {
+        let intake = intake(1);
+        offer(&intake, 0);
+        assert_eq!(take(&intake), [0]);
+        offer(&intake, 33);
+        intake.settle(Verdict::Rejected(0, DropReason::UnknownEncoding));
+        assert_eq!(take(&intake), [33]);
+        intake.settle(Verdict::Rejected(0, DropReason::UnknownEncoding));
+        assert_eq!(intake.accounts().dropped(DropReason::UnknownEncoding), 2);
+        account(&intake);
+    }
+
+    #[test]
+    fn a_clip_with_a_bad_frame_is_not_asked_about_again() {
+        let intake = intake(2);
+        offer(&intake, 0);
+        offer(&intake, 250);
+        assert_eq!(take(&intake), [0, 250]);
+        offer(&intake, 500);
+        intake.settle(Verdict::Rejected(1, DropReason::Corrupt));
+        assert_eq!(take(&intake), [0; 0], "although a newer clip was whole");
         account(&intake);
     }
 
