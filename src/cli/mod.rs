@@ -15,6 +15,7 @@ mod machine;
 mod output;
 mod progress;
 mod question;
+mod run;
 mod tensors;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ enum Verb {
     Export(export::Options),
     Build(build::Options),
     Ask(ask::Options),
+    Run(run::Options),
     Bench(bench::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
@@ -55,7 +57,6 @@ struct Context {
     /// Threads that compute.
     threads: NonZeroUsize,
     /// The `--ros-args` sections; empty for verbs that are no node.
-    #[expect(dead_code, reason = "the node reads them")]
     ros: RosArguments,
 }
 
@@ -98,6 +99,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Export(options) => export::run(&options, &context),
         Verb::Build(options) => build::run(&options, &context),
         Verb::Ask(options) => ask::run(&options, &context),
+        Verb::Run(options) => run::run(&options, &context),
         Verb::Bench(options) => bench::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),

@@ -95,7 +95,10 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     node.hardware_id = format!("{} {}", identity.checkpoint, &identity.engine_sha256[..12]);
     if reason.frames_max() < node.clip_frames {
         let most = reason.frames_max();
-        let message = format!("a clip of {} frames is asked for, the engine takes {most}: build it with --max-frames", node.clip_frames);
+        let message = format!(
+            "a clip of {} frames is asked for, the engine takes {most}: build it with --max-frames",
+            node.clip_frames
+        );
         return Err(Usage(message).into());
     }
     let generation = options.generation.resolve(reason.default_sampling())?;
@@ -110,7 +113,8 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
     let mut show = |published: &Published| {
         if let Err(error) = options.show(published) {
-            let is_closed = error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
+            let is_closed =
+                error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
             if !is_closed {
                 log::error!("stdout: {error}");
             }
@@ -187,7 +191,9 @@ impl Options {
                 topics.iter().map(|topic| format!("{} ({})", topic.name, topic.ros_type)).collect();
             let there = there.join(", ");
             let path = path.display();
-            let message = format!("{path} has no topic {image} of type {ros_type}; it has {there}: choose one with --ros-args -r image:=TOPIC");
+            let message = format!(
+                "{path} has no topic {image} of type {ros_type}; it has {there}: choose one with --ros-args -r image:=TOPIC"
+            );
             return Err(Usage(message).into());
         }
         Ok(bag)
@@ -204,7 +210,9 @@ impl Options {
 fn log_level(context: &Context) -> anyhow::Result<log::LevelFilter> {
     let Some(name) = &context.ros.log_level else { return Ok(log::LevelFilter::Info) };
     let level = logging::parse_level(name);
-    level.ok_or_else(|| Usage(format!("--log-level {name}: expected debug, info, warn, error or fatal")).into())
+    level.ok_or_else(|| {
+        Usage(format!("--log-level {name}: expected debug, info, warn, error or fatal")).into()
+    })
 }
 
 fn warn_of(environment: &Environment, node: &NodeOptions) {
@@ -220,7 +228,8 @@ fn warn_of(environment: &Environment, node: &NodeOptions) {
 /// Every byte that the node claims, by what it is for.
 fn report_memory(answerer: &ReasonAnswerer, node: &NodeOptions) {
     let mut rows = engines::memory_rows(&answerer.reason().session_memory());
-    let mut row = |name: &str, bytes: u64| rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
+    let mut row =
+        |name: &str, bytes: u64| rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
     row("images as they come, at most", (node.pool_frames() * node.max_image_bytes) as u64);
     row("images decoded, at most", answerer.claimed_bytes() as u64);
     for line in output::table(&rows).lines() {
