@@ -12,6 +12,7 @@ use perihelion::backend::{Elements, OpenOptions, Precision, Run, RunError, Sessi
 use perihelion::engine::{BuildOptions, Engine, build, self_test};
 use perihelion::export::{Model, ReasonOptions, export_reason};
 use perihelion::graph::{BufferId, GraphId};
+use perihelion::runtime::{Sampler, Sampling};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -106,6 +107,7 @@ fn steady_state(session: &mut dyn Session) {
     let context = session.network().limit("context").expect("Reason has it");
     let mut logits = vec![0.0; row_len(n.logits)];
     let patches = vec![0.25; VISION_PATCHES * row_len(n.patches)];
+    let mut samplers = samplers(logits.len());
     let counted = heap_calls(|| {
         for step in 0..DECODE_STEPS {
             let past = step % context;
@@ -113,6 +115,9 @@ fn steady_state(session: &mut dyn Session) {
             session.write(n.positions, 0, Elements::I32(&[past as i32; 3])).expect("its position");
             session.run(n.decode, &Run { extents: &[past], ..Run::default() }).expect("steady state");
             session.read(n.logits, 0, &mut logits).expect("logits");
+            for sampler in &mut samplers {
+                std::hint::black_box(sampler.pick(&logits).expect("finite logits"));
+            }
         }
     });
     assert_eq!(counted, 0, "decoding touched the heap");
@@ -128,6 +133,17 @@ fn steady_state(session: &mut dyn Session) {
         logits.iter().all(|l| l.is_finite()) && logits.iter().any(|l| *l != 0.0),
         "it computed something"
     );
+}
+
+/// One for each way through the sampler, begun.
+fn samplers(vocab_size: usize) -> [Sampler; 3] {
+    let drawn = Sampling { greedy: false, temperature: 0.7, seed: 1, ..Sampling::default() };
+    let few = Sampling { top_k: 20, top_p: 0.8, repetition_penalty: 1.1, presence_penalty: 1.5, ..drawn };
+    [Sampling::default(), few, Sampling { top_p: 0.95, ..drawn }].map(|sampling| {
+        let mut sampler = Sampler::new(vocab_size);
+        sampler.begin(sampling, &[1, 2, 3]).expect("in range");
+        sampler
+    })
 }
 
 fn refusals(session: &mut dyn Session) {

@@ -226,7 +226,7 @@ impl Report {
         let Workload { prompt_tokens, image_tokens, image_size, images, generated_tokens, warmup_runs, runs } =
             &self.workload;
         let mut text = format!(
-            "{}: {}, {}, {} threads, opened in {:.1} ms\n\
+            "{}: {}, {}, {} thread(s), opened in {:.1} ms\n\
              {prompt_tokens} prompt tokens, {image_tokens} of them visual ({image_size}×{image_size} pixels, {images} images), \
              {generated_tokens} generated\n\
              {warmup_runs} warm-up runs, then {runs} runs; percentile p is {}\n\n",
@@ -262,13 +262,15 @@ impl Report {
         text.push_str("\nmemory (the sources overlap)\n");
         let MemoryReport { session, loop_bytes, process } = &self.memory;
         let mut rows = super::engines::memory_rows(session);
-        rows.push(vec!["loop: sampler, patches, keys".to_owned(), output::bytes(*loop_bytes)]);
+        rows.push(vec!["loop: sampler, patches, keys".to_owned(), output::bytes(*loop_bytes), loop_bytes.to_string()]);
         for (name, value) in [
             ("process VmHWM", process.vm_hwm_bytes),
             ("process RssAnon", process.rss_anon_bytes),
             ("process RssFile", process.rss_file_bytes),
         ] {
-            rows.push(vec![name.to_owned(), value.map_or_else(|| "–".to_owned(), output::bytes)]);
+            let mut row = vec![name.to_owned(), value.map_or_else(|| "–".to_owned(), output::bytes)];
+            row.extend(value.map(|bytes| bytes.to_string()));
+            rows.push(row);
         }
         text.push_str(&output::table(&rows));
         text

@@ -106,7 +106,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     ))
 }
 
-/// The limits that differ from the model's, in an order in which the network stays sound.
+/// The limits that the engine will have.
 fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
     let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
     let (context_now, image_now) = (now("context"), now("image_tokens"));
@@ -125,9 +125,6 @@ fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize
         return Err(Usage(message).into());
     }
     let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
-    if context < context_now {
-        limits.reverse();
-    }
     if let Some(frames) = options.max_frames {
         limits.push(("frames".to_owned(), frames.get()));
     }

@@ -20,6 +20,9 @@ pub(super) const THINK_OPEN: &str = "<think>";
 /// What closes a thought that was too long.
 const THOUGHT_END: &str = "\n</think>\n\n";
 
+/// Tokens between a thought that was cut and its answer, at most: what closes the thought, and white space.
+const SEPARATOR_TOKENS_MAX: usize = 32;
+
 /// An answer in the making.
 pub(super) struct Progress<'a> {
     pub(super) request: &'a Request<'a>,
@@ -269,11 +272,12 @@ impl Reason {
                 break FinishReason::Length;
             }
             if is_thought && forced.is_empty() && request.thought_tokens_max <= n_thought {
-                if !self.splitter.is_in_thought() || progress.thought_truncated {
+                if self.splitter.is_in_thought() && !progress.thought_truncated {
+                    progress.thought_truncated = true;
+                    forced = &thought_end;
+                } else if request.thought_tokens_max.saturating_add(SEPARATOR_TOKENS_MAX) <= n_thought {
                     break FinishReason::Length;
                 }
-                progress.thought_truncated = true;
-                forced = &thought_end;
             }
             if self.wiring.context <= self.cache.len() {
                 break FinishReason::Length;

@@ -1,0 +1,416 @@
+//! The real binary, from the checkpoint of the small model to its answers: what is printed where, and the exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+const THINK_SUFFIX: &str = "\nThink first, in <think> </think>.";
+const SCENES: &str = "tests/fixtures/scenes";
+
+fn perihelion(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+    command.args(arguments).output().expect("the binary runs")
+}
+
+/// Stdout of a run that must succeed.
+fn succeed(arguments: &[&str]) -> String {
+    let output = perihelion(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let stdout = succeed(arguments);
+    serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {stdout}"))
+}
+
+/// The run must end with this code, say all of `words` on stderr, and nothing on stdout.
+fn fail(code: i32, arguments: &[&str], words: &[&str]) {
+    let output = perihelion(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{arguments:?}: {stderr:?} lacks {word:?}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(output.stdout.is_empty(), "{arguments:?} wrote to stdout");
+}
+
+struct Built {
+    model: String,
+    engine: String,
+    bf16: String,
+    dir: PathBuf,
+}
+
+/// The small model, exported and built once for all tests of this process.
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+        fs::create_dir_all(&dir).unwrap();
+        let name = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+        let (model, engine, bf16) = (name("small.model"), name("small.engine"), name("small-bf16.engine"));
+        succeed(&["export", "engines/small-reason", "-o", &model, "--think-suffix", THINK_SUFFIX]);
+        succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
+        succeed(&[
+            "build",
+            &model,
+            "-o",
+            &bf16,
+            "--backend",
+            "cpu",
+            "--precision",
+            "bf16",
+            "--max-context",
+            "512",
+        ]);
+        Built { model, engine, bf16, dir }
+    })
+}
+
+fn scene(name: &str) -> String {
+    format!("{SCENES}/{name}")
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ids(value: &Value) -> Vec<u64> {
+    value.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id")).collect()
+}
+
+/// Writes a batch; its paths are those of scenes.
+fn batch(name: &str, questions: &[Value]) -> String {
+    let scenes = std::env::current_dir().unwrap().join(SCENES);
+    let absolute = |path: &mut Value| *path = scenes.join(path.as_str().unwrap()).to_str().unwrap().into();
+    let mut text = String::new();
+    for question in questions {
+        let mut question = question.clone();
+        for key in ["images", "video"] {
+            match question.get_mut(key) {
+                Some(Value::Array(paths)) => paths.iter_mut().for_each(absolute),
+                Some(path) => absolute(path),
+                None => {}
+            }
+        }
+        text.push_str(&format!("{question}\n"));
+    }
+    let file = built().dir.join(name);
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn answers_are_the_references() {
+    let expected: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(scene("expected.json")).unwrap()).unwrap();
+    let questions = scene("questions.jsonl");
+    let stdout = succeed(&["ask", &built().engine, "--batch", &questions, "--greedy", "--max-tokens", "64"]);
+    let answers = lines(&stdout);
+    assert_eq!(answers.len(), expected.len());
+    for (number, (answer, expected)) in answers.iter().zip(&expected).enumerate() {
+        assert_eq!(answer["id"], number, "{answer}");
+        assert_eq!(ids(&answer["prompt"]), ids(&expected["prompt"]));
+        let (ours, theirs) = (ids(&answer["tokens"]), ids(&expected["tokens"]));
+        if let Some(at) = (0..theirs.len()).find(|i| ours.get(*i) != theirs.get(*i)) {
+            // Only where the reference's own first two lie closer than the tolerance of two f32 networks.
+            let gap = expected["top_two_gaps"][at].as_f64().unwrap();
+            assert!(gap < 4e-3, "question {number}: {answer}, expected {expected}");
+            continue;
+        }
+        let text = match answer["thought"].as_str() {
+            Some(thought) => format!("<think>\n{thought}\n</think>\n\n{}", answer["text"].as_str().unwrap()),
+            None => answer["text"].as_str().unwrap().to_owned(),
+        };
+        assert_eq!(text, expected["text"].as_str().unwrap());
+        assert_eq!((&answer["finish_reason"], &answer["truncated"]), (&"stop".into(), &false.into()));
+    }
+    let thoughts = answers.iter().filter(|answer| answer["thought"].is_string());
+    assert_eq!(thoughts.count(), 1, "one question asks for a thought");
+}
+
+#[test]
+fn one_json_object_has_the_settled_fields() {
+    let image = scene("scene-1.png");
+    let prompt = "Where is the red ball?";
+    let engine = &built().engine;
+    let answer = json(&["ask", engine, "--image", &image, "--prompt", prompt, "--greedy", "--json"]);
+    assert_eq!(answer["text"], "[760, 310, 970, 520]");
+    assert_eq!(answer["thought"], Value::Null);
+    assert_eq!(answer["image_tokens"], 16);
+    assert_eq!(answer["prompt_tokens"], ids(&answer["prompt"]).len());
+    assert!(!ids(&answer["tokens"]).contains(&504), "the stop token is left out");
+    for key in ["ttft_ms", "tpot_ms", "total_ms"] {
+        assert!(answer[key].as_f64().is_some_and(|ms| 0.0 < ms), "{key}: {answer}");
+    }
+    // The image has 64×64 pixels.
+    let place = &answer["places"][0];
+    assert_eq!(place["units"], serde_json::json!([760.0, 310.0, 970.0, 520.0]));
+    assert_eq!(place["pixels"], serde_json::json!([48.64, 19.84, 62.08, 33.28]));
+
+    let text = succeed(&["ask", engine, "--image", &image, "--prompt", prompt, "--greedy"]);
+    assert_eq!(text, "[760, 310, 970, 520]\n", "without --json the answer is all that stdout has");
+}
+
+#[test]
+fn choices_have_the_references_probabilities() {
+    let expected: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(scene("expected.json")).unwrap()).unwrap();
+    let image = scene("scene-1.png");
+    let arguments = ["--image", &image, "--prompt", "How many balls are there?", "--choices", "1,2,none"];
+    let mut all = vec!["ask", built().engine.as_str(), "--json"];
+    all.extend(arguments);
+    let answer = json(&all);
+    assert_eq!((answer["text"].as_str(), answer["finish_reason"].as_str()), (Some("2"), Some("stop")));
+    let choices = answer["choices"].as_array().unwrap();
+    let shares: f64 = choices.iter().map(|choice| choice["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{answer}");
+    let theirs = expected[0]["first_probabilities"].as_object().unwrap();
+    let compared = choices.iter().filter(|choice| {
+        let Some(theirs) = theirs.get(&choice["token"].to_string()) else { return false };
+        let (ours, theirs) = (choice["probability"].as_f64().unwrap(), theirs.as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-3, "{choice}, expected {theirs}");
+        true
+    });
+    assert!(1 <= compared.count(), "at least the right answer is among the reference's first");
+
+    // After a thought the choice is read where the answer begins.
+    let mut thinking = all.clone();
+    thinking.push("--think");
+    let answer = json(&thinking);
+    assert_eq!(answer["text"], "2");
+    assert!(answer["thought"].as_str().is_some_and(|thought| thought.contains("ball")), "{answer}");
+}
+
+#[test]
+fn limits_cut_an_answer_and_say_so() {
+    let image = scene("scene-1.png");
+    let ask = |more: &[&str]| {
+        let mut all = vec!["ask", built().engine.as_str(), "--image", &image, "--prompt", "What do you see?"];
+        all.extend(["--greedy", "--json"]);
+        all.extend(more);
+        json(&all)
+    };
+    let whole = ask(&[]);
+    let cut = ask(&["--max-tokens", "3"]);
+    assert_eq!((&cut["finish_reason"], &cut["truncated"]), (&"length".into(), &true.into()));
+    assert_eq!(ids(&cut["tokens"]), ids(&whole["tokens"])[..3]);
+    let late = ask(&["--budget-ms", "0"]);
+    assert_eq!((&late["finish_reason"], &late["truncated"]), (&"deadline".into(), &true.into()));
+    assert_eq!((&late["text"], &late["ttft_ms"]), (&"".into(), &Value::Null));
+    // The thought is cut at its own limit, closed, and an answer follows.
+    let hasty = ask(&["--think", "--think-tokens", "4"]);
+    assert_eq!((&hasty["thought_truncated"], &hasty["finish_reason"]), (&true.into(), &"stop".into()));
+    assert!(!hasty["text"].as_str().unwrap().is_empty(), "{hasty}");
+    assert!(hasty["thought"].as_str().unwrap().len() < ask(&["--think"])["thought"].as_str().unwrap().len());
+}
+
+#[test]
+fn a_seed_and_the_number_of_threads_decide_nothing_else() {
+    let image = scene("scene-1.png");
+    let ask = |more: &[&str]| {
+        let mut all = vec!["ask", built().engine.as_str(), "--image", &image, "--prompt", "What do you see?"];
+        all.extend(["--json", "--temperature", "3", "--top-k", "0", "--top-p", "1"]);
+        all.extend(more);
+        ids(&json(&all)["tokens"])
+    };
+    let first = ask(&["--seed", "1", "--threads", "1"]);
+    assert_eq!(first, ask(&["--seed", "1", "--threads", "2"]));
+    assert!((2..6).any(|seed| ask(&["--seed", &seed.to_string()]) != first), "hot draws differ");
+}
+
+#[test]
+fn tensors_are_written_as_they_were_computed() {
+    let (logits, tensors) = (built().dir.join("logits.safetensors"), built().dir.join("tensors.safetensors"));
+    let (clip, question) = (scene("clip"), "Which way is the green ball moving?");
+    let answer = json(&[
+        "ask",
+        &built().engine,
+        "--video",
+        &clip,
+        "--fps",
+        "8",
+        "--prompt",
+        question,
+        "--greedy",
+        "--json",
+        "--logits",
+        logits.to_str().unwrap(),
+        "--tensors",
+        tensors.to_str().unwrap(),
+    ]);
+    let bytes = fs::read(logits).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor("logits").unwrap();
+    let tokens = ids(&answer["tokens"]);
+    // One row more than tokens: the stop token was generated too.
+    assert_eq!(view.shape(), [tokens.len() + 1, 512]);
+    let rows: Vec<f32> = view.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    for (row, token) in rows.chunks(512).zip(&tokens) {
+        let likeliest = (0..512).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+        assert_eq!(likeliest as u64, *token);
+    }
+    let bytes = fs::read(tensors).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("position_ids"), [3, answer["prompt_tokens"].as_u64().unwrap() as usize]);
+    assert_eq!(shape("pixel_values_videos"), [4 * 64, 3 * 2 * 8 * 8]);
+    assert_eq!(shape("video.features"), [4 * 16, 160]);
+    assert_eq!(shape("video.deepstack.1"), [4 * 16, 160]);
+}
+
+#[test]
+fn what_was_seen_or_read_before_is_not_computed_again() {
+    let image =
+        |prompt: &str| serde_json::json!({"images": ["scene-1.png"], "prompt": prompt, "system": "Look."});
+    let clip = |from: usize| {
+        let frames: Vec<String> = (from..from + 6).map(|t| format!("clip/{t:03}.png")).collect();
+        serde_json::json!({"video": frames, "fps": 8, "prompt": "What do you see?"})
+    };
+    let questions = [
+        image("What do you see?"),
+        image("How many balls are there?"),
+        image("How many balls are there?"),
+        clip(0),
+        clip(2),
+    ];
+    let path = batch("reuse.jsonl", &questions);
+    let answers = lines(&succeed(&["ask", &built().engine, "--batch", &path, "--greedy"]));
+    let encoded: Vec<u64> = answers.iter().map(|a| a["encoded_pictures"].as_u64().unwrap()).collect();
+    assert_eq!(encoded, [1, 0, 0, 3, 1], "a clip that moves on by a pair encodes one pair");
+    let reused: Vec<u64> = answers.iter().map(|a| a["reused_tokens"].as_u64().unwrap()).collect();
+    let prompt = |i: usize| answers[i]["prompt_tokens"].as_u64().unwrap();
+    assert!(reused[0] == 0 && 16 < reused[1] && reused[2] == prompt(2) - 1 && reused[3] < 16, "{reused:?}");
+    // Each alone, with nothing to reuse, is answered the same.
+    for (i, question) in questions.iter().enumerate() {
+        let path = batch(&format!("alone-{i}.jsonl"), std::slice::from_ref(question));
+        let alone = lines(&succeed(&["ask", &built().engine, "--batch", &path, "--greedy"]));
+        assert_eq!(ids(&alone[0]["tokens"]), ids(&answers[i]["tokens"]), "{question}");
+    }
+}
+
+#[test]
+fn a_bad_line_of_a_batch_is_answered_with_its_error() {
+    let questions = [
+        serde_json::json!({"id": "a", "images": ["nothing.png"], "prompt": "What?"}),
+        serde_json::json!({"id": "b", "prompt": "What do you see?", "colour": 1}),
+        serde_json::json!({"id": "c", "prompt": "What do you see?"}),
+    ];
+    let path = batch("bad.jsonl", &questions);
+    let output = perihelion(&["ask", &built().engine, "--batch", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let answers = lines(&String::from_utf8(output.stdout).unwrap());
+    assert!(answers[0]["error"].as_str().unwrap().contains("nothing.png") && answers[0]["id"] == "a");
+    assert!(answers[1]["error"].as_str().unwrap().contains("colour"));
+    assert!(answers[2]["text"].is_string() && answers[2]["id"] == "c");
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2() {
+    let Built { engine, model, .. } = built();
+    let image = scene("scene-1.png");
+    let long = "a ".repeat(1 << 15);
+    fail(2, &["frobnicate"], &["frobnicate"]);
+    fail(2, &["ask", engine], &["--prompt"]);
+    fail(2, &["ask", engine, "--prompt", "  "], &["empty"]);
+    fail(2, &["ask", engine, "--prompt", "a", "--video", "x"], &["--fps"]);
+    fail(2, &["ask", engine, "--prompt", "a", "--greedy", "--temperature", "1"], &["--temperature"]);
+    fail(2, &["ask", engine, "--prompt", "a", "--temperature", "0"], &["temperature"]);
+    fail(2, &["ask", engine, "--prompt", "a", "--max-tokens", "0"], &["--max-tokens"]);
+    fail(2, &["ask", engine, "--prompt", "a", "--threads", "0"], &["--threads"]);
+    fail(
+        2,
+        &["ask", engine, "--image", &image, "--prompt", "a", "--choices", "22,23"],
+        &["22", "23", "same token"],
+    );
+    fail(2, &["ask", engine, "--image", &image, "--prompt", "a", "--choices", "1,"], &["empty"]);
+    fail(2, &["build", model, "-o", "x", "--backend", "tpu"], &["tpu"]);
+    fail(2, &["build", model, "-o", "x", "--precision", "f8"], &["f8"]);
+    fail(1, &["ask", engine, "--prompt", &long], &["tokens", "--max-context"]);
+}
+
+#[test]
+fn a_bad_file_is_code_1_and_named() {
+    let Built { engine, model, dir, .. } = built();
+    let image = scene("scene-1.png");
+    fail(1, &["ask", "nothing.engine", "--prompt", "a"], &["nothing.engine"]);
+    fail(1, &["ask", &image, "--prompt", "a"], &["scene-1.png"]);
+    fail(1, &["ask", model, "--prompt", "a"], &["small.model", "engine"]);
+    fail(1, &["ask", engine, "--prompt", "a", "--image", "Cargo.toml"], &["Cargo.toml"]);
+    fail(1, &["ask", engine, "--prompt", "a", "--image", "nothing.png"], &["nothing.png"]);
+    fail(1, &["export", "tests", "-o", "x.model"], &["tests", "config.json"]);
+    fail(1, &["build", engine, "-o", "x.engine"], &["small.engine", "model"]);
+    fail(1, &["inspect", "Cargo.toml"], &["Cargo.toml"]);
+
+    let bytes = fs::read(engine).unwrap();
+    let cut = dir.join("cut.engine");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    fail(1, &["ask", cut.to_str().unwrap(), "--prompt", "a"], &["cut.engine"]);
+    assert!(!Path::new("x.model").exists() && !Path::new("x.engine").exists(), "nothing is left behind");
+}
+
+#[test]
+fn other_precisions_answer_too() {
+    let image = scene("scene-2.png");
+    let arguments = ["--image", &image, "--prompt", "What colors are the balls?", "--greedy"];
+    let mut all = vec!["ask", built().bf16.as_str()];
+    all.extend(arguments);
+    assert_eq!(succeed(&all), "green, blue\n");
+}
+
+#[test]
+fn inspect_prints_what_each_file_is() {
+    let Built { model, engine, .. } = built();
+    for (path, kind) in [("engines/small-reason", "checkpoint"), (model, "model"), (engine, "engine")] {
+        let report = json(&["inspect", path, "--json"]);
+        assert_eq!(report["kind"], kind);
+        let text = succeed(&["inspect", path]);
+        assert!(text.contains(kind) && text.contains("bytes"), "{text}");
+    }
+    for path in [model, engine] {
+        let dump = succeed(&["inspect", path, "--dump"]);
+        assert!(dump.contains("cached_attention"), "{dump}");
+    }
+}
+
+#[test]
+fn doctor_says_what_can_run() {
+    let report = json(&["doctor", "--json"]);
+    let backends = report["backends"].as_array().unwrap();
+    let can_run = |name: &str| backends.iter().find(|b| b["name"] == name).unwrap()["can_run"].as_bool();
+    assert_eq!((can_run("cpu"), can_run("tensorrt")), (Some(true), Some(false)));
+    assert!(succeed(&["doctor"]).contains("backend cpu"));
+}
+
+#[test]
+fn bench_keeps_its_samples_and_says_how_it_counts() {
+    let report = json(&[
+        "bench",
+        &built().engine,
+        "--json",
+        "--image-size",
+        "64",
+        "--prompt-tokens",
+        "24",
+        "--generate",
+        "4",
+        "--runs",
+        "3",
+        "--warmup",
+        "1",
+    ]);
+    assert_eq!(report["workload"]["prompt_tokens"], 24 + 16);
+    assert_eq!((&report["workload"]["images"], &report["workload"]["runs"]), (&"unique".into(), &3.into()));
+    for (stage, count) in [("ttft_ms", 3), ("tpot_ms", 3), ("vision_ms", 3), ("itl_ms", 9)] {
+        assert_eq!(report["stages"][stage]["count"], count, "{stage}");
+        assert_eq!(report["samples"][stage].as_array().unwrap().len(), count);
+    }
+    assert!(report["samples"]["vision_ms"].as_array().unwrap().iter().all(|ms| 0.0 < ms.as_f64().unwrap()));
+    assert!(report["memory"]["process"]["vm_hwm_bytes"].is_u64() && report["percentile_rule"].is_string());
+}
