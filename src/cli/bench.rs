@@ -262,7 +262,11 @@ impl Report {
         text.push_str("\nmemory (the sources overlap)\n");
         let MemoryReport { session, loop_bytes, process } = &self.memory;
         let mut rows = super::engines::memory_rows(session);
-        rows.push(vec!["loop: sampler, patches, keys".to_owned(), output::bytes(*loop_bytes), loop_bytes.to_string()]);
+        rows.push(vec![
+            "loop: sampler, patches, keys".to_owned(),
+            output::bytes(*loop_bytes),
+            loop_bytes.to_string(),
+        ]);
         for (name, value) in [
             ("process VmHWM", process.vm_hwm_bytes),
             ("process RssAnon", process.rss_anon_bytes),
