@@ -1,36 +1,100 @@
 //! One pool of pinned threads for the whole process, lent to one run at a time.
 //!
 //! Two pools that spin beside each other would starve the rest of the robot, so every session borrows from this one.
-//! Runs that wait for it go in order of deadline. A run is one job: all its threads walk the same list of stages and
-//! meet at [`Worker::meet`] between them, and the caller's thread is one of them. Work inside a stage is claimed
-//! piece by piece, so a core that something else is using costs its share only, and since the pieces depend on the
-//! shapes alone, no result depends on who computed it or on how many threads there are.
+//! Runs that wait for it go in order of deadline. A run is one [`Job`]: a list of stages, each cut into pieces that threads
+//! claim one by one; the caller's thread is one of them. A stage begins when all pieces of the one before are done. Since
+//! pieces depend on the shapes alone, no result depends on who computed what, or on how many threads there are.
 //!
-//! Threads spin shortly for the next run and for each other, then park or yield.
+//! Nobody waits for a thread that holds no piece. On a busy machine a worker may lose its core at any moment; if it does
+//! so between pieces, the others do the work without it, and it finds its way back by looking at the board.
+//!
+//! Threads spin shortly for the next piece, then yield; workers without a run park.
 //!
 //! Why not rayon: its fork and join take microseconds and allocate; a step of decoding has some two hundred stages.
+//! Why not a barrier between stages: it waits for every thread, and so for the one that has lost its core.
 #![expect(unsafe_code, reason = "a job on the caller's stack is shown to the workers; threads are pinned")]
 
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::backend::RunError;
 
-/// Looks at a flag before a thread gives up its core: some tens of microseconds.
+/// Looks at the board before a thread gives up its core: some tens of microseconds.
 const SPINS: u32 = 2_000;
 /// How often a waiting run looks at its stop flag.
 const STOP_LOOK: Duration = Duration::from_millis(5);
 /// The most threads of one run.
 pub const THREADS_MAX: usize = 64;
+/// The most pieces of one stage.
+pub(super) const PIECES_MAX: usize = 1 << 16;
 
 /// One core fewer than there are, at least one: the rest of the robot wants to run too.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
 }
 
+/// The work of a run.
+pub(super) trait Job: Sync {
+    /// Does by itself, on thread `thread`, what comes from stage `stage` on and is not to be shared; then says which
+    /// stage is to be shared next, and in how many pieces (1 to [`PIECES_MAX`]). None is the end of the run.
+    fn advance(&self, stage: usize, thread: usize) -> Option<(usize, usize)>;
+
+    /// Does one piece of a shared stage. Thread 0 is the caller's.
+    fn piece(&self, stage: usize, piece: usize, thread: usize);
+}
+
+/// What there is to do now, in one word, so that claiming a piece is one exchange: a thread that has slept through any
+/// number of stages or runs claims a piece of what is there now, or none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Posted {
+    /// Threads that may claim; 0 if no run is under way.
+    n_threads: usize,
+    stage: usize,
+    n_pieces: usize,
+    /// Claimed so far.
+    claimed: usize,
+}
+
+impl Posted {
+    const NOTHING: Posted = Posted { n_threads: 0, stage: 0, n_pieces: 0, claimed: 0 };
+
+    fn word(self) -> u64 {
+        (self.n_threads as u64) << 56
+            | (self.stage as u64) << 36
+            | (self.n_pieces as u64) << 18
+            | self.claimed as u64
+    }
+
+    fn from(word: u64) -> Posted {
+        let field = |shift: u32, bits: u32| (word >> shift & ((1 << bits) - 1)) as usize;
+        Posted {
+            n_threads: field(56, 8),
+            stage: field(36, 20),
+            n_pieces: field(18, 18),
+            claimed: field(0, 18),
+        }
+    }
+
+    fn has_piece_for(self, thread: usize) -> bool {
+        thread < self.n_threads && self.claimed < self.n_pieces
+    }
+}
+
+/// Where all threads look for work.
+struct Board {
+    posted: AtomicU64,
+    /// Pieces of the posted stage that are done.
+    done: AtomicU32,
+    /// The job of the run under way. Whoever holds a piece may use it: the run cannot end before the piece is done.
+    job: AtomicPtr<&'static dyn Job>,
+    panicked: AtomicBool,
+}
+
 struct Pool {
+    board: Board,
     turns: Mutex<Turns>,
     turn_ended: Condvar,
 }
@@ -42,52 +106,25 @@ struct Turns {
     waiting: Vec<(Option<Instant>, u64)>,
     next_number: u64,
     leases: usize,
-    workers: Vec<Arc<Mailbox>>,
-}
-
-/// Where a worker finds its next job.
-struct Mailbox {
-    job: AtomicPtr<Job<'static>>,
-    index: usize,
-    thread: OnceLock<Thread>,
+    workers: Vec<Thread>,
 }
 
 /// A claim on the pool, held by a session; nothing is reserved until it runs.
 pub(super) struct Lease {
     n_threads: usize,
     /// Those that this lease's runs use, without the caller.
-    workers: Vec<Arc<Mailbox>>,
-}
-
-/// What one thread of a run sees of the others.
-pub(super) struct Worker<'a> {
-    /// 0 is the caller's thread.
-    pub(super) index: usize,
-    meeting: &'a Meeting,
-}
-
-/// Where the threads of a run meet, and what they share.
-struct Meeting {
-    n_threads: u32,
-    arrived: AtomicU32,
-    round: AtomicU32,
-    claimed: AtomicUsize,
-    /// Set by a thread that wants the run to end.
-    quit: AtomicBool,
-    /// `quit` as the last to arrive saw it: the same for all who leave the meeting.
-    quit_decided: AtomicBool,
-    panicked: AtomicBool,
-}
-
-struct Job<'a> {
-    work: &'a (dyn Fn(&Worker<'_>) + Sync),
-    meeting: Meeting,
-    workers_left: AtomicUsize,
+    workers: Vec<Thread>,
 }
 
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| Pool {
+        board: Board {
+            posted: AtomicU64::new(Posted::NOTHING.word()),
+            done: AtomicU32::new(0),
+            job: AtomicPtr::default(),
+            panicked: AtomicBool::new(false),
+        },
         turns: Mutex::new(Turns {
             busy: false,
             waiting: Vec::new(),
@@ -115,8 +152,10 @@ impl Lease {
         let n_threads = n_threads.clamp(1, THREADS_MAX);
         let mut turns = pool().turns();
         while turns.workers.len() + 1 < n_threads {
-            let worker = start_worker(turns.workers.len() + 1)?;
-            turns.workers.push(worker);
+            let index = turns.workers.len() + 1;
+            let name = format!("pool-{index}");
+            let handle = std::thread::Builder::new().name(name).spawn(move || worker(index))?;
+            turns.workers.push(handle.thread().clone());
         }
         turns.leases += 1;
         let leases = turns.leases;
@@ -129,46 +168,40 @@ impl Lease {
         self.n_threads
     }
 
-    /// Waits for the pool and runs `work` on `n_threads` of the lease's threads at once (the workers are left asleep
-    /// if it is 1). Returns when all are done.
+    /// Waits for the pool and does the job on at most `n_threads` of the lease's threads; the workers are left asleep if
+    /// nothing is to be shared.
     ///
     /// # Errors
     /// [`RunError::Deadline`] or [`RunError::Stopped`] if that happened while waiting for the pool.
     ///
     /// # Panics
-    /// If `work` does.
+    /// If the job does.
     pub(super) fn run(
         &mut self,
         n_threads: usize,
         deadline: Option<Instant>,
         stop: Option<&AtomicBool>,
-        work: &(dyn Fn(&Worker<'_>) + Sync),
+        job: &dyn Job,
     ) -> Result<(), RunError> {
-        let n_threads = n_threads.clamp(1, self.n_threads);
         let _turn = Turn::wait(deadline, stop)?;
-        let job = Job {
-            work,
-            meeting: Meeting {
-                n_threads: n_threads as u32,
-                arrived: AtomicU32::new(0),
-                round: AtomicU32::new(0),
-                claimed: AtomicUsize::new(0),
-                quit: AtomicBool::new(false),
-                quit_decided: AtomicBool::new(false),
-                panicked: AtomicBool::new(false),
-            },
-            workers_left: AtomicUsize::new(n_threads - 1),
-        };
-        // Waits for the workers also when `work` panics here: they see `job`, which lives on this stack.
-        let guard = AllDone(&job);
-        for mailbox in &self.workers[..n_threads - 1] {
-            let shown: *const Job<'_> = &job;
-            mailbox.job.store(shown.cast_mut().cast(), Ordering::Release);
-            mailbox.thread.get().expect("set before the worker was lent").unpark();
+        let Some((stage, n_pieces)) = job.advance(0, 0) else { return Ok(()) };
+        let n_threads = n_threads.clamp(1, self.n_threads);
+        let board = &pool().board;
+        let shown: *const &dyn Job = &raw const job;
+        board.job.store(shown.cast_mut().cast(), Ordering::Relaxed);
+        board.panicked.store(false, Ordering::Relaxed);
+        board.post(n_threads, Some((stage, n_pieces)));
+        self.workers[..n_threads - 1].iter().for_each(Thread::unpark);
+        // Once nothing is posted any more, nobody but this thread uses the job.
+        while Posted::from(board.posted.load(Ordering::Acquire)).n_threads != 0 {
+            if !board.do_piece(0) {
+                spin_until(|| {
+                    let posted = Posted::from(board.posted.load(Ordering::Acquire));
+                    posted.n_threads == 0 || posted.has_piece_for(0)
+                });
+            }
         }
-        work(&Worker { index: 0, meeting: &job.meeting });
-        drop(guard);
-        assert!(!job.meeting.panicked.load(Ordering::Relaxed), "a thread of the run panicked");
+        assert!(!board.panicked.load(Ordering::Relaxed), "a thread of the run panicked");
         Ok(())
     }
 }
@@ -179,14 +212,49 @@ impl Drop for Lease {
     }
 }
 
-struct AllDone<'a>(&'a Job<'a>);
+impl Board {
+    fn post(&self, n_threads: usize, stage: Option<(usize, usize)>) {
+        let posted = match stage {
+            None => Posted::NOTHING,
+            Some((stage, n_pieces)) => {
+                assert!((1..=PIECES_MAX).contains(&n_pieces) && stage < 1 << 20, "within a word's fields");
+                Posted { n_threads, stage, n_pieces, claimed: 0 }
+            }
+        };
+        self.done.store(0, Ordering::Relaxed);
+        self.posted.store(posted.word(), Ordering::Release);
+    }
 
-impl Drop for AllDone<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.meeting.panicked.store(true, Ordering::Relaxed);
+    /// Claims a piece and does it, if there is one. Whoever does a stage's last piece posts the next stage.
+    fn do_piece(&self, thread: usize) -> bool {
+        let word = self.posted.load(Ordering::Acquire);
+        let posted = Posted::from(word);
+        if !posted.has_piece_for(thread) {
+            return false;
         }
-        spin_until(|| self.0.workers_left.load(Ordering::Acquire) == 0);
+        if self.posted.compare_exchange_weak(word, word + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return true;
+        }
+        let shown = self.job.load(Ordering::Relaxed).cast::<&dyn Job>();
+        // SAFETY: `Lease::run` showed the job before it posted what was claimed here, and returns only after this piece is
+        // done: the run ends when somebody posts nothing, which takes all pieces of the last stage.
+        let job: &dyn Job = unsafe { *shown };
+        let guarded = |work: &dyn Fn() -> Option<(usize, usize)>| {
+            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+                self.panicked.store(true, Ordering::Relaxed);
+                None
+            })
+        };
+        guarded(&|| {
+            job.piece(posted.stage, posted.claimed, thread);
+            None
+        });
+        if self.done.fetch_add(1, Ordering::AcqRel) as usize + 1 == posted.n_pieces {
+            let has_panicked = self.panicked.load(Ordering::Relaxed);
+            let next = if has_panicked { None } else { guarded(&|| job.advance(posted.stage + 1, thread)) };
+            self.post(posted.n_threads, next);
+        }
+        true
     }
 }
 
@@ -243,49 +311,6 @@ impl Drop for Turn {
     }
 }
 
-impl Worker<'_> {
-    /// Claims the next `n` pieces of the work that is shared since the last meeting, and returns the first's number.
-    pub(super) fn claim(&self, n: usize) -> usize {
-        self.meeting.claimed.fetch_add(n, Ordering::Relaxed)
-    }
-
-    /// Asks all threads to end the run at the next meeting.
-    pub(super) fn quit(&self) {
-        self.meeting.quit.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether some thread has asked to end the run: what is claimed need not be done any more.
-    pub(super) fn is_quitting(&self) -> bool {
-        self.meeting.quit.load(Ordering::Relaxed)
-    }
-
-    /// Waits for all threads of the run. What they wrote before is seen by all after; claims start anew. Returns
-    /// whether to go on, the same for every thread.
-    ///
-    /// # Panics
-    /// If another thread of the run panicked.
-    pub(super) fn meet(&self) -> bool {
-        let meeting = self.meeting;
-        if meeting.n_threads == 1 {
-            meeting.claimed.store(0, Ordering::Relaxed);
-            return !meeting.quit.load(Ordering::Relaxed);
-        }
-        let round = meeting.round.load(Ordering::Relaxed);
-        if meeting.arrived.fetch_add(1, Ordering::AcqRel) + 1 == meeting.n_threads {
-            meeting.arrived.store(0, Ordering::Relaxed);
-            meeting.claimed.store(0, Ordering::Relaxed);
-            meeting.quit_decided.store(meeting.quit.load(Ordering::Relaxed), Ordering::Relaxed);
-            meeting.round.store(round.wrapping_add(1), Ordering::Release);
-        } else {
-            spin_until(|| {
-                assert!(!meeting.panicked.load(Ordering::Relaxed), "another thread of the run panicked");
-                meeting.round.load(Ordering::Acquire) != round
-            });
-        }
-        !meeting.quit_decided.load(Ordering::Relaxed)
-    }
-}
-
 /// Spins, and after a while gives other threads the core between looks.
 fn spin_until(done: impl Fn() -> bool) {
     for _ in 0..SPINS {
@@ -299,42 +324,21 @@ fn spin_until(done: impl Fn() -> bool) {
     }
 }
 
-fn start_worker(index: usize) -> std::io::Result<Arc<Mailbox>> {
-    let mailbox = Arc::new(Mailbox { job: AtomicPtr::default(), index, thread: OnceLock::new() });
-    let its = Arc::clone(&mailbox);
-    let handle = std::thread::Builder::new().name(format!("pool-{index}")).spawn(move || work(&its))?;
-    mailbox.thread.get_or_init(|| handle.thread().clone());
-    Ok(mailbox)
-}
-
 /// A worker's life: the process's.
-fn work(mailbox: &Mailbox) {
-    pin_to_core(mailbox.index);
+fn worker(index: usize) {
+    pin_to_core(index);
+    let board = &pool().board;
     loop {
-        let job = next_job(mailbox);
-        // SAFETY: `Lease::run` showed a job that lives until `workers_left` is 0, which the decrement below is the last
-        // part of this worker's use of it. `work` is `Sync` and everything else in a job is atomic.
-        let job: &Job<'_> = unsafe { &*job };
-        mailbox.job.store(std::ptr::null_mut(), Ordering::Relaxed);
-        let worker = Worker { index: mailbox.index, meeting: &job.meeting };
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (job.work)(&worker))).is_err() {
-            job.meeting.panicked.store(true, Ordering::Relaxed);
-        }
-        job.workers_left.fetch_sub(1, Ordering::Release);
-    }
-}
-
-fn next_job(mailbox: &Mailbox) -> *const Job<'static> {
-    loop {
-        for _ in 0..SPINS {
-            let job = mailbox.job.load(Ordering::Acquire);
-            if !job.is_null() {
-                return job;
-            }
+        let mut looks = 0;
+        while looks < SPINS {
+            looks = if board.do_piece(index) { 0 } else { looks + 1 };
             std::hint::spin_loop();
         }
-        if mailbox.job.load(Ordering::Acquire).is_null() {
+        // A run that has no piece just now has one soon; without a run the caller of the next one unparks this thread.
+        if Posted::from(board.posted.load(Ordering::Acquire)).n_threads <= index {
             std::thread::park();
+        } else {
+            std::thread::yield_now();
         }
     }
 }
@@ -361,3 +365,140 @@ fn pin_to_core(index: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_core(_: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Stages of so many pieces each (those of none are done alone); counts every piece.
+    struct Counting {
+        stages: Vec<usize>,
+        counts: Vec<Vec<AtomicUsize>>,
+        panics_at: Option<usize>,
+    }
+
+    impl Counting {
+        fn new(stages: &[usize]) -> Counting {
+            let counts = stages.iter().map(|n| (0..*n.max(&1)).map(|_| AtomicUsize::new(0)).collect());
+            Counting { stages: stages.to_vec(), counts: counts.collect(), panics_at: None }
+        }
+
+        fn all_before_are_done(&self, stage: usize) -> bool {
+            self.counts[..stage].iter().flatten().all(|c| c.load(Ordering::Relaxed) == 1)
+        }
+    }
+
+    impl Job for Counting {
+        fn advance(&self, mut stage: usize, _: usize) -> Option<(usize, usize)> {
+            while self.stages.get(stage) == Some(&0) {
+                assert!(self.all_before_are_done(stage));
+                self.counts[stage][0].fetch_add(1, Ordering::Relaxed);
+                stage += 1;
+            }
+            self.stages.get(stage).map(|n| (stage, *n))
+        }
+
+        fn piece(&self, stage: usize, piece: usize, _: usize) {
+            assert!(self.panics_at != Some(stage), "as asked");
+            assert!(
+                self.all_before_are_done(stage),
+                "stage {stage} began before the ones before it were done"
+            );
+            self.counts[stage][piece].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn every_piece_is_done_once_and_stages_follow_each_other() {
+        for n_threads in 1..=4 {
+            let mut lease = Lease::new(n_threads).unwrap();
+            for _ in 0..50 {
+                let job = Counting::new(&[0, 3, 0, 0, 100, 1, 7, 0]);
+                lease.run(n_threads, None, None, &job).unwrap();
+                assert!(job.all_before_are_done(job.stages.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn leases_of_several_threads_take_turns() {
+        std::thread::scope(|scope| {
+            for n_threads in 1..=4 {
+                scope.spawn(move || {
+                    let mut lease = Lease::new(n_threads).unwrap();
+                    for _ in 0..50 {
+                        let job = Counting::new(&[5, 0, 9]);
+                        lease.run(n_threads, None, None, &job).unwrap();
+                        assert!(job.all_before_are_done(job.stages.len()));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_comes_back_and_the_pool_lives_on() {
+        let mut lease = Lease::new(3).unwrap();
+        let job = Counting { panics_at: Some(1), ..Counting::new(&[4, 8, 4]) };
+        let run = AssertUnwindSafe(|| lease.run(3, None, None, &job));
+        assert!(catch_unwind(run).is_err());
+        let job = Counting::new(&[4, 8, 4]);
+        lease.run(3, None, None, &job).unwrap();
+        assert!(job.all_before_are_done(3));
+    }
+
+    /// Holds the pool until it is told to let go.
+    struct Holding<'a> {
+        held: &'a AtomicBool,
+        let_go: &'a AtomicBool,
+    }
+
+    impl Job for Holding<'_> {
+        fn advance(&self, _: usize, _: usize) -> Option<(usize, usize)> {
+            self.held.store(true, Ordering::Release);
+            spin_until(|| self.let_go.load(Ordering::Acquire));
+            None
+        }
+
+        fn piece(&self, _: usize, _: usize, _: usize) {}
+    }
+
+    #[test]
+    fn waiting_ends_with_the_deadline_and_with_the_stop_flag() {
+        let (held, let_go, stop) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(true));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let job = Holding { held: &held, let_go: &let_go };
+                Lease::new(1).unwrap().run(1, None, None, &job).unwrap();
+            });
+            spin_until(|| held.load(Ordering::Acquire));
+            let job = Counting::new(&[1]);
+            let mut lease = Lease::new(2).unwrap();
+            assert_eq!(lease.run(2, Some(Instant::now()), None, &job), Err(RunError::Deadline));
+            assert_eq!(lease.run(2, None, Some(&stop), &job), Err(RunError::Stopped));
+            let_go.store(true, Ordering::Release);
+            lease.run(2, None, None, &job).unwrap();
+        });
+    }
+
+    #[test]
+    fn the_earliest_deadline_comes_first() {
+        let now = Instant::now();
+        let later = |s| Some(now + Duration::from_secs(s));
+        let waiting = vec![(None, 0), (later(3), 1), (later(2), 2), (later(2), 3)];
+        let turns = Turns { busy: true, waiting, next_number: 4, leases: 4, workers: Vec::new() };
+        assert_eq!(turns.first(), Some(2));
+    }
+
+    #[test]
+    fn a_posted_word_holds_all_its_fields() {
+        let posted = Posted {
+            n_threads: THREADS_MAX,
+            stage: (1 << 20) - 1,
+            n_pieces: PIECES_MAX,
+            claimed: PIECES_MAX,
+        };
+        assert!(Posted::from(posted.word()) == posted);
+    }
+}

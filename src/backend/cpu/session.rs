@@ -1,5 +1,6 @@
 //! A loaded engine on the CPU.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
 use super::lower::lower;
 use super::pack::PackedWeights;
 use super::plan::{GraphPlan, Step, plan};
-use super::pool::{Lease, Worker};
+use super::pool::{Job, Lease};
 use super::program::RowAt;
 use super::step::BoundStep;
 use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session};
@@ -35,9 +36,10 @@ pub(super) struct CpuSession {
     memory: Memory,
     /// Rows at which the windows of the run under way begin, by buffer.
     windows: Vec<usize>,
-    /// Whether each stage of the run under way is shared by the threads.
-    shared: Vec<bool>,
 }
+
+/// The most pieces into which one step of a stage is cut.
+const STEP_PIECES_MAX: u64 = 4096;
 
 /// Sixteen floats, aligned to a cache line.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
@@ -77,10 +79,8 @@ impl CpuSession {
         let scratch = (0..lease.n_threads()).map(|_| Mutex::new(vec![line; SCRATCH_FLOATS.div_ceil(16)]));
         let scratch: Vec<_> = scratch.collect();
         let memory = memory_table(&network, &weights, planner.arena_bytes(), scratch.len());
-        let n_stages = plans.iter().map(|p| p.stages.len()).max().unwrap_or(0);
         Ok(CpuSession {
             windows: vec![0; buffers.len()],
-            shared: vec![false; n_stages],
             network,
             plans,
             arena,
@@ -95,13 +95,7 @@ impl CpuSession {
     }
 
     /// Elements of whole rows of a buffer.
-    fn rows(
-        &self,
-        id: BufferId,
-        dtype: DType,
-        row: usize,
-        len: usize,
-    ) -> Result<std::ops::Range<usize>, RunError> {
+    fn rows(&self, id: BufferId, dtype: DType, row: usize, len: usize) -> Result<Range<usize>, RunError> {
         let buffer = self.network.buffers.get(id.index()).ok_or(RunError::Type(id))?;
         let row_len = buffer.row_len().max(1);
         if buffer.dtype != dtype || !len.is_multiple_of(row_len) {
@@ -215,27 +209,16 @@ impl Session for CpuSession {
             kernels: self.kernels,
         };
         let n_threads = self.lease.n_threads();
-        for (shared, stage) in self.shared.iter_mut().zip(stages) {
-            let cost_ns = || stage.iter().map(|step| nanoseconds(step, &cx)).sum::<u64>();
-            *shared = 1 < n_threads && (self.shares_all || cost::SHARED_NS < cost_ns());
-        }
-        let shared = &self.shared[..stages.len()];
-        let n_threads = if shared.contains(&true) { n_threads } else { 1 };
-        let watch = Watch { run, outcome: AtomicU8::new(Watch::GOING) };
-        let piece_ns = if self.shares_all { 1 } else { cost::PIECE_NS };
-        let scratch = &self.scratch;
-        self.lease.run(n_threads, run.deadline, run.stop, &|worker| {
-            let mut scratch = scratch[worker.index].try_lock().expect("each thread of a run has its own");
-            let mut thread = Thread {
-                worker,
-                cx: &cx,
-                watch: &watch,
-                piece_ns,
-                scratch: bytemuck::cast_slice_mut(&mut scratch),
-            };
-            thread.work(stages, shared);
-        })?;
-        watch.result(graph)
+        let job = RunJob {
+            stages,
+            cx,
+            watch: Watch { run, outcome: AtomicU8::new(Watch::GOING) },
+            scratch: &self.scratch,
+            shares: n_threads != 1,
+            shares_all: self.shares_all,
+        };
+        self.lease.run(n_threads, run.deadline, run.stop, &job)?;
+        job.watch.result(graph)
     }
 
     fn memory(&self) -> Memory {
@@ -255,19 +238,23 @@ impl Watch<'_> {
     const STOPPED: u8 = 2;
     const INDEX: u8 = 3;
 
-    /// Whether to go on; tells the other threads if not.
-    fn look(&self, worker: &Worker<'_>) -> bool {
-        if self.run.stop.is_some_and(|s| s.load(Ordering::Relaxed)) {
-            self.end(worker, Watch::STOPPED);
-        } else if self.run.deadline.is_some_and(|d| d <= Instant::now()) {
-            self.end(worker, Watch::DEADLINE);
+    /// Whether to go on.
+    fn look(&self) -> bool {
+        if self.outcome.load(Ordering::Relaxed) != Watch::GOING {
+            return false;
         }
-        !worker.is_quitting()
+        if self.run.stop.is_some_and(|s| s.load(Ordering::Relaxed)) {
+            self.end(Watch::STOPPED);
+        } else if self.run.deadline.is_some_and(|d| d <= Instant::now()) {
+            self.end(Watch::DEADLINE);
+        } else {
+            return true;
+        }
+        false
     }
 
-    fn end(&self, worker: &Worker<'_>, outcome: u8) {
+    fn end(&self, outcome: u8) {
         self.outcome.store(outcome, Ordering::Relaxed);
-        worker.quit();
     }
 
     fn result(&self, graph: GraphId) -> Result<(), RunError> {
@@ -280,57 +267,82 @@ impl Watch<'_> {
     }
 }
 
-/// One thread of a run.
-struct Thread<'t, 'a> {
-    worker: &'t Worker<'t>,
-    cx: &'t Context<'a>,
-    watch: &'t Watch<'a>,
-    piece_ns: u64,
-    scratch: &'t mut [f32],
+/// The stages of one run.
+struct RunJob<'a> {
+    stages: &'a [Vec<Step>],
+    cx: Context<'a>,
+    watch: Watch<'a>,
+    scratch: &'a [Mutex<Vec<Line>>],
+    /// Whether there is another thread to share with.
+    shares: bool,
+    shares_all: bool,
 }
 
-impl<'a> Thread<'_, 'a> {
-    /// Walks the stages. Those that are not shared are the caller's; threads meet around those that are.
-    fn work(&mut self, stages: &'a [Vec<Step>], shared: &[bool]) {
-        for (i, stage) in stages.iter().enumerate() {
-            if 0 < i && (shared[i - 1] || shared[i]) && !self.worker.meet() {
-                return;
+impl Job for RunJob<'_> {
+    fn advance(&self, from: usize, thread: usize) -> Option<(usize, usize)> {
+        for (i, stage) in self.stages.iter().enumerate().skip(from) {
+            if !self.watch.look() {
+                return None;
             }
-            if shared[i] {
-                self.share(stage);
-            } else if self.worker.index == 0 {
-                for step in stage {
-                    let mut shapes = Shapes::new();
-                    let step = BoundStep::new(step, self.cx, &mut shapes);
-                    self.run(&step, 0..step.n_tasks);
-                }
+            let n_pieces = if self.shares { self.n_pieces(stage) } else { 1 };
+            if 1 < n_pieces {
+                return Some((i, n_pieces));
+            }
+            for step in stage {
+                let mut shapes = Shapes::new();
+                let step = BoundStep::new(step, &self.cx, &mut shapes);
+                self.run(&step, 0..step.n_tasks, thread);
             }
         }
+        None
     }
 
-    /// This thread's share of a stage: pieces of its steps, one after the other, as they are claimed.
-    fn share(&mut self, stage: &'a [Step]) {
-        let mut piece = self.worker.claim(1);
+    fn piece(&self, stage: usize, piece: usize, thread: usize) {
         let mut first_piece = 0;
-        for step in stage {
-            let pieces_wanted = nanoseconds(step, self.cx).div_ceil(self.piece_ns).max(1) as usize;
+        for step in &self.stages[stage] {
             let mut shapes = Shapes::new();
-            let step = BoundStep::new(step, self.cx, &mut shapes);
-            let tasks_per_piece = step.n_tasks.div_ceil(pieces_wanted).max(1);
-            let n_pieces = step.n_tasks.div_ceil(tasks_per_piece);
-            while piece < first_piece + n_pieces {
+            let bound = BoundStep::new(step, &self.cx, &mut shapes);
+            let tasks_per_piece = self.tasks_per_piece(step, bound.n_tasks);
+            let n_pieces = bound.n_tasks.div_ceil(tasks_per_piece);
+            if piece < first_piece + n_pieces {
                 let first = (piece - first_piece) * tasks_per_piece;
-                self.run(&step, first..step.n_tasks.min(first + tasks_per_piece));
-                piece = self.worker.claim(1);
+                self.run(&bound, first..bound.n_tasks.min(first + tasks_per_piece), thread);
+                return;
             }
             first_piece += n_pieces;
         }
     }
+}
+
+impl RunJob<'_> {
+    /// Pieces into which a stage is cut; 1 if sharing it would take longer than doing it.
+    fn n_pieces(&self, stage: &[Step]) -> usize {
+        let cost_ns: u64 = stage.iter().map(|step| nanoseconds(step, &self.cx)).sum();
+        if cost_ns <= cost::SHARED_NS && !self.shares_all {
+            return 1;
+        }
+        let pieces = stage.iter().map(|step| {
+            let mut shapes = Shapes::new();
+            let n_tasks = BoundStep::new(step, &self.cx, &mut shapes).n_tasks;
+            n_tasks.div_ceil(self.tasks_per_piece(step, n_tasks))
+        });
+        pieces.sum::<usize>().max(1)
+    }
+
+    fn tasks_per_piece(&self, step: &Step, n_tasks: usize) -> usize {
+        let wanted_ns = if self.shares_all { 1 } else { cost::PIECE_NS };
+        let n_pieces = nanoseconds(step, &self.cx).div_ceil(wanted_ns).clamp(1, STEP_PIECES_MAX);
+        n_tasks.div_ceil(n_pieces as usize).max(1)
+    }
 
     /// Runs some tasks of a step, unless the run is to end.
-    fn run(&mut self, step: &BoundStep<'_>, tasks: std::ops::Range<usize>) {
-        if self.watch.look(self.worker) && step.run(self.cx, tasks, self.scratch).is_err() {
-            self.watch.end(self.worker, Watch::INDEX);
+    fn run(&self, step: &BoundStep<'_>, tasks: Range<usize>, thread: usize) {
+        if !self.watch.look() {
+            return;
+        }
+        let mut scratch = self.scratch[thread].try_lock().expect("each thread of a run has its own");
+        if step.run(&self.cx, tasks, bytemuck::cast_slice_mut(&mut scratch)).is_err() {
+            self.watch.end(Watch::INDEX);
         }
     }
 }
