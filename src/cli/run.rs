@@ -12,6 +12,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::generation::{Generation, GenerationOptions};
 use super::{Context, Usage, engines, output};
+use crate::engine::Engine;
+use crate::export::{Clip, Family};
 use crate::ros2::clock::Clock;
 use crate::ros2::environment::Environment;
 use crate::ros2::frame::ImageTransport;
@@ -45,12 +47,13 @@ pub(super) struct Options {
     /// Which image message is read [parameter `image_transport`]
     #[arg(long, value_enum, default_value_t = Form::Raw)]
     image_transport: Form,
-    /// Frames of a question [parameter `clip`]
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    clip: usize,
-    /// Frames a second of a clip, by their stamps [parameter `fps`]
-    #[arg(long, value_name = "F", default_value_t = 4.0)]
-    fps: f64,
+    /// Ask about clips of this many frames, instead of single frames; without a number, as many as the engine's manifest says
+    /// [parameter `clip`]
+    #[arg(long, value_name = "N", num_args = 0..=1)]
+    clip: Option<Option<usize>>,
+    /// Frames a second of a clip, by their stamps; the manifest's unless given [parameter `fps`]
+    #[arg(long, value_name = "F")]
+    fps: Option<f64>,
     /// Seconds from a frame's stamp to its answer at most [parameter `max_age`]
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     max_age: f64,
@@ -84,7 +87,7 @@ enum Form {
 
 pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
-    let mut node = options.node().map_err(|error| Usage(error.to_string()))?;
+    let mut node = options.node(manifest_clip(&options.engine)?).map_err(|error| Usage(error.to_string()))?;
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
     logging::start(&node.name.logger(), log_level(context)?);
     if !unknown.is_empty() {
@@ -138,6 +141,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             let ended = node::run(&dds, &node, &mut answerer, &stop, &mut show);
             // The publisher must end before its transport does.
             logging::set_rosout(None);
+            logging::hush_libraries();
             ended?;
         }
     }
@@ -145,7 +149,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 impl Options {
-    fn node(&self) -> anyhow::Result<NodeOptions> {
+    fn node(&self, manifest: Clip) -> anyhow::Result<NodeOptions> {
         let mut node = NodeOptions::new(NodeName::new("/", "perihelion")?);
         if let Some(prompt) = &self.prompt {
             node.prompt.clone_from(prompt);
@@ -154,8 +158,8 @@ impl Options {
             Form::Raw => ImageTransport::Raw,
             Form::Compressed => ImageTransport::Compressed,
         };
-        node.clip_frames = self.clip;
-        node.clip_rate_hz = self.fps;
+        node.clip_frames = self.clip.map_or(1, |frames| frames.unwrap_or(manifest.frames));
+        node.clip_rate_hz = self.fps.unwrap_or(manifest.fps);
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
         node.max_rate_hz = self.max_rate;
         // Four bytes are the most that a pixel of any accepted encoding takes.
@@ -204,6 +208,13 @@ impl Options {
             return output::json_line(&published.json);
         }
         output::text(&format!("[{:6.0} ms] {}\n", published.age_ms, published.text))
+    }
+}
+
+/// The clip that the engine's manifest asks for.
+fn manifest_clip(engine: &Path) -> anyhow::Result<Clip> {
+    match &Engine::open(engine)?.manifest().family {
+        Family::Reason(reason) => Ok(reason.clip),
     }
 }
 

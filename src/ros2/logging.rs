@@ -4,7 +4,7 @@
 //! second: RustDDS reports a lost fragment as an error, and a lossy network has thousands of them.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Metadata, Record};
@@ -23,6 +23,7 @@ struct RosLog {
     rosout: Mutex<Option<Box<dyn Publisher>>>,
     last_foreign_ns: AtomicI64,
     suppressed: AtomicU64,
+    is_leaving: AtomicBool,
 }
 
 /// Starts the log of the logger `name` at `level`. Later calls change nothing: a process has one log.
@@ -33,6 +34,7 @@ pub fn start(name: &str, level: LevelFilter) {
         rosout: Mutex::new(None),
         last_foreign_ns: AtomicI64::new(0),
         suppressed: AtomicU64::new(0),
+        is_leaving: AtomicBool::new(false),
     });
     // Another logger may stand already, in a program that uses us as a library; then it is the one to use.
     if log::set_logger(logger).is_ok() {
@@ -44,6 +46,13 @@ pub fn start(name: &str, level: LevelFilter) {
 pub fn set_rosout(publisher: Option<Box<dyn Publisher>>) {
     if let Some(logger) = LOGGER.get() {
         *logger.rosout.lock().unwrap_or_else(PoisonError::into_inner) = publisher;
+    }
+}
+
+/// Stops listening to the libraries: what RustDDS says while it is taken down is about sockets that nobody needs.
+pub fn hush_libraries() {
+    if let Some(logger) = LOGGER.get() {
+        logger.is_leaving.store(true, Relaxed);
     }
 }
 
@@ -88,6 +97,9 @@ impl log::Log for RosLog {
 impl RosLog {
     /// Whether a library's line may go out, and how many did not since the last that did.
     fn admit_foreign(&self, now_ns: i64) -> Option<u64> {
+        if self.is_leaving.load(Relaxed) {
+            return None;
+        }
         let last = self.last_foreign_ns.load(Relaxed);
         if now_ns.saturating_sub(last) < NANOSECONDS_PER_SECOND {
             self.suppressed.fetch_add(1, Relaxed);
@@ -172,6 +184,8 @@ mod tests {
         let second = NANOSECONDS_PER_SECOND;
         let admitted = [second, second + 5, second + 6, 2 * second].map(|now| logger.admit_foreign(now));
         assert_eq!(admitted, [Some(0), None, None, Some(2)]);
+        logger.is_leaving.store(true, Relaxed);
+        assert_eq!(logger.admit_foreign(9 * second), None);
     }
 
     #[test]

@@ -1,0 +1,235 @@
+//! `run`, the real binary: a bag's frames are answered as `ask` answers their files, and a live node comes, answers and goes.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use perihelion::camera::{Image, load_frames_dir, load_image};
+use perihelion::ros2::clock::Clock;
+use perihelion::ros2::environment::Reach;
+use perihelion::ros2::messages::{
+    HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, with_encapsulation,
+};
+use perihelion::ros2::names::NodeName;
+use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
+use serde_json::{Value, json};
+
+const START_NS: i64 = 1_700_000_000_000_000_000;
+const PROMPT: &str = "How many balls are there?";
+const SCENES: &str = "tests/fixtures/scenes";
+
+fn perihelion(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+    // What this machine's own ROS setup says must not matter.
+    for variable in ["ROS_DISTRO", "ROS_LOCALHOST_ONLY", "ROS_DOMAIN_ID", "RMW_IMPLEMENTATION"] {
+        command.env_remove(variable);
+    }
+    command.args(arguments);
+    command
+}
+
+fn succeed(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = perihelion(arguments).output().expect("the binary runs");
+    assert_eq!(status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+fn fails_with(code: i32, arguments: &[&str], words: &[&str]) {
+    let Output { status, stderr, .. } = perihelion(arguments).output().expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(code), "{arguments:?}: {stderr}");
+    assert!(words.iter().all(|word| stderr.contains(word)), "{stderr} lacks one of {words:?}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn dir() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_run");
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn engine() -> &'static str {
+    static ENGINE: OnceLock<String> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        let name = |name: &str| dir().join(name).to_str().unwrap().to_owned();
+        let (model, engine) = (name("small.model"), name("small.engine"));
+        succeed(&["export", "engines/small-reason", "-o", &model]);
+        succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
+        engine
+    })
+}
+
+fn message(image: &Image, stamp_ns: i64) -> Vec<u8> {
+    let header = HeaderView { stamp: Time::from_ns(stamp_ns), frame_id: ShortString::new("cam").unwrap() };
+    let (width, height) = (image.size().width as u32, image.size().height as u32);
+    let encoding = ShortString::new("rgb8").unwrap();
+    encode(&ImageView { header, height, width, encoding, is_bigendian: 0, step: 3 * width, data: &image.rgb })
+}
+
+/// A bag of these images, taken every `period_ms` and recorded 5 ms later.
+fn bag(name: &str, images: &[Image], period_ms: i64) -> String {
+    let path = dir().join(name);
+    let mut writer = mcap::WriteOptions::new()
+        .profile("ros2")
+        .create(BufWriter::new(File::create(&path).unwrap()))
+        .unwrap();
+    let schema = writer.add_schema(ImageView::TYPE, "ros2msg", b"").unwrap();
+    let channel_id = writer.add_channel(schema, "/camera/image_raw", "cdr", &BTreeMap::new()).unwrap();
+    for (i, image) in images.iter().enumerate() {
+        let stamp_ns = START_NS + i as i64 * period_ms * 1_000_000;
+        let log_time = (stamp_ns + 5_000_000) as u64;
+        let header =
+            mcap::records::MessageHeader { channel_id, sequence: i as u32, log_time, publish_time: log_time };
+        writer.write_to_known_channel(&header, &with_encapsulation(&message(image, stamp_ns))).unwrap();
+    }
+    writer.finish().unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn scenes() -> Vec<Image> {
+    ["scene-1.png", "scene-2.png"]
+        .map(|name| load_image(&Path::new(SCENES).join(name), 1 << 20).unwrap())
+        .into()
+}
+
+const REMAP: [&str; 3] = ["--ros-args", "-r", "image:=/camera/image_raw"];
+
+#[test]
+fn a_bag_is_answered_frame_by_frame_as_files_are() {
+    let expected: Vec<Value> = ["scene-1.png", "scene-2.png"]
+        .iter()
+        .map(|name| {
+            let file = format!("{SCENES}/{name}");
+            let stdout =
+                succeed(&["ask", engine(), "--image", &file, "--prompt", PROMPT, "--greedy", "--json"]);
+            serde_json::from_str(&stdout).unwrap()
+        })
+        .collect();
+    let bag = bag("scenes.mcap", &scenes(), 33);
+    let run = ["run", engine(), "--bag", &bag, "--prompt", PROMPT, "--greedy", "--json"];
+    let answers = lines(&succeed(&[&run[..], &REMAP].concat()));
+    assert_eq!(answers.len(), 2);
+    for (i, (answer, expected)) in answers.iter().zip(&expected).enumerate() {
+        for key in ["text", "tokens", "prompt_tokens", "image_tokens", "finish_reason"] {
+            assert_eq!(answer[key], expected[key], "{key}");
+        }
+        let nanosec = 33_000_000 * i;
+        assert_eq!(answer["stamp"], json!({ "sec": START_NS / 1_000_000_000, "nanosec": nanosec }));
+        assert_eq!((&answer["age_ms"], &answer["frame_id"]), (&json!(5.0), &json!("cam")));
+        assert_eq!(answer["valid_until"]["sec"], START_NS / 1_000_000_000 + 2);
+    }
+}
+
+#[test]
+fn a_clip_of_a_bag_is_answered_as_a_directory_of_frames_is() {
+    let clip = format!("{SCENES}/clip");
+    let frames = load_frames_dir(Path::new(&clip), 1 << 20).unwrap();
+    let n_frames = frames.len().to_string();
+    let ask = ["ask", engine(), "--video", &clip, "--fps", "4", "--prompt", PROMPT, "--greedy", "--json"];
+    let expected: Value = serde_json::from_str(&succeed(&ask)).unwrap();
+    let bag = bag("clip.mcap", &frames, 250);
+    let run = [
+        "run",
+        engine(),
+        "--bag",
+        &bag,
+        "--clip",
+        &n_frames,
+        "--fps",
+        "4",
+        "--prompt",
+        PROMPT,
+        "--greedy",
+        "--json",
+    ];
+    let answers = lines(&succeed(&[&run[..], &REMAP].concat()));
+    assert_eq!(answers.len(), 1, "one clip is whole");
+    assert_eq!((&answers[0]["tokens"], &answers[0]["text"]), (&expected["tokens"], &expected["text"]));
+    assert_eq!(answers[0]["stamps"].as_array().unwrap().len(), frames.len());
+}
+
+#[test]
+fn mistakes_are_told_from_failures() {
+    let bag = bag("mistakes.mcap", &scenes(), 33);
+    fails_with(2, &["run", engine(), "--bag", &bag], &["no topic /image", "/camera/image_raw"]);
+    fails_with(
+        2,
+        &["run", engine(), "--bag", &bag, "--ros-args", "-p", "max_age:=soon"],
+        &["max_age", "double"],
+    );
+    fails_with(2, &["run", engine(), "--ros-args", "--remap"], &["--remap"]);
+    fails_with(2, &["run", engine(), "--bag", &bag, "--clip", "99"], &["99 frames"]);
+    fails_with(1, &["run", engine(), "--bag", "nowhere.mcap"], &["nowhere.mcap"]);
+    fails_with(1, &["run", "nowhere.engine"], &["nowhere.engine"]);
+}
+
+/// A node that is told to leave however the test ends.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have left already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_live_node_answers_hears_another_question_and_leaves() {
+    let domain_id = free_domain();
+    let arguments = ["run", engine(), "--prompt", PROMPT, "--greedy", "--json", "--max-age", "30"];
+    let mut command =
+        perihelion(&[&arguments[..], &REMAP, &["-r", "__ns:=/robot", "-r", "__node:=eye"]].concat());
+    command.env("ROS_DOMAIN_ID", domain_id.to_string()).env("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST");
+    let mut node = Node(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+
+    let name = NodeName::new("/test", "camera").unwrap();
+    let options = DdsOptions { node: name, domain_id, reach: Reach::Localhost, gid_bytes: 16 };
+    let peer = Dds::join(&options, Arc::new(Clock::system())).unwrap();
+    let camera = peer.advertise("/camera/image_raw", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let prompt = peer.advertise("/robot/eye/prompt", Text::TYPE, Delivery::Reliable).unwrap();
+    let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let hearing = Arc::clone(&heard);
+    let sink: MessageSink = Box::new(move |body| {
+        let (body, order) = body.unwrap();
+        let text: Text = decode(body, order).unwrap();
+        hearing.lock().unwrap().push(serde_json::from_str(&text.data).unwrap());
+    });
+    peer.subscribe("/robot/eye/answer/json", Text::TYPE, Delivery::Reliable, sink).unwrap();
+
+    let image = &scenes()[0];
+    let other = "Where is the red ball?";
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let until = |what: &str, done: &dyn Fn(&Value) -> bool| {
+        while !heard.lock().unwrap().iter().any(done) {
+            assert!(Instant::now() < deadline, "waited in vain: {what}");
+            camera.publish(message(image, Clock::system().now().ros_ns)).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until("the first answer", &|answer| answer["prompt_text"] == PROMPT);
+    prompt.publish(encode(&Text { data: other.into() })).unwrap();
+    until("an answer to another question", &|answer| answer["prompt_text"] == other);
+    let answer = heard.lock().unwrap().iter().rfind(|answer| answer["prompt_text"] == other).unwrap().clone();
+    assert_eq!(answer["text"], "[760, 310, 970, 520]");
+    assert_eq!(answer["stamp_suspect"], false);
+
+    let interrupted = Command::new("kill").args(["-INT", &node.0.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let status = node.0.wait().unwrap();
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(&mut node.0.stderr.take().unwrap(), &mut stderr).unwrap();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("[INFO] [") && stderr.contains("[robot.eye]: received"), "{stderr}");
+    assert!(stderr.contains("in flight 0"), "{stderr}");
+}
