@@ -1,10 +1,14 @@
 //! What several tests share: the reference's fixtures under `tests/fixtures/reason`, read back.
 #![allow(dead_code, unreachable_pub, reason = "every test is a crate of its own and uses another part")]
 
+pub mod reference_session;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use perihelion::camera::{Grid, Preprocessor, ProcessorConfigs, VideoPlan, load_frames_dir, load_image};
+use perihelion::camera::{
+    Grid, Image, Preprocess, Preprocessor, ProcessorConfigs, VideoPlan, load_frames_dir, load_image,
+};
 use perihelion::checkpoint::{Checkpoint, Reason2Config, Weights};
 use perihelion::models::reason2::{ChatTemplate, Media, Prompt, PromptLayout, Question, Tokenizer};
 use serde::Deserialize;
@@ -76,34 +80,51 @@ impl Case {
         Weights::open(&self.dir.join("expected.safetensors")).expect(self.name())
     }
 
-    /// The media, preprocessed by us: in the case's order.
-    pub fn media(&self) -> Vec<Prepared> {
+    /// The rules by which the case's media are preprocessed.
+    pub fn rules(&self) -> Preprocess {
         let checkpoint = self.checkpoint();
         let json = |name: &str| checkpoint.json(name).expect(self.name());
         let files =
             ["processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"].map(json);
         let [processor, image, video] = files.each_ref().map(|file| file.as_ref().map(|file| file.value()));
-        let rules = ProcessorConfigs { processor, image, video }.preprocess().expect(self.name());
-        let mut preprocessor = Preprocessor::new(rules).expect(self.name());
-        let mut prepare = |media: &MediaFile| match media {
+        ProcessorConfigs { processor, image, video }.preprocess().expect(self.name())
+    }
+
+    /// The pictures of each medium: one of an image, several of a video.
+    pub fn pictures(&self) -> Vec<Vec<Image>> {
+        let load = |media: &MediaFile| match media {
             MediaFile::Image { image } => {
-                let image = load_image(&self.dir.join(image), u64::MAX).expect(self.name());
-                let grid = rules.image_grid(image.size()).expect(self.name());
-                let mut patches = vec![f32::NAN; grid.n_patches() * rules.patches.patch_len()];
-                preprocessor.image(&image.rgb, image.size(), &mut patches).expect(self.name());
-                Prepared { grid, patches, seconds: None }
+                load_image(&self.dir.join(image), u64::MAX).map(|image| vec![image])
             }
-            MediaFile::Video { video, fps } => {
-                let frames = load_frames_dir(&self.dir.join(video), u64::MAX).expect(self.name());
-                let size = frames[0].size();
-                let plan = VideoPlan::new(&rules, frames.len(), Some(*fps), size, false).expect(self.name());
-                let mut patches = vec![f32::NAN; plan.grid.n_patches() * rules.patches.patch_len()];
-                let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.rgb[..]).collect();
-                preprocessor.video(&frames, size, &mut patches).expect(self.name());
-                Prepared { grid: plan.grid, patches, seconds: Some(plan.timestamps_s) }
-            }
+            MediaFile::Video { video, .. } => load_frames_dir(&self.dir.join(video), u64::MAX),
         };
-        self.media.iter().map(&mut prepare).collect()
+        self.media.iter().map(|media| load(media).expect(self.name())).collect()
+    }
+
+    /// The media, preprocessed by us: in the case's order.
+    pub fn media(&self) -> Vec<Prepared> {
+        let rules = self.rules();
+        let mut preprocessor = Preprocessor::new(rules).expect(self.name());
+        let prepare = |(media, frames): (&MediaFile, Vec<Image>)| {
+            let size = frames[0].size();
+            let (grid, seconds) = match media {
+                MediaFile::Image { .. } => (rules.image_grid(size).expect(self.name()), None),
+                MediaFile::Video { fps, .. } => {
+                    let plan =
+                        VideoPlan::new(&rules, frames.len(), Some(*fps), size, false).expect(self.name());
+                    (plan.grid, Some(plan.timestamps_s))
+                }
+            };
+            let mut patches = vec![f32::NAN; grid.n_patches() * rules.patches.patch_len()];
+            let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.rgb[..]).collect();
+            let prepared = match media {
+                MediaFile::Image { .. } => preprocessor.image(frames[0], size, &mut patches),
+                MediaFile::Video { .. } => preprocessor.video(&frames, size, &mut patches),
+            };
+            assert_eq!(prepared.expect(self.name()), grid);
+            Prepared { grid, patches, seconds }
+        };
+        self.media.iter().zip(self.pictures()).map(prepare).collect()
     }
 
     /// The case's layout and tokenizer, as an export makes them.

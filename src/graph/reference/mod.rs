@@ -16,8 +16,8 @@ mod pointwise;
 use super::{BufferId, Graph, GraphId, Network, WeightId};
 use crate::tensor::{DType, TensorView};
 
-/// Where a network's constants are.
-pub trait Weights {
+/// Where a network's constants are. `Sync`, so that whoever evaluates may move between threads.
+pub trait Weights: Sync {
     /// The bytes of one weight, of the type and shape that the network declares.
     fn weight(&self, id: WeightId) -> TensorView<'_>;
 }
