@@ -1,13 +1,16 @@
 //! Parity with `transformers` 5.23, for small random checkpoints that it wrote itself (`tests/reference/reason.py`).
 //!
 //! From the very files: pixels and grids, prompt and positions, vision features, logits of every position and greedy tokens. The loop
-//! that answers questions makes them, over the reference evaluation. A token may differ only where the reference's own two first
+//! that answers questions makes them, once over the reference evaluation and once over an engine built for the CPU. A token may differ only where the reference's own two first
 //! choices lie closer than the tolerance; each such tie is named, and the answer goes on from what the reference said.
 
 mod support;
 
+use perihelion::backend::{OpenOptions, Precision};
 use perihelion::camera::Image;
 use perihelion::checkpoint::Reason2Config;
+use perihelion::engine::{BuildOptions, Engine, build};
+use perihelion::export::{Model, ReasonOptions, export_reason};
 use perihelion::models::reason2::{Limits, PatchPositions};
 use perihelion::runtime::Sampling;
 use perihelion::runtime::reason::{Picture, Reason, ReasonParts, RecordedPicture, Recording, Request, Shown};
@@ -55,16 +58,43 @@ struct Tie {
 }
 
 #[test]
-fn vision_features_logits_and_greedy_tokens() {
+fn the_reference_evaluation_equals_transformers() {
+    check_all(reference);
+}
+
+#[test]
+fn a_cpu_engine_equals_transformers() {
+    check_all(cpu_engine);
+}
+
+/// Asks each case's question of what `open` makes of its checkpoint.
+fn check_all(open: fn(&Case) -> Reason) {
     let cases = Case::all();
     assert!(8 <= cases.len(), "only {} cases", cases.len());
-    let ties: Vec<Tie> = cases.iter().flat_map(|case| check_case(case, &mut reference(case))).collect();
+    let ties: Vec<Tie> = cases.iter().flat_map(|case| check_case(case, &mut open(case))).collect();
     let n_tokens: usize = cases.iter().map(|case| case.generated.len()).sum();
     println!("{} of {n_tokens} tokens equal, {} left at a tie", n_tokens - ties.len(), ties.len());
     for Tie { case, position, gap } in &ties {
-        println!("  {case}, token {position}: the first two lie {gap:.1e} apart");
+        println!("  {case}, token {position}: the reference's first two lie {gap:.1e} apart");
     }
     assert!(ties.len() * 100 <= n_tokens, "{ties:?}: so many ties are no accident");
+}
+
+/// The case's checkpoint, exported, built in f32 and opened.
+fn cpu_engine(case: &Case) -> Reason {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (model_path, engine_path) = (dir.path().join("model"), dir.path().join("engine"));
+    export_reason(&case.dir.join("checkpoint"), &ReasonOptions::default(), &model_path, &mut |_| ())
+        .expect(case.name());
+    let model = Model::open(&model_path).expect(case.name());
+    let open = OpenOptions { threads: Some(2) };
+    let options =
+        BuildOptions { backend: "cpu".to_owned(), precision: Precision::F32, limits: Vec::new(), open };
+    build(&model, &options, &engine_path, &mut |_| ()).expect(case.name());
+    // The files may go: what is mapped stays.
+    let engine = Engine::open(&engine_path).expect(case.name());
+    let session = engine.session(&open).expect(case.name());
+    Reason::open(&engine, session).expect(case.name())
 }
 
 /// The loop over the reference evaluation.
@@ -152,6 +182,13 @@ fn check_features(case: &Case, pictures: &[RecordedPicture]) {
         let n_expected = case.expected().names().filter(|name| name.starts_with(kind)).count();
         assert_eq!(n_kinds, n_expected, "{}: {kind} features", case.name());
     }
+}
+
+#[test]
+fn a_difference_that_is_no_number_is_the_largest() {
+    let (difference, largest) = largest_difference(&[0.0, f32::NAN, 3.0], &[0.0, 1.0, -2.0]);
+    assert!(difference.is_nan());
+    assert_eq!(largest, 2.0);
 }
 
 /// Fails unless all of `found` lies within [`TOLERANCE`] of `expected`, as a share of `largest`.

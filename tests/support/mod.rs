@@ -163,7 +163,8 @@ pub fn largest_difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
     assert_eq!(found.len(), expected.len());
     let difference = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     // Not `max`, which leaves NaN out.
-    let largest =
-        |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |m: f32, v| if v <= m { m } else { v });
+    let largest = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0.0, |m: f32, v| if m.is_nan() || v <= m { m } else { v })
+    };
     (largest(&mut { difference }), largest(&mut expected.iter().map(|v| v.abs())))
 }
