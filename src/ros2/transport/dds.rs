@@ -192,7 +192,12 @@ impl Transport for Dds {
             DdsPublisher::new(&self.publisher, &reply).map_err(refused(&format!("serve {service}")))?;
         self.entities.add_writer(replies.guid());
         let request_type = format!("{ros_type}_Request");
-        self.read(format!("rq{service}Request"), &request_type, &qos, Sink::Requests(handler, replies))
+        self.read(
+            format!("rq{service}Request"),
+            &request_type,
+            &qos,
+            Sink::Requests(handler, Box::new(replies)),
+        )
     }
 
     fn graph(&self) -> Vec<TopicSeen> {

@@ -24,7 +24,7 @@ const WRITERS_MAX: usize = 32;
 pub(super) enum Sink {
     Images(ImageTransport, Arc<Intake>),
     Messages(MessageSink),
-    Requests(ServiceHandler, DdsPublisher),
+    Requests(ServiceHandler, Box<DdsPublisher>),
 }
 
 pub(super) struct Reader {
