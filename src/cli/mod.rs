@@ -6,6 +6,7 @@
 mod ask;
 mod bench;
 mod build;
+mod demo;
 mod doctor;
 mod engines;
 mod export;
@@ -49,6 +50,7 @@ enum Verb {
     Bench(bench::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
+    Demo(demo::Options),
 }
 
 /// What every verb is given.
@@ -103,6 +105,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Bench(options) => bench::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),
+        Verb::Demo(options) => demo::run(&options, &context),
     }
 }
 

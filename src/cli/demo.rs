@@ -1,0 +1,123 @@
+//! `demo`: a camera, the small trained model and the node, all here, over loopback DDS, with the truth beside each answer.
+//!
+//! Three participants meet in a free domain of the loopback interface: a camera that renders scenes and publishes them as
+//! `sensor_msgs/Image`, the node as `run` starts it, and an observer that asks on the prompt topic and hears the answers. An answer
+//! belongs to the frames whose stamps it bears and to the question that it names, so that it is judged by the truth of exactly
+//! those, however late it comes.
+
+mod camera;
+mod closed_loop;
+mod engine;
+mod graph;
+mod live;
+mod observer;
+mod recorder;
+mod report;
+mod scoreboard;
+mod stage;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use log::LevelFilter;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::graph::Graph;
+use super::{Context, Usage, output};
+use crate::ros2::clock::Clock;
+use crate::ros2::environment::{Environment, Reach};
+use crate::ros2::logging;
+use crate::ros2::names::NodeName;
+use crate::ros2::transport::{Dds, DdsOptions, free_domain};
+use crate::scenes::FPS;
+
+/// Shows the whole way on this machine: a rendered camera over loopback DDS, the small trained model, the node; answers beside the truth.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  perihelion demo
+  perihelion demo --seconds 10 --json
+  perihelion demo --scenes 300 --record arrived")]
+pub(super) struct Options {
+    /// How long the camera runs, in seconds
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    seconds: f64,
+    /// Instead ask one question of each kind about this many scenes, in simulated time and as fast as they are answered
+    #[arg(long, value_name = "N", requires = "record")]
+    scenes: Option<u64>,
+    /// Keep the frames that arrived, the questions and the answers in this directory
+    #[arg(long, value_name = "DIR", requires = "scenes")]
+    record: Option<PathBuf>,
+    /// Which scenes are drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// The checkpoint to ask [default: engines/small-reason, here, beside the program or where it was built]
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Write one JSON object, and nothing before it
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let Ok(duration) = Duration::try_from_secs_f64(options.seconds) else {
+        return Err(Usage(format!("--seconds {}: expected a positive number", options.seconds)).into());
+    };
+    // In the course lost frames are sent again, and are no news.
+    let usual = if options.scenes.is_some() { LevelFilter::Error } else { LevelFilter::Warn };
+    let level = context.ros.log_level.as_deref().and_then(logging::parse_level).unwrap_or(usual);
+    logging::start("perihelion", level);
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+
+    let checkpoint = engine::find(options.checkpoint.as_deref())?;
+    eprintln!("exporting and building {}", checkpoint.display());
+    let mut engine = engine::Made::of(&checkpoint, context.threads)?;
+
+    // A domain that nobody is in, and no network but our own: a rendered camera must not reach a live robot.
+    let (domain_id, gid_bytes) = (free_domain(), Environment::from_process()?.gid_bytes());
+    let clock = || if options.scenes.is_some() { Clock::simulated() } else { Clock::system() };
+    let join = |name: &str| -> anyhow::Result<Dds> {
+        let node = NodeName::new("/", name)?;
+        let dds = DdsOptions { node, domain_id, reach: Reach::Localhost, gid_bytes };
+        Ok(Dds::join(&dds, Arc::new(clock()))?)
+    };
+    let (camera, node, observer) = (join("demo_camera")?, join("perihelion")?, join("demo_observer")?);
+    eprintln!("camera, node and observer meet on the loopback interface, ROS_DOMAIN_ID={domain_id}");
+    let graph = Graph { camera: &camera, node: &node, observer: &observer };
+
+    let report = match (options.scenes, &options.record) {
+        (Some(n_scenes), Some(dir)) => {
+            let recorder = Mutex::new(recorder::Recorder::new(dir)?);
+            let course = closed_loop::Course { n_scenes, seed: options.seed };
+            let mut on_scene = |number: u64| {
+                if number.is_multiple_of(20) {
+                    eprintln!("{number} of {n_scenes} scenes");
+                }
+            };
+            closed_loop::play(graph, &course, &mut engine.answerer, &recorder, &stop, &mut on_scene)?
+        }
+        _ => {
+            let plan = live::Plan { duration, seed: options.seed, rate_hz: FPS };
+            let is_silent = options.json;
+            let mut say = |verdict: &scoreboard::Verdict| {
+                if is_silent { Ok(()) } else { output::text(&report::line(verdict)) }
+            };
+            live::play(graph, &plan, &mut engine.answerer, &stop, &mut say)?
+        }
+    };
+    logging::hush_libraries();
+    if options.json {
+        output::json(&report)?;
+    } else {
+        output::text(&report.text())?;
+    }
+    report.verdict()
+}
+
+#[cfg(test)]
+mod tests;
