@@ -27,8 +27,8 @@ fn figure(json: &Value, pointer: &str) -> u64 {
 }
 
 fn lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let text = std::fs::read_to_string(path).expect("the record is there");
+    text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
 }
 
 #[test]

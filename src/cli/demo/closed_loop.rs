@@ -177,7 +177,7 @@ impl<'a> Hall<'a> {
             match self.cast.observer.next(left) {
                 Some(Event::Answer(heard)) if heard.stamps_ns() == stamps_ns => {
                     // With another question: the frames have overtaken it.
-                    return Some(heard).filter(|heard| heard.prompt == question && !heard.is_cut());
+                    return Some(*heard).filter(|heard| heard.prompt == question && !heard.is_cut());
                 }
                 Some(_) => {}
                 None => return None,

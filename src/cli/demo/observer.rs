@@ -47,7 +47,7 @@ pub(super) enum Event {
     /// The camera has begun the scene of this number.
     Scene(u64),
     /// The node has answered.
-    Answer(Heard),
+    Answer(Box<Heard>),
 }
 
 /// Asks and hears.
@@ -104,13 +104,11 @@ fn sink(sender: SyncSender<Event>) -> MessageSink {
             }
             Err(reason) => Err(reason.to_string()),
         };
-        let sent = heard.map(|heard| match sender.try_send(Event::Answer(heard)) {
-            Err(TrySendError::Full(_)) => false,
-            Ok(()) | Err(TrySendError::Disconnected(_)) => true,
-        });
-        match sent {
-            Ok(true) => {}
-            Ok(false) => log::warn!("the observer does not keep up: an answer went unheard"),
+        match heard.map(|heard| sender.try_send(Event::Answer(Box::new(heard)))) {
+            Ok(Ok(()) | Err(TrySendError::Disconnected(_))) => {}
+            Ok(Err(TrySendError::Full(_))) => {
+                log::warn!("the observer does not keep up: an answer went unheard")
+            }
             Err(problem) => log::warn!("an answer cannot be read: {problem}"),
         }
     })
