@@ -1,6 +1,8 @@
 //! The real binary, from the checkpoint of the small model to its answers: what is printed where, and the exit codes.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -150,7 +152,7 @@ fn one_json_object_has_the_settled_fields() {
         assert!(answer[key].as_f64().is_some_and(|ms| 0.0 < ms), "{key}: {answer}");
     }
     // The image has 64×64 pixels.
-    let place = &answer["places"][0];
+    let place = &answer["boxes"][0];
     assert_eq!(place["units"], serde_json::json!([760.0, 310.0, 970.0, 520.0]));
     assert_eq!(place["pixels"], serde_json::json!([48.64, 19.84, 62.08, 33.28]));
 
@@ -332,7 +334,14 @@ fn a_wrong_command_line_is_code_2() {
     fail(2, &["ask", engine, "--image", &image, "--prompt", "a", "--choices", "1,"], &["empty"]);
     fail(2, &["build", model, "-o", "x", "--backend", "tpu"], &["tpu"]);
     fail(2, &["build", model, "-o", "x", "--precision", "f8"], &["f8"]);
+    fail(2, &["run", engine, "--choices", "22,23"], &["same token"]);
+    fail(2, &["run", engine, "--clip", "17"], &["17", "--max-frames"]);
+    fail(2, &["run", engine, "--ros-args", "-r", "__node:=two words"], &["two words"]);
     fail(1, &["ask", engine, "--prompt", &long], &["tokens", "--max-context"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+    let output =
+        command.args(["ask", engine, "--prompt"]).arg(OsStr::from_bytes(b"what\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "a prompt that is not UTF-8");
 }
 
 #[test]
@@ -347,6 +356,7 @@ fn a_bad_file_is_code_1_and_named() {
     fail(1, &["export", "tests", "-o", "x.model"], &["tests", "config.json"]);
     fail(1, &["build", engine, "-o", "x.engine"], &["small.engine", "model"]);
     fail(1, &["inspect", "Cargo.toml"], &["Cargo.toml"]);
+    fail(1, &["run", engine, "--bag", "nothing.mcap"], &["nothing.mcap"]);
 
     let bytes = fs::read(engine).unwrap();
     let cut = dir.join("cut.engine");

@@ -24,7 +24,7 @@ use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, NodeOptions, Published};
 use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
 use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, Pace, Transport};
-use crate::runtime::reason::Reason;
+use crate::runtime::reason::{Reason, Request};
 
 /// Answers a live ROS 2 camera, or a bag, until it is told to stop.
 ///
@@ -105,6 +105,10 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         return Err(Usage(message).into());
     }
     let generation = options.generation.resolve(reason.default_sampling())?;
+    let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
+    // What every question would be refused for is told now.
+    let first = Request { think: generation.think, choices: &choices, ..Request::new(&[], &node.prompt, 1) };
+    reason.check(&first).map_err(|error| Usage(error.to_string()))?;
     let mut answerer = options.answerer(reason, generation, node.clip_frames);
     report_memory(&answerer, &node);
 

@@ -172,9 +172,15 @@ mod tests {
 
     #[test]
     fn libraries_are_heard_once_a_second_and_only_in_need() {
-        let (rosout, last_foreign_ns, suppressed, is_leaving) = Default::default();
-        let (name, level) = ("eye".into(), LevelFilter::Info);
-        let logger = RosLog { name, level, rosout, last_foreign_ns, suppressed, is_leaving };
+        let (rosout, last_foreign_ns, suppressed) = Default::default();
+        let logger = RosLog {
+            name: "eye".into(),
+            level: LevelFilter::Info,
+            rosout,
+            last_foreign_ns,
+            suppressed,
+            is_leaving: AtomicBool::new(false),
+        };
         let enabled = |target, level| {
             log::Log::enabled(&logger, &Metadata::builder().target(target).level(level).build())
         };

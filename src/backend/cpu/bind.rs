@@ -78,7 +78,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
     let read_apart = |i: usize| if step.in_place == Some(i) { None } else { Some(read(i)) };
     let vector = |id: &Option<_>| id.map(|id| cx.weights.rows(id));
     let shape_of = |i: usize| cx.shape(&step.inputs[i]);
-    let rows_of = |i: usize, dim: usize| if dim == 0 { 0 } else { shape_of(i).len() / dim };
+    let rows_of = |i: usize, dim: usize| shape_of(i).len().checked_div(dim).unwrap_or(0);
     match &step.kind {
         Kind::Linear { weight, bias, outputs, k, epilogue } => Bound::Linear(kernels::Linear {
             x: read(0),
@@ -168,7 +168,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
         Kind::Attention { heads, batched } => {
             let parts = if *batched { shape_of(0).extents[0] } else { 1 };
             let (q, k, v) = (read(0), read(1), read(2));
-            let lens = [q.len(), k.len()].map(|len| if parts == 0 { 0 } else { len / parts });
+            let lens = [q.len(), k.len()].map(|len| len.checked_div(parts).unwrap_or(0));
             let first = whole_attention(heads, [q, k, v], lens, false);
             Bound::Attention(Parts::new(first, parts, [q, k, v]))
         }
@@ -228,7 +228,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
         }
         Kind::Copy => {
             let outer = shape_of(0).as_slice().first().copied().unwrap_or(1);
-            let inner = if outer == 0 { 0 } else { shape_of(0).len() / outer };
+            let inner = shape_of(0).len().checked_div(outer).unwrap_or(0);
             let x = read(0);
             Bound::CopyAxis(CopyAxis {
                 x,

@@ -4,9 +4,9 @@
 //! fuse ─▶ lower ─▶ plan ─▶ session: bind ─▶ step ─▶ kernels
 //!         program   arena            pool    pack ──┘
 //! ```
-//! At build, [`pack`] writes the weights in the kernels' own layout. At open, [`lower`] turns each graph into calls, with
-//! what follows a product fused into it; [`plan`] gives values places in one [`arena`] and calls stages; nothing of the
-//! weights is read. A run walks the stages on the threads of the process's one [`pool`].
+//! At build, `pack` writes the weights in the kernels' own layout. At open, `lower` turns each graph into calls, with
+//! what follows a product fused into it; `plan` gives values places in one `arena` and calls stages; nothing of the
+//! weights is read. A run walks the stages on the threads of the process's one `pool`.
 //!
 //! **Architecture invariant:** how work is cut depends on shapes alone and every result is computed in one order, so
 //! results do not depend on the number of threads.

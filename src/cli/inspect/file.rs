@@ -183,7 +183,7 @@ impl FileReport {
                 section.name.clone(),
                 output::bytes(bytes),
                 bytes.to_string(),
-                section.sha256[..16].to_owned(),
+                section.sha256.chars().take(16).collect(),
             ]
         });
         text.push_str(&output::table(&rows.collect::<Vec<_>>()));

@@ -88,6 +88,17 @@ impl Reason {
         Ok(self.answer(prompt, &visual, reused, progress))
     }
 
+    /// Whether a question could be asked, as far as its texts, settings and media decide.
+    ///
+    /// # Errors
+    /// What [`Reason::ask`] would refuse it with.
+    pub fn check(&self, request: &Request<'_>) -> Result<(), AskError> {
+        request.sampling.check()?;
+        ChoiceTokens::new(&self.tokenizer, request.choices)?;
+        let visual = self.plan(request)?;
+        self.check_size(&self.assemble(request, &visual)?, &visual)
+    }
+
     pub(super) fn plan(&self, request: &Request<'_>) -> Result<VisualPlan, AskError> {
         // A clip leaves a quarter of the context to text and answer.
         let clip_tokens_max = self.wiring.context - self.wiring.context / 4;

@@ -2,7 +2,7 @@
 //!
 //! [`Reason`] drives the graphs `vision`, `prefill`, `head` and `decode` of an opened engine. What outlives a question is in the
 //! session's buffers (key and value caches, vision features) and counted here: which rows of the cache are of which tokens and
-//! pictures ([`prefix`]), and which rows of the feature buffers are of which picture ([`feature_ring`]). So a question that begins
+//! pictures (`prefix`), and which rows of the feature buffers are of which picture (`feature_ring`). So a question that begins
 //! as the last one did goes on where they part, and a clip that has moved on by a group of frames encodes one group.
 //!
 //! What the loop itself needs is claimed when it is opened. A question allocates where it takes texts apart and puts them together

@@ -134,7 +134,7 @@ impl Reason {
             text_stream: TextStream::default(),
             piece: String::with_capacity(PIECE_BYTES),
             cache: CacheRows::new(wiring.context),
-            features: FeatureRing::new(wiring.feature_rows, wiring.feature_rows.min(PICTURES_MAX)),
+            features: FeatureRing::new(wiring.feature_rows),
             patches: vec![0.0; wiring.patches_max * wiring.patch_len],
             logits: vec![0.0; wiring.vocab_size],
             default_sampling: parts.default_sampling,
@@ -183,7 +183,7 @@ impl Reason {
     pub fn claimed_bytes(&self) -> u64 {
         let floats = 4 * (self.patches.len() + self.logits.len()) as u64;
         let preprocessor = self.preprocessor.reserved_bytes() as u64;
-        let keys = self.cache.claimed_bytes();
+        let keys = self.cache.claimed_bytes() + self.features.claimed_bytes();
         floats + preprocessor + keys + self.sampler.claimed_bytes() + self.wiring.claimed_bytes()
     }
 
@@ -202,6 +202,3 @@ impl Reason {
         self.features.clear();
     }
 }
-
-/// Pictures whose features are remembered at most.
-const PICTURES_MAX: usize = 256;

@@ -146,6 +146,7 @@ pub struct Answer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
     /// Boxes and points in the text.
+    #[serde(rename = "boxes")]
     pub places: Vec<Place>,
     /// How long it took.
     #[serde(flatten)]

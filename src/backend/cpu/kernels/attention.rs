@@ -11,12 +11,12 @@
 use std::ops::Range;
 
 use super::math;
-use super::matmul::{BLOCK_ROWS, BlockRow, CHUNK, ROW_STRIDE, tile};
+use super::matmul::{BLOCK_ROWS, BlockRow, ROW_LEN_MAX, ROW_STRIDE, tile};
 use super::out::Out;
 use super::simd::{LANES, Simd};
 
 /// The longest head.
-pub const HEAD_DIM_MAX: usize = CHUNK;
+pub const HEAD_DIM_MAX: usize = ROW_LEN_MAX;
 /// Keys of a block.
 const KEYS: usize = 128;
 
@@ -152,7 +152,7 @@ fn run_task<S: Simd, const T: usize>(
 
     let seen = a.seen(rows.end - 1);
     for keys in (0..seen).step_by(KEYS).map(|start| start..seen.min(start + KEYS)) {
-        pack_keys(a, kv_head, keys.clone(), blocks.keys);
+        pack_keys(s, a, kv_head, keys.clone(), blocks.keys);
         pack_values(a, kv_head, keys.clone(), blocks.values);
         scores::<S, T>(s, a.dim, rows.len(), keys.len(), blocks);
         for (index, row) in rows.clone().enumerate() {
@@ -182,19 +182,27 @@ fn query_start(a: &Attention<'_>, kv_head: usize, row: usize) -> usize {
 
 /// Transposes keys into panels of sixteen keys, zeros after the last.
 #[inline(always)]
-fn pack_keys(a: &Attention<'_>, kv_head: usize, keys: Range<usize>, to: &mut [[f32; LANES]]) {
+fn pack_keys<S: Simd>(s: S, a: &Attention<'_>, kv_head: usize, keys: Range<usize>, to: &mut [[f32; LANES]]) {
     for (panel, first) in keys.clone().step_by(LANES).enumerate() {
         let to = &mut to[panel * a.dim..(panel + 1) * a.dim];
-        for lane in 0..LANES {
-            if first + lane < keys.end {
-                let from = &a.k[((first + lane) * a.kv_heads + kv_head) * a.dim..][..a.dim];
-                for (to, x) in to.iter_mut().zip(from) {
-                    to[lane] = *x;
+        let mut rows: [&[f32]; LANES] = [&[]; LANES];
+        for (row, key) in rows.iter_mut().zip(first..keys.end) {
+            *row = &a.k[(key * a.kv_heads + kv_head) * a.dim..][..a.dim];
+        }
+        let (squares, rest) = to.as_chunks_mut::<LANES>();
+        for (square, to) in squares.iter_mut().enumerate() {
+            let mut whole = [&[0.0; LANES]; LANES];
+            for (whole, row) in whole.iter_mut().zip(rows) {
+                if let Some(part) = row.get(square * LANES..).and_then(|row| row.first_chunk()) {
+                    *whole = part;
                 }
-            } else {
-                for to in to.iter_mut() {
-                    to[lane] = 0.0;
-                }
+            }
+            s.transpose(whole, to);
+        }
+        let done = a.dim - rest.len();
+        for (i, to) in rest.iter_mut().enumerate() {
+            for (to, row) in to.iter_mut().zip(rows) {
+                *to = row.get(done + i).copied().unwrap_or(0.0);
             }
         }
     }
@@ -242,9 +250,9 @@ fn store_scores<S: Simd, const T: usize, const P: usize>(
     panel: usize,
     shares: &mut [BlockRow; T],
 ) {
-    for t in 0..T {
-        for p in 0..P {
-            s.store(tile[p][t], &mut shares[t].as_chunks_mut().0[panel + p]);
+    for (t, shares) in shares.iter_mut().enumerate() {
+        for (part, to) in tile.iter().zip(&mut shares.as_chunks_mut().0[panel..]) {
+            s.store(part[t], to);
         }
     }
 }

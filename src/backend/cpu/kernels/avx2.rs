@@ -79,8 +79,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, slice: &[T], index: usize) {
+    fn prefetch<T>(self, at: *const T) {
         // SAFETY: fetching ahead never faults, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
+    fn prefetch_far<T>(self, at: *const T) {
+        // SAFETY: fetching ahead never faults, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
     }
 }

@@ -74,9 +74,48 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, slice: &[T], index: usize) {
+    fn transpose(self, rows: [&[f32; LANES]; LANES], to: &mut [[f32; LANES]; LANES]) {
+        // SAFETY: the token proves that the CPU has the feature; every array is a whole vector.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let (mut pairs, mut fours) = ([zero; LANES], [zero; LANES]);
+            for i in (0..LANES).step_by(2) {
+                let (a, b) = (_mm512_loadu_ps(rows[i].as_ptr()), _mm512_loadu_ps(rows[i + 1].as_ptr()));
+                pairs[i] = _mm512_unpacklo_ps(a, b);
+                pairs[i + 1] = _mm512_unpackhi_ps(a, b);
+            }
+            // Quarter `q` of `fours[i + j]` becomes rows i..i + 4 of column `4 q + j`.
+            for i in (0..LANES).step_by(4) {
+                let (a, c) = (_mm512_castps_pd(pairs[i]), _mm512_castps_pd(pairs[i + 2]));
+                let (b, d) = (_mm512_castps_pd(pairs[i + 1]), _mm512_castps_pd(pairs[i + 3]));
+                fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+                fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+            }
+            for j in 0..4 {
+                let even = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[j + 4]);
+                let odd = _mm512_shuffle_f32x4::<0xdd>(fours[j], fours[j + 4]);
+                let even_high = _mm512_shuffle_f32x4::<0x88>(fours[j + 8], fours[j + 12]);
+                let odd_high = _mm512_shuffle_f32x4::<0xdd>(fours[j + 8], fours[j + 12]);
+                _mm512_storeu_ps(to[j].as_mut_ptr(), _mm512_shuffle_f32x4::<0x88>(even, even_high));
+                _mm512_storeu_ps(to[j + 4].as_mut_ptr(), _mm512_shuffle_f32x4::<0x88>(odd, odd_high));
+                _mm512_storeu_ps(to[j + 8].as_mut_ptr(), _mm512_shuffle_f32x4::<0xdd>(even, even_high));
+                _mm512_storeu_ps(to[j + 12].as_mut_ptr(), _mm512_shuffle_f32x4::<0xdd>(odd, odd_high));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
         // SAFETY: fetching ahead never faults, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
+    fn prefetch_far<T>(self, at: *const T) {
+        // SAFETY: fetching ahead never faults, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
     }
 }
 

@@ -120,7 +120,7 @@ fn one_row<S: Simd>(
     let of = |key: usize| (key * a.kv_heads + kv_head) * a.dim;
     for (share, key) in shares.iter_mut().zip(keys.clone()) {
         for line in (0..a.dim).step_by(LANES) {
-            s.prefetch(a.k, of(key + KEYS_AHEAD) + line);
+            s.prefetch(a.k.as_ptr().wrapping_add(of(key + KEYS_AHEAD) + line));
         }
         *share = dot(s, query, &a.k[of(key)..][..a.dim]) * a.scale;
     }
@@ -151,9 +151,9 @@ fn one_row<S: Simd>(
         add_values::<S, 1>(s, a, of(keys.start) + panel * LANES, shares, &mut sums[panel * LANES..]);
         panel += 1;
     }
-    for i in whole * LANES..a.dim {
+    for (i, sum) in sums.iter_mut().enumerate().take(a.dim).skip(whole * LANES) {
         for (share, key) in shares.iter().zip(keys.clone()) {
-            sums[i] += share * a.v[of(key) + i];
+            *sum += share * a.v[of(key) + i];
         }
     }
 }
@@ -186,13 +186,13 @@ fn add_values<S: Simd, const P: usize>(
     for (key, share) in shares.iter().enumerate() {
         let from = start + key * stride;
         let values = a.v[from..from + P * LANES].as_chunks::<LANES>().0;
-        for p in 0..P {
-            s.prefetch(a.v, from + KEYS_AHEAD * stride + p * LANES);
-            totals[p] = s.mul_add(s.load(&values[p]), s.splat(*share), totals[p]);
+        for (p, (total, value)) in totals.iter_mut().zip(values).enumerate() {
+            s.prefetch(a.v.as_ptr().wrapping_add(from + KEYS_AHEAD * stride + p * LANES));
+            *total = s.mul_add(s.load(value), s.splat(*share), *total);
         }
     }
-    for p in 0..P {
-        s.store(totals[p], &mut sums.as_chunks_mut().0[p]);
+    for (total, to) in totals.into_iter().zip(sums.as_chunks_mut().0) {
+        s.store(total, to);
     }
 }
 

@@ -165,12 +165,21 @@ fn transpose_planes(
         let at = before * extents[near] * near_step + between * extents[last];
         for row in (0..extents[near]).step_by(TILE) {
             for column in (0..extents[last]).step_by(TILE) {
-                let columns = column..extents[last].min(column + TILE);
-                for row in row..extents[near].min(row + TILE) {
-                    let to = &mut to[at + row * near_step..][columns.clone()];
-                    let from = &x[from + row + columns.start * strides[last]..];
-                    for (to, x) in to.iter_mut().zip(from.iter().step_by(strides[last])) {
-                        *to = *x;
+                // Through a square of its own: rows at a power of two from each other would push one another out of
+                // the cache while both sides are walked.
+                let mut square = [[0.0; TILE]; TILE];
+                let (n_rows, n_columns) = (TILE.min(extents[near] - row), TILE.min(extents[last] - column));
+                for (i, line) in square.iter_mut().enumerate().take(n_columns) {
+                    let from = &x[from + row + (column + i) * strides[last]..];
+                    match from.first_chunk() {
+                        Some(whole) => *line = *whole,
+                        None => line[..n_rows].copy_from_slice(&from[..n_rows]),
+                    }
+                }
+                for i in 0..n_rows {
+                    let to = &mut to[at + (row + i) * near_step + column..][..n_columns];
+                    for (to, line) in to.iter_mut().zip(&square) {
+                        *to = line[i];
                     }
                 }
             }

@@ -41,7 +41,7 @@ pub(super) fn silu<S: Simd>(s: S, x: S::V) -> S::V {
 /// `x/2 (1 + tanh u) = x / (1 + e^-2u)` with `u = sqrt(2/π) (x + 0.044715 x³)`.
 #[inline(always)]
 pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769_2;
     let cubic = s.mul_add(s.mul(x, x), s.splat(0.044_715 * TWICE_ROOT), s.splat(TWICE_ROOT));
     times_logistic(s, x, s.mul(x, cubic))
 }

@@ -5,7 +5,7 @@
 //! So a run over many rows at once and runs over one row each agree bit for bit (and, where multiply-add is fused, so
 //! do the instruction sets).
 //!
-//! A task is a block of rows times a group of panels. For each chunk of `k` it copies its rows of `x` to a block that
+//! A block of rows meets a group of panels. For each chunk of `k` the rows of `x` are copied to a block that
 //! stays in the second-level cache, then walks the panels, so that a chunk of two panels stays in the first level
 //! while all rows pass. Rows are not interleaved: with a fixed stride, one base register reaches the whole tile.
 //! Few rows take [`super::matvec`] instead: there only the reading of W counts.
@@ -17,18 +17,24 @@ use super::out::Out;
 use super::panels::{PanelData, Panels};
 use super::simd::{LANES, Simd};
 
-/// Multiply-adds of one chain, and the longest `k` of one tile.
-pub(super) const CHUNK: usize = 256;
+/// Multiply-adds of one chain. Two panels of a chunk leave room for rows in a first-level cache of 32 KiB.
+pub(super) const CHUNK: usize = 192;
+/// The longest row of a block: attention's heads and blocks of keys.
+pub(super) const ROW_LEN_MAX: usize = 256;
 /// Elements from one row of a block to the next: not a power of two, which would crowd a few cache sets.
-pub(super) const ROW_STRIDE: usize = CHUNK + 16;
+pub(super) const ROW_STRIDE: usize = ROW_LEN_MAX + 16;
 /// Rows of a block, at most. A multiple of every tile height.
 pub(super) const BLOCK_ROWS: usize = 192;
-const GROUP_PANELS_LARGE: usize = 24;
-const GROUP_PANELS_SMALL: usize = 8;
+/// Panels of a task.
+const TASK_PANELS: usize = 8;
+/// Panels that share copied rows, at most.
+const GROUP_PANELS: usize = 48;
+/// Of a cache line.
+const LINE_BYTES: usize = 64;
+/// Rows of the tiles at a block's end.
+const LOW: usize = 4;
 /// Panels that a tile works on at once.
 const PAIR: usize = 2;
-/// Tasks that are enough for any number of cores we meet.
-const TASKS_ENOUGH: usize = 48;
 
 /// A row of a block.
 pub(super) type BlockRow = [f32; ROW_STRIDE];
@@ -99,21 +105,22 @@ impl Finish<'_> {
 }
 
 /// How a product is cut into tasks; depends on its shape alone.
+///
+/// A task is a block of rows and [`TASK_PANELS`] panels. Tasks are numbered so that a thread's run of tasks first goes
+/// along the panels of a group, which share the copied rows, then along the blocks, which share the group's panels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Split {
     rows: usize,
     n_panels: usize,
     block_rows: usize,
-    group_panels: usize,
 }
 
 impl Split {
     pub(super) fn new(rows: usize, n_panels: usize) -> Split {
         let n_blocks = rows.div_ceil(BLOCK_ROWS).max(1);
+        // A multiple of the tile heights.
         let block_rows = rows.div_ceil(n_blocks).next_multiple_of(12).max(12);
-        let large = n_blocks * n_panels.div_ceil(GROUP_PANELS_LARGE);
-        let group_panels = if large < TASKS_ENOUGH { GROUP_PANELS_SMALL } else { GROUP_PANELS_LARGE };
-        Split { rows, n_panels, block_rows, group_panels }
+        Split { rows, n_panels, block_rows }
     }
 
     fn n_blocks(&self) -> usize {
@@ -121,14 +128,21 @@ impl Split {
     }
 
     pub(super) fn tasks(&self) -> usize {
-        self.n_blocks() * self.n_panels.div_ceil(self.group_panels)
+        self.n_blocks() * self.n_panels.div_ceil(TASK_PANELS)
     }
 
-    /// Rows and panels of a task. Neighbouring tasks share panels, which are read from memory, not rows.
-    fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let (group, block) = (task / self.n_blocks(), task % self.n_blocks());
-        let (row, panel) = (block * self.block_rows, group * self.group_panels);
-        (row..self.rows.min(row + self.block_rows), panel..self.n_panels.min(panel + self.group_panels))
+    /// Rows and panels of the first of `tasks`, and of those after it that only have more panels; and how many.
+    fn first_of(&self, tasks: Range<usize>) -> (Range<usize>, Range<usize>, usize) {
+        let tasks_of_group = GROUP_PANELS / TASK_PANELS;
+        let group = tasks.start / (tasks_of_group * self.n_blocks());
+        let rest = tasks.start - group * tasks_of_group * self.n_blocks();
+        let last_panel = self.n_panels.min((group + 1) * GROUP_PANELS);
+        let in_block = (last_panel - group * GROUP_PANELS).div_ceil(TASK_PANELS);
+        let (block, at) = (rest / in_block, rest % in_block);
+        let n_tasks = tasks.len().min(in_block - at);
+        let (row, panel) = (block * self.block_rows, group * GROUP_PANELS + at * TASK_PANELS);
+        let rows = row..self.rows.min(row + self.block_rows);
+        (rows, panel..last_panel.min(panel + n_tasks * TASK_PANELS), n_tasks)
     }
 }
 
@@ -141,7 +155,7 @@ struct Blocks<'a> {
 
 const ROWS_FLOATS: usize = BLOCK_ROWS * ROW_STRIDE;
 const WIDE_FLOATS: usize = PAIR * CHUNK * LANES;
-const SUMS_FLOATS: usize = BLOCK_ROWS * GROUP_PANELS_LARGE * LANES;
+const SUMS_FLOATS: usize = BLOCK_ROWS * GROUP_PANELS * LANES;
 /// Scratch of one thread, in elements.
 pub(super) const SCRATCH_FLOATS: usize = ROWS_FLOATS + WIDE_FLOATS + SUMS_FLOATS;
 
@@ -167,15 +181,17 @@ pub(super) fn run<S: Simd, R: RowSource, const T: usize>(
 ) {
     let split = Split::new(source.shape().0, weight.n_panels());
     let mut blocks = Blocks::new(scratch);
-    for task in tasks {
-        let (rows, panels) = split.task(task);
-        run_task::<S, R, T>(s, source, weight, finish, rows, panels, out, &mut blocks);
+    let mut task = tasks.start;
+    while task < tasks.end {
+        let (rows, panels, n_tasks) = split.first_of(task..tasks.end);
+        run_block::<S, R, T>(s, source, weight, finish, rows, panels, out, &mut blocks);
+        task += n_tasks;
     }
 }
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the loop's own variables, split off for reading")]
-fn run_task<S: Simd, R: RowSource, const T: usize>(
+fn run_block<S: Simd, R: RowSource, const T: usize>(
     s: S,
     source: &R,
     weight: &Panels<'_>,
@@ -189,7 +205,7 @@ fn run_task<S: Simd, R: RowSource, const T: usize>(
     let data = weight.data();
     for k in (0..k_len.max(1)).step_by(CHUNK).map(|start| start..k_len.min(start + CHUNK)) {
         source.copy(rows.clone(), k.clone(), blocks.rows);
-        let stage = Stage { first: k.start == 0, last: k.end == k_len };
+        let (first, last) = (k.start == 0, k.end == k_len);
         for pair in panels.clone().step_by(PAIR) {
             let of = |panel: usize| panel * k_len + k.start..panel * k_len + k.end;
             let sums = &mut blocks.sums[(pair - panels.start) * BLOCK_ROWS..];
@@ -202,68 +218,112 @@ fn run_task<S: Simd, R: RowSource, const T: usize>(
                     (low, if one { &[][..] } else { widen(s, &w[of(pair + 1)], high) })
                 }
             };
-            let place = Place { rows: rows.clone(), panel: pair, stage };
+            let mut ahead =
+                Ahead::new(data, (pair + PAIR..panels.end.min(pair + 2 * PAIR)).map(of), rows.len() / T);
+            if last {
+                ahead.outputs = Some((out.address(rows.start * finish.n + pair * LANES), finish.n));
+            }
             if one {
-                walk::<S, T, 1>(s, blocks.rows, [low], &place, finish, sums, out);
+                walk::<S, T, 1>(s, blocks.rows, [low], rows.len(), &ahead, first, sums);
             } else {
-                walk::<S, T, PAIR>(s, blocks.rows, [low, high], &place, finish, sums, out);
+                walk::<S, T, PAIR>(s, blocks.rows, [low, high], rows.len(), &ahead, first, sums);
+            }
+            // While the sums are still near.
+            if last {
+                for (index, row) in rows.clone().enumerate() {
+                    for panel in pair..panels.end.min(pair + PAIR) {
+                        let sum = s.load(&sums[(panel - pair) * BLOCK_ROWS + index]);
+                        finish.write(s, sum, row, panel, out);
+                    }
+                }
             }
         }
     }
 }
 
-/// Which part of the sum along `k` this is.
-#[derive(Clone, Copy)]
-struct Stage {
-    first: bool,
-    last: bool,
+/// The next panels' chunks, which are fetched bit by bit while the present ones are used, and the outputs.
+#[derive(Default)]
+struct Ahead<'a> {
+    bytes: [&'a [u8]; PAIR],
+    /// Bytes of each that a tile fetches.
+    share: usize,
+    /// With the last chunk, also the outputs of the tile's rows: the first one, and the way from row to row.
+    outputs: Option<(*const f32, usize)>,
 }
 
-struct Place {
-    rows: Range<usize>,
-    panel: usize,
-    stage: Stage,
+impl<'a> Ahead<'a> {
+    #[inline(always)]
+    fn new(data: PanelData<'a>, places: impl Iterator<Item = Range<usize>>, n_tiles: usize) -> Ahead<'a> {
+        let mut ahead = Ahead::default();
+        for (bytes, place) in ahead.bytes.iter_mut().zip(places) {
+            *bytes = match data {
+                PanelData::F32(w) => bytemuck::cast_slice(&w[place]),
+                PanelData::Bf16(w) => bytemuck::cast_slice(&w[place]),
+            };
+        }
+        ahead.share = ahead.bytes[0].len().div_ceil(n_tiles.max(1)).next_multiple_of(LINE_BYTES);
+        ahead
+    }
+
+    #[inline(always)]
+    fn fetch<S: Simd, const T: usize, const P: usize>(&self, s: S, index: usize) {
+        if let Some((first, n)) = self.outputs {
+            for row in index * T..(index + 1) * T {
+                for p in 0..P {
+                    s.prefetch_far(first.wrapping_add(row * n + p * LANES));
+                }
+            }
+        }
+        for bytes in self.bytes {
+            let share = index * self.share..bytes.len().min((index + 1) * self.share);
+            for place in share.step_by(LINE_BYTES) {
+                s.prefetch_far(bytes.as_ptr().wrapping_add(place));
+            }
+        }
+    }
 }
 
-/// All rows of a block through a chunk of `P` panels.
+/// Adds to the sums of all rows of a block a chunk of `P` panels; the first chunk takes their place.
 #[inline(always)]
 fn walk<S: Simd, const T: usize, const P: usize>(
     s: S,
     block: &[BlockRow],
     w: [&[[f32; LANES]]; P],
-    place: &Place,
-    finish: Finish<'_>,
+    n_rows: usize,
+    ahead: &Ahead<'_>,
+    first: bool,
     sums: &mut [[f32; LANES]],
-    out: &mut Out<'_>,
 ) {
-    let n_rows = place.rows.len();
-    for (index, rows) in block.as_chunks::<T>().0.iter().enumerate().take(n_rows.div_ceil(T)) {
-        let first_row = index * T;
-        let mut tile = tile::<S, T, P>(s, rows, w);
+    // What is left after whole tiles takes lower ones, where these fit into the block as well.
+    let whole = if T.is_multiple_of(LOW) { n_rows / T * T } else { n_rows.next_multiple_of(T) };
+    walk_tiles::<S, T, P>(s, &block[..whole], w, ahead, first, sums);
+    let rest = whole..whole + n_rows.saturating_sub(whole).next_multiple_of(LOW);
+    walk_tiles::<S, LOW, P>(s, &block[rest.clone()], w, &Ahead::default(), first, &mut sums[rest.start..]);
+}
+
+#[inline(always)]
+fn walk_tiles<S: Simd, const T: usize, const P: usize>(
+    s: S,
+    block: &[BlockRow],
+    w: [&[[f32; LANES]]; P],
+    ahead: &Ahead<'_>,
+    first: bool,
+    sums: &mut [[f32; LANES]],
+) {
+    for (index, rows) in block.as_chunks::<T>().0.iter().enumerate() {
+        ahead.fetch::<S, T, P>(s, index);
+        let tile = tile::<S, T, P>(s, rows, w);
         for p in 0..P {
-            let sums = &mut sums[p * BLOCK_ROWS + first_row..][..T];
-            if !place.stage.first {
-                for t in 0..T {
-                    tile[p][t] = s.add(s.load(&sums[t]), tile[p][t]);
-                }
-            }
-            if !place.stage.last {
-                for t in 0..T {
-                    s.store(tile[p][t], &mut sums[t]);
-                }
-            }
-        }
-        if place.stage.last {
-            for t in 0..T.min(n_rows - first_row) {
-                for p in 0..P {
-                    finish.write(s, tile[p][t], place.rows.start + first_row + t, place.panel + p, out);
-                }
+            let sums = &mut sums[p * BLOCK_ROWS + index * T..][..T];
+            for t in 0..T {
+                let before = if first { s.zero() } else { s.load(&sums[t]) };
+                s.store(s.add(before, tile[p][t]), &mut sums[t]);
             }
         }
     }
 }
 
-/// `T` rows times `P` panels, along one chunk: `Σ_k rows[t][k] * w[p][k]`.
+/// `T` rows times `P` panels, along one chain: `Σ_k rows[t][k] * w[p][k]`.
 #[inline(always)]
 pub(super) fn tile<S: Simd, const T: usize, const P: usize>(
     s: S,
@@ -271,7 +331,7 @@ pub(super) fn tile<S: Simd, const T: usize, const P: usize>(
     w: [&[[f32; LANES]]; P],
 ) -> [[S::V; T]; P] {
     let k_len = w[0].len();
-    assert!(k_len <= CHUNK, "a tile is one chunk");
+    assert!(k_len <= ROW_LEN_MAX, "rows of a block are no longer");
     let mut w = w;
     for column in &mut w {
         *column = &column[..k_len];

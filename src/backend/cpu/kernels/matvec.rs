@@ -110,7 +110,7 @@ fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
     out: &mut Out<'_>,
 ) {
     let ahead = AHEAD_BYTES / size_of::<[E; LANES]>();
-    let mut totals = [[s.zero(); M]; P];
+    let mut totals = [[[0.0; LANES]; M]; P];
     for start in (0..k_len).step_by(CHUNK) {
         let len = CHUNK.min(k_len - start);
         let mut columns: [&[[E; LANES]]; P] = [&[]; P];
@@ -121,10 +121,12 @@ fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
         for m in 0..M {
             rows[m] = &x[m * k_len + start..][..len];
         }
+        // Says once what the loop would ask for every element.
+        assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == len));
         let mut sums = [[s.zero(); M]; P];
         for k in 0..len {
             for p in 0..P {
-                s.prefetch(columns[p], k + ahead);
+                s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
                 let column = E::load(s, &columns[p][k]);
                 for m in 0..M {
                     sums[p][m] = s.mul_add(column, s.splat(rows[m][k]), sums[p][m]);
@@ -133,13 +135,13 @@ fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
         }
         for p in 0..P {
             for m in 0..M {
-                totals[p][m] = if start == 0 { sums[p][m] } else { s.add(totals[p][m], sums[p][m]) };
+                s.store(s.add(s.load(&totals[p][m]), sums[p][m]), &mut totals[p][m]);
             }
         }
     }
-    for m in 0..M {
-        for p in 0..P {
-            finish.write(s, totals[p][m], m, panel + p, out);
+    for (p, totals) in totals.iter().enumerate() {
+        for (m, total) in totals.iter().enumerate() {
+            finish.write(s, s.load(total), m, panel + p, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each kernel is a struct that says what to compute, with a `tasks()` count, and a function that computes some of
 //! these tasks. A task computes whole results in an order of its own, and how work is cut into tasks depends on shapes
 //! alone: results do not depend on the number of threads, nor on which thread ran what. Nothing here allocates but the
-//! packing of weights. Kernels that compute are written once over [`simd::Simd`] and compiled for each instruction set
+//! packing of weights. Kernels that compute are written once over `simd::Simd` and compiled for each instruction set
 //! into a table, [`Kernels`]; those that only move elements are plain functions.
 //!
 //! Why not one trait over all kernels: callers keep lists of calls of different kinds anyway, and structs with named

@@ -90,11 +90,18 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, slice: &[T], index: usize) {
-        let address = slice.as_ptr().wrapping_add(index);
+    fn prefetch<T>(self, at: *const T) {
         // SAFETY: fetching ahead never faults, wherever it points, and changes nothing that Rust can see.
         unsafe {
-            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly))
+            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly))
+        };
+    }
+
+    #[inline(always)]
+    fn prefetch_far<T>(self, at: *const T) {
+        // SAFETY: fetching ahead never faults, wherever it points, and changes nothing that Rust can see.
+        unsafe {
+            std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly))
         };
     }
 }

@@ -47,6 +47,12 @@ impl<'a> Out<'a> {
         self.len == 0
     }
 
+    /// Where element `index` lies or, beyond the end, would lie: for fetching ahead only.
+    #[inline(always)]
+    pub(super) fn address(&self, index: usize) -> *const f32 {
+        self.start.as_ptr().wrapping_add(index)
+    }
+
     /// The elements of `range`, for as long as no other part is asked for.
     ///
     /// # Panics

@@ -39,8 +39,20 @@ pub(super) trait Simd: Copy {
     fn sum(self, v: Self::V) -> f32;
     /// The greatest lane.
     fn greatest(self, v: Self::V) -> f32;
-    /// Asks for the cache line of `slice[index]`, which may lie beyond its end.
-    fn prefetch<T>(self, slice: &[T], index: usize);
+    /// Asks for a cache line, which may lie anywhere.
+    fn prefetch<T>(self, at: *const T);
+    /// The same, but only into the second-level cache.
+    fn prefetch_far<T>(self, at: *const T);
+
+    /// Rows become columns.
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; LANES]; LANES], to: &mut [[f32; LANES]; LANES]) {
+        for (i, row) in rows.iter().enumerate() {
+            for (to, x) in to.iter_mut().zip(*row) {
+                to[i] = *x;
+            }
+        }
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::V {
@@ -168,5 +180,7 @@ impl Simd for Portable {
         v[0]
     }
     #[inline(always)]
-    fn prefetch<T>(self, _: &[T], _: usize) {}
+    fn prefetch<T>(self, _: *const T) {}
+    #[inline(always)]
+    fn prefetch_far<T>(self, _: *const T) {}
 }

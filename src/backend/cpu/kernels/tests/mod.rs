@@ -50,6 +50,16 @@ pub(super) fn tables() -> Vec<&'static Kernels> {
     Isa::available().into_iter().map(|isa| Kernels::of(isa).unwrap()).collect()
 }
 
+/// A run that is there for one instruction set (as under emulation) says so, and fails where it is missing.
+#[test]
+fn the_expected_instruction_set_is_tried() {
+    let tried: Vec<&str> = tables().iter().map(|kernels| kernels.isa.name()).collect();
+    println!("kernels tried: {}", tried.join(", "));
+    if let Ok(expected) = std::env::var("PERIHELION_EXPECT_ISA") {
+        assert!(tried.contains(&expected.as_str()), "{expected} is not among {tried:?}");
+    }
+}
+
 pub(super) fn scratch() -> Vec<f32> {
     vec![f32::NAN; SCRATCH_FLOATS]
 }
