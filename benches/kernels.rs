@@ -4,6 +4,8 @@
 //! set is the best there is, or the one that `PERIHELION_ISA` names. Beside the products stand the same sums as
 //! criterion's throughput: an element of it is one floating-point operation.
 
+#![allow(missing_docs, reason = "`criterion_group!` writes a public function without any")]
+
 use std::hint::black_box;
 use std::time::Duration;
 

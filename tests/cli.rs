@@ -1,5 +1,7 @@
 //! The real binary, from the checkpoint of the small model to its answers: what is printed where, and the exit codes.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

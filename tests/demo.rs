@@ -1,5 +1,7 @@
 //! The demo from the command line: the real program, its checkpoint, DDS on the loopback interface.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

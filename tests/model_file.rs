@@ -1,5 +1,7 @@
 //! `export` writes a model that holds all of its checkpoint, or says why not and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

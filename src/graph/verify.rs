@@ -233,6 +233,7 @@ mod tests {
 
     #[test]
     fn broken_networks_are_refused() {
+        #[expect(clippy::type_complexity, reason = "read once, right below")]
         let break_it: &[(&str, fn(&mut Network))] = &[
             ("yields", |n| n.graphs[0].nodes[1].shape[1] = Dim::Fixed(5)),
             ("later value", |n| n.graphs[0].nodes[1].inputs[0] = ValueId(1)),

@@ -11,7 +11,7 @@ use rand_core::{RngCore, SeedableRng};
 
 /// How far a backend may be from the reference evaluation, or from itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tolerance {
+pub(crate) enum Tolerance {
     /// The same bits: nothing is computed, elements only move.
     Bits,
     /// A few hundred-thousandths of the buffer's largest element: sums in another order, other approximations of `exp`.
@@ -27,7 +27,12 @@ impl Tolerance {
     }
 
     /// Where two sets of buffers differ most, if by more than this allows.
-    pub fn differs(self, expected: &[Vec<f32>], found: &[Vec<f32>], network: &Network) -> Option<String> {
+    pub(crate) fn differs(
+        self,
+        expected: &[Vec<f32>],
+        found: &[Vec<f32>],
+        network: &Network,
+    ) -> Option<String> {
         for ((expected, found), buffer) in expected.iter().zip(found).zip(&network.buffers) {
             assert_eq!(expected.len(), found.len(), "both are read whole");
             let largest = expected.iter().fold(1.0f32, |m, x| m.max(x.abs()));
@@ -54,7 +59,7 @@ impl Tolerance {
 
 /// Weights by their order of declaration.
 #[derive(Default)]
-pub struct Held(Vec<(DType, Vec<usize>, Vec<u8>)>);
+pub(crate) struct Held(Vec<(DType, Vec<usize>, Vec<u8>)>);
 
 impl Weights for Held {
     fn weight(&self, id: WeightId) -> TensorView<'_> {
@@ -65,14 +70,14 @@ impl Weights for Held {
 
 /// One run of a case.
 #[derive(Clone, Debug)]
-pub struct CaseRun {
+pub(crate) struct CaseRun {
     pub graph: GraphId,
     pub extents: Vec<usize>,
     pub windows: Vec<(BufferId, usize)>,
 }
 
 /// A network, its weights, what its buffers hold at first, and its runs.
-pub struct Case {
+pub(crate) struct Case {
     pub name: String,
     pub network: Network,
     pub weights: Held,
@@ -88,7 +93,7 @@ enum Contents {
 
 impl Case {
     /// All buffers after the runs, by the reference evaluation (those of i32 are left out: nothing reads them back).
-    pub fn reference(&self) -> Vec<Vec<f32>> {
+    pub(crate) fn reference(&self) -> Vec<Vec<f32>> {
         let mut reference = Reference::new(&self.network, &self.weights);
         for (i, contents) in self.contents.iter().enumerate() {
             match contents {
@@ -105,7 +110,7 @@ impl Case {
     }
 
     /// All buffers after the runs on a session.
-    pub fn on(&self, session: &mut dyn Session) -> Vec<Vec<f32>> {
+    pub(crate) fn on(&self, session: &mut dyn Session) -> Vec<Vec<f32>> {
         for (i, contents) in self.contents.iter().enumerate() {
             let elements = match contents {
                 Contents::F32(v) => Elements::F32(v),
@@ -138,7 +143,7 @@ impl Case {
 const SLACK_ROWS: usize = 3;
 
 /// A case under construction: random numbers, and short names for what cases do.
-pub struct Sketch {
+pub(crate) struct Sketch {
     pub network: Network,
     pub rng: ChaCha8Rng,
     weights: Held,
@@ -148,7 +153,7 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    pub fn new(seed: u64) -> Sketch {
+    pub(crate) fn new(seed: u64) -> Sketch {
         Sketch {
             network: Network::default(),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -159,7 +164,7 @@ impl Sketch {
     }
 
     /// A whole number in `from..=to`.
-    pub fn between(&mut self, from: usize, to: usize) -> usize {
+    pub(crate) fn between(&mut self, from: usize, to: usize) -> usize {
         from + self.rng.next_u32() as usize % (to - from + 1)
     }
 
@@ -174,7 +179,7 @@ impl Sketch {
     }
 
     /// A weight whose elements every precision can hold, so that one reference serves all of them.
-    pub fn weight(&mut self, shape: &[usize]) -> WeightId {
+    pub(crate) fn weight(&mut self, shape: &[usize]) -> WeightId {
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| self.coarse()).collect();
         let as_bf16 = self.rng.next_u32().is_multiple_of(2);
         let (dtype, bytes) = if as_bf16 {
@@ -192,7 +197,7 @@ impl Sketch {
     }
 
     /// A buffer of f32 for at most `rows` rows.
-    pub fn buffer(&mut self, rows: usize, row: &[usize]) -> BufferId {
+    pub(crate) fn buffer(&mut self, rows: usize, row: &[usize]) -> BufferId {
         let shape: Vec<usize> = [rows + SLACK_ROWS].iter().chain(row).copied().collect();
         let contents = (0..shape.iter().product()).map(|_| self.fine()).collect();
         self.contents.push(Contents::F32(contents));
@@ -201,7 +206,7 @@ impl Sketch {
     }
 
     /// A buffer of i32 in `from..to` for at most `rows` rows.
-    pub fn indices(&mut self, rows: usize, row: &[usize], from: i32, to: i32) -> BufferId {
+    pub(crate) fn indices(&mut self, rows: usize, row: &[usize], from: i32, to: i32) -> BufferId {
         let shape: Vec<usize> = [rows + SLACK_ROWS].iter().chain(row).copied().collect();
         let len: usize = shape.iter().product();
         let contents = (0..len).map(|_| from + (self.rng.next_u32() % (to - from) as u32) as i32).collect();
@@ -211,19 +216,19 @@ impl Sketch {
     }
 
     /// A cache of `rows` rows.
-    pub fn cache(&mut self, rows: usize, row: &[usize]) -> BufferId {
+    pub(crate) fn cache(&mut self, rows: usize, row: &[usize]) -> BufferId {
         let id = self.buffer(rows, row);
         self.unmoved.push(id);
         id
     }
 
     /// A graph.
-    pub fn graph(&mut self, name: &str) -> GraphBuilder<'_> {
+    pub(crate) fn graph(&mut self, name: &str) -> GraphBuilder<'_> {
         GraphBuilder::new(&mut self.network, name)
     }
 
     /// A run of a graph with these extents, and a random window for every buffer that has one.
-    pub fn run(&mut self, graph: usize, extents: &[usize]) -> CaseRun {
+    pub(crate) fn run(&mut self, graph: usize, extents: &[usize]) -> CaseRun {
         let ids: Vec<BufferId> = (0..self.network.buffers.len() as u32).map(BufferId).collect();
         let moved = ids.into_iter().filter(|id| !self.unmoved.contains(id)).collect::<Vec<_>>();
         let windows = moved.into_iter().map(|id| (id, self.between(0, SLACK_ROWS))).collect();
@@ -231,7 +236,7 @@ impl Sketch {
     }
 
     /// Four runs of the first graph: at the smallest extents, the largest, and twice between.
-    pub fn runs(&mut self) -> Vec<CaseRun> {
+    pub(crate) fn runs(&mut self) -> Vec<CaseRun> {
         let dims = self.network.graphs[0].dims.clone();
         let mut runs = Vec::new();
         for kind in 0..4 {
@@ -249,20 +254,20 @@ impl Sketch {
     }
 
     /// The case, with these runs.
-    pub fn with_runs(self, name: &str, tolerance: Tolerance, runs: Vec<CaseRun>) -> Case {
+    pub(crate) fn with_runs(self, name: &str, tolerance: Tolerance, runs: Vec<CaseRun>) -> Case {
         let Sketch { network, weights, contents, .. } = self;
         Case { name: name.into(), network, weights, tolerance, contents, runs }
     }
 
     /// The case, with [`Sketch::runs`].
-    pub fn case(mut self, name: &str, tolerance: Tolerance) -> Case {
+    pub(crate) fn case(mut self, name: &str, tolerance: Tolerance) -> Case {
         let runs = self.runs();
         self.with_runs(name, tolerance, runs)
     }
 }
 
 /// A case of one op over buffers of `n` rows, `n` from 1 to `rows`: `rows_of` are the shapes of their rows.
-pub fn rowwise(
+pub(crate) fn rowwise(
     name: &str,
     seed: u64,
     tolerance: Tolerance,
@@ -280,7 +285,7 @@ pub fn rowwise(
 }
 
 /// A case of one graph with one extent, `n` from 1 to `rows`, whose value goes to a buffer.
-pub fn build(
+pub(crate) fn build(
     mut sketch: Sketch,
     name: &str,
     tolerance: Tolerance,

@@ -6,7 +6,7 @@ use crate::case::{Case, Sketch, Tolerance, build, rowwise};
 use Tolerance::{Bits, Close};
 
 /// All cases.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let groups =
         [products(), fused_products(), pointwise(), rows(), positions(), attention(), moves(), convolution()];
     groups.into_iter().flatten().collect()

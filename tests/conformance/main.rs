@@ -5,6 +5,8 @@
 //! with every instruction set that this machine has, in f32 and bf16, and on one, two and three threads, whose results must be
 //! equal to the last bit. What this machine lacks is printed as not run.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::io::Write;
 
 mod case;

@@ -5,7 +5,7 @@ use perihelion::graph::{Binary, BufferId, Dim, GraphBuilder, Merge, Op, Unary, V
 use crate::case::{Case, Sketch, Tolerance};
 
 /// All networks.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let mut cases: Vec<Case> = (0..60).map(random).collect();
     cases.extend([
         swapped_buffers(),

@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn frames_of_two_sizes_are_no_clip() {
-        let rgb = vec![0; 8 * 8 * 3];
+        let rgb = [0; 8 * 8 * 3];
         let picture = |height| Picture { rgb: &rgb[..8 * height * 3], size: FrameSize { width: 8, height } };
         let shown = [Shown::Clip { frames: &[picture(4), picture(8)], fps: 8.0 }];
         assert!(matches!(
