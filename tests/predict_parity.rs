@@ -8,7 +8,7 @@ use perihelion::checkpoint::{Checkpoint, Weights};
 use perihelion::graph::Network;
 use perihelion::graph::reference::Reference;
 use perihelion::models::constants::Constants;
-use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding};
+use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};
 
 /// Of the largest value of the reference's tensor.
@@ -78,7 +78,7 @@ impl<'a> Vae<'a> {
         let config = WanVaeConfig::parse(checkpoint.config()).expect("config");
         let size = ClipSize { height, width, n_latents };
         let (mut network, mut constants) = (Network::default(), Constants::default());
-        wan_vae::build(&mut network, &mut constants, checkpoint, &config, size).expect("network");
+        wan_vae::build(&mut network, &mut constants, checkpoint, &config, size, "").expect("network");
         network.set_limit(wan_vae::LATENTS_PER_CALL, n_latents).expect("limit");
         Vae { network, constants, size }
     }
@@ -175,17 +175,23 @@ fn the_denoiser_answers_as_diffusers() {
             let windows: Vec<_> = caches.map(|b| (buffer(&b.name), i * longest)).collect();
             reference.run(graph(&text.graph_name()), &[], &windows).expect("runs");
         }
-        let (latents, _) = expected.latents("call.input");
-        reference.write(buffer("latents"), 0, &latents).expect("fits");
+        let options = options(&case, &checkpoint);
+        let shape = checkpoint.latent_shape(&options);
+        let mut patches = vec![0.0; shape.len()];
+        shape.file_to_patches(&expected.get("call.input").0, &mut patches);
+        reference.write(buffer("patches"), 0, &patches).expect("fits");
+        reference.write(buffer("positions"), 0, &places(shape.grid(), options.rope_fps)).expect("fits");
         for (to, from) in [("mask", "call.mask"), ("timesteps", "call.timestep"), ("actions", "actions")] {
             if let Some(id) = network.buffer(to) {
                 reference.write(id, 0, &expected.get(from).0).expect("fits");
             }
         }
-        reference.run(graph("denoise"), &[texts[0].n_tokens], &[]).expect("runs");
-        let (velocity, _) = expected.latents("call.output");
+        let extents = [texts[0].n_tokens, shape.n_patches()];
+        reference.run(graph("denoise"), &extents, &[]).expect("runs");
+        reference.read(buffer("velocity"), 0, &mut patches).expect("fits");
+        let (velocity, _) = expected.get("call.output");
         let mut found = vec![0.0; velocity.len()];
-        reference.read(buffer("velocity"), 0, &mut found).expect("fits");
+        shape.patches_to_file(&patches, &mut found);
         close(&format!("{name}: velocity"), &found, &velocity);
     }
 }

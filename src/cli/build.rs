@@ -12,6 +12,7 @@ use super::{Context, Usage, output};
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::engine::{self, BuildOptions};
 use crate::export::{Family, Model};
+use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
 /// Compiles a model for one backend and tries it on the model's golden cases.
 #[derive(Debug, Args)]
@@ -38,6 +39,12 @@ pub(super) struct Options {
     /// Frames of a clip, at most [default: 16]
     #[arg(long, value_name = "N")]
     max_frames: Option<NonZeroUsize>,
+    /// Predict: latents (of four frames each) that one run of the VAE takes, at most [default: 1]
+    #[arg(long, value_name = "N")]
+    max_latents_per_call: Option<NonZeroUsize>,
+    /// Predict: clips whose encoder caches are held; 2 measure surprise while the next forecast is made [default: 2]
+    #[arg(long, value_name = "1|2")]
+    encoder_states: Option<NonZeroUsize>,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -108,11 +115,19 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 /// The limits that the engine will have.
 fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
+    if let Family::Predict(predict) = &model.manifest().family {
+        return predict_limits(options, predict.latents.n_latents);
+    }
+    if options.max_latents_per_call.is_some() || options.encoder_states.is_some() {
+        let message = "--max-latents-per-call and --encoder-states are for models of Predict";
+        return Err(Usage(message.to_owned()).into());
+    }
     let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
     let (context_now, image_now) = (now("context"), now("image_tokens"));
     let context = options.max_context.map_or(context_now, NonZeroUsize::get);
     let context_max = match &model.manifest().family {
         Family::Reason(reason) => reason.context_max,
+        _ => return Ok(Vec::new()),
     };
     if context_max < context {
         let message = format!("--max-context: the checkpoint was made for at most {context_max} positions");
@@ -127,6 +142,24 @@ fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize
     let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
     if let Some(frames) = options.max_frames {
         limits.push(("frames".to_owned(), frames.get()));
+    }
+    Ok(limits)
+}
+
+fn predict_limits(options: &Options, n_latents: usize) -> anyhow::Result<Vec<(String, usize)>> {
+    if options.max_context.is_some() || options.max_image_tokens.is_some() || options.max_frames.is_some() {
+        let message = "--max-context, --max-image-tokens and --max-frames are for models of Reason";
+        return Err(Usage(message.to_owned()).into());
+    }
+    let mut limits = Vec::new();
+    if let Some(n) = options.max_latents_per_call {
+        limits.push((LATENTS_PER_CALL.to_owned(), n.get().min(n_latents)));
+    }
+    if let Some(n) = options.encoder_states {
+        if 2 < n.get() {
+            return Err(Usage("--encoder-states takes 1 or 2".to_owned()).into());
+        }
+        limits.push((ENCODER_STATES.to_owned(), n.get()));
     }
     Ok(limits)
 }

@@ -3,12 +3,15 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use anyhow::bail;
 use serde::Serialize;
 
 use super::output;
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
+use crate::export::Family;
+use crate::runtime::predict::Predict;
 use crate::runtime::reason::Reason;
 
 /// What an engine was built from and for.
@@ -52,6 +55,24 @@ pub(super) fn open_reason(
     }
     let reason = Reason::open(&engine, session)?;
     Ok((reason, Identity::of(&engine)))
+}
+
+/// Opens an engine that forecasts, in `steps` steps if another number than its own is asked for.
+///
+/// # Errors
+/// If the file is none, or cannot be used here.
+pub(super) fn open_predict(
+    path: &Path,
+    threads: NonZeroUsize,
+    steps: Option<usize>,
+) -> anyhow::Result<(Predict, Identity)> {
+    let engine = Engine::open(path)?;
+    let session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
+    let Family::Predict(manifest) = &engine.manifest().family else {
+        bail!("{}: the engine answers questions; `ask` runs it", path.display());
+    };
+    let predict = Predict::new(session, (**manifest).clone(), steps)?;
+    Ok((predict, Identity::of(&engine)))
 }
 
 /// A session's bytes as rows of a table.

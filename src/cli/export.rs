@@ -6,13 +6,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::progress::Progress;
-use super::{Context, output};
-use crate::export::{ReasonOptions, Summary, export_reason};
+use super::{Context, Usage, output};
+use crate::export::{PredictOptions, ReasonOptions, Summary, export_predict, export_reason};
 
-/// Makes a model of a checkpoint: graphs, weights, tokenizer, preprocessing and golden cases in one file, for any device.
-#[derive(Debug, Args)]
+/// Makes a model of a checkpoint of Reason or Predict: graphs, weights and golden cases in one file, for any device.
+#[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:
-  perihelion export engines/small-reason -o small-reason.model --think-suffix $'\\nThink first, in <think> </think>.'")]
+  perihelion export engines/small-reason -o small-reason.model --think-suffix $'\\nThink first, in <think> </think>.'
+  perihelion export engines/small-predict -o small-predict.model
+  perihelion export Cosmos-Predict2.5-2B -o predict.model --height 256 --width 320 --frames 33 --condition-frames 5 \\
+      --text-embedding default=empty.safetensors")]
 pub(super) struct Options {
     /// The checkpoint's directory
     checkpoint: PathBuf,
@@ -22,9 +25,66 @@ pub(super) struct Options {
     /// Added to a question that should be thought about: how the checkpoint is asked to think
     #[arg(long, value_name = "TEXT")]
     think_suffix: Option<String>,
+    /// Predict: the embedding of a text, `[n, d]`; a plain file is named `default`, and `negative` is what guidance leads away from.
+    /// May be given several times [default: text_embedding.safetensors beside the checkpoint]
+    #[arg(long, value_name = "[NAME=]FILE.safetensors")]
+    text_embedding: Vec<String>,
+    /// Predict: height of a frame, a multiple of 16
+    #[arg(long, value_name = "PIXELS")]
+    height: Option<usize>,
+    /// Predict: width of a frame, a multiple of 16
+    #[arg(long, value_name = "PIXELS")]
+    width: Option<usize>,
+    /// Predict: frames of the clip, given and forecast: 5, 9, 13, …
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+    /// Predict: frames that are given: 0, 1 or 5
+    #[arg(long, value_name = "N")]
+    condition_frames: Option<usize>,
+    /// Predict: frames in a second; said here, the rate enters the rotary positions
+    #[arg(long, value_name = "F")]
+    fps: Option<f64>,
+    /// Predict: names of an action's columns, where the checkpoint does not say them
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    action_names: Option<Vec<String>>,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    /// Without what is Predict's.
+    fn reason_only(&self) -> Options {
+        Options {
+            text_embedding: Vec::new(),
+            height: None,
+            width: None,
+            frames: None,
+            condition_frames: None,
+            fps: None,
+            action_names: None,
+            ..self.clone()
+        }
+    }
+
+    fn predict(&self) -> anyhow::Result<PredictOptions> {
+        if self.think_suffix.is_some() {
+            return Err(Usage("--think-suffix is for Reason".to_owned()).into());
+        }
+        let texts = self.text_embedding.iter().map(|text| match text.split_once('=') {
+            Some((name, file)) => (name.to_owned(), PathBuf::from(file)),
+            None => ("default".to_owned(), PathBuf::from(text)),
+        });
+        Ok(PredictOptions {
+            texts: texts.collect(),
+            height: self.height,
+            width: self.width,
+            frames: self.frames,
+            condition_frames: self.condition_frames,
+            fps: self.fps,
+            action_names: self.action_names.clone(),
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -39,10 +99,18 @@ struct Report<'a> {
 
 pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
     let progress = Progress::new("export");
-    let reason = ReasonOptions { think_suffix: options.think_suffix.clone(), ..ReasonOptions::default() };
-    let summary = export_reason(&options.checkpoint, &reason, &options.output, &mut |at| {
-        progress.set(at.done, at.total, at.stage);
-    })?;
+    let tell = &mut |at: crate::export::Progress| progress.set(at.done, at.total, at.stage);
+    let summary = if options.checkpoint.join("model_index.json").exists() {
+        export_predict(&options.checkpoint, &options.predict()?, &options.output, tell)?
+    } else {
+        if *options != options.reason_only() {
+            let message = "--text-embedding, --height, --width, --frames, --condition-frames, --fps and --action-names are for Predict; \
+                           is this a diffusers directory, with model_index.json?";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let reason = ReasonOptions { think_suffix: options.think_suffix.clone(), ..ReasonOptions::default() };
+        export_reason(&options.checkpoint, &reason, &options.output, tell)?
+    };
     drop(progress);
     let Summary { n_parameters, n_tensors, weights_bytes, file_bytes, sha256 } = &summary;
     if options.json {

@@ -11,6 +11,7 @@ mod doctor;
 mod engines;
 mod export;
 mod generation;
+mod imagine;
 mod inspect;
 mod machine;
 mod output;
@@ -47,6 +48,7 @@ enum Verb {
     Build(build::Options),
     Ask(ask::Options),
     Run(run::Options),
+    Imagine(imagine::Options),
     Bench(bench::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
@@ -102,6 +104,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Build(options) => build::run(&options, &context),
         Verb::Ask(options) => ask::run(&options, &context),
         Verb::Run(options) => run::run(&options, &context),
+        Verb::Imagine(options) => imagine::run(&options, &context),
         Verb::Bench(options) => bench::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),

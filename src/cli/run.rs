@@ -219,6 +219,7 @@ impl Options {
 fn manifest_clip(engine: &Path) -> anyhow::Result<Clip> {
     match &Engine::open(engine)?.manifest().family {
         Family::Reason(reason) => Ok(reason.clip),
+        Family::Predict(_) => anyhow::bail!("{}: the engine forecasts; `imagine` runs it", engine.display()),
     }
 }
 

@@ -55,6 +55,11 @@ pub(super) fn write_tensors(path: &Path, recording: &Recording) -> anyhow::Resul
     write(path, &tensors)
 }
 
+/// Writes `latents [1, C, T, h, w]` f32, normalised as the denoiser takes them.
+pub(super) fn write_latents(path: &Path, shape: [usize; 5], latents: &[f32]) -> anyhow::Result<()> {
+    write(path, &[f32_tensor("latents".to_owned(), shape.to_vec(), latents)])
+}
+
 fn f32_tensor(name: String, shape: Vec<usize>, values: &[f32]) -> Tensor {
     let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     Tensor { name, dtype: Dtype::F32, shape, bytes }

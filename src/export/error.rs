@@ -7,6 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::container::ContainerError;
 use crate::graph::GraphError;
 use crate::graph::reference::ReferenceError;
+use crate::models::predict25::PredictError;
 use crate::models::reason2::{TemplateError, TokenizerError};
 
 /// Why no model was written.
@@ -16,6 +17,9 @@ pub enum ExportError {
     /// The checkpoint is incomplete, or contradicts itself.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The checkpoint is of Predict, and incomplete, or does not fit what was asked.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
     /// The chat template cannot be made a prompt layout.
     #[error(transparent)]
     Template(#[from] TemplateError),

@@ -61,10 +61,10 @@ pub struct GoldenOutput {
 
 /// A step whose outputs are not known yet.
 pub(super) struct PlannedStep {
-    pub(super) graph: &'static str,
+    pub(super) graph: String,
     /// By name; the graph says in which order.
     pub(super) extents: Vec<(&'static str, usize)>,
-    pub(super) inputs: Vec<(&'static str, GoldenValues)>,
+    pub(super) inputs: Vec<(String, GoldenValues)>,
     /// Buffers and how many of their rows.
     pub(super) outputs: Vec<(String, usize)>,
 }
@@ -80,13 +80,13 @@ pub(super) fn make(
     let mut reference = Reference::new(network, weights);
     let mut case = GoldenCase::default();
     for (i, planned) in steps.into_iter().enumerate() {
-        let graph = planned.graph;
-        let failed = |source| ExportError::Golden { dir: dir.to_owned(), graph: graph.to_owned(), source };
+        let graph = planned.graph.clone();
+        let failed = |source| ExportError::Golden { dir: dir.to_owned(), graph: graph.clone(), source };
         let step = run(network, &mut reference, planned).map_err(failed)?;
         for output in &step.outputs {
             if let Some(value) = output.values.iter().find(|v| !v.is_finite()) {
                 let buffer = network.buffers[output.buffer.index()].name.clone();
-                let (dir, graph) = (dir.to_owned(), graph.to_owned());
+                let (dir, graph) = (dir.to_owned(), graph.clone());
                 return Err(ExportError::NotFinite { dir, graph, buffer, value: *value });
             }
         }
@@ -102,7 +102,7 @@ fn run(
     planned: PlannedStep,
 ) -> Result<GoldenStep, ReferenceError> {
     let buffer = |name: &str| network.buffer(name).expect("the case is planned for this network");
-    let id = network.graph(planned.graph).expect("the case is planned for this network");
+    let id = network.graph(&planned.graph).expect("the case is planned for this network");
     let extent = |name: &str| planned.extents.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
     let dims = &network.graphs[id.index()].dims;
     let extents: Vec<usize> =
@@ -111,10 +111,10 @@ fn run(
     let mut inputs = Vec::new();
     for (name, values) in planned.inputs {
         match &values {
-            GoldenValues::F32(v) => reference.write(buffer(name), 0, v)?,
-            GoldenValues::I32(v) => reference.write_i32(buffer(name), 0, v)?,
+            GoldenValues::F32(v) => reference.write(buffer(&name), 0, v)?,
+            GoldenValues::I32(v) => reference.write_i32(buffer(&name), 0, v)?,
         }
-        inputs.push(GoldenInput { buffer: buffer(name), values });
+        inputs.push(GoldenInput { buffer: buffer(&name), values });
     }
     reference.run(id, &extents, &[])?;
     let mut outputs = Vec::new();
@@ -124,7 +124,7 @@ fn run(
         reference.read(buffer, 0, &mut values)?;
         outputs.push(GoldenOutput { buffer, values });
     }
-    Ok(GoldenStep { graph: planned.graph.to_owned(), extents, inputs, outputs })
+    Ok(GoldenStep { graph: planned.graph, extents, inputs, outputs })
 }
 
 /// A step as the manifest has it: the elements lie in section `golden`.

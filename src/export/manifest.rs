@@ -6,6 +6,7 @@ use super::golden::GoldenStepPlaces;
 use crate::camera::Preprocess;
 use crate::checkpoint::GenerationConfig;
 use crate::graph::Network;
+use crate::models::predict25::PredictManifest;
 use crate::models::reason2::{PatchPositions, PromptLayout};
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
@@ -48,9 +49,12 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub enum Family {
     /// Answers questions about frames.
     Reason(ReasonManifest),
+    /// Forecasts frames.
+    Predict(Box<PredictManifest>),
 }
 
 /// Everything that a Reason engine needs beside network, weights and tokenizer.

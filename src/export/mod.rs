@@ -8,6 +8,7 @@ mod error;
 mod golden;
 mod manifest;
 mod model;
+mod predict;
 mod reason;
 mod write;
 
@@ -15,5 +16,6 @@ pub use error::{ExportError, ModelError};
 pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenStepPlaces, GoldenValues};
 pub use manifest::{Clip, Family, ModelManifest, ReasonManifest, Source};
 pub use model::Model;
+pub use predict::{PredictOptions, export_predict};
 pub use reason::{ReasonOptions, export_reason};
 pub use write::{Progress, Summary};

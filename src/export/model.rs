@@ -32,6 +32,7 @@ impl Model {
         manifest.family.check(network).map_err(wrong)?;
         match &manifest.family {
             Family::Reason(_) => drop(container.section(TOKENIZER)?),
+            Family::Predict(_) => {}
         }
         let golden = GoldenCase::unpack(&manifest.golden, network, container.section(GOLDEN)?);
         Ok(Self { golden: golden.map_err(wrong)?, container, manifest })
@@ -125,6 +126,7 @@ impl Family {
     pub fn check(&self, network: &Network) -> Result<(), String> {
         match self {
             Family::Reason(reason) => check_reason(reason, network),
+            Family::Predict(predict) => predict.check(network),
         }
     }
 }

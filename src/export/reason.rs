@@ -155,35 +155,35 @@ fn golden_steps(config: &Reason2Config) -> Vec<PlannedStep> {
     let mut features = vec![("visual_features".to_owned(), 1)];
     features.extend((0..vision.deepstack_layers.len()).map(|i| (format!("deepstack.{i}"), 1)));
     let prefill = |past: usize, token: i32, visual_index: i32| PlannedStep {
-        graph: "prefill",
+        graph: "prefill".to_owned(),
         extents: vec![("n_tokens", 1), ("past", past), ("n_visual", 1)],
         inputs: vec![
-            ("tokens", I32(vec![token])),
-            ("positions", I32(vec![past as i32; 3])),
-            ("visual_index", I32(vec![visual_index])),
+            ("tokens".to_owned(), I32(vec![token])),
+            ("positions".to_owned(), I32(vec![past as i32; 3])),
+            ("visual_index".to_owned(), I32(vec![visual_index])),
         ],
         outputs: vec![("hidden".to_owned(), 1)],
     };
     let logits = || vec![("logits".to_owned(), 1)];
     vec![
         PlannedStep {
-            graph: "vision",
+            graph: "vision".to_owned(),
             extents: vec![("n_patches", n)],
             inputs: vec![
-                ("patches", F32(patches)),
-                ("position_index", I32(index)),
-                ("position_share", F32(share)),
-                ("patch_positions", I32(position)),
+                ("patches".to_owned(), F32(patches)),
+                ("position_index".to_owned(), I32(index)),
+                ("position_share".to_owned(), F32(share)),
+                ("patch_positions".to_owned(), I32(position)),
             ],
             outputs: features,
         },
         prefill(0, first, -1),
         prefill(1, config.image_token_id as i32, 0),
-        PlannedStep { graph: "head", extents: vec![], inputs: vec![], outputs: logits() },
+        PlannedStep { graph: "head".to_owned(), extents: vec![], inputs: vec![], outputs: logits() },
         PlannedStep {
-            graph: "decode",
+            graph: "decode".to_owned(),
             extents: vec![("past", 2)],
-            inputs: vec![("tokens", I32(vec![last])), ("positions", I32(vec![2; 3]))],
+            inputs: vec![("tokens".to_owned(), I32(vec![last])), ("positions".to_owned(), I32(vec![2; 3]))],
             outputs: logits(),
         },
     ]

@@ -144,8 +144,8 @@ SCHEDULERS = {
     "unipc_karras_4": ("UniPCMultistepScheduler", KARRAS_UNIPC, 4),
     "unipc_karras_1": ("UniPCMultistepScheduler", KARRAS_UNIPC, 1),
     "unipc_shift_3rd_order_7": ("UniPCMultistepScheduler", SHIFTED_UNIPC, 7),
-    "unipc_shift_sigma_min_6": ("UniPCMultistepScheduler", SHIFTED_UNIPC | dict(
-        solver_type="bh1", final_sigmas_type="sigma_min", lower_order_final=False, disable_corrector=[0, 2]), 6),
+    "unipc_shift_corrected_in_part_6": ("UniPCMultistepScheduler", SHIFTED_UNIPC | dict(solver_order=2, disable_corrector=[0, 2]), 6),
+    "unipc_terminal_5": ("UniPCMultistepScheduler", SHIFTED_UNIPC | dict(solver_order=1, shift_terminal=0.05), 5),
     "euler_shift_8": ("FlowMatchEulerDiscreteScheduler", SHIFTED_EULER, 8),
     "euler_shift_1": ("FlowMatchEulerDiscreteScheduler", SHIFTED_EULER, 1),
     "euler_terminal_5": ("FlowMatchEulerDiscreteScheduler", dict(num_train_timesteps=1000, shift=2.0, shift_terminal=0.1), 5),

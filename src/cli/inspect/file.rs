@@ -14,6 +14,7 @@ use crate::container::{Container, Section, hex};
 use crate::engine::Engine;
 use crate::export::{Family, Model};
 use crate::graph::{Network, Purpose};
+use crate::models::predict25::PredictManifest;
 
 /// A model or an engine.
 #[derive(Debug, Serialize)]
@@ -30,7 +31,10 @@ pub(super) struct FileReport {
     limits: BTreeMap<String, usize>,
     graphs: Vec<GraphLine>,
     weights: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<ReasonLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predict: Option<Box<PredictManifest>>,
     sections: Vec<Section>,
     buffers: Vec<PurposeLine>,
     /// What a session claims; absent for a model, and where it cannot be opened.
@@ -124,6 +128,11 @@ impl FileReport {
                 clip_fps: reason.clip.fps,
                 preprocess: reason.preprocess,
             }),
+            _ => None,
+        };
+        let predict = match family {
+            Family::Predict(predict) => Some(predict.clone()),
+            _ => None,
         };
         Self {
             kind,
@@ -138,6 +147,7 @@ impl FileReport {
             graphs: graphs.collect(),
             weights: network.weights.len(),
             reason,
+            predict,
             sections: container.sections().to_vec(),
             buffers: buffers_by_purpose(network),
             memory: None,
@@ -175,6 +185,25 @@ impl FileReport {
                 "clip",
                 format!("{} frames at {} a second, unless told", reason.clip_frames, reason.clip_fps),
             );
+        }
+        if let Some(predict) = &self.predict {
+            let clip = &predict.clip;
+            line(
+                "frames",
+                format!(
+                    "{}×{}, {} given and {} forecast, {} a second",
+                    clip.width,
+                    clip.height,
+                    clip.n_given,
+                    predict.horizon(),
+                    predict.fps
+                ),
+            );
+            let texts: Vec<&str> = predict.texts.iter().map(|t| t.name.as_str()).collect();
+            line("texts", texts.join(", "));
+            let actions = clip.actions.as_ref().map_or("none".to_owned(), |a| a.names.join(", "));
+            line("actions", actions);
+            line("steps", format!("{}, guidance {}", predict.steps, predict.guidance.scale));
         }
         text.push_str("\nbytes by purpose, in the file\n");
         let rows = self.sections.iter().map(|section| {

@@ -17,6 +17,11 @@ pub enum PredictError {
         /// The file.
         path: PathBuf,
     },
+    /// A pipeline whose network is known and whose sampling is not yet right.
+    #[error(
+        "model_index.json: Predict2's own sampling does not equal its pipeline's yet; export a Predict2.5 checkpoint"
+    )]
+    Sampling,
     /// A size that the network cannot have.
     #[error("{what}: expected {expected}, found {found}")]
     Size {
@@ -37,6 +42,12 @@ pub enum PredictError {
         /// What there is.
         max: usize,
     },
+    /// A size that neither the checkpoint nor the options say.
+    #[error("the checkpoint does not say --{what}: pass it")]
+    NotSaid {
+        /// The option.
+        what: &'static str,
+    },
     /// No text embedding was given.
     #[error(
         "no text embedding: pass --text-embedding FILE.safetensors (the embedding of an empty text will do)"
@@ -55,16 +66,4 @@ pub enum PredictError {
     /// Actions do not fit.
     #[error("actions: {0}")]
     Actions(String),
-    /// The scheduler is none that is written here.
-    #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
-    Scheduler {
-        /// The config.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
 }

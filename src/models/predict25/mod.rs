@@ -6,26 +6,38 @@
 
 mod config;
 mod error;
+mod layout;
+mod manifest;
 mod names;
 mod network;
 mod options;
 mod positions;
+mod schedule;
 mod text;
 
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, JsonFile, Section};
-use crate::graph::{Network, Purpose};
+use crate::graph::Network;
 use crate::models::constants::Constants;
-use crate::models::wan_vae::{self, WanVaeConfig};
-use crate::tensor::DType;
+use crate::models::wan_vae::{self, ClipSize, WanVaeConfig};
 
 pub use config::{DenoiserConfig, PATCH};
 pub use error::PredictError;
+pub use layout::LatentShape;
+pub use manifest::{Guidance, PredictManifest, TextEntry};
 pub use options::{ActionSpan, Actions, ClipOptions};
+pub use positions::places;
+pub use schedule::{Renoise, Schedule, Spacing, UniPc};
 pub use text::{NEGATIVE, TextEmbedding, graph_name};
 
 use names::Tensors;
+
+/// Behind the names of the VAE's graphs and buffers at the smallest size.
+pub const SMALL: &str = ".small";
+/// The largest frame at which the VAE's own graphs can be checked against the reference evaluation in seconds; beyond it the same
+/// weights also become graphs of one patch, for that check.
+const SMALL_PIXELS: usize = 64 * 64;
 
 /// Whose pipeline a checkpoint is for: they differ in how sigmas are spaced and whether the rate enters the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -98,6 +110,11 @@ impl PredictCheckpoint {
         &self.vae_config
     }
 
+    /// `model_index.json`.
+    pub fn index(&self) -> &JsonFile {
+        &self.index
+    }
+
     /// `scheduler/scheduler_config.json`.
     pub fn scheduler(&self) -> &JsonFile {
         &self.scheduler
@@ -121,6 +138,14 @@ impl PredictCheckpoint {
         Ok(self.index.root()?.section("perihelion")?)
     }
 
+    /// Extents of the latents of such a clip.
+    pub fn latent_shape(&self, options: &ClipOptions) -> LatentShape {
+        let factor = self.vae_config.spatial_factor();
+        let size = options.size();
+        let (height, width) = (size.height / factor, size.width / factor);
+        LatentShape { n_latents: size.n_latents, height, width, channels: self.config.channels }
+    }
+
     /// Writes the graphs: `encode_first`, `encode_step`, `decode_first`, `decode_step` (see [`wan_vae`]), `text_NAME` for each text,
     /// which must have run before `denoise`, and `denoise`.
     ///
@@ -134,8 +159,7 @@ impl PredictCheckpoint {
         let factor = self.vae_config.spatial_factor();
         options.check(factor * PATCH)?;
         let size = options.size();
-        let latent = [size.n_latents, size.height / factor, size.width / factor];
-        let grid = [latent[0], latent[1] / PATCH, latent[2] / PATCH];
+        let grid = self.latent_shape(options).grid();
         if let Some(axis) = (0..3).find(|i| self.config.positions_max[*i] < grid[*i]) {
             let (max, what) =
                 (self.config.positions_max[axis], ["latent frames", "rows of patches", "columns of patches"]);
@@ -148,22 +172,18 @@ impl PredictCheckpoint {
         };
 
         let (mut network, mut constants) = (Network::default(), Constants::default());
-        let shape = [latent[0], latent[1], latent[2], self.config.channels];
-        network.declare_buffer("latents", DType::F32, &shape, Purpose::Input);
-        wan_vae::build(&mut network, &mut constants, &self.vae, &self.vae_config, size)?;
+        wan_vae::build(&mut network, &mut constants, &self.vae, &self.vae_config, size, "")?;
+        let side = factor * PATCH;
+        if SMALL_PIXELS < size.height * size.width {
+            let small = ClipSize { height: side, width: side, n_latents: 2 };
+            wan_vae::build(&mut network, &mut constants, &self.vae, &self.vae_config, small, SMALL)?;
+        }
         let tensors = Tensors::new(&self.transformer);
         let mut parts = network::Parts { constants: &mut constants, tensors, config: &self.config, grid };
         let n_sets = if texts.iter().any(|t| t.name == NEGATIVE) { 2 } else { 1 };
         network::build_texts(&mut parts, &mut network, texts, n_sets)?;
         let actions = options.actions.as_ref();
-        network::build_denoise(
-            &mut parts,
-            &mut network,
-            size,
-            options.rope_fps,
-            (shortest, longest),
-            actions,
-        )?;
+        network::build_denoise(&mut parts, &mut network, (shortest, longest), actions)?;
         Ok((network, constants))
     }
 

@@ -10,7 +10,7 @@ use super::{ActionSpan, Actions, DenoiserConfig, PATCH, TextEmbedding, positions
 use crate::checkpoint::CheckpointError;
 use crate::graph::{Binary, BufferId, Dim, GraphBuilder, Network, Op, Purpose, RotaryStyle, Unary, ValueId};
 use crate::models::constants::Constants;
-use crate::models::wan_vae::{ClipSize, FRAMES_PER_LATENT};
+use crate::models::wan_vae::FRAMES_PER_LATENT;
 use crate::tensor::DType;
 
 /// Of the norms of queries and keys, which the config does not name.
@@ -70,39 +70,43 @@ pub(super) fn build_texts(
     Ok(())
 }
 
-/// Adds `denoise`, and the buffers `mask` and `timesteps` (one row a latent), `actions` where there are such, and `velocity`. It reads
-/// `latents`, whose given frames stand clean in place.
+/// Adds `denoise`. It reads `patches`, one row for each patch of 2×2 latents, frame by frame, elements in the order (row, column,
+/// channel), with given frames clean in place; `positions` (see [`positions::places`]); `mask` and `timesteps`, one row a frame; and
+/// `actions`, where there are such. It writes `velocity`, rows as `patches`. The extent `n_patches` counts those of one frame.
 pub(super) fn build_denoise(
     parts: &mut Parts<'_, '_>,
     network: &mut Network,
-    size: ClipSize,
-    rope_fps: Option<f64>,
     n_text_tokens: (usize, usize),
     actions: Option<&Actions>,
 ) -> Result<(), CheckpointError> {
     let config = parts.config;
     let [t, rows, columns] = parts.grid;
-    let (n_patches, width) = (rows * columns, config.width());
-    let latents = buffer(network, "latents");
-    let mask = network.declare_buffer("mask", DType::F32, &[t, 1], Purpose::Input);
-    let timesteps = network.declare_buffer("timesteps", DType::F32, &[t], Purpose::Input);
+    let (n_patches_max, width) = (rows * columns, config.width());
+    let n_values = PATCH * PATCH * config.channels;
+    let input = |network: &mut Network, name: &str, shape: &[usize]| {
+        network.declare_buffer(name, DType::F32, shape, Purpose::Input)
+    };
+    let patches = input(network, "patches", &[t * n_patches_max, n_values]);
+    let positions = input(network, "positions", &[t * n_patches_max, 3]);
+    let mask = input(network, "mask", &[t, 1]);
+    let timesteps = input(network, "timesteps", &[t]);
     let actions = actions.map(|actions| {
-        let n_rows = (size.n_latents - 1) * FRAMES_PER_LATENT;
-        let id =
-            network.declare_buffer("actions", DType::F32, &[n_rows, actions.names.len()], Purpose::Input);
-        (id, actions)
+        (input(network, "actions", &[(t - 1) * FRAMES_PER_LATENT, actions.names.len()]), actions)
     });
-    let shape = network.buffers[latents.index()].shape.clone();
-    let velocity = network.declare_buffer("velocity", DType::F32, &shape, Purpose::Output);
+    let velocity =
+        network.declare_buffer("velocity", DType::F32, &[t * n_patches_max, n_values], Purpose::Output);
 
     let mut graph = GraphBuilder::new(network, "denoise");
     let text: Dim = match n_text_tokens {
         (min, max) if min == max => max.into(),
         (min, max) => graph.dim("text_tokens", min, max, 1).into(),
     };
-    let rotary = parts.rotary(&mut graph, rope_fps);
+    let n_patches: Dim = graph.dim("n_patches", 1, n_patches_max, 1).into();
+    let (axis, inverse_frequency) = positions::frequencies(config);
+    let positions = graph.read(positions, n_patches.times(t));
+    let rotary = graph.add(Op::RotaryTable { axis, inverse_frequency }, &[positions]);
     let mask = graph.read(mask, t);
-    let mut x = parts.patches(&mut graph, latents, mask)?;
+    let mut x = parts.embed(&mut graph, patches, n_patches, mask)?;
     let time = parts.time(&mut graph, timesteps, mask, actions)?;
     for layer in 0..config.n_layers {
         let name = format!("transformer_blocks.{layer}");
@@ -126,13 +130,9 @@ pub(super) fn build_denoise(
     }
     let [shift, scale] = parts.modulation(&mut graph, &time, "norm_out")?;
     let y = parts.modulated_norm(&mut graph, x, shift, scale);
-    let y = parts.linear(&mut graph, y, "proj_out", width, PATCH * PATCH * config.channels)?;
-    // Rows are (y, x, channel) of a patch, while those that came in were (channel, y, x).
-    let fixed = |shape: &[usize]| -> Vec<Dim> { shape.iter().map(|n| Dim::Fixed(*n)).collect() };
-    let y = graph.reshape(y, &fixed(&[t, rows, columns, PATCH, PATCH, config.channels]));
-    let y = graph.add(Op::Transpose { order: vec![0, 1, 3, 2, 4, 5] }, &[y]);
-    let y = graph.reshape(y, &fixed(&shape));
-    debug_assert_eq!(n_patches * PATCH * PATCH, shape[1] * shape[2]);
+    // The stored rows are already in the order (row, column, channel), while those of the first map are not.
+    let y = parts.linear(&mut graph, y, "proj_out", width, n_values)?;
+    let y = graph.reshape(y, &[n_patches.times(t), n_values.into()]);
     graph.write(velocity, y);
     graph.finish();
     Ok(())
@@ -147,10 +147,16 @@ struct Time {
 }
 
 impl Parts<'_, '_> {
-    /// `[t, n_patches, width]` of the latents, with what the mask's channel adds.
-    fn patches(&mut self, graph: &mut GraphBuilder<'_>, latents: BufferId, mask: ValueId) -> Built {
+    /// `[t, n_patches, width]` of the patches, with what the mask's channel adds.
+    fn embed(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        patches: BufferId,
+        n_patches: Dim,
+        mask: ValueId,
+    ) -> Built {
         let config = self.config;
-        let ([t, rows, columns], c, width) = (self.grid, config.channels, config.width());
+        let (t, c, width) = (self.grid[0], config.channels, config.width());
         let n_inputs = c + 1 + usize::from(config.padding_mask);
         let area = PATCH * PATCH;
         let stored = self.tensors.expect("patch_embed.proj.weight", &[width, n_inputs * area])?.to_f32();
@@ -171,14 +177,11 @@ impl Parts<'_, '_> {
         let mask_weight =
             self.constants.make(graph.network, "patch_embed.mask.weight", &[width, 1], &mask_weight);
 
-        let fixed = |shape: &[usize]| -> Vec<Dim> { shape.iter().map(|n| Dim::Fixed(*n)).collect() };
-        let x = graph.read(latents, t);
-        let x = graph.reshape(x, &fixed(&[t, rows, PATCH, columns, PATCH, c]));
-        let x = graph.add(Op::Transpose { order: vec![0, 1, 3, 2, 4, 5] }, &[x]);
-        let x = graph.reshape(x, &fixed(&[t, rows * columns, area * c]));
+        let x = graph.read(patches, n_patches.times(t));
         let x = graph.linear(x, weight, None);
+        let x = graph.reshape(x, &[t.into(), n_patches, width.into()]);
         let given = graph.linear(mask, mask_weight, None);
-        let given = graph.reshape(given, &fixed(&[t, 1, width]));
+        let given = graph.reshape(given, &[t.into(), 1.into(), width.into()]);
         Ok(graph.add(Op::Binary { function: Binary::Add }, &[x, given]))
     }
 
@@ -287,7 +290,8 @@ impl Parts<'_, '_> {
         rotary: ValueId,
     ) -> Built {
         let width = self.config.width();
-        let n: usize = self.grid.iter().product();
+        let shape = graph.shape(x).to_vec();
+        let n = shape[1].times(self.grid[0]);
         let turned = |parts: &mut Self, graph: &mut GraphBuilder<'_>, part: &str| -> Built {
             let y = parts.linear(graph, x, &format!("{name}.to_{part}"), width, width)?;
             let y = parts.heads(graph, y, n);
@@ -297,7 +301,7 @@ impl Parts<'_, '_> {
         let (q, k) = (turned(self, graph, "q")?, turned(self, graph, "k")?);
         let v = self.linear(graph, x, &format!("{name}.to_v"), width, width)?;
         let v = self.heads(graph, v, n);
-        self.attend(graph, [q, k, v], name)
+        self.attend(graph, [q, k, v], &shape, name)
     }
 
     fn text_attention(
@@ -310,25 +314,32 @@ impl Parts<'_, '_> {
     ) -> Built {
         let width = self.config.width();
         let q = self.linear(graph, x, &format!("{name}.to_q"), width, width)?;
-        let q = self.heads(graph, q, self.grid.iter().product());
+        let shape = graph.shape(x).to_vec();
+        let q = self.heads(graph, q, shape[1].times(self.grid[0]));
         let q = self.head_norm(graph, q, &format!("{name}.norm_q"))?;
         let [k, v] = ["key", "value"].map(|kind| {
             let source = buffer(graph.network, &format!("text.{layer}.{kind}"));
             graph.read(source, n_tokens)
         });
-        self.attend(graph, [q, k, v], name)
+        self.attend(graph, [q, k, v], &shape, name)
     }
 
-    fn attend(&mut self, graph: &mut GraphBuilder<'_>, qkv: [ValueId; 3], name: &str) -> Built {
-        let (width, [t, rows, columns]) = (self.config.width(), self.grid);
+    fn attend(
+        &mut self,
+        graph: &mut GraphBuilder<'_>,
+        qkv: [ValueId; 3],
+        shape: &[Dim],
+        name: &str,
+    ) -> Built {
+        let width = self.config.width();
         let scale = (self.config.head_dim as f32).sqrt().recip();
         let y = graph.add(Op::Attention { scale }, &qkv);
-        let y = graph.reshape(y, &[t.into(), (rows * columns).into(), width.into()]);
+        let y = graph.reshape(y, shape);
         self.linear(graph, y, &format!("{name}.to_out.0"), width, width)
     }
 
     /// `[n, heads, head_dim]` of `[.., width]`.
-    fn heads(&self, graph: &mut GraphBuilder<'_>, x: ValueId, n: usize) -> ValueId {
+    fn heads(&self, graph: &mut GraphBuilder<'_>, x: ValueId, n: impl Into<Dim>) -> ValueId {
         graph.reshape(x, &[n.into(), self.config.n_heads.into(), self.config.head_dim.into()])
     }
 
@@ -337,13 +348,6 @@ impl Parts<'_, '_> {
         let view = self.tensors.expect(&name, &[dim])?;
         let weight = self.constants.borrow(graph.network, &name, view, &[dim]);
         Ok(graph.add(Op::RmsNorm { weight: Some(weight), eps: QK_NORM_EPS }, &[x]))
-    }
-
-    fn rotary(&mut self, graph: &mut GraphBuilder<'_>, fps: Option<f64>) -> ValueId {
-        let table = positions::table(self.config, self.grid, fps);
-        let n = self.grid.iter().product();
-        let weight = self.constants.make(graph.network, "rotary", &[n, self.config.head_dim], &table);
-        graph.add(Op::Constant { weight }, &[])
     }
 
     fn linear(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, k: usize, n: usize) -> Built {

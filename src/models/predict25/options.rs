@@ -72,6 +72,7 @@ impl Actions {
 
 /// The clip that a network is made for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClipOptions {
     /// Of a frame, in pixels.
     pub height: usize,
@@ -98,6 +99,7 @@ impl ClipOptions {
         ClipSize { height: self.height, width: self.width, n_latents: Self::n_latents(self.n_frames) }
     }
 
+    /// Checks that sizes are possible; height and width must be multiples of `multiple`.
     pub(super) fn check(&self, multiple: usize) -> Result<(), PredictError> {
         let size = |what, found, fits, expected| {
             if fits { Ok(()) } else { Err(PredictError::Size { what, expected, found }) }

@@ -7,17 +7,10 @@ use super::DenoiserConfig;
 const BASE_FPS: f32 = 24.0;
 const THETA: f64 = 10_000.0;
 
-/// Cosines and then sines of each patch's angles, `[n_latents · height · width, head_dim]`: what [`Op::Rotary`] takes. `height` and
-/// `width` are in patches. With a rate, frames stand further apart the slower they were taken.
-///
-/// [`Op::Rotary`]: crate::graph::Op::Rotary
-pub(super) fn table(
-    config: &DenoiserConfig,
-    [n_latents, height, width]: [usize; 3],
-    fps: Option<f64>,
-) -> Vec<f32> {
-    let frequencies = frequencies(config);
-    let mut out = Vec::with_capacity(n_latents * height * width * config.head_dim);
+/// The place of each patch, `[n_latents · height · width, 3]`: frame, row, column; `height` and `width` are in patches. With a rate,
+/// frames stand further apart the slower they were taken.
+pub fn places([n_latents, height, width]: [usize; 3], fps: Option<f64>) -> Vec<f32> {
+    let mut out = Vec::with_capacity(n_latents * height * width * 3);
     for t in 0..n_latents {
         let frame = match fps {
             Some(fps) => (t as f32 / fps as f32) * BASE_FPS,
@@ -25,11 +18,7 @@ pub(super) fn table(
         };
         for y in 0..height {
             for x in 0..width {
-                let place = [frame, y as f32, x as f32];
-                // Angles are rounded to f32 first, as networks are trained with them.
-                let angles = || frequencies.iter().map(|(axis, radians)| f64::from(place[*axis] * radians));
-                out.extend(angles().map(|a| a.cos() as f32));
-                out.extend(angles().map(|a| a.sin() as f32));
+                out.extend([frame, y as f32, x as f32]);
             }
         }
     }
@@ -37,18 +26,19 @@ pub(super) fn table(
 }
 
 /// For each frequency of a head its axis (time, height, width) and radians for one place.
-fn frequencies(config: &DenoiserConfig) -> Vec<(usize, f32)> {
-    let mut out = Vec::with_capacity(config.head_dim / 2);
+pub(super) fn frequencies(config: &DenoiserConfig) -> (Vec<u8>, Vec<f32>) {
+    let (mut axes, mut radians) = (Vec::new(), Vec::new());
     for (axis, n) in config.rope_frequencies().into_iter().enumerate() {
         // As many channels as the axis turns; the exponent runs over half of them.
         let dim = 2.0 * n as f64;
         let theta = THETA * config.rope_scale[axis].powf(dim / (dim - 2.0));
         for i in 0..n {
             let exponent = (2 * i) as f32 / dim as f32;
-            out.push((axis, 1.0 / (theta as f32).powf(exponent)));
+            axes.push(axis as u8);
+            radians.push(1.0 / (theta as f32).powf(exponent));
         }
     }
-    out
+    (axes, radians)
 }
 
 #[cfg(test)]
@@ -56,26 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_turn_further_at_a_lower_rate() {
-        let config = DenoiserConfig {
-            channels: 4,
-            n_heads: 1,
-            head_dim: 16,
-            n_layers: 1,
-            mlp_dim: 4,
-            text_dim: 4,
-            adaln_dim: 4,
-            text_projection: None,
-            padding_mask: true,
-            rope_scale: [1.0; 3],
-            positions_max: [8; 3],
-        };
-        assert_eq!(config.rope_frequencies(), [4, 2, 2]);
-        let table = table(&config, [2, 1, 2], Some(8.0));
-        // The first frequency of time is one radian a place, and a frame at 8 a second is three places long.
-        assert_eq!(table[0], 1.0);
-        assert_eq!(table[2 * 16], 3.0f64.cos() as f32);
-        // The last row is the second patch of its row: the first frequency of width turns by one.
-        assert_eq!(table[3 * 16 + 8 + 6], 1.0f64.sin() as f32);
+    fn frames_stand_further_apart_at_a_lower_rate() {
+        assert_eq!(
+            places([2, 1, 2], Some(8.0)),
+            [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 3.0, 0.0, 1.0]
+        );
+        assert_eq!(places([2, 1, 1], None)[3..], [1.0, 0.0, 0.0]);
     }
 }

@@ -23,11 +23,18 @@ pub(super) struct Blocks<'g, 'n, 'c> {
     pub(super) first: bool,
     /// How many clips' caches a buffer holds, one after the other.
     pub(super) states: LimitedBy,
+    /// Behind the names of buffers.
+    pub(super) suffix: &'static str,
 }
 
 type Built = Result<ValueId, CheckpointError>;
 
 impl Blocks<'_, '_, '_> {
+    /// A buffer of the graph's size.
+    pub(super) fn buffer(&self, name: &str) -> BufferId {
+        self.graph.network.buffer(&format!("{name}{}", self.suffix)).expect("declared before the graphs")
+    }
+
     /// Norm, SiLU and a causal convolution, twice, beside a shortcut.
     pub(super) fn residual(&mut self, x: ValueId, name: &str, c_in: usize, c_out: usize) -> Built {
         let y = self.norm(x, &format!("{name}.norm1.gamma"), c_in, 3)?;
@@ -189,7 +196,7 @@ impl Blocks<'_, '_, '_> {
 
     /// The cache of a convolution: `n` frames like those of `x`, for each clip.
     fn cache(&mut self, x: ValueId, name: &str, n: usize) -> BufferId {
-        let name = format!("{name}.past");
+        let name = format!("{name}.past{}", self.suffix);
         if let Some(id) = self.graph.network.buffer(&name) {
             return id;
         }

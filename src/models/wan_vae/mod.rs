@@ -14,7 +14,7 @@ mod config;
 pub use config::WanVaeConfig;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::graph::{BufferId, GraphBuilder, GraphId, LimitedBy, Network, Purpose, ValueId};
+use crate::graph::{BufferId, Dim, GraphBuilder, GraphId, LimitedBy, Network, Purpose, ValueId};
 use crate::models::constants::{Constants, values};
 use crate::tensor::DType;
 
@@ -49,9 +49,10 @@ pub fn cache_windows(network: &Network, graph: GraphId, state: usize) -> Vec<(Bu
     caches.map(|id| (id, state * rows_per_clip(id))).collect()
 }
 
-/// Adds the four graphs and their buffers: `frames` (in), `encoded` (kept, one row a latent), `latents` (in) and `pixels` (out).
+/// Adds the four graphs and their buffers: `frames` (in), `encoded` (kept, one row a latent), `latents` (in) and `pixels` (out), all
+/// names with `suffix` behind them. `encode_*` read `frames` and write `encoded`; `decode_*` read `latents` and write `pixels`.
 ///
-/// `encode_*` read `frames` and write `encoded`; `decode_*` read `latents` and write `pixels`.
+/// With a suffix, the same weights become graphs of another size.
 ///
 /// # Errors
 /// If a tensor is missing or not of the config's shape.
@@ -61,21 +62,21 @@ pub fn build<'c>(
     checkpoint: &'c Checkpoint,
     config: &WanVaeConfig,
     size: ClipSize,
+    suffix: &'static str,
 ) -> Result<(), CheckpointError> {
     let factor = config.spatial_factor();
     let latent = [size.height / factor, size.width / factor, config.z_dim];
     let frame = [size.height, size.width, 3];
-    let per_call = network.declare_limit(LATENTS_PER_CALL, 1);
-    let encoder_states = network.declare_limit(ENCODER_STATES, 2);
-    let decoder_states = network.declare_limit(DECODER_STATES, 1);
+    let [per_call, encoder_states, decoder_states] =
+        [(LATENTS_PER_CALL, 1), (ENCODER_STATES, 2), (DECODER_STATES, 1)]
+            .map(|(name, value)| limit(network, name, value));
     let in_frames = LimitedBy { mul: FRAMES_PER_LATENT, ..per_call };
-    network.declare_limited_buffer("frames", DType::F32, in_frames, &frame, Purpose::Input);
-    network.declare_limited_buffer("pixels", DType::F32, in_frames, &frame, Purpose::Output);
-    let whole = |row: [usize; 3]| [size.n_latents, row[0], row[1], row[2]];
-    network.declare_buffer("encoded", DType::F32, &whole(latent), Purpose::Features);
-    if network.buffer("latents").is_none() {
-        network.declare_buffer("latents", DType::F32, &whole(latent), Purpose::Input);
-    }
+    let named = |name: &str| format!("{name}{suffix}");
+    network.declare_limited_buffer(&named("frames"), DType::F32, in_frames, &frame, Purpose::Input);
+    network.declare_limited_buffer(&named("pixels"), DType::F32, in_frames, &frame, Purpose::Output);
+    let whole = [size.n_latents, latent[0], latent[1], latent[2]];
+    network.declare_buffer(&named("encoded"), DType::F32, &whole, Purpose::Features);
+    network.declare_buffer(&named("latents"), DType::F32, &whole, Purpose::Input);
     let per_call = LimitedBy { cap: Some(size.n_latents), ..per_call };
     for (name, first) in
         [("encode_first", true), ("encode_step", false), ("decode_first", true), ("decode_step", false)]
@@ -84,16 +85,16 @@ pub fn build<'c>(
         let mut graph = GraphBuilder::new(network, name);
         let n = if first { 1.into() } else { graph.limited_dim("latents", 1, per_call, 1).into() };
         let states = if encoder { encoder_states } else { decoder_states };
-        let blocks = Blocks { graph, constants, checkpoint, config, first, states };
+        let blocks = Blocks { graph, constants, checkpoint, config, first, states, suffix };
         if encoder { encode(blocks, n) } else { decode(blocks, n) }?;
     }
     Ok(())
 }
 
-fn encode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), CheckpointError> {
+fn encode(mut blocks: Blocks<'_, '_, '_>, n: Dim) -> Result<(), CheckpointError> {
     let config = blocks.config;
     let frames = if blocks.first { n } else { n.times(FRAMES_PER_LATENT) };
-    let source = buffer(blocks.graph.network, "frames");
+    let source = blocks.buffer("frames");
     let mut x = blocks.graph.read(source, frames);
     let mut c = config.base_dim;
     x = blocks.causal(x, "encoder.conv_in", 3, c)?;
@@ -112,15 +113,15 @@ fn encode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), Ch
     x = blocks.middle(x, "encoder.mid_block", c)?;
     x = blocks.head(x, "encoder", c, 2 * config.z_dim)?;
     x = mean_of_posterior(&mut blocks, x)?;
-    let target = buffer(blocks.graph.network, "encoded");
+    let target = blocks.buffer("encoded");
     blocks.graph.write(target, x);
     blocks.graph.finish();
     Ok(())
 }
 
-fn decode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), CheckpointError> {
+fn decode(mut blocks: Blocks<'_, '_, '_>, n: Dim) -> Result<(), CheckpointError> {
     let config = blocks.config;
-    let source = buffer(blocks.graph.network, "latents");
+    let source = blocks.buffer("latents");
     let mut x = blocks.graph.read(source, n);
     x = from_normalised(&mut blocks, x)?;
     let dims: Vec<usize> = config.dim_mult.iter().rev().map(|m| m * config.decoder_base_dim).collect();
@@ -140,7 +141,7 @@ fn decode(mut blocks: Blocks<'_, '_, '_>, n: crate::graph::Dim) -> Result<(), Ch
         }
     }
     x = blocks.head(x, "decoder", c, 3)?;
-    let target = buffer(blocks.graph.network, "pixels");
+    let target = blocks.buffer("pixels");
     blocks.graph.write(target, x);
     blocks.graph.finish();
     Ok(())
@@ -180,6 +181,10 @@ fn from_normalised(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueI
     Ok(blocks.graph.linear(x, weight, Some(bias)))
 }
 
-fn buffer(network: &Network, name: &str) -> BufferId {
-    network.buffer(name).expect("declared before the graphs")
+/// A limit, declared once however many sizes there are.
+fn limit(network: &mut Network, name: &str, value: usize) -> LimitedBy {
+    match network.limits.iter().position(|l| l.name == name) {
+        Some(i) => LimitedBy { limit: i as u16, mul: 1, cap: None },
+        None => network.declare_limit(name, value),
+    }
 }

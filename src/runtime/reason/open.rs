@@ -83,7 +83,9 @@ impl Reason {
     /// # Errors
     /// If the engine is none of Reason's, or its parts do not belong together.
     pub fn open(engine: &Engine, session: Box<dyn Session>) -> Result<Self, OpenError> {
-        let Family::Reason(manifest) = &engine.manifest().family;
+        let Family::Reason(manifest) = &engine.manifest().family else {
+            return Err(OpenError::Network("it is one of Predict's; `imagine` runs it".into()));
+        };
         let mut preprocess = manifest.preprocess;
         if let Some(n_tokens) = engine.network().limit("image_tokens") {
             preprocess.limit_image_tokens(n_tokens);

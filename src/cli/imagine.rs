@@ -1,0 +1,347 @@
+//! `imagine`: runs a Predict engine on files: frames and actions in, the frames that it expects next out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, RgbImage, buffer::ConvertBuffer};
+use serde::Serialize;
+
+use super::{Context, Usage, output, tensors};
+use crate::camera::{FrameSize, Image, Resample, Resizer, load_frames_dir};
+use crate::checkpoint::Weights;
+use crate::models::predict25::{Guidance, PredictManifest};
+use crate::runtime::predict::{ForecastError, Limits, Predict, to_byte};
+
+/// No camera's frame is larger.
+const FRAME_PIXELS_MAX: u64 = 1 << 26;
+
+/// Forecasts the frames that follow the newest ones of a clip.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  perihelion imagine small-predict.engine --frames seen/ --frames-out expected/ --gif expected.gif
+  perihelion imagine robot.engine --frames seen/ --actions plan.csv --seed 7 --json --latents latents.safetensors")]
+pub(super) struct Options {
+    /// The engine
+    engine: PathBuf,
+    /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
+    #[arg(long, value_name = "DIR")]
+    frames: Option<PathBuf>,
+    /// A plan: CSV with the engine's action names as header, a row for each frame after the first, or for each forecast one
+    #[arg(long, value_name = "FILE.csv")]
+    actions: Option<PathBuf>,
+    /// Which text, of those that were exported
+    #[arg(long, value_name = "NAME")]
+    text: Option<String>,
+    /// Calls of the denoiser [default: the engine's]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Guidance: cond + W (cond − uncond), 0 for none [default: the engine's]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f32>,
+    /// Lowest and highest sigma at which there is guidance
+    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',')]
+    guidance_interval: Option<Vec<f32>>,
+    /// Seed of the noise
+    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "noise")]
+    seed: u64,
+    /// Noise from a file: `noise` [1, C, T, h, w] f32, and `renoise` [steps − 1, C, T, h, w] for fresh noise at each step
+    #[arg(long, value_name = "FILE.safetensors")]
+    noise: Option<PathBuf>,
+    /// Write the forecast frames as PNG, in time order
+    #[arg(long, value_name = "DIR")]
+    frames_out: Option<PathBuf>,
+    /// Write them as a GIF
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+    /// Write the given frames too, as the engine decodes them
+    #[arg(long)]
+    with_context: bool,
+    /// Write the clip's latents, normalised: `latents` [1, C, T, h, w] f32
+    #[arg(long, value_name = "FILE.safetensors")]
+    latents: Option<PathBuf>,
+    /// Decode nothing
+    #[arg(long, conflicts_with_all = ["frames_out", "gif", "with_context"])]
+    latent_only: bool,
+    /// Stop decoding after so many milliseconds, counted from the first run; the nearest frames are decoded first
+    #[arg(long, value_name = "MS")]
+    budget_ms: Option<u64>,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Frames of the clip that were given.
+    given_frames: usize,
+    /// Frames that could be forecast.
+    horizon_frames: usize,
+    /// Frames that were forecast and decoded.
+    forecast_frames: usize,
+    fps: f64,
+    /// Of the last forecast frame, from the newest given one.
+    forecast_ms: f64,
+    steps: usize,
+    seed: Option<u64>,
+    /// Whether the budget ended the decoding.
+    truncated: bool,
+    encode_ms: f64,
+    denoise_ms: f64,
+    /// Of each call of the denoiser (with guidance: both).
+    step_ms: Vec<f64>,
+    /// Of the decoder's calls.
+    chunk_ms: Vec<f64>,
+    decode_ms: f64,
+    total_ms: f64,
+    /// From the start to the first forecast frame.
+    first_frame_ms: Option<f64>,
+    /// PNG files, in time order.
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let (mut predict, _) = super::engines::open_predict(&options.engine, context.threads, options.steps)?;
+    let manifest = predict.manifest().clone();
+    let given = given_frames(options, &manifest)?;
+    let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
+    prepare(&mut predict, options, &manifest)?;
+
+    let started = Instant::now();
+    let ms = |from: Instant| from.elapsed().as_secs_f64() * 1e3;
+    let deadline = options.budget_ms.map(|budget| started + Duration::from_millis(budget));
+    let limits = Limits { deadline, stop: None };
+    predict.show(&given, limits)?;
+    let encode_ms = ms(started);
+    let denoising = Instant::now();
+    let (mut last, mut step_ms) = (denoising, Vec::with_capacity(predict.n_steps()));
+    predict.denoise(limits, |_| {
+        step_ms.push(ms(last));
+        last = Instant::now();
+    })?;
+    let denoise_ms = ms(denoising);
+
+    let mut frames: Vec<RgbImage> = Vec::new();
+    let (mut chunk_ms, mut first_frame_ms, mut n_decoded) = (Vec::new(), None, 0);
+    let decoding = Instant::now();
+    if !options.latent_only {
+        let mut last = decoding;
+        let (width, height) = (manifest.clip.width, manifest.clip.height);
+        n_decoded = predict.decode(limits, |decoded| {
+            chunk_ms.push(ms(last));
+            for (i, pixels) in decoded.pixels.chunks(width * height * 3).enumerate() {
+                let is_given = decoded.first + i < manifest.clip.n_given;
+                if !is_given && first_frame_ms.is_none() {
+                    first_frame_ms = Some(ms(started));
+                }
+                if !is_given || options.with_context {
+                    let bytes = pixels.iter().map(|v| to_byte(*v)).collect();
+                    frames.extend(RgbImage::from_raw(width as u32, height as u32, bytes));
+                }
+            }
+            last = Instant::now();
+        })?;
+    }
+    let (decode_ms, total_ms) = (ms(decoding), ms(started));
+
+    if let Some(path) = &options.latents {
+        let shape = manifest.latents;
+        let mut latents = vec![0.0; shape.len()];
+        predict.latents(&mut latents)?;
+        tensors::write_latents(
+            path,
+            [1, shape.channels, shape.n_latents, shape.height, shape.width],
+            &latents,
+        )?;
+    }
+    let files =
+        options.frames_out.as_ref().map(|dir| write_frames(dir, &frames)).transpose()?.unwrap_or_default();
+    if let Some(path) = &options.gif {
+        write_gif(path, &frames, manifest.fps)?;
+    }
+    let forecast_frames = n_decoded.saturating_sub(manifest.clip.n_given);
+    let report = Report {
+        given_frames: manifest.clip.n_given,
+        horizon_frames: manifest.horizon(),
+        forecast_frames,
+        fps: manifest.fps,
+        forecast_ms: forecast_frames as f64 / manifest.fps * 1e3,
+        steps: predict.n_steps(),
+        seed: options.noise.is_none().then_some(options.seed),
+        truncated: !options.latent_only && forecast_frames < manifest.horizon(),
+        encode_ms,
+        denoise_ms,
+        step_ms,
+        chunk_ms,
+        decode_ms,
+        total_ms,
+        first_frame_ms,
+        files,
+    };
+    if options.json {
+        return output::json(&report);
+    }
+    output::text(&text(&report))
+}
+
+fn text(report: &Report) -> String {
+    let cut = if report.truncated { ", cut off by the budget" } else { "" };
+    let mut text = format!(
+        "{} of {} frames forecast, {:.0} ms ahead{cut}; encoded in {:.1} ms, {} steps in {:.1} ms, decoded in {:.1} ms\n",
+        report.forecast_frames,
+        report.horizon_frames,
+        report.forecast_ms,
+        report.encode_ms,
+        report.steps,
+        report.denoise_ms,
+        report.decode_ms
+    );
+    for file in &report.files {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    text
+}
+
+/// The newest frames, as many as the engine takes, at its size.
+fn given_frames(options: &Options, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
+    let n = manifest.clip.n_given;
+    let frames = match &options.frames {
+        Some(dir) => load_frames_dir(dir, FRAME_PIXELS_MAX)?,
+        None if n == 0 => Vec::new(),
+        None => return Err(Usage(format!("the engine forecasts from {n} frames: pass --frames DIR")).into()),
+    };
+    if frames.len() < n {
+        let dir = options.frames.as_deref().unwrap_or(Path::new("")).display();
+        return Err(Usage(format!("{dir}: {} frames; the engine forecasts from {n}", frames.len())).into());
+    }
+    let size = FrameSize { width: manifest.clip.width, height: manifest.clip.height };
+    let mut resizer = Resizer::new();
+    let mut scaled = |frame: &Image| {
+        if frame.size() == size {
+            return frame.rgb.clone();
+        }
+        let mut rgb = vec![0; size.width * size.height * 3];
+        resizer.resize(&frame.rgb, frame.size(), &mut rgb, size, Resample::Bilinear);
+        rgb
+    };
+    Ok(frames[frames.len() - n..].iter().map(&mut scaled).collect())
+}
+
+/// Text, guidance, noise and plan.
+fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest) -> anyhow::Result<()> {
+    let usage = |error: ForecastError| anyhow::Error::from(Usage(error.to_string()));
+    if let Some(name) = &options.text {
+        let names: Vec<&str> = manifest.texts.iter().map(|t| t.name.as_str()).collect();
+        predict
+            .set_text(name)
+            .map_err(|_| Usage(format!("--text {name}: the engine has {}", names.join(", "))))?;
+    }
+    let mut guidance = manifest.guidance;
+    guidance.scale = options.guidance.unwrap_or(guidance.scale);
+    if let Some(interval) = &options.guidance_interval {
+        // Not two numbers: an interval that the check below refuses.
+        guidance.interval = <[f32; 2]>::try_from(&interval[..]).unwrap_or([f32::NAN; 2]);
+    }
+    let Guidance { scale, interval: [low, high] } = guidance;
+    if !scale.is_finite() || scale < 0.0 || !(0.0 <= low && low <= high && high <= 1.0) {
+        let message =
+            "--guidance takes a number from 0 on, --guidance-interval two rising ones in 0…1".to_owned();
+        return Err(Usage(message).into());
+    }
+    predict.set_guidance(guidance).map_err(usage)?;
+    match &options.noise {
+        None => predict.seed(options.seed),
+        Some(path) => {
+            let file = Weights::open(path)?;
+            let shape = manifest.latents;
+            let latents = [shape.channels, shape.n_latents, shape.height, shape.width];
+            let whole = |n: usize| [&[n][..], &latents].concat();
+            let noise = file.expect("noise", &whole(1))?.to_f32();
+            let renoise = match file.contains("renoise") {
+                true => file.expect("renoise", &whole(predict.n_steps() - 1))?.to_f32(),
+                false => Vec::new(),
+            };
+            let wanted = predict.wants_renoise();
+            if wanted && renoise.is_empty() && 1 < predict.n_steps() {
+                bail!("{}: no tensor `renoise`, which this engine's schedule takes", path.display());
+            }
+            let renoise = if wanted { renoise } else { Vec::new() };
+            predict.set_noise(&noise, &renoise).with_context(|| path.display().to_string())?;
+        }
+    }
+    match (&options.actions, &manifest.clip.actions) {
+        (None, None) => Ok(()),
+        (Some(path), Some(actions)) => {
+            let plan = read_plan(path, &actions.names)?;
+            predict.set_actions(&plan).with_context(|| path.display().to_string())
+        }
+        (None, Some(actions)) => Err(Usage(format!(
+            "the engine takes actions ({}): pass --actions FILE.csv",
+            actions.names.join(", ")
+        ))
+        .into()),
+        (Some(_), None) => Err(usage(ForecastError::NoActions)),
+    }
+}
+
+/// Numbers of a CSV file whose header is `names`.
+fn read_plan(path: &Path, names: &[String]) -> anyhow::Result<Vec<f32>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let header: Vec<&str> =
+        lines.next().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
+    if header != names {
+        bail!("{}: expected the header `{}`, found `{}`", path.display(), names.join(","), header.join(","));
+    }
+    let mut plan = Vec::new();
+    for (number, line) in lines {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        if cells.len() != names.len() {
+            bail!(
+                "{}:{}: expected {} values, found {}",
+                path.display(),
+                number + 1,
+                names.len(),
+                cells.len()
+            );
+        }
+        for (cell, name) in cells.iter().zip(names) {
+            let value: Option<f32> = cell.parse().ok().filter(|v: &f32| v.is_finite());
+            let Some(value) = value else {
+                bail!(
+                    "{}:{}: `{name}`: expected a finite number, found `{cell}`",
+                    path.display(),
+                    number + 1
+                );
+            };
+            plan.push(value);
+        }
+    }
+    Ok(plan)
+}
+
+fn write_frames(dir: &Path, frames: &[RgbImage]) -> anyhow::Result<Vec<PathBuf>> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let write = |(i, frame): (usize, &RgbImage)| {
+        let path = dir.join(format!("{i:04}.png"));
+        frame.save(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    frames.iter().enumerate().map(write).collect()
+}
+
+fn write_gif(path: &Path, frames: &[RgbImage], fps: f64) -> anyhow::Result<()> {
+    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
+    let mut encoder = GifEncoder::new(std::io::BufWriter::new(file));
+    encoder.set_repeat(Repeat::Infinite)?;
+    let delay = Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / fps));
+    for frame in frames {
+        encoder
+            .encode_frame(Frame::from_parts(frame.convert(), 0, 0, delay))
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! A checkpoint of Cosmos-Predict becomes a model.
+
+use std::path::{Path, PathBuf};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use super::ExportError;
+use super::golden::{self, GoldenValues, PlannedStep};
+use super::manifest::{Family, Source};
+use super::write::{Parts, Progress, Summary, write};
+use crate::checkpoint::Weights;
+use crate::container::hex;
+use crate::graph::Network;
+use crate::models::predict25::{
+    ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, SMALL,
+    Schedule, TextEmbedding, TextEntry, places,
+};
+
+/// Golden inputs are the same for every export of a checkpoint.
+const GOLDEN_SEED: u64 = 2_026;
+/// The file of embeddings that lies in a checkpoint's directory.
+const TEXT_FILE: &str = "text_embedding.safetensors";
+/// The rate of NVIDIA's clips.
+const FPS: f64 = 16.0;
+/// The guidance of Predict2.5's and Predict2's pipelines.
+const GUIDANCE: f32 = 7.0;
+
+/// What a checkpoint does not say, or says otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PredictOptions {
+    /// Names and files of text embeddings; none takes those that lie with the checkpoint.
+    pub texts: Vec<(String, PathBuf)>,
+    /// Of a frame, in pixels.
+    pub height: Option<usize>,
+    /// Of a frame, in pixels.
+    pub width: Option<usize>,
+    /// Of the clip, given ones counted.
+    pub frames: Option<usize>,
+    /// Given ones.
+    pub condition_frames: Option<usize>,
+    /// The clip's rate, which enters the rotary positions if it is said here.
+    pub fps: Option<f64>,
+    /// Names of an action's columns.
+    pub action_names: Option<Vec<String>>,
+}
+
+/// Exports the checkpoint in `dir` to the file `out`.
+///
+/// # Errors
+/// If the checkpoint is incomplete or does not fit the options, if the golden case gives no finite numbers, or if the file cannot be
+/// written. Then nothing new lies at `out` or beside it.
+pub fn export_predict(
+    dir: &Path,
+    options: &PredictOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, ExportError> {
+    let checkpoint = PredictCheckpoint::open(dir)?;
+    progress(Progress { stage: "texts", done: 0, total: 1 });
+    let texts = texts(&checkpoint, options)?;
+    let manifest = manifest(&checkpoint, options, &texts)?;
+    let (network, constants) = checkpoint.network(&manifest.clip, &texts)?;
+
+    let steps = golden_steps(&network, &manifest, &texts);
+    let total = steps.len() as u64;
+    let golden = golden::make(&network, &constants, steps, dir, |done| {
+        progress(Progress { stage: "golden case", done: done as u64, total });
+    })?;
+    let name = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    progress(Progress { stage: "digest of the checkpoint", done: 0, total: 1 });
+    let source = Source { name, sha256: hex(&digest(&checkpoint, &texts)?) };
+    let family = Family::Predict(Box::new(manifest));
+    write(Parts { network, weights: &constants, tokenizer: None, golden, source, family }, out, progress)
+}
+
+/// The embeddings that were asked for, or those that lie with the checkpoint; the standing one first.
+fn texts(
+    checkpoint: &PredictCheckpoint,
+    options: &PredictOptions,
+) -> Result<Vec<TextEmbedding>, PredictError> {
+    let mut files = options.texts.clone();
+    let beside = checkpoint.dir().join(TEXT_FILE);
+    if files.is_empty() && beside.exists() {
+        let names = Weights::open(&beside)?;
+        files = names.names().map(|name| (name.to_owned(), beside.clone())).collect();
+    }
+    // A stable order: what was asked for first stands, unless one is called so; the one to lead away from never does.
+    files.sort_by_key(|(name, _)| match name.as_str() {
+        "default" => 0,
+        NEGATIVE => 2,
+        _ => 1,
+    });
+    let mut texts: Vec<TextEmbedding> = Vec::with_capacity(files.len());
+    for (name, path) in &files {
+        if texts.iter().any(|t| t.name == *name) {
+            let why = "this name was given twice".to_owned();
+            return Err(PredictError::Text { path: path.clone(), name: name.clone(), why });
+        }
+        texts.push(TextEmbedding::load(checkpoint, name, path)?);
+    }
+    if texts.first().is_none_or(|t| t.name == NEGATIVE) { Err(PredictError::NoText) } else { Ok(texts) }
+}
+
+fn manifest(
+    checkpoint: &PredictCheckpoint,
+    options: &PredictOptions,
+    texts: &[TextEmbedding],
+) -> Result<PredictManifest, PredictError> {
+    if checkpoint.generation() == Generation::Predict2 {
+        return Err(PredictError::Sampling);
+    }
+    let notes = checkpoint.notes()?;
+    let count =
+        |asked: Option<usize>, key: &'static str, what: &'static str| -> Result<usize, PredictError> {
+            let noted = notes.as_ref().map(|n| n.count(key)).transpose()?.flatten();
+            asked.or(noted).ok_or(PredictError::NotSaid { what })
+        };
+    let noted_fps = notes.as_ref().map(|n| n.number("fps")).transpose()?.flatten();
+    let fps = options.fps.or(noted_fps).unwrap_or(FPS);
+    let generation = checkpoint.generation();
+    let n_frames = count(options.frames, "frames", "frames")?;
+    let clip = ClipOptions {
+        height: count(options.height, "height", "height")?,
+        width: count(options.width, "width", "width")?,
+        n_frames,
+        n_given: count(options.condition_frames, "condition_frames", "condition-frames")?,
+        // Predict2's pipeline always passes the rate, Predict2.5's never does.
+        rope_fps: if generation == Generation::Predict2 { Some(fps) } else { options.fps },
+        actions: if n_frames < 2 {
+            None
+        } else {
+            checkpoint.actions(n_frames, options.action_names.as_deref())?
+        },
+    };
+    let schedule = Schedule::of(checkpoint)?;
+    let guided = texts.iter().any(|t| t.name == NEGATIVE) && !matches!(schedule, Schedule::Fixed { .. });
+    Ok(PredictManifest {
+        generation,
+        latents: checkpoint.latent_shape(&clip),
+        clip,
+        fps,
+        steps: schedule.default_steps(),
+        schedule,
+        given_timestep: match generation {
+            Generation::Predict2 => 1e-4 / (1.0 + 1e-4),
+            Generation::Predict25 => 1e-4,
+        },
+        texts: texts.iter().map(|t| TextEntry { name: t.name.clone(), n_tokens: t.n_tokens }).collect(),
+        guidance: Guidance { scale: if guided { GUIDANCE } else { 0.0 }, interval: [0.0, 1.0] },
+    })
+}
+
+/// Of all that the forecasts depend on.
+fn digest(checkpoint: &PredictCheckpoint, texts: &[TextEmbedding]) -> Result<[u8; 32], PredictError> {
+    let mut hash = Sha256::new();
+    hash.update(checkpoint.transformer().digest()?);
+    hash.update(checkpoint.vae().digest()?);
+    for file in [checkpoint.index(), checkpoint.scheduler()] {
+        hash.update(serde_json::to_vec(file.value()).unwrap_or_default());
+    }
+    for text in texts {
+        hash.update(text.name.as_bytes());
+        text.values.iter().for_each(|v| hash.update(v.to_le_bytes()));
+    }
+    Ok(hash.finalize().into())
+}
+
+/// Every graph at its smallest extents: two chunks of frames become latents and back, and one patch a frame is denoised.
+fn golden_steps(network: &Network, manifest: &PredictManifest, texts: &[TextEmbedding]) -> Vec<PlannedStep> {
+    let mut rng = ChaCha8Rng::seed_from_u64(GOLDEN_SEED);
+    let mut values =
+        |n: usize| GoldenValues::F32((0..n).map(|_| rng.next_u32() as f32 / 2f32.powi(31) - 1.0).collect());
+    let suffix = if network.graph(&format!("encode_first{SMALL}")).is_some() { SMALL } else { "" };
+    let named = |name: &str| format!("{name}{suffix}");
+    let row = |name: &str| network.buffers[network.buffer(name).expect("built with it").index()].row_len();
+    let mut codec = |graph: &str, (from, n_in): (&str, usize), (to, n_out): (&str, usize)| PlannedStep {
+        graph: named(graph),
+        extents: vec![("latents", 1)],
+        inputs: vec![(named(from), values(n_in * row(&named(from))))],
+        outputs: vec![(named(to), n_out)],
+    };
+    let mut steps = vec![
+        codec("encode_first", ("frames", 1), ("encoded", 1)),
+        codec("encode_step", ("frames", 4), ("encoded", 1)),
+        codec("decode_first", ("latents", 1), ("pixels", 1)),
+        codec("decode_step", ("latents", 1), ("pixels", 4)),
+    ];
+    let last_layer =
+        (0..).take_while(|i| network.buffer(&format!("text.{i}.key")).is_some()).last().unwrap_or(0);
+    let shortest = texts.iter().min_by_key(|t| t.n_tokens).expect("there is a text");
+    // The last text that runs is the one that the denoiser sees.
+    for text in texts.iter().filter(|t| t.name != shortest.name).chain([shortest]) {
+        let outputs = ["key", "value"].map(|kind| (format!("text.{last_layer}.{kind}"), text.n_tokens));
+        steps.push(PlannedStep {
+            graph: text.graph_name(),
+            extents: vec![],
+            inputs: vec![],
+            outputs: outputs.into(),
+        });
+    }
+    let t = manifest.latents.n_latents;
+    let n_given = manifest.n_given_latents();
+    let of_frames = |f: &dyn Fn(usize) -> f32| GoldenValues::F32((0..t).map(f).collect());
+    let given = |i: usize| i < n_given;
+    let mut inputs = vec![
+        ("patches".to_owned(), values(t * row("patches"))),
+        ("positions".to_owned(), GoldenValues::F32(places([t, 1, 1], manifest.clip.rope_fps))),
+        ("mask".to_owned(), of_frames(&|i| f32::from(given(i)))),
+        ("timesteps".to_owned(), of_frames(&|i| if given(i) { manifest.given_timestep } else { 0.75 })),
+    ];
+    if let Some(actions) = &manifest.clip.actions {
+        inputs.push(("actions".to_owned(), values((manifest.clip.n_frames - 1) * actions.names.len())));
+    }
+    steps.push(PlannedStep {
+        graph: "denoise".to_owned(),
+        extents: vec![("n_patches", 1), ("text_tokens", shortest.n_tokens)],
+        inputs,
+        outputs: vec![("velocity".to_owned(), t)],
+    });
+    steps
+}

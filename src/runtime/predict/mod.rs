@@ -1,0 +1,15 @@
+//! The loop of Predict: frames and actions in, a forecast out, and how far it lay from what came.
+
+mod error;
+mod forecast;
+mod noise;
+mod solver;
+mod surprise;
+mod wiring;
+
+pub use error::{ForecastError, OpenError};
+pub use forecast::{Decoded, Predict};
+pub use noise::fill_noise;
+pub use solver::{Inputs, Solver};
+pub use surprise::{Expectation, Surprise, to_byte};
+pub use wiring::Limits;
