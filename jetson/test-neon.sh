@@ -10,7 +10,7 @@ root=$PWD
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
-packages=(rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+packages=(rustc-web libstd-rust-web-dev:arm64 libc6:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 missing=()
 for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
 if [ ${#missing[@]} != 0 ]; then
@@ -42,7 +42,8 @@ EOF
 export RUSTC=/usr/bin/rustc
 export CARGO_TARGET_DIR=${PERIHELION_NEON_TARGET:-$work/target}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+# arm64's own loader and C library, side by side: with the cross package's loader (`-L`) the two would not match.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64
 # Emulated code is slow, so the optimiser earns its time.
 export CARGO_PROFILE_TEST_OPT_LEVEL=2
 cd "$work"
