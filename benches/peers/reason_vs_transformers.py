@@ -63,6 +63,7 @@ def main():
     for _ in range(options.rounds):
         ours.append(json.loads(run([options.binary, "bench", engine, "--json", "--prompt-tokens", options.prompt_tokens, *work],
                                    **environment)))
+        ours[-1]["engine"] = engine.name
         load = ours[-1]["workload"]
         text = load["prompt_tokens"] - load["image_tokens"] - 2
         torch.append(json.loads(run([sys.executable, HERE / "torch_reason.py", checkpoint, "--dtype", options.precision,
