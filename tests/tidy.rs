@@ -33,7 +33,13 @@ const LONG_FILES: &[(&str, usize)] = &[];
 const LINES_MAX: usize = 400;
 
 /// Words that would tie the project to one machine or one way of working.
-const NOT_OURS: &[&str] = &["/work/", "/root/", "crates.io", "pypi.org", "debian.org"];
+const NOT_OURS: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/ro", "ot/"),
+    concat!("crates", ".io"),
+    concat!("pypi", ".org"),
+    concat!("debian", ".org"),
+];
 
 #[test]
 fn the_code_is_tidy() {
@@ -70,9 +76,7 @@ fn nothing_names_a_machine_or_a_registry() {
     for folder in ["src", "benches", "jetson", "engines", "calibration", "tests"] {
         collect_all(Path::new(folder), &mut files);
     }
-    let this_file = Path::new("tests/tidy.rs");
-    let texts =
-        files.iter().filter(|f| *f != this_file).filter_map(|f| Some((f, fs::read_to_string(f).ok()?)));
+    let texts = files.iter().filter_map(|f| Some((f, fs::read_to_string(f).ok()?)));
     let problems: Vec<String> = texts
         .flat_map(|(file, text)| {
             NOT_OURS
