@@ -215,7 +215,9 @@ fn positions() -> Vec<Case> {
 
 fn attention() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (heads, kv_heads, dim, rows) in [(1, 1, 8, 3), (4, 2, 16, 40), (6, 2, 40, 250), (5, 1, 72, 130)] {
+    for (heads, kv_heads, dim, rows) in
+        [(1, 1, 8, 3), (4, 2, 16, 40), (6, 2, 40, 250), (5, 1, 72, 130), (1, 1, 400, 210)]
+    {
         let name = format!("attention, {heads} heads over {kv_heads} of {dim}, up to {rows} tokens");
         let shapes: [&[usize]; 3] = [&[heads, dim], &[kv_heads, dim], &[kv_heads, dim]];
         cases.push(rowwise(&name, 50, Close, rows, &shapes, |_| Op::Attention { scale: 0.7 }));
@@ -299,6 +301,9 @@ fn moves() -> Vec<Case> {
         let name = format!("transposition {order:?}");
         cases.push(rowwise(&name, 65, Bits, 20, &[&[3, 20, 17]], |_| Op::Transpose { order: order.into() }));
     }
+    cases.push(rowwise("transposition of rows longer than a task", 65, Bits, 3, &[&[130, 2, 70]], |_| {
+        Op::Transpose { order: vec![0, 2, 1, 3] }
+    }));
     let mut s = Sketch::new(66);
     let x = s.buffer(40, &[5]);
     cases.push(build(s, "transposition of the rows, and back", Bits, 40, |g, n| {

@@ -82,7 +82,7 @@ pub fn build<'c>(
         [("encode_first", true), ("encode_step", false), ("decode_first", true), ("decode_step", false)]
     {
         let encoder = name.starts_with("encode");
-        let mut graph = GraphBuilder::new(network, name);
+        let mut graph = GraphBuilder::new(network, &named(name));
         let n = if first { 1.into() } else { graph.limited_dim("latents", 1, per_call, 1).into() };
         let states = if encoder { encoder_states } else { decoder_states };
         let blocks = Blocks { graph, constants, checkpoint, config, first, states, suffix };

@@ -7,6 +7,9 @@
 //!
 //! Blocks of keys start at multiples of [`KEYS`] and masked scores weigh exactly nothing, so a token's result does not
 //! depend on how many tokens are asked for at once.
+//!
+//! A head longer than a row of a block (the Wan VAE's only one has 384 elements) lies in parts, and its blocks hold as many fewer
+//! rows and keys.
 
 use std::ops::Range;
 
@@ -15,9 +18,11 @@ use super::matmul::{BLOCK_ROWS, BlockRow, ROW_LEN_MAX, ROW_STRIDE, tile};
 use super::out::Out;
 use super::simd::{LANES, Simd};
 
+/// Parts of the longest head.
+const PARTS_MAX: usize = 2;
 /// The longest head.
-pub const HEAD_DIM_MAX: usize = ROW_LEN_MAX;
-/// Keys of a block.
+pub const HEAD_DIM_MAX: usize = PARTS_MAX * ROW_LEN_MAX;
+/// Keys of a block, of heads in one part.
 const KEYS: usize = 128;
 
 /// `softmax(scale q kᵀ) v`: `q [n, h, d]`, `k [m, g, d]`, `v [m, g, d]`, `g` divides `h` → `[n, h, d]`.
@@ -52,8 +57,23 @@ impl Attention<'_> {
         self.n * (self.heads / self.kv_heads)
     }
 
+    /// Parts of a head, each a row of a block.
+    fn parts(&self) -> usize {
+        self.dim.div_ceil(ROW_LEN_MAX).max(1)
+    }
+
+    /// Query rows of a block.
+    fn block_rows(&self) -> usize {
+        BLOCK_ROWS / self.parts()
+    }
+
+    /// Keys of a block.
+    fn block_keys(&self) -> usize {
+        KEYS / self.parts()
+    }
+
     fn blocks_of_kv_head(&self) -> usize {
-        self.rows_of_kv_head().div_ceil(BLOCK_ROWS)
+        self.rows_of_kv_head().div_ceil(self.block_rows())
     }
 
     /// Tasks that the work is cut into.
@@ -67,15 +87,15 @@ impl Attention<'_> {
     }
 }
 
-const PANELS_MAX: usize = HEAD_DIM_MAX / LANES;
 const ROWS_FLOATS: usize = BLOCK_ROWS * ROW_STRIDE;
-const KEYS_FLOATS: usize = KEYS * HEAD_DIM_MAX;
+const KEYS_FLOATS: usize = KEYS * ROW_LEN_MAX;
+const SUMS_FLOATS: usize = BLOCK_ROWS * ROW_LEN_MAX;
 /// Scratch of one thread, in elements.
-pub(super) const SCRATCH_FLOATS: usize =
-    2 * ROWS_FLOATS + 2 * KEYS_FLOATS + BLOCK_ROWS * PANELS_MAX * LANES + 2 * BLOCK_ROWS;
+pub(super) const SCRATCH_FLOATS: usize = 2 * ROWS_FLOATS + 2 * KEYS_FLOATS + SUMS_FLOATS + 2 * BLOCK_ROWS;
 
 /// The parts of a thread's scratch.
 struct Blocks<'a> {
+    /// `[part of the head][row]`.
     queries: &'a mut [BlockRow],
     /// Scores, then their exponentials.
     shares: &'a mut [BlockRow],
@@ -93,7 +113,7 @@ impl<'a> Blocks<'a> {
     fn new(scratch: &'a mut [f32]) -> Blocks<'a> {
         let (keys, scratch) = scratch.split_at_mut(KEYS_FLOATS);
         let (values, scratch) = scratch.split_at_mut(KEYS_FLOATS);
-        let (sums, scratch) = scratch.split_at_mut(BLOCK_ROWS * PANELS_MAX * LANES);
+        let (sums, scratch) = scratch.split_at_mut(SUMS_FLOATS);
         let (queries, scratch) = scratch.split_at_mut(ROWS_FLOATS);
         let (shares, scratch) = scratch.split_at_mut(ROWS_FLOATS);
         let (greatest, scratch) = scratch.split_at_mut(BLOCK_ROWS);
@@ -125,7 +145,7 @@ pub(super) fn run<S: Simd, const T: usize>(
     let mut blocks = Blocks::new(scratch);
     for task in tasks {
         let (kv_head, block) = (task / a.blocks_of_kv_head(), task % a.blocks_of_kv_head());
-        let rows = block * BLOCK_ROWS..a.rows_of_kv_head().min((block + 1) * BLOCK_ROWS);
+        let rows = block * a.block_rows()..a.rows_of_kv_head().min((block + 1) * a.block_rows());
         run_task::<S, T>(s, a, kv_head, rows, out, &mut blocks);
     }
 }
@@ -140,33 +160,39 @@ fn run_task<S: Simd, const T: usize>(
     blocks: &mut Blocks<'_>,
 ) {
     let n_panels = a.dim.div_ceil(LANES);
-    for (row, query) in rows.clone().zip(&mut *blocks.queries) {
+    let block_rows = a.block_rows();
+    for (index, row) in rows.clone().enumerate() {
         let from = &a.q[query_start(a, kv_head, row)..][..a.dim];
-        for (q, x) in query.iter_mut().zip(from) {
-            *q = x * a.scale;
+        for (part, from) in from.chunks(ROW_LEN_MAX).enumerate() {
+            for (q, x) in blocks.queries[part * block_rows + index].iter_mut().zip(from) {
+                *q = x * a.scale;
+            }
         }
     }
     blocks.greatest.fill(f32::NEG_INFINITY);
     blocks.weight.fill(0.0);
-    blocks.sums[..n_panels * BLOCK_ROWS].fill([0.0; LANES]);
+    blocks.sums[..n_panels * block_rows].fill([0.0; LANES]);
 
     let seen = a.seen(rows.end - 1);
-    for keys in (0..seen).step_by(KEYS).map(|start| start..seen.min(start + KEYS)) {
+    let block_keys = a.block_keys();
+    for keys in (0..seen).step_by(block_keys).map(|start| start..seen.min(start + block_keys)) {
         pack_keys(s, a, kv_head, keys.clone(), blocks.keys);
         pack_values(a, kv_head, keys.clone(), blocks.values);
-        scores::<S, T>(s, a.dim, rows.len(), keys.len(), blocks);
+        scores::<S, T>(s, a, rows.len(), keys.len(), blocks);
         for (index, row) in rows.clone().enumerate() {
             let seen = a.seen(row).saturating_sub(keys.start).min(keys.len());
-            soften(s, seen, keys.len(), index, n_panels, blocks);
+            let sums = blocks.sums[index..].iter_mut().step_by(block_rows).take(n_panels);
+            let (greatest, weight) = (&mut blocks.greatest[index], &mut blocks.weight[index]);
+            soften(s, seen, keys.len(), &mut blocks.shares[index], sums, (greatest, weight));
         }
-        add_values::<S, T>(s, n_panels, rows.len(), keys.len(), blocks);
+        add_values::<S, T>(s, a, rows.len(), keys.len(), blocks);
     }
 
     for (index, row) in rows.enumerate() {
         let share = 1.0 / blocks.weight[index];
         let to = out.part(query_start(a, kv_head, row)..query_start(a, kv_head, row) + a.dim);
         for (panel, to) in to.chunks_mut(LANES).enumerate() {
-            for (to, sum) in to.iter_mut().zip(&blocks.sums[panel * BLOCK_ROWS + index]) {
+            for (to, sum) in to.iter_mut().zip(&blocks.sums[panel * block_rows + index]) {
                 *to = sum * share;
             }
         }
@@ -227,20 +253,51 @@ fn pack_values(a: &Attention<'_>, kv_head: usize, keys: Range<usize>, to: &mut [
 
 /// Scores of all rows with a block of keys.
 #[inline(always)]
-fn scores<S: Simd, const T: usize>(s: S, dim: usize, n_rows: usize, n_keys: usize, blocks: &mut Blocks<'_>) {
+fn scores<S: Simd, const T: usize>(
+    s: S,
+    a: &Attention<'_>,
+    n_rows: usize,
+    n_keys: usize,
+    blocks: &mut Blocks<'_>,
+) {
     let n_panels = n_keys.div_ceil(LANES);
-    let (queries, shares) = (blocks.queries.as_chunks::<T>().0, blocks.shares.as_chunks_mut::<T>().0);
+    let shares = blocks.shares.as_chunks_mut::<T>().0;
+    let keys = |panel: usize| &blocks.keys[panel * a.dim..][..a.dim];
     for panel in (0..n_panels).step_by(2) {
-        let low = &blocks.keys[panel * dim..][..dim];
-        for (queries, shares) in queries.iter().zip(&mut *shares).take(n_rows.div_ceil(T)) {
+        for (index, shares) in shares.iter_mut().enumerate().take(n_rows.div_ceil(T)) {
+            let queries = &blocks.queries[index * T..];
             if panel + 1 < n_panels {
-                let high = &blocks.keys[(panel + 1) * dim..][..dim];
-                store_scores::<S, T, 2>(s, tile(s, queries, [low, high]), panel, shares);
+                let scores = score_tile::<S, T, 2>(s, a, queries, [keys(panel), keys(panel + 1)]);
+                store_scores(s, scores, panel, shares);
             } else {
-                store_scores::<S, T, 1>(s, tile(s, queries, [low]), panel, shares);
+                store_scores(s, score_tile::<S, T, 1>(s, a, queries, [keys(panel)]), panel, shares);
             }
         }
     }
+}
+
+/// Scores of `T` rows with `P` panels of keys, part of the head by part.
+#[inline(always)]
+fn score_tile<S: Simd, const T: usize, const P: usize>(
+    s: S,
+    a: &Attention<'_>,
+    queries: &[BlockRow],
+    keys: [&[[f32; LANES]]; P],
+) -> [[S::V; T]; P] {
+    let part = |part: usize| {
+        let elements = part * ROW_LEN_MAX..a.dim.min((part + 1) * ROW_LEN_MAX);
+        let queries = queries[part * a.block_rows()..].first_chunk().expect("blocks hold whole tiles");
+        tile::<S, T, P>(s, queries, keys.map(|panel| &panel[elements.clone()]))
+    };
+    let mut scores = part(0);
+    for more in (1..a.parts()).map(part) {
+        for p in 0..P {
+            for t in 0..T {
+                scores[p][t] = s.add(scores[p][t], more[p][t]);
+            }
+        }
+    }
+    scores
 }
 
 #[inline(always)]
@@ -257,10 +314,17 @@ fn store_scores<S: Simd, const T: usize, const P: usize>(
     }
 }
 
-/// Turns a row's scores into exponentials under its new greatest score, and rescales its sums.
+/// Turns a row's scores into exponentials under its new greatest score, and rescales its sums and their weight.
 #[inline(always)]
-fn soften<S: Simd>(s: S, seen: usize, n_keys: usize, row: usize, n_panels: usize, blocks: &mut Blocks<'_>) {
-    let shares = &mut blocks.shares[row][..n_keys.next_multiple_of(LANES)];
+fn soften<'a, S: Simd>(
+    s: S,
+    seen: usize,
+    n_keys: usize,
+    shares: &mut BlockRow,
+    sums: impl Iterator<Item = &'a mut [f32; LANES]>,
+    (greatest, weight): (&mut f32, &mut f32),
+) {
+    let shares = &mut shares[..n_keys.next_multiple_of(LANES)];
     if seen == 0 {
         shares.fill(0.0);
         return;
@@ -271,55 +335,59 @@ fn soften<S: Simd>(s: S, seen: usize, n_keys: usize, row: usize, n_panels: usize
     for share in &shares[1..] {
         top = s.max(top, s.load(share));
     }
-    let before = blocks.greatest[row];
-    let greatest = before.max(s.greatest(top));
+    let before = *greatest;
+    *greatest = before.max(s.greatest(top));
     let mut sum = s.zero();
     for share in shares {
-        let e = math::exp(s, s.sub(s.load(share), s.splat(greatest)));
+        let e = math::exp(s, s.sub(s.load(share), s.splat(*greatest)));
         sum = s.add(sum, e);
         s.store(e, share);
     }
-    if before != greatest {
+    if before != *greatest {
         let mut fade = [0.0; LANES];
-        s.store(math::exp(s, s.splat(before - greatest)), &mut fade);
-        blocks.greatest[row] = greatest;
-        blocks.weight[row] *= fade[0];
-        for panel in 0..n_panels {
-            let of_row = &mut blocks.sums[panel * BLOCK_ROWS + row];
-            s.store(s.mul(s.load(of_row), s.splat(fade[0])), of_row);
+        s.store(math::exp(s, s.splat(before - *greatest)), &mut fade);
+        *weight *= fade[0];
+        for sum in sums {
+            s.store(s.mul(s.load(sum), s.splat(fade[0])), sum);
         }
     }
-    blocks.weight[row] += s.sum(sum);
+    *weight += s.sum(sum);
 }
 
 /// Adds a block's values, weighted, to the sums of all rows.
 #[inline(always)]
 fn add_values<S: Simd, const T: usize>(
     s: S,
-    n_panels: usize,
+    a: &Attention<'_>,
     n_rows: usize,
     n_keys: usize,
     blocks: &mut Blocks<'_>,
 ) {
+    let (n_panels, block_rows) = (a.dim.div_ceil(LANES), a.block_rows());
     let shares = blocks.shares.as_chunks::<T>().0;
     for panel in (0..n_panels).step_by(2) {
         let low = &blocks.values[panel * n_keys..][..n_keys];
         for (index, shares) in shares.iter().enumerate().take(n_rows.div_ceil(T)) {
-            let sums = &mut blocks.sums[panel * BLOCK_ROWS + index * T..];
+            let sums = &mut blocks.sums[panel * block_rows + index * T..];
             if panel + 1 < n_panels {
                 let high = &blocks.values[(panel + 1) * n_keys..][..n_keys];
-                add_sums::<S, T, 2>(s, tile(s, shares, [low, high]), sums);
+                add_sums::<S, T, 2>(s, tile(s, shares, [low, high]), block_rows, sums);
             } else {
-                add_sums::<S, T, 1>(s, tile(s, shares, [low]), sums);
+                add_sums::<S, T, 1>(s, tile(s, shares, [low]), block_rows, sums);
             }
         }
     }
 }
 
 #[inline(always)]
-fn add_sums<S: Simd, const T: usize, const P: usize>(s: S, tile: [[S::V; T]; P], sums: &mut [[f32; LANES]]) {
+fn add_sums<S: Simd, const T: usize, const P: usize>(
+    s: S,
+    tile: [[S::V; T]; P],
+    block_rows: usize,
+    sums: &mut [[f32; LANES]],
+) {
     for p in 0..P {
-        let sums = &mut sums[p * BLOCK_ROWS..][..T];
+        let sums = &mut sums[p * block_rows..][..T];
         for t in 0..T {
             s.store(s.add(s.load(&sums[t]), tile[p][t]), &mut sums[t]);
         }

@@ -109,7 +109,9 @@ impl Transpose<'_> {
     /// Places of the first axis that a task writes.
     fn strip(&self, moves: &Moves) -> usize {
         let rest: usize = moves.extents[1..].iter().product();
-        (ELEMENTS_PER_TASK / rest.max(1)).next_multiple_of(TILE)
+        let places = (ELEMENTS_PER_TASK / rest.max(1)).max(1);
+        // Whole squares, if it is along the first axis that they move.
+        if moves.strides[0] == 1 { places.next_multiple_of(TILE) } else { places }
     }
 }
 

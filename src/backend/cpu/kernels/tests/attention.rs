@@ -43,7 +43,7 @@ impl Case {
     fn random(random: &mut Random, n: usize, m: usize, causal: bool) -> Case {
         let kv_heads = random.within(1..4);
         let heads = kv_heads * random.within(1..5);
-        let dim = random.one_of(&[8, 16, 24, 64, 72, 80, 128, 256]);
+        let dim = random.one_of(&[8, 16, 24, 64, 72, 80, 128, 256, 384, 500]);
         let mut q = random.values(n * heads * dim);
         // Scores of different size: the greatest one grows on the way.
         q.iter_mut().enumerate().for_each(|(i, q)| *q *= 1.0 + (i % 7) as f32);

@@ -25,6 +25,10 @@ fn axes_change_places() {
         (vec![5, 300, 7], vec![0, 2, 1]),
         (vec![33, 1, 17], vec![2, 1, 0]),
         (vec![40000], vec![0]),
+        // More elements than a task's behind each place of the first axis.
+        (vec![2, 130, 2, 70], vec![0, 2, 1, 3]),
+        (vec![19000, 3], vec![1, 0]),
+        (vec![3, 19000], vec![1, 0]),
         (vec![1, 1], vec![1, 0]),
         (vec![2, 3, 2, 5, 2, 7], vec![0, 2, 4, 1, 3, 5]),
         (vec![2, 3, 2, 5, 2, 7], vec![0, 2, 4, 5, 1, 3]),
