@@ -426,3 +426,52 @@ fn bench_keeps_its_samples_and_says_how_it_counts() {
     assert!(report["samples"]["vision_ms"].as_array().unwrap().iter().all(|ms| 0.0 < ms.as_f64().unwrap()));
     assert!(report["memory"]["process"]["vm_hwm_bytes"].is_u64() && report["percentile_rule"].is_string());
 }
+
+#[test]
+fn bench_of_a_forecast_measures_each_part_of_it() {
+    let name = |name: &str| built().dir.join(name).to_str().unwrap().to_owned();
+    let (model, engine) = (name("bench-predict.model"), name("bench-predict.engine"));
+    succeed(&["export", "engines/small-predict", "-o", &model]);
+    succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
+    let report = json(&["bench", &engine, "--json", "--runs", "3", "--warmup", "1"]);
+    let workload = &report["workload"];
+    for (key, expected) in
+        [("given_frames", 5), ("forecast_frames", 8), ("latents", 4), ("steps", 1), ("runs", 3)]
+    {
+        assert_eq!(workload[key], expected, "{key}");
+    }
+    assert_eq!((&workload["frames"], &workload["warmup_runs"]), (&"unique".into(), &1.into()));
+    let sample = |stage: &str, i: usize| report["samples"][stage][i].as_f64().unwrap();
+    let per_chunk = workload["frames_per_chunk"].as_u64().unwrap();
+    for (stage, count) in [
+        ("encode_ms", 3),
+        ("step_ms", 3),
+        ("denoise_ms", 3),
+        ("first_chunk_ms", 3),
+        ("chunk_ms", 3 * 12 / per_chunk),
+        ("decode_ms", 3),
+        ("first_frame_ms", 3),
+        ("total_ms", 3),
+    ] {
+        assert_eq!(report["stages"][stage]["count"], count, "{stage}");
+        assert!((0..count as usize).all(|i| 0.0 < sample(stage, i)), "{stage}");
+    }
+    for i in 0..3 {
+        assert!(sample("encode_ms", i) + sample("denoise_ms", i) < sample("first_frame_ms", i));
+        assert!(sample("first_frame_ms", i) <= sample("total_ms", i));
+    }
+    let rate = report["forecast_frames_per_s"].as_f64().unwrap();
+    let mean = report["stages"]["total_ms"]["mean"].as_f64().unwrap();
+    assert!((rate - 8e3 / mean).abs() <= 1e-6 * rate && report["real_time_factor"].is_f64());
+    assert!(report["memory"]["loop_bytes"].as_u64().unwrap() > 0 && report["machine"]["cpu"].is_string());
+
+    let text = succeed(&["bench", &engine, "--runs", "1", "--warmup", "0"]);
+    for word in
+        ["5 unique frames of 64×64 in, 8 forecast", "denoise step", "times real time", "process VmHWM"]
+    {
+        assert!(text.contains(word), "{text} lacks {word:?}");
+    }
+    fail(2, &["bench", &engine, "--prompt-tokens", "9"], &["forecasts"]);
+    fail(2, &["bench", &built().engine, "--steps", "2"], &["answers questions"]);
+    fail(2, &["bench", &engine, "--runs", "0"], &["--runs"]);
+}

@@ -4,6 +4,8 @@
 //! [`Predict::show`], [`Predict::denoise`], [`Predict::decode`]. Samples stand patch by patch, frame by frame, as the denoiser takes
 //! them; given latents are a prefix.
 
+mod claimed;
+
 use super::error::{ForecastError, OpenError};
 use super::noise::fill_noise;
 use super::solver::{Inputs, Solver};

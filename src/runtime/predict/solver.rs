@@ -75,6 +75,12 @@ impl Solver {
         self.sigmas.len() - 1
     }
 
+    /// Bytes that it has claimed.
+    pub fn claimed_bytes(&self) -> u64 {
+        let guesses: usize = self.guesses.iter().map(Vec::len).sum();
+        4 * (self.sigmas.len() + self.sample.len() + guesses + self.before.len()) as u64
+    }
+
     /// What the network is told at step `i`.
     pub fn sigma(&self, i: usize) -> f32 {
         self.sigmas[i]
