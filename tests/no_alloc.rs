@@ -68,6 +68,7 @@ fn main() {
         build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
         let engine = Engine::open(&path).expect("it was built just now");
         let mut session = engine.session(&open).expect("it is for this machine");
+        opening_has_read_no_weights(&engine);
         self_test(&engine, session.as_mut()).expect("the warm-up");
         steady_state(session.as_mut());
         refusals(session.as_mut());
@@ -76,6 +77,27 @@ fn main() {
              and all refusals"
         );
     }
+}
+
+/// The engine is mapped, and of its pages only those of header, manifest and golden case were touched, with the neighbours
+/// that the system maps along with a page: some tens of kilobytes each time.
+fn opening_has_read_no_weights(engine: &Engine) {
+    let section = |name: &str| engine.container().sections().iter().find(|s| s.name == name).map(|s| s.bytes);
+    let weights_bytes = section("weights").expect("an engine has them") as u64;
+    let resident = resident_bytes(engine.path()).expect("the engine is mapped");
+    assert!(
+        resident < weights_bytes / 4,
+        "{resident} bytes of {weights_bytes} of weights are resident after opening"
+    );
+}
+
+/// Bytes of a mapped file that this process has touched.
+fn resident_bytes(path: &Path) -> Option<u64> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("this is Linux");
+    let name = path.to_str().expect("our paths are UTF-8");
+    let of_file = maps.split_once(name)?.1;
+    let line = of_file.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    Some(1024 * line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
 }
 
 struct Names {

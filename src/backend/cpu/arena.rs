@@ -100,7 +100,13 @@ impl Planner {
         // Larger pages are a wish: where the system has none, everything works with small ones.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        map.fill(0);
+        #[cfg(target_os = "linux")]
+        let is_claimed = map.advise(memmap2::Advice::PopulateWrite).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        let is_claimed = false;
+        if !is_claimed {
+            map.fill(0);
+        }
         let start = NonNull::new(map.as_mut_ptr().cast()).expect("a map is not at address 0");
         Ok(Memory { start, len: self.kept + self.arena, _map: map })
     }

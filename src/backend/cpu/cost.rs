@@ -11,6 +11,9 @@ pub(super) const PIECE_NS: u64 = 5_000;
 /// A stage shorter than this is done by one thread: meeting the others would take as long.
 pub(super) const SHARED_NS: u64 = 5_000;
 
+/// A thread that works alone looks about this often at deadline and stop flag.
+pub(super) const LOOK_NS: u64 = 3_000_000;
+
 /// Multiply-adds of a nanosecond, when data are in the cache.
 const MULTIPLY_ADDS: u64 = 24;
 /// Bytes of a nanosecond from memory.

@@ -195,3 +195,112 @@ fn view(program: &Program, slot_of: &[Option<usize>], bases: &[Base], value: Val
         return View { base, offsets, shape };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lower::lower;
+    use super::*;
+    use crate::graph::{Binary, GraphBuilder, Network, Op, Purpose, RotaryStyle, Unary, ValueId};
+    use crate::tensor::DType;
+
+    /// The stages of the only graph of a network, each as the kinds of its steps; `*` marks a step in place.
+    fn stages_of(network: &Network) -> Vec<String> {
+        let graph = &network.graphs[0];
+        let plan = plan(graph, lower(network, graph).unwrap(), &mut Planner::default());
+        let name = |step: &Step| {
+            let kind = format!("{:?}", step.kind);
+            let name = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_owned();
+            if step.in_place.is_some() { name + "*" } else { name }
+        };
+        plan.stages.iter().map(|stage| stage.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// A network of one graph over `x [n, 32]`, whose value goes to a buffer of such rows.
+    fn network(make: impl FnOnce(&mut GraphBuilder<'_>, ValueId, Dim) -> ValueId) -> Network {
+        let mut network = Network::default();
+        let x = network.declare_buffer("x", DType::F32, &[9, 32], Purpose::Input);
+        let y = network.declare_buffer("y", DType::F32, &[9, 32], Purpose::Output);
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = Dim::of(graph.dim("n", 1, 9, 1));
+        let value = graph.read(x, n);
+        let value = make(&mut graph, value, n);
+        graph.write(y, value);
+        graph.finish();
+        network
+    }
+
+    fn linear(graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, shape: [usize; 2]) -> ValueId {
+        let weight = graph.network.declare_weight(name, DType::F32, &shape);
+        graph.linear(x, weight, None)
+    }
+
+    #[test]
+    fn parts_of_one_matrix_are_made_side_by_side_and_never_copied() {
+        let network = network(|g, x, n| {
+            let all = linear(g, x, "qkv", [96, 32]);
+            let all = g.reshape(all, &[n, 3.into(), 2.into(), 16.into()]);
+            let mut part = |i: usize| {
+                let one = g.add(Op::Slice { axis: 1, start: i.into(), len: 1.into() }, &[all]);
+                g.reshape(one, &[n, 2.into(), 16.into()])
+            };
+            let parts = [part(0), part(1), part(2)];
+            let y = g.add(Op::Attention { scale: 1.0 }, &parts);
+            g.reshape(y, &[n, 32.into()])
+        });
+        assert_eq!(stages_of(&network), ["Linear Linear Linear", "Attention"]);
+    }
+
+    #[test]
+    fn gates_and_residuals_are_epilogues_in_place() {
+        let network = network(|g, x, _| {
+            let x = g.add(Op::Unary { function: Unary::Relu }, &[x]);
+            let normed = g.add(Op::RmsNorm { weight: None, eps: 1e-6 }, &[x]);
+            let gate = linear(g, normed, "gate", [64, 32]);
+            let gate = g.add(Op::Unary { function: Unary::Silu }, &[gate]);
+            let up = linear(g, normed, "up", [64, 32]);
+            let hidden = g.add(Op::Binary { function: Binary::Mul }, &[gate, up]);
+            let down = linear(g, hidden, "down", [32, 64]);
+            g.add(Op::Binary { function: Binary::Add }, &[x, down])
+        });
+        assert_eq!(stages_of(&network), ["Unary", "RmsNorm", "Linear", "Linear*", "Linear*"]);
+    }
+
+    #[test]
+    fn keys_are_made_in_their_cache() {
+        let mut network = Network::default();
+        let buffer = |network: &mut Network, name: &str, rows, purpose| {
+            network.declare_buffer(name, DType::F32, &[rows, 2, 16], purpose)
+        };
+        let x = network.declare_buffer("x", DType::F32, &[1, 32], Purpose::Input);
+        let table = network.declare_buffer("table", DType::F32, &[1, 16], Purpose::Input);
+        let keys = buffer(&mut network, "keys", 50, Purpose::Cache);
+        let values = buffer(&mut network, "values", 50, Purpose::Cache);
+        let out = buffer(&mut network, "out", 1, Purpose::Output);
+        let mut g = GraphBuilder::new(&mut network, "decode");
+        let past = g.dim("past", 0, 49, 1);
+        let (x, table) = (g.read(x, 1), g.read(table, 1));
+        let [q, k, v] = ["q", "k", "v"].map(|name| {
+            let y = linear(&mut g, x, name, [32, 32]);
+            g.reshape(y, &[1.into(), 2.into(), 16.into()])
+        });
+        let q = g.add(Op::Rotary { style: RotaryStyle::Halves }, &[q, table]);
+        let k = g.add(Op::Rotary { style: RotaryStyle::Halves }, &[k, table]);
+        let y =
+            g.add(Op::CachedAttention { key_cache: keys, value_cache: values, past, scale: 1.0 }, &[q, k, v]);
+        g.write(out, y);
+        g.finish();
+        let stages = stages_of(&network);
+        assert_eq!(stages, ["Linear Linear Linear", "Rotary* Rotary*", "DecodeRanges", "DecodeJoin"]);
+    }
+
+    #[test]
+    fn a_value_that_is_needed_later_is_not_overwritten() {
+        let network = network(|g, x, _| {
+            let x = g.add(Op::Unary { function: Unary::Relu }, &[x]);
+            let y = g.add(Op::Unary { function: Unary::Silu }, &[x]);
+            let z = g.add(Op::Unary { function: Unary::Silu }, &[y]);
+            g.add(Op::Binary { function: Binary::Add }, &[x, z])
+        });
+        assert_eq!(stages_of(&network), ["Unary", "Unary", "Unary*", "Binary*"]);
+    }
+}

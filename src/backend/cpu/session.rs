@@ -290,8 +290,11 @@ impl Job for RunJob<'_> {
             }
             for step in stage {
                 let mut shapes = Shapes::new();
-                let step = BoundStep::new(step, &self.cx, &mut shapes);
-                self.run(&step, 0..step.n_tasks, thread);
+                let bound = BoundStep::new(step, &self.cx, &mut shapes);
+                let at_once = self.tasks_in(step, bound.n_tasks, cost::LOOK_NS);
+                for first in (0..bound.n_tasks).step_by(at_once) {
+                    self.run(&bound, first..bound.n_tasks.min(first + at_once), thread);
+                }
             }
         }
         None
@@ -302,7 +305,7 @@ impl Job for RunJob<'_> {
         for step in &self.stages[stage] {
             let mut shapes = Shapes::new();
             let bound = BoundStep::new(step, &self.cx, &mut shapes);
-            let tasks_per_piece = self.tasks_per_piece(step, bound.n_tasks);
+            let tasks_per_piece = self.tasks_in(step, bound.n_tasks, self.piece_ns());
             let n_pieces = bound.n_tasks.div_ceil(tasks_per_piece);
             if piece < first_piece + n_pieces {
                 let first = (piece - first_piece) * tasks_per_piece;
@@ -324,13 +327,17 @@ impl RunJob<'_> {
         let pieces = stage.iter().map(|step| {
             let mut shapes = Shapes::new();
             let n_tasks = BoundStep::new(step, &self.cx, &mut shapes).n_tasks;
-            n_tasks.div_ceil(self.tasks_per_piece(step, n_tasks))
+            n_tasks.div_ceil(self.tasks_in(step, n_tasks, self.piece_ns()))
         });
         pieces.sum::<usize>().max(1)
     }
 
-    fn tasks_per_piece(&self, step: &Step, n_tasks: usize) -> usize {
-        let wanted_ns = if self.shares_all { 1 } else { cost::PIECE_NS };
+    fn piece_ns(&self) -> u64 {
+        if self.shares_all { 1 } else { cost::PIECE_NS }
+    }
+
+    /// Tasks of a step that take about so long.
+    fn tasks_in(&self, step: &Step, n_tasks: usize, wanted_ns: u64) -> usize {
         let n_pieces = nanoseconds(step, &self.cx).div_ceil(wanted_ns).clamp(1, STEP_PIECES_MAX);
         n_tasks.div_ceil(n_pieces as usize).max(1)
     }
