@@ -303,4 +303,23 @@ mod tests {
         });
         assert_eq!(stages_of(&network), ["Unary", "Unary", "Unary*", "Binary*"]);
     }
+
+    #[test]
+    fn heads_longer_than_the_kernels_blocks_are_refused_with_their_node() {
+        let with_head = |dim: usize| {
+            let mut network = Network::default();
+            let x = network.declare_buffer("x", DType::F32, &[9, 1, dim], Purpose::Input);
+            let y = network.declare_buffer("y", DType::F32, &[9, 1, dim], Purpose::Output);
+            let mut graph = GraphBuilder::new(&mut network, "main");
+            let n = Dim::of(graph.dim("n", 1, 9, 1));
+            let value = graph.read(x, n);
+            let value = graph.add(Op::Attention { scale: 1.0 }, &[value, value, value]);
+            graph.write(y, value);
+            graph.finish();
+            lower(&network, &network.graphs[0]).map(|_| ())
+        };
+        assert_eq!(with_head(256), Ok(()));
+        let why = with_head(272).unwrap_err();
+        assert!(why.contains("graph `main`, node 1") && why.contains("heads of 272 elements; at most 256"), "{why}");
+    }
 }
