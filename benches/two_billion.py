@@ -60,7 +60,7 @@ def main():
         for name, arguments in steps.items():
             report["steps"][name], out = measured([options.binary, *arguments], log)
             if name in ("ask", "bench"):
-                report["steps"][name]["output"] = json.loads(out)
+                report["steps"][name]["output"] = json.loads(out) | dict(engine=engine.name)
             step = report["steps"][name]
             print(f"{name:>7}: {step['wall_ms'] / 1e3:7.1f} s, {step['peak_private_bytes'] / 1e6:8.0f} MB private, "
                   f"{step['peak_rss_bytes'] / 1e6:8.0f} MB resident", flush=True)
