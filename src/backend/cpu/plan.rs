@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_longer_than_the_kernels_blocks_are_refused_with_their_node() {
+    fn heads_longer_than_the_kernels_take_are_refused_with_their_node() {
         let with_head = |dim: usize| {
             let mut network = Network::default();
             let x = network.declare_buffer("x", DType::F32, &[9, 1, dim], Purpose::Input);
@@ -318,8 +318,8 @@ mod tests {
             graph.finish();
             lower(&network, &network.graphs[0]).map(|_| ())
         };
-        assert_eq!(with_head(256), Ok(()));
-        let why = with_head(272).unwrap_err();
-        assert!(why.contains("graph `main`, node 1") && why.contains("heads of 272 elements; at most 256"), "{why}");
+        assert_eq!(with_head(512), Ok(()));
+        let why = with_head(528).unwrap_err();
+        assert!(why.contains("graph `main`, node 1") && why.contains("heads of 528 elements; at most 512"), "{why}");
     }
 }
