@@ -7,7 +7,7 @@ use std::path::Path;
 
 use perihelion::checkpoint::Weights;
 use perihelion::export::PredictOptions;
-use perihelion::runtime::predict::{Limits, Predict, to_byte};
+use perihelion::runtime::predict::{Expectation, Limits, Predict, to_byte};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 
 const CHECKPOINT: &str = "engines/small-predict";
@@ -60,6 +60,55 @@ fn twenty_forecasts_equal_diffusers() {
     assert!(worst <= 1e-3 * largest, "{worst} of {largest}");
 }
 
+fn rendered(scene: &Scene) -> Vec<Vec<u8>> {
+    let frame = |t| {
+        let mut rgb = vec![0; FRAME_BYTES];
+        scene.render(t, &mut rgb);
+        rgb
+    };
+    (0..N_FRAMES).map(frame).collect()
+}
+
+fn views(frames: &[Vec<u8>]) -> Vec<&[u8]> {
+    frames.iter().map(|f| &f[..]).collect()
+}
+
+#[test]
+fn what_came_as_forecast_surprises_less_than_what_did_not() {
+    const N_SCENES: u64 = 20;
+    let mut predict = support::open(Path::new(CHECKPOINT), &PredictOptions::default(), 1, None);
+    let mut rng = Rng::new(4);
+    let options = SceneOptions { n_frames: N_FRAMES, horizon: 0, ..SceneOptions::default() };
+    let scenes: Vec<_> = (0..N_SCENES).map(|_| rendered(&Scene::draw(&mut rng, options))).collect();
+    let mut expectation = Expectation::new(&predict);
+    let mut means = [0.0f32; 3];
+    for (i, scene) in scenes.iter().enumerate() {
+        predict.seed(i as u64);
+        let forecast = forecast(&mut predict, &views(&scene[..N_GIVEN]));
+        let forecast: Vec<Vec<u8>> = forecast.chunks(FRAME_BYTES).map(<[u8]>::to_vec).collect();
+        let another = &scenes[(i + 1) % scenes.len()];
+        let mut of_scene = [0.0f32; 3];
+        for (k, came) in [&forecast[..], &scene[N_GIVEN..], &another[N_GIVEN..]].into_iter().enumerate() {
+            // Comparing moves the encoder's caches on, so each future needs them made anew.
+            predict.show(&views(&scene[..N_GIVEN]), Limits::default()).expect("encodes");
+            predict.denoise(Limits::default(), |_| {}).expect("denoises");
+            expectation.take(&predict);
+            for frame in came {
+                let surprise = expectation.compare(&mut predict, frame, Limits::default()).expect("compares");
+                of_scene[k] += surprise.latent.unwrap_or(0.0) / 2.0;
+            }
+        }
+        println!("scene {i}: {of_scene:.3?}");
+        let [as_forecast, true_future, another] = of_scene;
+        assert!(as_forecast < true_future && true_future < another, "scene {i}: {of_scene:?}");
+        means.iter_mut().zip(of_scene).for_each(|(m, s)| *m += s / N_SCENES as f32);
+    }
+    println!(
+        "latent surprise: the forecast itself {:.3}, the truth {:.3}, another scene {:.3}",
+        means[0], means[1], means[2]
+    );
+}
+
 /// Mean squared difference of values in −1…1, over all pixels and over those that move.
 fn errors(forecast: &[u8], truth: &[u8], last_given: &[u8]) -> (f64, f64, usize) {
     let difference = |a: u8, b: u8| (f64::from(a) - f64::from(b)) / 127.5;
@@ -109,16 +158,9 @@ fn forecasts_of_200_scenes_are_as_good_as_the_readme_says() {
     let (mut off, mut n_found) = ([Vec::new(), Vec::new()], 0);
     for i in 0..200 {
         let scene = Scene::draw(&mut rng, options);
-        let frames: Vec<Vec<u8>> = (0..N_FRAMES)
-            .map(|t| {
-                let mut rgb = vec![0; FRAME_BYTES];
-                scene.render(t, &mut rgb);
-                rgb
-            })
-            .collect();
-        let given: Vec<&[u8]> = frames[..N_GIVEN].iter().map(|f| &f[..]).collect();
+        let frames = rendered(&scene);
         predict.seed(i);
-        let found = forecast(&mut predict, &given);
+        let found = forecast(&mut predict, &views(&frames[..N_GIVEN]));
         let (all, moving, n) = errors(&found, &frames[N_GIVEN..].concat(), &frames[N_GIVEN - 1]);
         psnr.push(10.0 * (4.0 / all).log10());
         (squares, n_moving) = (squares + moving, n_moving + n);

@@ -45,14 +45,14 @@ CASES = {
                     vae=dict(base_dim=3, num_res_blocks=2)),
         clip=clip(48, 16, 9, 5), steps=4),
     "predict25_one_given": dict(
-        shape=Shape(scheduler=KARRAS_UNIPC, projected_from=70, stored="bfloat16", vae=dict(dim_mult=[1, 2, 4, 4], base_dim=2, num_res_blocks=2)),
+        shape=Shape(scheduler=KARRAS_UNIPC, projected_from=70, stored="bfloat16", vae=dict(dim_mult=[1, 2, 4, 4], base_dim=3, num_res_blocks=2)),
         clip=clip(32, 48, 5, 1), steps=6, guidance=3.0),
     "predict25_two_given": dict(
         shape=Shape(scheduler=KARRAS_UNIPC, projected_from=64, head_dim=18, adaln=16, stored="float16"),
         clip=clip(16, 48, 9, 5), steps=4),
     "predict25_euler": dict(
         shape=Shape(scheduler_class="FlowMatchEulerDiscreteScheduler", scheduler=SHIFTED_EULER, rope_scale=(1.0, 1.0, 1.0),
-                    vae=dict(base_dim=2, dim_mult=[1, 2, 3, 6]), channels=16, text_tokens=2, stored="float16"),
+                    vae=dict(base_dim=4, dim_mult=[1, 2, 3, 4]), channels=16, text_tokens=2, stored="float16"),
         clip=clip(32, 16, 13, 5, 8), steps=3, guidance=1.5),
     "predict25_nothing_given": dict(
         shape=Shape(scheduler=SHIFTED_UNIPC, projected_from=33, head_dim=24, stored="bfloat16"), clip=clip(32, 32, 5, 0), steps=5),
