@@ -59,11 +59,8 @@ fn views(frames: &[Vec<u8>]) -> Vec<&[u8]> {
 fn whole_forecasts_are_diffusers_own() {
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(fixtures()).expect("there").map(|e| e.expect("readable").path()).collect();
-    // Predict2's own sampling is not right yet, so that its export is refused (below).
-    let is_refused =
-        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("predict2_"));
-    cases.retain(|path| path.is_dir() && !is_refused(path));
-    assert!(6 <= cases.len());
+    cases.retain(|path| path.is_dir());
+    assert!(8 <= cases.len());
     for case in cases {
         let name = case.file_name().expect("named").to_string_lossy().into_owned();
         let text = std::fs::read(case.join("case.json")).expect("fixture");
@@ -259,8 +256,4 @@ fn texts_and_sizes_that_do_not_fit_are_refused_at_export() {
         assert!(!out.exists());
     }
     assert!(PredictCheckpoint::open(&case("predict25_one_given")).is_err());
-    let predict2 = case("predict2_one_given/checkpoint");
-    let message =
-        export_predict(&predict2, &PredictOptions::default(), &out, &mut |_| {}).expect_err("refused");
-    assert!(message.to_string().contains("Predict2's own sampling"), "{message}");
 }

@@ -109,9 +109,6 @@ fn manifest(
     options: &PredictOptions,
     texts: &[TextEmbedding],
 ) -> Result<PredictManifest, PredictError> {
-    if checkpoint.generation() == Generation::Predict2 {
-        return Err(PredictError::Sampling);
-    }
     let notes = checkpoint.notes()?;
     let count =
         |asked: Option<usize>, key: &'static str, what: &'static str| -> Result<usize, PredictError> {

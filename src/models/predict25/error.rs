@@ -17,11 +17,6 @@ pub enum PredictError {
         /// The file.
         path: PathBuf,
     },
-    /// A pipeline whose network is known and whose sampling is not yet right.
-    #[error(
-        "model_index.json: Predict2's own sampling does not equal its pipeline's yet; export a Predict2.5 checkpoint"
-    )]
-    Sampling,
     /// A size that the network cannot have.
     #[error("{what}: expected {expected}, found {found}")]
     Size {
