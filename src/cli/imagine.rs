@@ -10,14 +10,10 @@ use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, buffer::ConvertBuffer};
 use serde::Serialize;
 
-use super::{Context, Usage, output, tensors};
-use crate::camera::{FrameSize, Image, Resample, Resizer, load_frames_dir};
+use super::{Context, Usage, clip, output, tensors};
 use crate::checkpoint::Weights;
 use crate::models::predict25::{Guidance, PredictManifest};
 use crate::runtime::predict::{ForecastError, Limits, Predict, to_byte};
-
-/// No camera's frame is larger.
-const FRAME_PIXELS_MAX: u64 = 1 << 26;
 
 /// Forecasts the frames that follow the newest ones of a clip.
 #[derive(Debug, Args)]
@@ -106,7 +102,7 @@ struct Report {
 pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let (mut predict, _) = super::engines::open_predict(&options.engine, context.threads, options.steps)?;
     let manifest = predict.manifest().clone();
-    let given = given_frames(options, &manifest)?;
+    let given = clip::given_frames(options.frames.as_deref(), &manifest)?;
     let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
     prepare(&mut predict, options, &manifest)?;
 
@@ -157,8 +153,12 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             &latents,
         )?;
     }
-    let files =
-        options.frames_out.as_ref().map(|dir| write_frames(dir, &frames)).transpose()?.unwrap_or_default();
+    let files = options
+        .frames_out
+        .as_ref()
+        .map(|dir| clip::write_frames(dir, &frames))
+        .transpose()?
+        .unwrap_or_default();
     if let Some(path) = &options.gif {
         write_gif(path, &frames, manifest.fps)?;
     }
@@ -203,31 +203,6 @@ fn text(report: &Report) -> String {
         text.push_str(&format!("{}\n", file.display()));
     }
     text
-}
-
-/// The newest frames, as many as the engine takes, at its size.
-fn given_frames(options: &Options, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
-    let n = manifest.clip.n_given;
-    let frames = match &options.frames {
-        Some(dir) => load_frames_dir(dir, FRAME_PIXELS_MAX)?,
-        None if n == 0 => Vec::new(),
-        None => return Err(Usage(format!("the engine forecasts from {n} frames: pass --frames DIR")).into()),
-    };
-    if frames.len() < n {
-        let dir = options.frames.as_deref().unwrap_or(Path::new("")).display();
-        return Err(Usage(format!("{dir}: {} frames; the engine forecasts from {n}", frames.len())).into());
-    }
-    let size = FrameSize { width: manifest.clip.width, height: manifest.clip.height };
-    let mut resizer = Resizer::new();
-    let mut scaled = |frame: &Image| {
-        if frame.size() == size {
-            return frame.rgb.clone();
-        }
-        let mut rgb = vec![0; size.width * size.height * 3];
-        resizer.resize(&frame.rgb, frame.size(), &mut rgb, size, Resample::Bilinear);
-        rgb
-    };
-    Ok(frames[frames.len() - n..].iter().map(&mut scaled).collect())
 }
 
 /// Text, guidance, noise and plan.
@@ -275,7 +250,7 @@ fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest)
     match (&options.actions, &manifest.clip.actions) {
         (None, None) => Ok(()),
         (Some(path), Some(actions)) => {
-            let plan = read_plan(path, &actions.names)?;
+            let plan = clip::read_plan(path, &actions.names)?;
             predict.set_actions(&plan).with_context(|| path.display().to_string())
         }
         (None, Some(actions)) => Err(Usage(format!(
@@ -285,52 +260,6 @@ fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest)
         .into()),
         (Some(_), None) => Err(usage(ForecastError::NoActions)),
     }
-}
-
-/// Numbers of a CSV file whose header is `names`.
-fn read_plan(path: &Path, names: &[String]) -> anyhow::Result<Vec<f32>> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let header: Vec<&str> =
-        lines.next().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
-    if header != names {
-        bail!("{}: expected the header `{}`, found `{}`", path.display(), names.join(","), header.join(","));
-    }
-    let mut plan = Vec::new();
-    for (number, line) in lines {
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        if cells.len() != names.len() {
-            bail!(
-                "{}:{}: expected {} values, found {}",
-                path.display(),
-                number + 1,
-                names.len(),
-                cells.len()
-            );
-        }
-        for (cell, name) in cells.iter().zip(names) {
-            let value: Option<f32> = cell.parse().ok().filter(|v: &f32| v.is_finite());
-            let Some(value) = value else {
-                bail!(
-                    "{}:{}: `{name}`: expected a finite number, found `{cell}`",
-                    path.display(),
-                    number + 1
-                );
-            };
-            plan.push(value);
-        }
-    }
-    Ok(plan)
-}
-
-fn write_frames(dir: &Path, frames: &[RgbImage]) -> anyhow::Result<Vec<PathBuf>> {
-    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let write = |(i, frame): (usize, &RgbImage)| {
-        let path = dir.join(format!("{i:04}.png"));
-        frame.save(&path).with_context(|| path.display().to_string())?;
-        Ok(path)
-    };
-    frames.iter().enumerate().map(write).collect()
 }
 
 fn write_gif(path: &Path, frames: &[RgbImage], fps: f64) -> anyhow::Result<()> {

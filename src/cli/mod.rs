@@ -6,6 +6,7 @@
 mod ask;
 mod bench;
 mod build;
+mod clip;
 mod demo;
 mod doctor;
 mod engines;
@@ -15,6 +16,7 @@ mod imagine;
 mod inspect;
 mod machine;
 mod output;
+mod plan;
 mod progress;
 mod question;
 mod run;
@@ -49,6 +51,7 @@ enum Verb {
     Ask(ask::Options),
     Run(run::Options),
     Imagine(imagine::Options),
+    Plan(plan::Options),
     Bench(bench::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
@@ -105,6 +108,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Ask(options) => ask::run(&options, &context),
         Verb::Run(options) => run::run(&options, &context),
         Verb::Imagine(options) => imagine::run(&options, &context),
+        Verb::Plan(options) => plan::run(&options, &context),
         Verb::Bench(options) => bench::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),

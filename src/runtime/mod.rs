@@ -1,5 +1,6 @@
 //! The loops that drive an engine: what is asked becomes runs of graphs, and what they leave becomes answers.
 
+pub mod plan;
 pub mod predict;
 pub mod reason;
 mod sampler;

@@ -98,6 +98,19 @@ pub enum ForecastError {
     /// What the network computed is no number.
     #[error("the network computed values that are not finite at step {0}")]
     Broken(usize),
+    /// What is to be encoded follows no shown frames, or those that did were followed already.
+    #[error("no frames were shown that these could follow: show the given ones first")]
+    NotShown,
+    /// A continuation that is no latent, or longer than the forecast.
+    #[error("{found} frames that follow: expected {least} to {most}, as many as the engine forecasts")]
+    Continuation {
+        /// Frames given.
+        found: usize,
+        /// Frames of one latent.
+        least: usize,
+        /// Frames that are forecast.
+        most: usize,
+    },
     /// Nothing was forecast yet.
     #[error("nothing has been forecast yet")]
     Nothing,

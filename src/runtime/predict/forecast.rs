@@ -45,10 +45,10 @@ pub struct Predict {
     actions: Vec<f32>,
     /// Whose encoder caches the shown frames left.
     pub(super) state: usize,
-    /// Which showing each state's caches are of, counted from 1.
+    /// Which showing each state's caches are of, counted from 1; 0 if they are of none any more.
     pub(super) shown: [u64; 2],
     n_shown: u64,
-    forecast_done: bool,
+    pub(super) forecast_done: bool,
 }
 
 impl Predict {

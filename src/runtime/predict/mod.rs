@@ -1,5 +1,6 @@
 //! The loop of Predict: frames and actions in, a forecast out, and how far it lay from what came.
 
+mod continuation;
 mod error;
 mod forecast;
 mod noise;
@@ -9,7 +10,7 @@ mod wiring;
 
 pub use error::{ForecastError, OpenError};
 pub use forecast::{Decoded, Predict};
-pub use noise::fill_noise;
+pub use noise::{fill_noise, fill_noise_of_stream};
 pub use solver::{Inputs, Solver};
 pub use surprise::{Expectation, Surprise, to_byte};
 pub use wiring::Limits;

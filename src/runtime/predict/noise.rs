@@ -7,7 +7,13 @@ use rand_core::{RngCore, SeedableRng};
 /// (Box & Muller 1958, <https://doi.org/10.1214/aoms/1177706645>): from the words `a`, `b` with `u = (a >> 11 + ½) / 2⁵³`, likewise
 /// `v`, the deviates `√(−2 ln u) cos 2πv` and `√(−2 ln u) sin 2πv`, rounded to f32. They are drawn in the order of `out`.
 pub fn fill_noise(seed: u64, out: &mut [f32]) {
+    fill_noise_of_stream(seed, 0, out);
+}
+
+/// The same from another of ChaCha's 2⁶⁴ streams of this seed: noises that do not depend on each other.
+pub fn fill_noise_of_stream(seed: u64, stream: u64, out: &mut [f32]) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(stream);
     let mut unit = || ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     for pair in out.chunks_mut(2) {
         let radius = (-2.0 * unit().ln()).sqrt();

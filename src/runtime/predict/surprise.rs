@@ -119,7 +119,7 @@ impl Expectation {
         self.next += 1;
         // With nothing given, the first frame is a latent of its own.
         let is_whole = self.n_came == FRAMES_PER_LATENT || at == 0;
-        let is_kept = predict.shown[self.state] == self.shown;
+        let is_kept = self.shown != 0 && predict.shown[self.state] == self.shown;
         let latent = if is_whole && is_kept { Some(self.latent(predict, at, limits)?) } else { None };
         if is_whole {
             self.n_came = 0;

@@ -1,0 +1,159 @@
+//! Frames and plans of actions in files, as the verbs of Predict take and write them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use image::RgbImage;
+
+use super::Usage;
+use crate::camera::{FrameSize, Image, Resample, Resizer, load_frames_dir, load_image};
+use crate::models::predict25::PredictManifest;
+
+/// No camera's frame is larger.
+const FRAME_PIXELS_MAX: u64 = 1 << 26;
+
+/// The newest frames of a directory, as many as the engine takes, at its size.
+pub(super) fn given_frames(dir: Option<&Path>, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
+    let n = manifest.clip.n_given;
+    let frames = match dir {
+        Some(dir) => load_frames_dir(dir, FRAME_PIXELS_MAX)?,
+        None if n == 0 => Vec::new(),
+        None => return Err(Usage(format!("the engine forecasts from {n} frames: pass --frames DIR")).into()),
+    };
+    if frames.len() < n {
+        let dir = dir.unwrap_or(Path::new("")).display();
+        return Err(Usage(format!("{dir}: {} frames; the engine forecasts from {n}", frames.len())).into());
+    }
+    Ok(scaled(&frames[frames.len() - n..], manifest))
+}
+
+/// Every frame of a directory, at the engine's size.
+pub(super) fn all_frames(dir: &Path, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
+    Ok(scaled(&load_frames_dir(dir, FRAME_PIXELS_MAX)?, manifest))
+}
+
+/// One image, at the engine's size.
+pub(super) fn frame(path: &Path, manifest: &PredictManifest) -> anyhow::Result<Vec<u8>> {
+    let frame = load_image(path, FRAME_PIXELS_MAX)?;
+    Ok(scaled(&[frame], manifest).remove(0))
+}
+
+/// Frames of any size fill the engine's: one of another aspect ratio is stretched.
+fn scaled(frames: &[Image], manifest: &PredictManifest) -> Vec<Vec<u8>> {
+    let size = FrameSize { width: manifest.clip.width, height: manifest.clip.height };
+    let mut resizer = Resizer::new();
+    let mut scaled = |frame: &Image| {
+        if frame.size() == size {
+            return frame.rgb.clone();
+        }
+        let mut rgb = vec![0; size.width * size.height * 3];
+        resizer.resize(&frame.rgb, frame.size(), &mut rgb, size, Resample::Bilinear);
+        rgb
+    };
+    frames.iter().map(&mut scaled).collect()
+}
+
+/// Numbers of a CSV file whose header is `names`.
+pub(super) fn read_plan(path: &Path, names: &[String]) -> anyhow::Result<Vec<f32>> {
+    let table = Table::read(path)?;
+    table.expect_header(path, names, 0)?;
+    let mut plan = Vec::new();
+    for (number, cells) in &table.rows {
+        plan.extend(numbers(path, *number, cells, names)?);
+    }
+    Ok(plan)
+}
+
+/// Plans of one CSV file: either the header is `names`, and the file is one plan under its own name; or a column `candidate` stands
+/// before them, and rows with the same value, which stand together, are one.
+pub(super) fn read_plans(path: &Path, names: &[String]) -> anyhow::Result<Vec<(String, Vec<f32>)>> {
+    let table = Table::read(path)?;
+    let own_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let labels = usize::from(table.header.first().is_some_and(|name| name == "candidate"));
+    table.expect_header(path, names, labels)?;
+    let mut plans: Vec<(String, Vec<f32>)> = Vec::new();
+    for (number, cells) in &table.rows {
+        if cells.len() != table.header.len() {
+            bail!(
+                "{}:{number}: expected {} values, found {}",
+                path.display(),
+                table.header.len(),
+                cells.len()
+            );
+        }
+        let label = cells[..labels].first().map_or(&own_name[..], |label| label);
+        let values = numbers(path, *number, &cells[labels..], names)?;
+        match plans.iter().position(|(name, _)| name == label) {
+            None => plans.push((label.to_owned(), values)),
+            Some(at) if at + 1 == plans.len() => plans[at].1.extend(values),
+            Some(_) => bail!(
+                "{}:{number}: candidate `{label}` begins again; rows of one candidate stand together",
+                path.display()
+            ),
+        }
+    }
+    Ok(plans)
+}
+
+/// Writes a plan as [`read_plan`] reads it.
+pub(super) fn plan_text(plan: &[f32], names: &[String]) -> String {
+    let row = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    let rows = plan.chunks(names.len()).map(row);
+    std::iter::once(names.join(",")).chain(rows).map(|line| line + "\n").collect()
+}
+
+/// Writes frames as PNG, in time order.
+pub(super) fn write_frames(dir: &Path, frames: &[RgbImage]) -> anyhow::Result<Vec<PathBuf>> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let write = |(i, frame): (usize, &RgbImage)| {
+        let path = dir.join(format!("{i:04}.png"));
+        frame.save(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    frames.iter().enumerate().map(write).collect()
+}
+
+/// A CSV file without quotes: numbers and plain names need none.
+struct Table {
+    header: Vec<String>,
+    /// With the numbers of their lines, from 1.
+    rows: Vec<(usize, Vec<String>)>,
+}
+
+impl Table {
+    fn read(path: &Path) -> anyhow::Result<Table> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let cells = |line: &str| line.split(',').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let mut lines = lines.map(|(at, line)| (at + 1, cells(line)));
+        let header = lines.next().map(|(_, header)| header).unwrap_or_default();
+        Ok(Table { header, rows: lines.collect() })
+    }
+
+    /// The header must be `names` after so many columns of labels.
+    fn expect_header(&self, path: &Path, names: &[String], labels: usize) -> anyhow::Result<()> {
+        if self.header[labels..] != *names {
+            bail!(
+                "{}: expected the header `{}`, found `{}`",
+                path.display(),
+                names.join(","),
+                self.header.join(",")
+            );
+        }
+        Ok(())
+    }
+}
+
+fn numbers(path: &Path, line: usize, cells: &[String], names: &[String]) -> anyhow::Result<Vec<f32>> {
+    if cells.len() != names.len() {
+        bail!("{}:{line}: expected {} values, found {}", path.display(), names.len(), cells.len());
+    }
+    let number = |(cell, name): (&String, &String)| {
+        let value: Option<f32> = cell.parse().ok().filter(|v: &f32| v.is_finite());
+        value.with_context(|| {
+            format!("{}:{line}: `{name}`: expected a finite number, found `{cell}`", path.display())
+        })
+    };
+    cells.iter().zip(names).map(number).collect()
+}

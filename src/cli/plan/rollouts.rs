@@ -1,0 +1,59 @@
+//! The forecasts of the best plans as frames: made anew from the first noise, since a search keeps scores and no forecasts.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use image::RgbImage;
+
+use super::{Options, Shown, sheet};
+use crate::cli::clip;
+use crate::runtime::plan::{Candidate, Ranking};
+use crate::runtime::predict::{Limits, Predict, to_byte};
+
+/// Writes what the options ask for; returns the files.
+pub(super) fn write(
+    options: &Options,
+    predict: &mut Predict,
+    candidates: &[Candidate],
+    ranking: &Ranking,
+    shown: Shown<'_>,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    if options.frames_out.is_none() && options.contact_sheet.is_none() {
+        return Ok(files);
+    }
+    predict.seed(options.seed);
+    let mut rows = Vec::new();
+    for (place, ranked) in ranking.ranked.iter().take(options.top).enumerate() {
+        predict.set_actions(&candidates[ranked.candidate].actions)?;
+        let frames = roll_out(predict)?;
+        if let Some(dir) = &options.frames_out {
+            files.extend(clip::write_frames(&dir.join(format!("{:02}", place + 1)), &frames)?);
+        }
+        rows.push(frames);
+    }
+    if let Some(path) = &options.contact_sheet {
+        let (width, height) = (predict.manifest().clip.width, predict.manifest().clip.height);
+        let picture = |rgb: &[u8]| RgbImage::from_raw(width as u32, height as u32, rgb.to_vec());
+        let sheet = sheet::draw(shown.given.and_then(picture), &rows, shown.goal.and_then(picture));
+        sheet.save(path).with_context(|| path.display().to_string())?;
+        files.push(path.clone());
+    }
+    Ok(files)
+}
+
+/// The forecast frames of the standing plan.
+fn roll_out(predict: &mut Predict) -> anyhow::Result<Vec<RgbImage>> {
+    let clip = predict.manifest().clip.clone();
+    let mut frames = Vec::with_capacity(clip.n_frames - clip.n_given);
+    predict.denoise(Limits::default(), |_| {})?;
+    predict.decode(Limits::default(), |decoded| {
+        for (i, pixels) in decoded.pixels.chunks(clip.width * clip.height * 3).enumerate() {
+            if clip.n_given <= decoded.first + i {
+                let bytes = pixels.iter().map(|value| to_byte(*value)).collect();
+                frames.extend(RgbImage::from_raw(clip.width as u32, clip.height as u32, bytes));
+            }
+        }
+    })?;
+    Ok(frames)
+}

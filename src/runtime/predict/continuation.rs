@@ -1,0 +1,69 @@
+//! The latents after the given ones: those of a forecast, and those of frames that a forecast may be compared with.
+//!
+//! The VAE's encoder is causal, so a frame's latent depends on the frames before it. Frames are therefore encoded onward from the
+//! caches that the shown frames left, never anew: only then do they stand where a forecast's latents stand.
+
+use super::error::ForecastError;
+use super::forecast::Predict;
+use super::wiring::Limits;
+use crate::models::wan_vae::FRAMES_PER_LATENT;
+
+impl Predict {
+    /// The forecast's latents after the given ones, `[n, height, width, channels]`, in standard deviations of the checkpoint's latents.
+    ///
+    /// # Errors
+    /// If nothing was forecast.
+    pub fn continuation(&self) -> Result<&[f32], ForecastError> {
+        if !self.forecast_done {
+            return Err(ForecastError::Nothing);
+        }
+        let shape = self.manifest.latents;
+        Ok(&self.latents[self.manifest.n_given_latents() * shape.frame_len()..])
+    }
+
+    /// Encodes frames that follow the shown ones, each `[height, width, 3]` of bytes, as if they had come: `out` begins with their
+    /// latents, as [`Predict::continuation`] orders them. Returns how many latents; frames that fill none are left out.
+    ///
+    /// It uses up the encoder caches of the shown frames: to encode another continuation, or to learn how surprising what comes after
+    /// a forecast is, show them again. Forecasts themselves are not affected.
+    ///
+    /// # Errors
+    /// If no frames were shown, these are too few or too many or of another size, or a run failed.
+    ///
+    /// # Panics
+    /// If `out` is shorter than their latents.
+    pub fn encode_onward(
+        &mut self,
+        frames: &[&[u8]],
+        out: &mut [f32],
+        limits: Limits<'_>,
+    ) -> Result<usize, ForecastError> {
+        let first = self.manifest.n_given_latents();
+        // With nothing given, the first frame is a latent of its own.
+        let alone = usize::from(first == 0);
+        let (least, most) = (if first == 0 { 1 } else { FRAMES_PER_LATENT }, self.manifest.horizon());
+        if !(least..=most).contains(&frames.len()) {
+            return Err(ForecastError::Continuation { found: frames.len(), least, most });
+        }
+        if 0 < first && self.shown[self.state] == 0 {
+            return Err(ForecastError::NotShown);
+        }
+        self.shown[self.state] = 0;
+        let n_latents = (frames.len() - alone) / FRAMES_PER_LATENT + alone;
+        let (mut at, mut from) = (0, 0);
+        while at < n_latents {
+            let (k, n_frames) = match first + at {
+                0 => (1, 1),
+                _ => {
+                    let k = self.wiring.latents_per_call.min(n_latents - at);
+                    (k, k * FRAMES_PER_LATENT)
+                }
+            };
+            self.encode(&frames[from..from + n_frames], self.state, first + at, limits)?;
+            (at, from) = (at + k, from + n_frames);
+        }
+        let len = n_latents * self.manifest.latents.frame_len();
+        self.session.read(self.wiring.encoded, first, &mut out[..len])?;
+        Ok(n_latents)
+    }
+}
