@@ -284,13 +284,9 @@ fn score_tile<S: Simd, const T: usize, const P: usize>(
     queries: &[BlockRow],
     keys: [&[[f32; LANES]]; P],
 ) -> [[S::V; T]; P] {
-    let part = |part: usize| {
-        let elements = part * ROW_LEN_MAX..a.dim.min((part + 1) * ROW_LEN_MAX);
-        let queries = queries[part * a.block_rows()..].first_chunk().expect("blocks hold whole tiles");
-        tile::<S, T, P>(s, queries, keys.map(|panel| &panel[elements.clone()]))
-    };
-    let mut scores = part(0);
-    for more in (1..a.parts()).map(part) {
+    let mut scores = part_tile::<S, T, P>(s, a, queries, keys, 0);
+    for part in 1..a.parts() {
+        let more = part_tile::<S, T, P>(s, a, queries, keys, part);
         for p in 0..P {
             for t in 0..T {
                 scores[p][t] = s.add(scores[p][t], more[p][t]);
@@ -298,6 +294,24 @@ fn score_tile<S: Simd, const T: usize, const P: usize>(
         }
     }
     scores
+}
+
+/// Scores by one part of the head. Why not a closure: it would be compiled without the caller's instruction set.
+#[inline(always)]
+fn part_tile<S: Simd, const T: usize, const P: usize>(
+    s: S,
+    a: &Attention<'_>,
+    queries: &[BlockRow],
+    keys: [&[[f32; LANES]]; P],
+    part: usize,
+) -> [[S::V; T]; P] {
+    let elements = part * ROW_LEN_MAX..a.dim.min((part + 1) * ROW_LEN_MAX);
+    let queries = queries[part * a.block_rows()..].first_chunk().expect("blocks hold whole tiles");
+    let mut of_part = keys;
+    for panel in &mut of_part {
+        *panel = &panel[elements.clone()];
+    }
+    tile::<S, T, P>(s, queries, of_part)
 }
 
 #[inline(always)]
