@@ -320,6 +320,9 @@ mod tests {
         };
         assert_eq!(with_head(512), Ok(()));
         let why = with_head(528).unwrap_err();
-        assert!(why.contains("graph `main`, node 1") && why.contains("heads of 528 elements; at most 512"), "{why}");
+        assert!(
+            why.contains("graph `main`, node 1") && why.contains("heads of 528 elements; at most 512"),
+            "{why}"
+        );
     }
 }
