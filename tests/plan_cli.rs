@@ -199,6 +199,43 @@ fn the_critic_ranks_by_what_reason_says_of_the_same_frames() {
 }
 
 #[test]
+fn drawn_plans_keep_the_limits_that_the_checkpoint_names() {
+    let built = built();
+    let from = Path::new("tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint");
+    let to = built.dir.join("limited");
+    for part in ["transformer", "vae", "scheduler"] {
+        fs::create_dir_all(to.join(part)).unwrap();
+        for entry in fs::read_dir(from.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    fs::copy(from.join("text_embedding.safetensors"), to.join("text_embedding.safetensors")).unwrap();
+    let mut index: Value =
+        serde_json::from_str(&fs::read_to_string(from.join("model_index.json")).unwrap()).unwrap();
+    index["perihelion"]["actions"]["low"] = serde_json::json!([-0.5, 0.0]);
+    index["perihelion"]["actions"]["high"] = serde_json::json!([0.5, 0.25]);
+    fs::write(to.join("model_index.json"), index.to_string()).unwrap();
+    let (model, engine) = (built.path("limited.model"), built.path("limited.engine"));
+    succeed(&["export", to.to_str().unwrap(), "-o", &model]);
+    succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
+    assert!(succeed(&["inspect", &engine]).contains("linear (-0.5…0.5), angular (0…0.25)"));
+    let (zeros, goal) = (built.path("zeros.csv"), built.path("goal.png"));
+    let plan =
+        ["plan", &engine, "--frames", &built.frames, "--around", &zeros, "--spread", "3", "--goal", &goal];
+    let mut n_at_limits = 0;
+    for seed in ["1", "2", "3"] {
+        let found = json(&[&plan[..], &["--seed", seed, "--samples", "4", "--json"]].concat());
+        for row in found["best"]["actions"].as_array().unwrap() {
+            let (linear, angular) = (row[0].as_f64().unwrap(), row[1].as_f64().unwrap());
+            assert!((-0.5..=0.5).contains(&linear) && (0.0..=0.25).contains(&angular), "{row}");
+            n_at_limits += usize::from(linear.abs() == 0.5);
+        }
+    }
+    assert!(0 < n_at_limits, "a spread of six times the limits never reaches them");
+}
+
+#[test]
 fn what_means_nothing_is_refused() {
     let built = built();
     let zeros = built.path("zeros.csv");

@@ -14,8 +14,8 @@ use clap::Args;
 use super::progress::Progress;
 use super::{Context, Usage, clip, engines, output};
 use crate::checkpoint::Weights;
-use crate::models::predict25::PredictManifest;
-use crate::runtime::plan::{Around, Candidate, Critic, Noises, PlanError, Score, Target, search};
+use crate::models::predict25::{Actions, PredictManifest};
+use crate::runtime::plan::{self, Around, Candidate, Critic, Noises, PlanError, Score, Target, search};
 use crate::runtime::predict::{Limits, Predict};
 use crate::runtime::reason::Reason;
 use report::{Report, Timings};
@@ -124,7 +124,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let message = "the engine takes no actions, so there is nothing to choose: plan takes an action-conditioned one";
         return Err(Usage(message.to_owned()).into());
     };
-    let candidates = candidates(options, &actions.names)?;
+    let candidates = candidates(options, actions)?;
     let given = clip::given_frames(options.frames.as_deref(), &manifest)?;
     let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
     if let Some(name) = &options.text {
@@ -160,18 +160,18 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     };
     let total_ms = ms(started);
 
-    let best = &candidates[ranking.ranked[0].candidate];
-    let mut files = Vec::new();
+    let timings = Timings { encode_ms, target_ms, total_ms };
+    let steps = predict.n_steps();
+    let ranked = plan::Report::new(&score, &candidates, &ranking, &actions.names);
+    let mut report = Report::new(ranked, noises, steps, timings);
     if let Some(path) = &options.actions_out {
+        let best = &candidates[ranking.ranked[0].candidate];
         let text = clip::plan_text(&best.actions, &actions.names);
         fs::write(path, text).with_context(|| path.display().to_string())?;
-        files.push(path.clone());
+        report.files.push(path.clone());
     }
     let shown = Shown { given: given.last().copied(), goal: goal_image.as_deref() };
-    files.extend(rollouts::write(options, &mut predict, &candidates, &ranking, shown)?);
-    let timings = Timings { encode_ms, target_ms, total_ms };
-    let report =
-        Report::new(options, &score, &candidates, &ranking, &actions.names, timings, files, &predict);
+    report.files.extend(rollouts::write(options, &mut predict, &candidates, &ranking, shown)?);
     if options.json { output::json(&report) } else { output::text(&report.text(options.top)) }
 }
 
@@ -193,14 +193,15 @@ fn refused(error: PlanError) -> anyhow::Error {
     if is_usage { Usage(error.to_string()).into() } else { error.into() }
 }
 
-fn candidates(options: &Options, names: &[String]) -> anyhow::Result<Vec<Candidate>> {
+fn candidates(options: &Options, actions: &Actions) -> anyhow::Result<Vec<Candidate>> {
+    let names = &actions.names[..];
     if let Some(path) = &options.around {
         let around = Around {
             actions: &clip::read_plan(path, names)?,
             width: names.len(),
             spread: options.spread.as_deref().unwrap_or_default(),
             correlation: options.correlation,
-            limits: &[],
+            limits: &actions.limits,
             seed: options.seed,
         };
         return around.candidates(options.samples).map_err(refused);

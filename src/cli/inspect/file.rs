@@ -201,7 +201,7 @@ impl FileReport {
             );
             let texts: Vec<&str> = predict.texts.iter().map(|t| t.name.as_str()).collect();
             line("texts", texts.join(", "));
-            let actions = clip.actions.as_ref().map_or("none".to_owned(), |a| a.names.join(", "));
+            let actions = clip.actions.as_ref().map_or("none".to_owned(), |a| a.describe());
             line("actions", actions);
             line("steps", format!("{}, guidance {}", predict.steps, predict.guidance.scale));
         }

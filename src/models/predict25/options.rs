@@ -17,15 +17,27 @@ pub enum ActionSpan {
 }
 
 /// The actions of an action-conditioned checkpoint: one row for each frame after the first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Actions {
     /// Of each column.
     pub names: Vec<String>,
     /// What a row steers.
     pub span: ActionSpan,
+    /// Lowest and highest value of each column; empty where the checkpoint says none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<[f32; 2]>,
 }
 
 impl Actions {
+    /// In words: the names, each with its limits if it has any.
+    pub fn describe(&self) -> String {
+        let one = |(i, name): (usize, &String)| match self.limits.get(i) {
+            Some([low, high]) => format!("{name} ({low}…{high})"),
+            None => name.clone(),
+        };
+        self.names.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
+    }
+
     /// `n_inputs` is the width of the perceptrons that the checkpoint has.
     pub(super) fn of(
         generation: Generation,
@@ -66,8 +78,24 @@ impl Actions {
                 format!("{} names for the {width} values that the checkpoint takes at a time", names.len());
             return Err(PredictError::Actions(why));
         }
-        Ok(Actions { names, span })
+        let limits = note.map(|note| limits(note, width)).transpose()?.unwrap_or_default();
+        Ok(Actions { names, span, limits })
     }
+}
+
+/// `low` and `high`, each a list of a number for each column.
+fn limits(note: &Section<'_>, width: usize) -> Result<Vec<[f32; 2]>, PredictError> {
+    let (low, high) = match (note.numbers("low")?, note.numbers("high")?) {
+        (None, None) => return Ok(Vec::new()),
+        (low, high) => (low.unwrap_or_default(), high.unwrap_or_default()),
+    };
+    let limits: Vec<[f32; 2]> = low.iter().zip(&high).map(|(l, h)| [*l as f32, *h as f32]).collect();
+    let fits = low.len() == width && high.len() == width;
+    if !fits || limits.iter().any(|[low, high]| !low.is_finite() || !high.is_finite() || high < low) {
+        let expected = format!("{width} numbers, none of them above its fellow in `high`");
+        return Err(note.wrong("low", expected).into());
+    }
+    Ok(limits)
 }
 
 /// The clip that a network is made for.
@@ -128,6 +156,31 @@ impl ClipOptions {
                 Err(PredictError::Size { what: "fps", expected: "a positive number".into(), found: 0 })
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn limits_come_in_pairs_for_every_column() {
+        let of = |note: serde_json::Value| {
+            let note = Section::root(Path::new("model_index.json"), &note).unwrap();
+            Actions::of(Generation::Predict25, 8, 9, Some(&note), None).map(|actions| actions.limits)
+        };
+        let json = |text: &str| serde_json::from_str(text).unwrap();
+        assert_eq!(of(json("{}")).unwrap(), Vec::<[f32; 2]>::new());
+        let found = of(json(r#"{"low": [-1, 0], "high": [1, 0.5]}"#)).unwrap();
+        assert_eq!(found, [[-1.0, 1.0], [0.0, 0.5]]);
+        for bad in
+            [r#"{"low": [0, 0]}"#, r#"{"low": [0], "high": [1]}"#, r#"{"low": [0, 2], "high": [1, 1]}"#]
+        {
+            let message = of(json(bad)).unwrap_err().to_string();
+            assert!(message.contains("low") && message.contains("2 numbers"), "{bad}: {message}");
         }
     }
 }

@@ -10,11 +10,13 @@
 mod candidates;
 mod critic;
 mod error;
+mod report;
 mod score;
 mod search;
 
 pub use candidates::{Around, Candidate};
 pub use critic::Critic;
 pub use error::PlanError;
+pub use report::{BestReport, CandidateReport, Report, ScoreReport};
 pub use score::{Score, Target};
 pub use search::{Noises, Ranked, Ranking, search};
