@@ -385,6 +385,11 @@ fn inspect_prints_what_each_file_is() {
         let text = succeed(&["inspect", path]);
         assert!(text.contains(kind) && text.contains("bytes"), "{text}");
     }
+    // What a model's engine will claim is known before it is built.
+    let plans = &json(&["inspect", model, "--json"])["plans"];
+    let opened = json(&["inspect", engine, "--json"]);
+    let plan = plans.as_array().unwrap().iter().find(|p| p["precision"] == opened["precision"]).unwrap();
+    assert_eq!((&plan["backend"], &plan["memory"]), (&opened["backend"], &opened["memory"]));
     for path in [model, engine] {
         let dump = succeed(&["inspect", path, "--dump"]);
         assert!(dump.contains("cached_attention"), "{dump}");

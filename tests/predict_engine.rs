@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 
+use perihelion::backend::cpu::Cpu;
+use perihelion::backend::{OpenOptions, Precision};
 use perihelion::checkpoint::Weights;
-use perihelion::export::{PredictOptions, export_predict};
+use perihelion::export::{Model, PredictOptions, export_predict};
 use perihelion::models::predict25::{Guidance, PredictCheckpoint, Renoise, Schedule};
 use perihelion::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
 
@@ -91,6 +93,34 @@ fn whole_forecasts_are_diffusers_own() {
         close(&format!("{name}: latents"), &latents, &tensor("latents").to_f32());
         close(&format!("{name}: frames"), &decoded(&mut predict), &tensor("decoded").to_f32());
     }
+}
+
+#[test]
+fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
+    let checkpoint = case("predict25_euler/checkpoint");
+    let options = PredictOptions {
+        height: Some(80),
+        width: Some(96),
+        frames: Some(5),
+        condition_frames: Some(1),
+        ..PredictOptions::default()
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("large.model");
+    export_predict(&checkpoint, &options, &path, &mut |_| {}).expect("exports");
+    let model = Model::open(&path).expect("opens");
+    let graphs: Vec<&str> = model.golden().steps.iter().map(|step| &step.graph[..]).collect();
+    assert_eq!(graphs[..2], ["encode_first.small", "encode_step.small"]);
+    assert_eq!(graphs[2..4], ["decode_first.small", "decode_step.small"]);
+    let open_options = OpenOptions { threads: Some(2) };
+    let plan = Cpu::new().expect("this machine").plan(model.network(), Precision::F32, &open_options);
+
+    let mut predict = open(&checkpoint, &options, 1, Some(1));
+    assert_eq!(predict.session_memory(), plan.expect("every graph can be computed"));
+    predict.show(&views(&texture(96, 80, 1)), Limits::default()).expect("encodes");
+    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    let pixels = decoded(&mut predict);
+    assert!(pixels.len() == 5 * 80 * 96 * 3 && pixels.iter().all(|v| v.is_finite()));
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             if options.verify {
                 model.verify(tell)?;
             }
-            (FileReport::of_model(&model), model.network().clone())
+            (FileReport::of_model(&model, context.threads)?, model.network().clone())
         }
         Some(Kind::Engine) => {
             let engine = Engine::open(path)?;

@@ -32,7 +32,7 @@ use std::io::Write;
 
 use self::pack::{AlignedBytes, PackedWeights, WeightLayout};
 use self::session::CpuSession;
-use super::{Backend, BackendError, OpenOptions, Payload, Precision, Session};
+use super::{Backend, BackendError, Memory, OpenOptions, Payload, Precision, Session};
 use crate::graph::Network;
 use crate::graph::reference::Weights;
 
@@ -65,6 +65,21 @@ impl Cpu {
     /// too small for sharing to pay.
     pub fn sharing_all_work(self) -> Cpu {
         Cpu { shares_all: true, ..self }
+    }
+
+    /// Bytes by purpose that a session of a verified network would claim, once it is built and its file mapped. Nothing is claimed
+    /// and no weight is looked at: a network may be asked that is too large for this machine.
+    ///
+    /// # Errors
+    /// If the network holds what this backend cannot compute.
+    pub fn plan(
+        &self,
+        network: &Network,
+        precision: Precision,
+        options: &OpenOptions,
+    ) -> Result<Memory, BackendError> {
+        let plan = session::memory_plan(network, options.threads.unwrap_or_else(default_threads))?;
+        Ok(Memory { weights_mapped_bytes: self.payload_bytes(network, precision), ..plan })
     }
 
     /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds.

@@ -13,7 +13,7 @@ use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
 use super::lower::lower;
 use super::pack::PackedWeights;
 use super::plan::{GraphPlan, Step, plan};
-use super::pool::{Job, Lease};
+use super::pool::{Job, Lease, THREADS_MAX};
 use super::program::RowAt;
 use super::step::BoundStep;
 use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session};
@@ -58,17 +58,7 @@ impl CpuSession {
         n_threads: usize,
         shares_all: bool,
     ) -> Result<CpuSession, BackendError> {
-        let mut planner = Planner::default();
-        let place = |buffer: &crate::graph::Buffer| BufferPlace {
-            place: planner.keep(buffer.len()),
-            row_len: buffer.row_len(),
-        };
-        let buffers: Vec<BufferPlace> = network.buffers.iter().map(place).collect();
-        let mut plans = Vec::with_capacity(network.graphs.len());
-        for graph in &network.graphs {
-            let program = lower(&network, graph).map_err(|why| BackendError::Unsupported { why })?;
-            plans.push(plan(graph, program, &mut planner));
-        }
+        let Planned { planner, buffers, plans } = Planned::of(&network)?;
         let failed = |what| move |source| BackendError::System { what, source };
         let arena = planner.claim().map_err(failed("memory for buffers and the arena"))?;
         let lease = Lease::new(n_threads).map_err(failed("threads"))?;
@@ -78,7 +68,9 @@ impl CpuSession {
         let line = Line([0.0; 16]);
         let scratch = (0..lease.n_threads()).map(|_| Mutex::new(vec![line; SCRATCH_FLOATS.div_ceil(16)]));
         let scratch: Vec<_> = scratch.collect();
-        let memory = memory_table(&network, &weights, planner.arena_bytes(), scratch.len());
+        let (weights_mapped_bytes, weights_private_bytes) = weights.mapped_and_private_bytes();
+        let claimed = claimed(&network, &planner, scratch.len());
+        let memory = Memory { weights_mapped_bytes, weights_private_bytes, ..claimed };
         Ok(CpuSession {
             windows: vec![0; buffers.len()],
             network,
@@ -139,12 +131,41 @@ impl CpuSession {
     }
 }
 
-fn memory_table(network: &Network, weights: &PackedWeights, arena_bytes: usize, n_threads: usize) -> Memory {
-    let (weights_mapped_bytes, weights_private_bytes) = weights.mapped_and_private_bytes();
+/// Places and calls of a network, before anything is claimed for them.
+struct Planned {
+    planner: Planner,
+    buffers: Vec<BufferPlace>,
+    plans: Vec<GraphPlan>,
+}
+
+impl Planned {
+    fn of(network: &Network) -> Result<Planned, BackendError> {
+        let mut planner = Planner::default();
+        let place = |buffer: &crate::graph::Buffer| BufferPlace {
+            place: planner.keep(buffer.len()),
+            row_len: buffer.row_len(),
+        };
+        let buffers = network.buffers.iter().map(place).collect();
+        let mut plans = Vec::with_capacity(network.graphs.len());
+        for graph in &network.graphs {
+            let program = lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
+            plans.push(plan(graph, program, &mut planner));
+        }
+        Ok(Planned { planner, buffers, plans })
+    }
+}
+
+/// What a session of the network claims on so many threads, but for its weights. Claims nothing.
+///
+/// # Errors
+/// If a graph holds what this backend cannot compute.
+pub(super) fn memory_plan(network: &Network, n_threads: usize) -> Result<Memory, BackendError> {
+    Ok(claimed(network, &Planned::of(network)?.planner, n_threads.clamp(1, THREADS_MAX)))
+}
+
+fn claimed(network: &Network, planner: &Planner, n_threads: usize) -> Memory {
     let mut memory = Memory {
-        weights_mapped_bytes,
-        weights_private_bytes,
-        arena_bytes: arena_bytes as u64,
+        arena_bytes: planner.arena_bytes() as u64,
         scratch_bytes: (n_threads * SCRATCH_FLOATS * 4) as u64,
         ..Memory::default()
     };

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::backend::{Memory, OpenOptions};
+use crate::backend::cpu::Cpu;
+use crate::backend::{Memory, OpenOptions, Precision};
 use crate::camera::Preprocess;
 use crate::cli::engines::{Identity, memory_rows};
 use crate::cli::output;
@@ -37,6 +38,9 @@ pub(super) struct FileReport {
     predict: Option<Box<PredictManifest>>,
     sections: Vec<Section>,
     buffers: Vec<PurposeLine>,
+    /// What a session will claim when the model is built for the CPU at these limits; absent for an engine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plans: Vec<Plan>,
     /// What a session claims; absent for a model, and where it cannot be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<Memory>,
@@ -62,6 +66,14 @@ struct GraphLine {
     extents: BTreeMap<String, [usize; 2]>,
 }
 
+/// What a session will claim of an engine that is not built yet.
+#[derive(Debug, Serialize)]
+struct Plan {
+    backend: &'static str,
+    precision: Precision,
+    memory: Memory,
+}
+
 /// What surrounds a Reason network.
 #[derive(Debug, Serialize)]
 struct ReasonLine {
@@ -82,13 +94,19 @@ struct PurposeLine {
 }
 
 impl FileReport {
-    pub(super) fn of_model(model: &Model) -> Self {
+    /// Plans sessions and opens none, so that a model may be larger than this machine.
+    pub(super) fn of_model(model: &Model, threads: NonZeroUsize) -> anyhow::Result<Self> {
         let manifest = model.manifest();
         let mut report = Self::new("model", model.container(), model.network(), &manifest.family);
         report.written_by.clone_from(&manifest.written_by);
         report.checkpoint.clone_from(&manifest.source.name);
         report.checkpoint_sha256.clone_from(&manifest.source.sha256);
-        report
+        let (cpu, options) = (Cpu::new()?, OpenOptions { threads: Some(threads.get()) });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let memory = cpu.plan(model.network(), precision, &options)?;
+            report.plans.push(Plan { backend: "cpu", precision, memory });
+        }
+        Ok(report)
     }
 
     /// Opens a session, to see what it claims.
@@ -150,6 +168,7 @@ impl FileReport {
             predict,
             sections: container.sections().to_vec(),
             buffers: buffers_by_purpose(network),
+            plans: Vec::new(),
             memory: None,
             cannot_open: None,
         }
@@ -223,12 +242,10 @@ impl FileReport {
             }
             (None, Some(why)) => text.push_str(&format!("\ncannot be opened here: {why}\n")),
             (None, None) => {
-                text.push_str("\nbytes by purpose, of the buffers at these limits\n");
-                let rows = self.buffers.iter().map(|line| {
-                    let name = format!("{} ({} buffers)", purpose_name(line.purpose), line.buffers);
-                    vec![name, output::bytes(line.bytes), line.bytes.to_string()]
-                });
-                text.push_str(&output::table(&rows.collect::<Vec<_>>()));
+                for Plan { precision, memory, .. } in &self.plans {
+                    text.push_str(&format!("\nbytes by purpose, built for the CPU in {precision} and opened\n"));
+                    text.push_str(&output::table(&memory_rows(memory)));
+                }
             }
         }
         text
@@ -244,13 +261,4 @@ fn buffers_by_purpose(network: &Network) -> Vec<PurposeLine> {
             PurposeLine { purpose, buffers: of_it().count(), bytes }
         })
         .collect()
-}
-
-fn purpose_name(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Input => "inputs",
-        Purpose::Output => "outputs",
-        Purpose::Cache => "caches",
-        Purpose::Features => "features",
-    }
 }
