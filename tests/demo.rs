@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use image::{Rgb, RgbImage};
+use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> Output {
@@ -35,7 +37,8 @@ fn lines(path: &Path) -> Vec<Value> {
 
 #[test]
 fn a_live_camera_is_answered_and_every_frame_accounted_for() {
-    let json = json(&demo(&["--seconds", "6", "--json"]));
+    let pictures = tempfile::tempdir().unwrap();
+    let json = json(&demo(&["--seconds", "6", "--json", "--pictures", pictures.path().to_str().unwrap()]));
     assert!(0 < figure(&json, "/answers/scored"));
     assert_eq!(json["frames"]["is_balanced"], true);
     let parts = ["answered", "clip_members", "dropped", "in_flight"];
@@ -50,6 +53,61 @@ fn a_live_camera_is_answered_and_every_frame_accounted_for() {
     for answer in json["log"].as_array().unwrap() {
         assert_eq!(answer["is_right"], answer["answer"] == answer["truth"]);
     }
+    forecasts_are_told(&json["forecast"], pictures.path());
+}
+
+fn forecasts_are_told(forecast: &Value, pictures: &Path) {
+    let number = |pointer: &str| forecast.pointer(pointer).and_then(Value::as_f64).unwrap();
+    assert!(number("/held_psnr_db") + 2.0 < number("/psnr_db"), "{forecast}");
+    for measure in ["latent", "pixels"] {
+        let of = |course: &str| number(&format!("/surprise/{course}/{measure}"));
+        assert!(
+            0.0 < of("quiet") && of("quiet") < of("threshold") && of("threshold") < of("jump"),
+            "{forecast}"
+        );
+    }
+    let files: Vec<&Path> =
+        forecast["files"].as_array().unwrap().iter().map(|file| Path::new(file.as_str().unwrap())).collect();
+    assert_eq!(files, [pictures.join("forecast.png"), pictures.join("surprise.png")]);
+    let [sheet, plot] = [0, 1].map(|i| image::open(files[i]).unwrap().into_rgb8());
+
+    // Three scenes of four rows, five frames each, every camera pixel a square of three; the first row is what was given.
+    assert_eq!(sheet.dimensions(), (1098, 2538));
+    let frame_at = |left: u32, top: u32| -> Vec<u8> {
+        let places = (0..SIZE as u32).flat_map(|y| (0..SIZE as u32).map(move |x| (x, y)));
+        places.flat_map(|(x, y)| sheet.get_pixel(left + 3 * x + 1, top + 3 * y + 1).0).collect()
+    };
+    let mut rng = Rng::new(1);
+    for number in 0..3 {
+        let scene =
+            Scene::draw(&mut rng, SceneOptions { n_frames: 13, horizon: 0, ..SceneOptions::default() });
+        let rendered = |frame: usize| {
+            let mut rgb = vec![0; FRAME_BYTES];
+            scene.render(frame, &mut rgb);
+            rgb
+        };
+        let row_top = |row: u32| number * 846 + if row == 0 { 21 } else { 42 + row * 198 };
+        for column in 0..5 {
+            let left = 108 + 198 * column;
+            assert_eq!(frame_at(left, row_top(0)), rendered(column as usize), "past");
+            let ahead = [1, 2, 4, 6, 8][column as usize];
+            let (forecast, came) = (frame_at(left, row_top(1)), frame_at(left, row_top(2)));
+            assert_eq!(came, rendered(4 + ahead), "what came");
+            let difference: Vec<u8> = forecast.iter().zip(&came).map(|(a, b)| a.abs_diff(*b)).collect();
+            assert_eq!(frame_at(left, row_top(3)), difference);
+        }
+    }
+
+    assert_eq!(plot.dimensions(), (900, 520));
+    let share = |color: [u8; 3]| count(&plot, Rgb(color)) as f64 / f64::from(900 * 520);
+    assert!(0.5 < share([255; 3]) && share([255; 3]) < 0.99, "there is something on white");
+    for color in [[200, 30, 30], [30, 110, 180], [220, 120, 20]] {
+        assert!(0.001 < share(color), "threshold and both courses are drawn, {color:?}");
+    }
+}
+
+fn count(picture: &RgbImage, color: Rgb<u8>) -> usize {
+    picture.pixels().filter(|pixel| **pixel == color).count()
 }
 
 #[test]
@@ -78,4 +136,7 @@ fn a_wrong_command_line_is_told_from_a_failure() {
     let missing = demo(&["--checkpoint", "no/such/directory"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no/such/directory"));
+    let missing = demo(&["--predict-checkpoint", "no/such/forecasts"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no/such/forecasts"));
 }

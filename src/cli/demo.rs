@@ -4,16 +4,24 @@
 //! `sensor_msgs/Image`, the node as `run` starts it, and an observer that asks on the prompt topic and hears the answers. An answer
 //! belongs to the frames whose stamps it bears and to the question that it names, so that it is judged by the truth of exactly
 //! those, however late it comes.
+//!
+//! Then the small world model forecasts such scenes, and is shown one in which a ball jumps: what it expected, what came and how
+//! surprised it was become pictures.
 
 mod camera;
+mod canvas;
 mod closed_loop;
+mod course;
 mod engine;
+mod forecast;
 mod graph;
 mod live;
 mod observer;
+mod plot;
 mod recorder;
 mod report;
 mod scoreboard;
+mod sheet;
 mod stage;
 
 use std::path::PathBuf;
@@ -24,6 +32,7 @@ use std::time::Duration;
 use clap::Args;
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tempfile::TempDir;
 
 use self::graph::Graph;
 use super::{Context, Usage, output};
@@ -34,11 +43,13 @@ use crate::ros2::names::NodeName;
 use crate::ros2::transport::{Dds, DdsOptions, free_domain};
 use crate::scenes::FPS;
 
-/// Shows the whole way on this machine: a rendered camera over loopback DDS, the small trained model, the node; answers beside the truth.
+/// Shows the whole way on this machine: a rendered camera over loopback DDS, the small trained models, the node; answers beside the
+/// truth, forecasts beside what came.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion demo
   perihelion demo --seconds 10 --json
+  perihelion demo --pictures pictures
   perihelion demo --scenes 300 --record arrived")]
 pub(super) struct Options {
     /// How long the camera runs, in seconds
@@ -56,6 +67,12 @@ pub(super) struct Options {
     /// The checkpoint to ask [default: engines/small-reason, here, beside the program or where it was built]
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
+    /// The checkpoint that forecasts [default: engines/small-predict, in the same places]
+    #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
+    predict_checkpoint: Option<PathBuf>,
+    /// Where the pictures of the forecasts go [default: a new directory for temporary files]
+    #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
+    pictures: Option<PathBuf>,
     /// Write one JSON object, and nothing before it
     #[arg(long)]
     json: bool,
@@ -74,9 +91,15 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
 
-    let checkpoint = engine::find(options.checkpoint.as_deref())?;
+    let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
     eprintln!("exporting and building {}", checkpoint.display());
     let mut engine = engine::Made::of(&checkpoint, context.threads)?;
+    let mut forecaster = None;
+    if options.scenes.is_none() {
+        let checkpoint = engine::find(engine::PREDICT, options.predict_checkpoint.as_deref())?;
+        eprintln!("exporting and building {}", checkpoint.display());
+        forecaster = Some(forecast::Forecaster::of(&checkpoint, context.threads)?);
+    }
 
     // A domain that nobody is in, and no network but our own: a rendered camera must not reach a live robot.
     let (domain_id, gid_bytes) = (free_domain(), Environment::from_process()?.gid_bytes());
@@ -90,7 +113,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     eprintln!("camera, node and observer meet on the loopback interface, ROS_DOMAIN_ID={domain_id}");
     let graph = Graph { camera: &camera, node: &node, observer: &observer };
 
-    let report = match (options.scenes, &options.record) {
+    let mut report = match (options.scenes, &options.record) {
         (Some(n_scenes), Some(dir)) => {
             let recorder = Mutex::new(recorder::Recorder::new(dir)?);
             let course = closed_loop::Course { n_scenes, seed: options.seed };
@@ -111,6 +134,14 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     };
     logging::hush_libraries();
+    if let Some(forecaster) = &mut forecaster {
+        eprintln!("forecasting scenes, and one in which a ball jumps");
+        let pictures = match &options.pictures {
+            Some(dir) => dir.clone(),
+            None => TempDir::with_prefix("perihelion-pictures-")?.keep(),
+        };
+        report = report.with_forecasts(forecaster.play(options.seed, &pictures)?);
+    }
     if options.json {
         output::json(&report)?;
     } else {

@@ -1,4 +1,4 @@
-//! From the small checkpoint to an engine that answers, in a directory that goes when the demo does.
+//! From the small checkpoints to engines that answer and forecast, in directories that go when the demo does.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,32 @@ use tempfile::TempDir;
 use super::stage::CLIP_FRAMES;
 use crate::backend::{OpenOptions, Precision};
 use crate::cli::Usage;
-use crate::cli::engines::open_reason;
+use crate::cli::engines::{open_predict, open_reason};
 use crate::engine::{BuildOptions, build};
-use crate::export::{Model, ReasonOptions, export_reason};
+use crate::export::{Model, PredictOptions, ReasonOptions, export_predict, export_reason};
 use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
 use crate::runtime::Sampling;
+use crate::runtime::predict::Predict;
 use crate::scenes::SIZE;
 
-/// Where the checkpoint lies, from the root of the sources.
-const CHECKPOINT: &str = "engines/small-reason";
 /// The longest answer, a description, has half as many.
 const ANSWER_TOKENS_MAX: usize = 64;
+
+/// One of the project's own checkpoints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    /// Where it lies, from the root of the sources.
+    place: &'static str,
+    /// A file that it has.
+    mark: &'static str,
+    /// The option that names another.
+    option: &'static str,
+}
+
+pub(super) const REASON: Own =
+    Own { place: "engines/small-reason", mark: "config.json", option: "--checkpoint" };
+pub(super) const PREDICT: Own =
+    Own { place: "engines/small-predict", mark: "model_index.json", option: "--predict-checkpoint" };
 
 /// An engine, with the files that it is mapped from.
 pub(super) struct Made {
@@ -30,17 +45,18 @@ pub(super) struct Made {
 ///
 /// # Errors
 /// If it is not there.
-pub(super) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn find(own: Own, asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
     }
+    let Own { place, mark, option } = own;
     let program = std::env::current_exe().unwrap_or_default();
     let above = program.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
     let roots = [Path::new("")].into_iter().chain(above).chain([Path::new(env!("CARGO_MANIFEST_DIR"))]);
-    let mut places = roots.map(|root| root.join(CHECKPOINT));
-    places.find(|place| place.join("config.json").is_file()).ok_or_else(|| {
+    let mut places = roots.map(|root| root.join(place));
+    places.find(|place| place.join(mark).is_file()).ok_or_else(|| {
         let message = format!(
-            "{CHECKPOINT} is neither here nor in a directory above the program; say where it is with --checkpoint DIR"
+            "{place} is neither here nor in a directory above the program; say where it is with {option} DIR"
         );
         Usage(message).into()
     })
@@ -52,17 +68,9 @@ impl Made {
     /// # Errors
     /// If a step refuses it.
     pub(super) fn of(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
-        let files = TempDir::with_prefix("perihelion-demo-")?;
-        let (model_path, engine_path) = (files.path().join("demo.model"), files.path().join("demo.engine"));
-        export_reason(checkpoint, &ReasonOptions::default(), &model_path, &mut |_| {})?;
-        let options = BuildOptions {
-            backend: "cpu".to_owned(),
-            precision: Precision::F32,
-            limits: Vec::new(),
-            open: OpenOptions { threads: Some(threads.get()) },
-        };
-        build(&Model::open(&model_path)?, &options, &engine_path, &mut |_| {})?;
-        let (reason, _) = open_reason(&engine_path, threads, false)?;
+        let (model, files) = model_in_a_directory()?;
+        export_reason(checkpoint, &ReasonOptions::default(), &model, &mut |_| {})?;
+        let (reason, _) = open_reason(&built(&model, threads)?, threads, false)?;
         let settings = ReasonSettings {
             system: None,
             sampling: Sampling { greedy: true, ..Sampling::default() },
@@ -75,4 +83,33 @@ impl Made {
         let answerer = ReasonAnswerer::new(reason, settings, CLIP_FRAMES, SIZE * SIZE);
         Ok(Self { answerer, _files: files })
     }
+}
+
+/// Exports and builds a checkpoint of Predict for the CPU in f32, and opens the engine, which is mapped from the directory.
+///
+/// # Errors
+/// If a step refuses it.
+pub(super) fn predict(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<(Predict, TempDir)> {
+    let (model, files) = model_in_a_directory()?;
+    export_predict(checkpoint, &PredictOptions::default(), &model, &mut |_| {})?;
+    let (predict, _) = open_predict(&built(&model, threads)?, threads, None)?;
+    Ok((predict, files))
+}
+
+fn model_in_a_directory() -> anyhow::Result<(PathBuf, TempDir)> {
+    let files = TempDir::with_prefix("perihelion-demo-")?;
+    Ok((files.path().join("demo.model"), files))
+}
+
+/// The engine of a model, beside it.
+fn built(model: &Path, threads: NonZeroUsize) -> anyhow::Result<PathBuf> {
+    let engine = model.with_extension("engine");
+    let options = BuildOptions {
+        backend: "cpu".to_owned(),
+        precision: Precision::F32,
+        limits: Vec::new(),
+        open: OpenOptions { threads: Some(threads.get()) },
+    };
+    build(&Model::open(model)?, &options, &engine, &mut |_| {})?;
+    Ok(engine)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::forecast;
 use super::observer::Heard;
 use super::scoreboard::{Scoreboard, Tally, UnscoredCounts, Verdict};
 use crate::cli::output;
@@ -53,6 +54,9 @@ pub(super) struct Report {
     /// Clips that were lost on the way and sent again; absent from the live demo, where nothing is sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     clips_sent_again: Option<u64>,
+    /// Absent from a course of questions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<forecast::Report>,
     log: Vec<Verdict>,
 }
 
@@ -133,6 +137,7 @@ impl Report {
             },
             frames: Frames::new(&summary.accounts, sent),
             clips_sent_again: None,
+            forecast: None,
             log: verdicts,
         }
     }
@@ -140,6 +145,11 @@ impl Report {
     /// Adds how many clips were sent again.
     pub(super) fn with_clips_sent_again(self, clips: u64) -> Self {
         Self { clips_sent_again: Some(clips), ..self }
+    }
+
+    /// Adds what was forecast.
+    pub(super) fn with_forecasts(self, forecasts: forecast::Report) -> Self {
+        Self { forecast: Some(forecasts), ..self }
     }
 
     /// What makes the demo a failure.
@@ -199,6 +209,9 @@ impl Report {
         for part in [output::table(&accuracy), output::table(&latency), frames] {
             text.push('\n');
             text.push_str(&part);
+        }
+        if let Some(forecast) = &self.forecast {
+            text.push_str(&forecast.text());
         }
         text
     }

@@ -243,7 +243,9 @@ impl FileReport {
             (None, Some(why)) => text.push_str(&format!("\ncannot be opened here: {why}\n")),
             (None, None) => {
                 for Plan { precision, memory, .. } in &self.plans {
-                    text.push_str(&format!("\nbytes by purpose, built for the CPU in {precision} and opened\n"));
+                    text.push_str(&format!(
+                        "\nbytes by purpose, built for the CPU in {precision} and opened\n"
+                    ));
                     text.push_str(&output::table(&memory_rows(memory)));
                 }
             }

@@ -1,0 +1,235 @@
+//! What the small world model expects of rendered scenes, beside what then comes, and how surprised it is by a ball that jumps.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use embedded_graphics::pixelcolor::Rgb888;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::course::{quiet, rendered, with_jump};
+use super::engine;
+use super::plot::{self, Curve, Panel};
+use super::sheet::{self, Forecasted};
+use crate::runtime::predict::{Expectation, Limits, Predict, to_byte};
+use crate::runtime::statistics::Summary;
+use crate::scenes::{FPS, Rng, SIZE, Scene, SceneOptions};
+
+/// Scenes that are forecast.
+const SCENES: usize = 20;
+/// Those of them that the contact sheet shows.
+const SHOWN_SCENES: usize = 3;
+/// Forecasts of a course, each held against what comes until the next.
+const COURSE_FORECASTS: usize = 4;
+/// The forecast of a course in which the ball jumps, and after how many of its frames.
+const JUMP_IN: (usize, usize) = (1, 4);
+/// Frames in which the balls slow down before a course begins: what bounces fast can go on in two ways, and surprises too.
+const SETTLING: usize = 16;
+/// Surprise that few such courses reach while nothing jumps, and few jumps stay below: in latent space and in pixels.
+const THRESHOLD: Greatest = Greatest { latent: 0.7, pixels: 0.03 };
+
+/// The figures, and where the pictures are. Its fields are those of `forecast` in `demo --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    scenes: usize,
+    given_frames: usize,
+    forecast_frames: usize,
+    /// Mean over the scenes, of all frames that were forecast.
+    psnr_db: f64,
+    /// The same where the newest given frame is held instead.
+    held_psnr_db: f64,
+    /// Of showing, denoising and decoding.
+    forecast_ms: Summary,
+    surprise: Surprises,
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Surprises {
+    threshold: Greatest,
+    quiet: Greatest,
+    jump: Greatest,
+    jump_frame: usize,
+}
+
+/// The greatest surprise of a course.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Greatest {
+    latent: f32,
+    pixels: f32,
+}
+
+/// One frame's surprise.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    frame: usize,
+    latent: Option<f32>,
+    pixels: Option<f32>,
+}
+
+/// An engine that forecasts, with the files that it is mapped from.
+pub(super) struct Forecaster {
+    predict: Predict,
+    expectation: Expectation,
+    _files: TempDir,
+}
+
+impl Forecaster {
+    /// Exports and builds the checkpoint for the CPU in f32, and opens the engine.
+    ///
+    /// # Errors
+    /// If a step refuses it, or it forecasts other frames than the scenes'.
+    pub(super) fn of(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
+        let (predict, files) = engine::predict(checkpoint, threads)?;
+        let clip = &predict.manifest().clip;
+        let fits = (clip.width, clip.height) == (SIZE, SIZE) && 0 < clip.n_given && clip.actions.is_none();
+        ensure!(fits, "{}: it forecasts other frames than those of the scenes", checkpoint.display());
+        Ok(Self { expectation: Expectation::new(&predict), predict, _files: files })
+    }
+
+    /// Forecasts scenes and follows two courses; draws both into `dir`.
+    ///
+    /// # Errors
+    /// If a forecast fails or a picture cannot be written.
+    pub(super) fn play(&mut self, seed: u64, dir: &Path) -> anyhow::Result<Report> {
+        let mut rng = Rng::new(seed);
+        let (n_given, n_frames) =
+            (self.predict.manifest().clip.n_given, self.predict.manifest().clip.n_frames);
+        let mut draw = |n_frames| {
+            Scene::draw(&mut rng, SceneOptions { n_frames, horizon: 0, ..SceneOptions::default() })
+        };
+        let (mut psnr, mut held_psnr, mut took_ms, mut shown) = (0.0, 0.0, Vec::new(), Vec::new());
+        for number in 0..SCENES {
+            let scene = draw(n_frames);
+            let given: Vec<Vec<u8>> = (0..n_given).map(|frame| rendered(&scene, frame)).collect();
+            let came: Vec<Vec<u8>> = (n_given..n_frames).map(|frame| rendered(&scene, frame)).collect();
+            let started = Instant::now();
+            let forecast = self.forecast(&given, number as u64)?;
+            took_ms.push(started.elapsed().as_secs_f64() * 1e3);
+            psnr += psnr_db(&forecast, &came) / SCENES as f64;
+            held_psnr += psnr_db(&vec![given[n_given - 1].clone(); came.len()], &came) / SCENES as f64;
+            if number < SHOWN_SCENES {
+                shown.push(Forecasted { given, forecast, came });
+            }
+        }
+
+        let horizon = n_frames - n_given;
+        let jump_frame = n_given + JUMP_IN.0 * horizon + JUMP_IN.1;
+        let scene = draw(SETTLING + n_given + COURSE_FORECASTS * horizon);
+        let quiet = self.follow(&quiet(&scene)[SETTLING..])?;
+        let jump = self.follow(&with_jump(&scene, SETTLING + jump_frame)[SETTLING..])?;
+
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let files = ["forecast.png", "surprise.png"].map(|name| dir.join(name));
+        sheet::draw(&shown).save(&files[0])?;
+        plot::draw(&panels(&quiet, &jump), jump_frame as f64 / FPS).save(&files[1])?;
+        Ok(Report {
+            scenes: SCENES,
+            given_frames: n_given,
+            forecast_frames: horizon,
+            psnr_db: psnr,
+            held_psnr_db: held_psnr,
+            forecast_ms: Summary::of(&took_ms),
+            surprise: Surprises {
+                threshold: THRESHOLD,
+                quiet: greatest(&quiet),
+                jump: greatest(&jump),
+                jump_frame,
+            },
+            files: files.into(),
+        })
+    }
+
+    fn forecast(&mut self, given: &[Vec<u8>], seed: u64) -> anyhow::Result<Vec<Vec<u8>>> {
+        let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
+        let (limits, frame_len) = (Limits::default(), given[0].len());
+        self.predict.seed(seed);
+        self.predict.show(&given, limits)?;
+        self.predict.denoise(limits, |_| {})?;
+        let mut frames = Vec::new();
+        let expectation = &mut self.expectation;
+        expectation.take(&self.predict);
+        self.predict.decode(limits, |decoded| {
+            expectation.decoded(decoded);
+            let bytes: Vec<u8> = decoded.pixels.iter().map(|value| to_byte(*value)).collect();
+            frames.extend(bytes.chunks(frame_len).map(<[u8]>::to_vec));
+        })?;
+        Ok(frames.split_off(given.len()))
+    }
+
+    /// Forecasts from the newest frames, compares what comes as far as the forecast reaches, and forecasts again.
+    fn follow(&mut self, course: &[Vec<u8>]) -> anyhow::Result<Vec<Moment>> {
+        let n_given = self.predict.manifest().clip.n_given;
+        let mut moments = Vec::with_capacity(course.len());
+        for (frame, came) in course.iter().enumerate().skip(n_given) {
+            if !self.expectation.expects_more() || frame == n_given {
+                self.forecast(&course[frame - n_given..frame], 0)?;
+            }
+            let surprise = self.expectation.compare(&mut self.predict, came, Limits::default())?;
+            moments.push(Moment { frame, latent: surprise.latent, pixels: surprise.pixels });
+        }
+        Ok(moments)
+    }
+}
+
+impl Report {
+    /// As a person reads it.
+    pub(super) fn text(&self) -> String {
+        let Surprises { threshold, quiet, jump, .. } = &self.surprise;
+        let mut text = format!(
+            "\nforecasts of {} scenes, {} frames from {}: PSNR {:.1} dB (the newest frame held: {:.1} dB), {:.0} ms each\n\
+             surprise in latent space: {:.2} at most on a quiet course, {:.2} where a ball jumps, threshold {:.2}\n\
+             surprise in pixels: {:.3}, {:.3}, threshold {:.3}\n",
+            self.scenes,
+            self.forecast_frames,
+            self.given_frames,
+            self.psnr_db,
+            self.held_psnr_db,
+            self.forecast_ms.p50.unwrap_or(f64::NAN),
+            quiet.latent,
+            jump.latent,
+            threshold.latent,
+            quiet.pixels,
+            jump.pixels,
+            threshold.pixels,
+        );
+        for file in &self.files {
+            text.push_str(&format!("{}\n", file.display()));
+        }
+        text
+    }
+}
+
+fn psnr_db(found: &[Vec<u8>], expected: &[Vec<u8>]) -> f64 {
+    let pairs = || found.iter().flatten().zip(expected.iter().flatten());
+    let squares: f64 = pairs().map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    10.0 * (255.0 * 255.0 * pairs().count() as f64 / squares).log10()
+}
+
+fn greatest(moments: &[Moment]) -> Greatest {
+    let most = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
+    Greatest {
+        latent: most(&mut moments.iter().filter_map(|m| m.latent)),
+        pixels: most(&mut moments.iter().filter_map(|m| m.pixels)),
+    }
+}
+
+fn panels(quiet: &[Moment], jump: &[Moment]) -> [Panel; 2] {
+    let measures: [(&'static str, f32, fn(&Moment) -> Option<f32>); 2] = [
+        ("surprise in latent space (standard deviations)", THRESHOLD.latent, |m| m.latent),
+        ("surprise in pixels (share of their range)", THRESHOLD.pixels, |m| m.pixels),
+    ];
+    measures.map(|(title, threshold, of)| {
+        let curve = |name, color, moments: &[Moment]| {
+            let points = moments.iter().filter_map(|m| Some([m.frame as f64 / FPS, f64::from(of(m)?)]));
+            Curve { name, color, points: points.collect() }
+        };
+        let curves = vec![
+            curve("quiet", Rgb888::new(30, 110, 180), quiet),
+            curve("a ball jumps", Rgb888::new(220, 120, 20), jump),
+        ];
+        Panel { title, threshold: threshold.into(), curves }
+    })
+}
