@@ -1,4 +1,5 @@
-//! `run`, the real binary: a bag's frames are answered as `ask` answers their files, and a live node comes, answers and goes.
+//! `run`, the real binary: a bag's frames are answered as `ask` answers their files and forecast as `imagine` forecasts them, and
+//! a live node comes, answers and goes.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,10 +15,12 @@ use perihelion::camera::{Image, load_frames_dir, load_image};
 use perihelion::ros2::clock::Clock;
 use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{
-    HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, with_encapsulation,
+    HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,
+    with_encapsulation,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
+use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 use serde_json::{Value, json};
 
 const START_NS: i64 = 1_700_000_000_000_000_000;
@@ -58,15 +61,36 @@ fn dir() -> PathBuf {
     dir
 }
 
+fn build(checkpoint: &str) -> String {
+    let name = |kind: &str| {
+        let name = format!("{}.{kind}", Path::new(checkpoint).file_name().unwrap().to_str().unwrap());
+        dir().join(name).to_str().unwrap().to_owned()
+    };
+    let (model, engine) = (name("model"), name("engine"));
+    succeed(&["export", checkpoint, "-o", &model]);
+    succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
+    engine
+}
+
 fn engine() -> &'static str {
     static ENGINE: OnceLock<String> = OnceLock::new();
-    ENGINE.get_or_init(|| {
-        let name = |name: &str| dir().join(name).to_str().unwrap().to_owned();
-        let (model, engine) = (name("small.model"), name("small.engine"));
-        succeed(&["export", "engines/small-reason", "-o", &model]);
-        succeed(&["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"]);
-        engine
-    })
+    ENGINE.get_or_init(|| build("engines/small-reason"))
+}
+
+fn predict_engine() -> &'static str {
+    static ENGINE: OnceLock<String> = OnceLock::new();
+    ENGINE.get_or_init(|| build("engines/small-predict"))
+}
+
+/// Thirteen frames of one rendered scene.
+fn rendered() -> Vec<Image> {
+    let scene = Scene::draw(&mut Rng::new(8), SceneOptions { n_frames: 13, ..SceneOptions::default() });
+    let frame = |t| {
+        let mut rgb = vec![0; FRAME_BYTES];
+        scene.render(t, &mut rgb);
+        Image { width: SIZE, height: SIZE, rgb }
+    };
+    (0..13).map(frame).collect()
 }
 
 fn message(image: &Image, stamp_ns: i64) -> Vec<u8> {
@@ -158,6 +182,69 @@ fn a_clip_of_a_bag_is_answered_as_a_directory_of_frames_is() {
     assert_eq!(answers[0]["stamps"].as_array().unwrap().len(), frames.len());
 }
 
+/// What a bag holds of a topic: log times and images.
+fn recorded(path: &Path, topic: &str) -> Vec<(i64, i64, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let messages = mcap::MessageStream::new(&bytes).unwrap().map(Result::unwrap);
+    let image = |message: mcap::Message<'_>| {
+        let (order, body) = split_encapsulation(&message.data).unwrap();
+        let view: ImageView<'_> = decode(body, order).unwrap();
+        (message.log_time as i64, view.header.stamp.ns(), view.data.to_vec())
+    };
+    messages.filter(|message| message.channel.topic == topic).map(image).collect()
+}
+
+#[test]
+fn a_bag_is_forecast_as_files_are() {
+    let frames = rendered();
+    let (seen, expected) = (dir().join("seen"), dir().join("expected"));
+    fs::create_dir_all(&seen).unwrap();
+    for (t, frame) in frames[..5].iter().enumerate() {
+        let path = seen.join(format!("{t:02}.png"));
+        let picture = image::RgbImage::from_raw(SIZE as u32, SIZE as u32, frame.rgb.clone()).unwrap();
+        picture.save(path).unwrap();
+    }
+    let name = |path: &Path| path.to_str().unwrap().to_owned();
+    let (seen, expected) = (name(&seen), name(&expected));
+    succeed(&["imagine", predict_engine(), "--frames", &seen, "--seed", "3", "--frames-out", &expected]);
+    let expected = load_frames_dir(Path::new(&expected), 1 << 20).unwrap();
+    assert_eq!(expected.len(), 8);
+
+    let bag = bag("rendered.mcap", &frames, 125);
+    let out = dir().join("forecasts.mcap");
+    let record = name(&out);
+    let run = ["run", predict_engine(), "--bag", &bag, "--record", &record, "--forecast-seed", "3", "--json"];
+    let said = lines(&succeed(&[&run[..], &REMAP].concat()));
+    let (forecasts, surprises): (Vec<Value>, Vec<Value>) =
+        said.into_iter().partition(|line| line.get("forecast_frames").is_some());
+    assert_eq!((forecasts.len(), surprises.len()), (9, 8), "every clip, and what follows the first");
+    let newest_ns = START_NS + 4 * 125_000_000;
+    let sec = |ns: i64| json!({ "sec": ns / 1_000_000_000, "nanosec": ns % 1_000_000_000 });
+    assert_eq!((&forecasts[0]["stamp"], &forecasts[0]["age_ms"]), (&sec(newest_ns), &json!(5.0)));
+    assert_eq!((&forecasts[0]["forecast_frames"], &forecasts[0]["seed"]), (&json!(8), &json!(3)));
+    assert_eq!(surprises[3]["frames_ahead"], 4);
+    assert!(surprises[3]["surprise"].as_f64().unwrap() < 1.0, "{}", surprises[3]);
+
+    let images = recorded(&out, "/perihelion/forecast");
+    assert_eq!(images.len(), 9 * 8);
+    for (i, ((log_time, stamp_ns, data), expected)) in images.iter().zip(&expected).enumerate() {
+        assert_eq!(*log_time, newest_ns + 5_000_000, "in the time of the frame that it is made from");
+        assert_eq!(*stamp_ns, newest_ns + (i as i64 + 1) * 125_000_000);
+        assert!(*data == expected.rgb, "frame {i} differs from imagine's");
+    }
+}
+
+#[test]
+fn one_node_answers_and_forecasts() {
+    let bag = bag("both.mcap", &rendered()[..9], 125);
+    let run = ["run", predict_engine(), engine(), "--bag", &bag, "--clip", "1", "--latent-only"];
+    let run = [&run[..], &["--prompt", PROMPT, "--greedy", "--json"]].concat();
+    let said = lines(&succeed(&[&run[..], &REMAP].concat()));
+    let of = |key: &str| said.iter().filter(|line| line.get(key).is_some()).count();
+    assert_eq!((of("text"), of("forecast_frames"), of("surprise")), (9, 5, 4));
+    assert!(said.iter().all(|line| line["forecast_frames"] != 8), "nothing was decoded");
+}
+
 #[test]
 fn mistakes_are_told_from_failures() {
     let bag = bag("mistakes.mcap", &scenes(), 33);
@@ -169,6 +256,9 @@ fn mistakes_are_told_from_failures() {
     );
     fails_with(2, &["run", engine(), "--ros-args", "--remap"], &["--remap"]);
     fails_with(2, &["run", engine(), "--bag", &bag, "--clip", "99"], &["99 frames"]);
+    fails_with(2, &["run", engine(), engine()], &["both answer"]);
+    fails_with(2, &["run", predict_engine(), predict_engine()], &["both forecast"]);
+    fails_with(2, &["run"], &["ENGINE"]);
     fails_with(1, &["run", engine(), "--bag", "nowhere.mcap"], &["nowhere.mcap"]);
     fails_with(1, &["run", "nowhere.engine"], &["nowhere.engine"]);
 }

@@ -58,6 +58,7 @@ fn subscribe(bag: &Bag, topic: &str) -> Arc<Intake> {
     let options = IntakeOptions {
         clip_frames: 1,
         clip_rate_hz: 1.0,
+        follow_frames: 0,
         max_age: Duration::from_secs(1),
         frame_bytes_max: 10_000,
     };

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::sleep;
@@ -18,7 +19,9 @@ use perihelion::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
-use perihelion::ros2::node::NodeOptions;
+use perihelion::ros2::node::{
+    Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome, run,
+};
 use perihelion::ros2::parameter_services;
 use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
 
@@ -35,7 +38,8 @@ fn join(name: &str) -> Dds {
 
 fn intake(transport: &Dds, frame_bytes_max: usize) -> Arc<Intake> {
     let max_age = Duration::from_secs(60);
-    let options = IntakeOptions { clip_frames: 1, clip_rate_hz: 1.0, max_age, frame_bytes_max };
+    let options =
+        IntakeOptions { clip_frames: 1, clip_rate_hz: 1.0, follow_frames: 0, max_age, frame_bytes_max };
     Arc::new(Intake::new(options, Arc::clone(transport.clock())))
 }
 
@@ -113,6 +117,70 @@ fn the_newest_image_wins_and_the_others_are_accounted_for() {
     assert!(accounts.balance(), "{accounts}");
     assert!(51 <= total() - total_before, "received or counted as lost: {accounts}");
     assert!(accounts.answered < accounts.received, "older ones gave way: {accounts}");
+}
+
+/// Forecasts eight frames from one, all at once.
+struct Eight(ForecastShape);
+
+impl Forecaster for Eight {
+    fn shape(&self) -> &ForecastShape {
+        &self.0
+    }
+    fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> {
+        assert!(look.deadline.is_some(), "time runs");
+        for ahead in 1..=self.0.horizon {
+            tell(Glimpse::Frame { ahead, rgb: &vec![ahead as u8; 3 * 65 * 63] });
+        }
+        Outcome::Answered(Forecast::default())
+    }
+}
+
+#[test]
+fn forecast_frames_arrive_in_order_and_whole() {
+    let (camera, node, viewer) = (join("camera_f"), join("eye_f"), join("viewer_f"));
+    let (sender, seen) = mpsc::channel();
+    let sink: MessageSink = Box::new(move |body| {
+        let (body, order) = body.unwrap();
+        let view: ImageView<'_> = decode(body, order).unwrap();
+        assert_eq!((view.width, view.height, view.data.len()), (65, 63, 3 * 65 * 63 + 3), "padded by zeros");
+        // The node may have stopped listening to the test, or the test to the node.
+        let _ = sender.send((view.header.stamp.ns(), view.data[0]));
+    });
+    viewer.subscribe("/test/eye_f/forecast", ImageView::TYPE, Delivery::Reliable, sink).unwrap();
+    let publisher = camera.advertise("/test/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let action_names = Vec::new();
+    let shape = ForecastShape { n_given: 1, horizon: 8, rate_hz: 10.0, width: 65, height: 63, action_names };
+    let name = NodeName::new("/test", "eye_f").unwrap();
+    let options = NodeOptions { max_image_bytes: 1000, ..NodeOptions::new(name) };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let mut engine = Eight(shape);
+            run(&node, &options, Engines::forecasting(&mut engine), &stop, &mut |_| {}).unwrap()
+        });
+        let mut frames: Vec<(i64, u8)> = Vec::new();
+        let mut sent = Vec::new();
+        until("three forecasts", || {
+            sent.push(now_ns());
+            publisher.publish(image(sent[sent.len() - 1], 8, &[7; 8 * 8 * 3])).unwrap();
+            sleep(Duration::from_millis(80));
+            frames.extend(seen.try_iter());
+            // The viewer may have come in the middle of the first.
+            let first = frames.iter().position(|(_, ahead)| *ahead == 1).unwrap_or(frames.len());
+            frames.drain(..first);
+            24 <= frames.len()
+        });
+        stop.store(true, Relaxed);
+        let accounts = running.join().unwrap().forecasts.unwrap().accounts;
+        assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
+        for forecast in frames.chunks_exact(8) {
+            let newest = forecast[0].0 - 100_000_000;
+            assert!(sent.contains(&newest), "the future of a frame that was sent");
+            let expected: Vec<(i64, u8)> =
+                (1..=8).map(|k| (newest + 100_000_000 * i64::from(k), k as u8)).collect();
+            assert_eq!(forecast, expected);
+        }
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use perihelion::ros2::messages::{
     ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, encode,
 };
 use perihelion::ros2::names::NodeName;
-use perihelion::ros2::node::{Answer, Answerer, NodeOptions, Outcome, Question, run};
+use perihelion::ros2::node::{Answer, Answerer, Engines, NodeOptions, Outcome, Question, run};
 use perihelion::ros2::pictures::Pictures;
 use perihelion::ros2::transport::Memory;
 use rand_chacha::ChaCha8Rng;
@@ -166,8 +166,9 @@ fn ten_thousand_hostile_images_cost_nothing() {
                 let largest = LARGEST_BYTES.load(Relaxed);
                 assert!(largest <= 1 << 20, "{transport:?}: one allocation of {largest} bytes");
             });
-            run(&memory, &options, &mut Decodes(Pictures::new(1, PIXELS_MAX)), &stop, &mut |_| {})
-                .expect("the node lives")
+            let mut decodes = Decodes(Pictures::new(1, PIXELS_MAX));
+            let report = run(&memory, &options, Engines::answering(&mut decodes), &stop, &mut |_| {});
+            report.expect("the node lives").answers.expect("its engine answers")
         });
         assert_eq!(summary.accounts.received, 11_000);
         assert!(summary.accounts.balance() && summary.accounts.in_flight == 0, "{}", summary.accounts);

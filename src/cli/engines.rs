@@ -66,11 +66,27 @@ pub(super) fn open_predict(
     threads: NonZeroUsize,
     steps: Option<usize>,
 ) -> anyhow::Result<(Predict, Identity)> {
+    open_forecaster(path, threads, steps, false)
+}
+
+/// As [`open_predict`]; `is_checked` runs its golden case first, as warm-up.
+///
+/// # Errors
+/// As there, or if it answers its golden case wrongly.
+pub(super) fn open_forecaster(
+    path: &Path,
+    threads: NonZeroUsize,
+    steps: Option<usize>,
+    is_checked: bool,
+) -> anyhow::Result<(Predict, Identity)> {
     let engine = Engine::open(path)?;
-    let session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
+    let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
     let Family::Predict(manifest) = &engine.manifest().family else {
         bail!("{}: the engine answers questions; `ask` runs it", path.display());
     };
+    if is_checked {
+        self_test(&engine, session.as_mut())?;
+    }
     let predict = Predict::new(session, (**manifest).clone(), steps)?;
     Ok((predict, Identity::of(&engine)))
 }

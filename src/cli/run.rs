@@ -1,4 +1,6 @@
-//! `run`: a Reason engine as a ROS 2 node.
+//! `run`: a Reason engine, a Predict engine, or one of each as a ROS 2 node.
+
+mod cast;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -10,34 +12,36 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::generation::{Generation, GenerationOptions};
-use super::{Context, Usage, engines, output};
-use crate::engine::Engine;
-use crate::export::{Clip, Family};
+use self::cast::Cast;
+use super::generation::GenerationOptions;
+use super::{Context, Usage, output};
 use crate::ros2::clock::Clock;
 use crate::ros2::environment::Environment;
 use crate::ros2::frame::ImageTransport;
 use crate::ros2::kernel_limits::KernelLimits;
 use crate::ros2::logging;
-use crate::ros2::messages::{Log, Message};
+use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
-use crate::ros2::node::{self, NodeOptions, Published};
-use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
+use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
 use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, Pace, Transport};
-use crate::runtime::reason::{Reason, Request};
 
-/// Answers a live ROS 2 camera, or a bag, until it is told to stop.
+/// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
-/// Subscribes to `image` (or `image/compressed`) and `~/prompt`; publishes `~/answer`, `~/answer/json`, `/diagnostics` and
-/// `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap rules, parameters, parameter files, log level.
+/// Subscribes to `image` (or `image/compressed`). With an engine that answers it subscribes to `~/prompt` and publishes
+/// `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`, `~/forecast/json`, `~/surprise` and
+/// `~/surprise/pixels`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap
+/// rules, parameters, parameter files, log level.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion run small-reason.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw
   perihelion run reason2.engine --clip 8 --fps 4 --max-age 3 --ros-args -r __ns:=/robot -p image_transport:=compressed
-  perihelion run reason2.engine --bag drive.mcap --json --ros-args -r image:=/camera/image_raw")]
+  perihelion run reason2.engine --bag drive.mcap --json --ros-args -r image:=/camera/image_raw
+  perihelion run predict.engine --ros-args -r image:=/camera/image_raw -p surprise_warn:=0.8
+  perihelion run reason2.engine predict.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw")]
 pub(super) struct Options {
-    /// The engine
-    engine: PathBuf,
+    /// One that answers, one that forecasts, or one of each
+    #[arg(required = true, num_args = 1..=2, value_name = "ENGINE")]
+    engines: Vec<PathBuf>,
     /// The standing question [parameter `prompt`]
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
@@ -57,7 +61,7 @@ pub(super) struct Options {
     /// Seconds from a frame's stamp to its answer at most [parameter `max_age`]
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     max_age: f64,
-    /// Questions a second at most; 0 is no limit [parameter `max_rate`]
+    /// Questions, and forecasts, a second at most; 0 is no limit [parameter `max_rate`]
     #[arg(long, value_name = "HZ", default_value_t = 0.0)]
     max_rate: f64,
     /// Pixels of an image at most
@@ -74,7 +78,16 @@ pub(super) struct Options {
     record: Option<PathBuf>,
     #[command(flatten)]
     generation: GenerationOptions,
-    /// Write answers to stdout as JSON, one a line
+    /// Calls of the denoiser [default: the engine's]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Seed of a forecast's noise, the same for all of them
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    forecast_seed: u64,
+    /// Decode no forecast: only its surprise in latent space is published [parameter `latent_only`]
+    #[arg(long)]
+    latent_only: bool,
+    /// Write answers, forecasts and surprises to stdout as JSON, one a line
     #[arg(long)]
     json: bool,
 }
@@ -87,30 +100,15 @@ enum Form {
 
 pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
-    let mut node = options.node(manifest_clip(&options.engine)?).map_err(|error| Usage(error.to_string()))?;
+    let paths = cast::sort(&options.engines)?;
+    let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
     logging::start(&node.name.logger(), log_level(context)?);
     if !unknown.is_empty() {
         log::warn!("parameters that this node does not have: {}", unknown.join(", "));
     }
-
-    let (reason, identity) = engines::open_reason(&options.engine, context.threads, true)?;
-    node.hardware_id = format!("{} {}", identity.checkpoint, &identity.engine_sha256[..12]);
-    if reason.frames_max() < node.clip_frames {
-        let most = reason.frames_max();
-        let message = format!(
-            "a clip of {} frames is asked for, the engine takes {most}: build it with --max-frames",
-            node.clip_frames
-        );
-        return Err(Usage(message).into());
-    }
-    let generation = options.generation.resolve(reason.default_sampling())?;
-    let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
-    // What every question would be refused for is told now.
-    let first = Request { think: generation.think, choices: &choices, ..Request::new(&[], &node.prompt, 1) };
-    reason.check(&first).map_err(|error| Usage(error.to_string()))?;
-    let mut answerer = options.answerer(reason, generation, node.clip_frames);
-    report_memory(&answerer, &node);
+    let mut cast = Cast::open(&paths, options, context, &mut node)?;
+    cast.report_memory(&node);
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -118,8 +116,8 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let mut show = |published: &Published| {
-        if let Err(error) = options.show(published) {
+    let mut show = |said: Said<'_>| {
+        if let Err(error) = options.show(said) {
             let is_closed =
                 error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
             if !is_closed {
@@ -131,7 +129,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     match &options.bag {
         Some(path) => {
             let bag = options.open_bag(path, &node)?;
-            node::run(&bag, &node, &mut answerer, &stop, &mut show)?;
+            node::run(&bag, &node, cast.engines(), &stop, &mut show)?;
             bag.finish()?;
         }
         None => {
@@ -142,7 +140,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                 logging::set_rosout(Some(dds.advertise("/rosout", Log::TYPE, Delivery::Latched)?));
             }
             log::info!("{} in domain {}", node.name, dds.domain_id());
-            let ended = node::run(&dds, &node, &mut answerer, &stop, &mut show);
+            let ended = node::run(&dds, &node, cast.engines(), &stop, &mut show);
             // The publisher must end before its transport does.
             logging::set_rosout(None);
             logging::hush_libraries();
@@ -153,7 +151,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 impl Options {
-    fn node(&self, manifest: Clip) -> anyhow::Result<NodeOptions> {
+    fn node(&self, engines: &cast::Paths) -> anyhow::Result<NodeOptions> {
         let mut node = NodeOptions::new(NodeName::new("/", "perihelion")?);
         if let Some(prompt) = &self.prompt {
             node.prompt.clone_from(prompt);
@@ -162,27 +160,17 @@ impl Options {
             Form::Raw => ImageTransport::Raw,
             Form::Compressed => ImageTransport::Compressed,
         };
-        node.clip_frames = self.clip.map_or(1, |frames| frames.unwrap_or(manifest.frames));
-        node.clip_rate_hz = self.fps.unwrap_or(manifest.fps);
+        if let Some((_, manifest)) = &engines.reason {
+            node.clip_frames = self.clip.map_or(1, |frames| frames.unwrap_or(manifest.frames));
+            node.clip_rate_hz = self.fps.unwrap_or(manifest.fps);
+        }
+        node.latent_only = self.latent_only;
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
         node.max_rate_hz = self.max_rate;
         // Four bytes are the most that a pixel of any accepted encoding takes.
         node.max_image_bytes = 4 * self.max_pixels;
         node.check().map_err(|problem| anyhow::anyhow!(problem))?;
         Ok(node)
-    }
-
-    fn answerer(&self, reason: Reason, generation: Generation, clip_frames: usize) -> ReasonAnswerer {
-        let settings = ReasonSettings {
-            system: self.system.clone(),
-            sampling: generation.sampling,
-            tokens_max: generation.tokens_max,
-            think: generation.think,
-            thought_tokens_max: generation.thought_tokens_max,
-            budget_ms: generation.budget_ms,
-            choices: generation.choices,
-        };
-        ReasonAnswerer::new(reason, settings, clip_frames, self.max_pixels)
     }
 
     fn open_bag(&self, path: &Path, node: &NodeOptions) -> anyhow::Result<Bag> {
@@ -207,19 +195,28 @@ impl Options {
         Ok(bag)
     }
 
-    fn show(&self, published: &Published) -> anyhow::Result<()> {
-        if self.json {
-            return output::json_line(&published.json);
+    fn show(&self, said: Said<'_>) -> anyhow::Result<()> {
+        match said {
+            Said::Answer(answer) if self.json => output::json_line(&answer.json),
+            Said::Forecast(forecast) if self.json => output::json_line(&forecast.json),
+            Said::Surprise(PublishedSurprise { stamp_ns, ahead, latent, pixels }) if self.json => {
+                let stamp = Time::from_ns(*stamp_ns);
+                output::json_line(&serde_json::json!({
+                    "stamp": stamp, "frames_ahead": ahead, "surprise": latent, "surprise_pixels": pixels,
+                }))
+            }
+            Said::Answer(answer) => output::text(&format!("[{:6.0} ms] {}\n", answer.age_ms, answer.text)),
+            Said::Forecast(PublishedForecast { n_frames, is_cut, age_ms, forecast_ms, .. }) => {
+                let cut = if *is_cut { ", cut" } else { "" };
+                output::text(&format!(
+                    "[{age_ms:6.0} ms] {n_frames} frames forecast in {forecast_ms:.0} ms{cut}\n"
+                ))
+            }
+            Said::Surprise(PublishedSurprise { latent: Some(latent), .. }) => {
+                output::text(&format!("            surprise {latent:.3}\n"))
+            }
+            Said::Surprise(_) => Ok(()),
         }
-        output::text(&format!("[{:6.0} ms] {}\n", published.age_ms, published.text))
-    }
-}
-
-/// The clip that the engine's manifest asks for.
-fn manifest_clip(engine: &Path) -> anyhow::Result<Clip> {
-    match &Engine::open(engine)?.manifest().family {
-        Family::Reason(reason) => Ok(reason.clip),
-        Family::Predict(_) => anyhow::bail!("{}: the engine forecasts; `imagine` runs it", engine.display()),
     }
 }
 
@@ -238,17 +235,5 @@ fn warn_of(environment: &Environment, node: &NodeOptions) {
     let advice = KernelLimits::read().and_then(|limits| limits.advice());
     if let Some(advice) = advice.filter(|_| node.image_transport == ImageTransport::Raw) {
         log::warn!("{advice}");
-    }
-}
-
-/// Every byte that the node claims, by what it is for.
-fn report_memory(answerer: &ReasonAnswerer, node: &NodeOptions) {
-    let mut rows = engines::memory_rows(&answerer.reason().session_memory());
-    let mut row =
-        |name: &str, bytes: u64| rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
-    row("images as they come, at most", (node.pool_frames() * node.max_image_bytes) as u64);
-    row("images decoded, at most", answerer.claimed_bytes() as u64);
-    for line in output::table(&rows).lines() {
-        log::info!("{line}");
     }
 }

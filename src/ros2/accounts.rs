@@ -144,7 +144,7 @@ pub struct Accounts {
     pub received: u64,
     /// Frames that an answer is about.
     pub answered: u64,
-    /// Frames that were shown with a clip and that no answer is about.
+    /// Frames that were shown with a clip, or compared with a forecast, and that no answer is about.
     pub clip_members: u64,
     /// Frames that wait or are being answered.
     pub in_flight: u64,

@@ -1,7 +1,7 @@
-//! The node's state as `diagnostic_msgs` shows it: at 1 Hz, and at once when the state changes.
+//! The state of each of the node's engines as `diagnostic_msgs` shows it: at 1 Hz, and at once when the state changes.
 
 use crate::ros2::accounts::{Accounts, DropReason};
-use crate::ros2::messages::{DiagnosticArray, DiagnosticStatus, Header, KeyValue, Time};
+use crate::ros2::messages::{DiagnosticStatus, KeyValue};
 
 /// How bad it is, in the numbers of `diagnostic_msgs`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,17 +9,39 @@ pub enum Level {
     /// Answers come.
     #[default]
     Ok = 0,
-    /// Answers come, and something is lost or wrong.
+    /// Answers come, and something is lost, wrong or surprising.
     Warn = 1,
-    /// No answer comes although frames do.
+    /// No answer comes although frames do, or what comes is beyond all expectation.
     Error = 2,
     /// No frames come.
     Stale = 3,
 }
 
-/// What is known of the node at one moment.
+/// What an engine makes of frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Work {
+    /// Answers to the standing question.
+    #[default]
+    Answers,
+    /// Forecasts.
+    Forecasts,
+}
+
+impl Work {
+    /// One of them, many of them, and making them.
+    fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Answers => ["answer", "answers", "answering"],
+            Self::Forecasts => ["forecast", "forecasts", "forecasting"],
+        }
+    }
+}
+
+/// What is known of an engine at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
+    /// What it makes.
+    pub work: Work,
     /// Every frame's whereabouts.
     pub accounts: Accounts,
     /// Seconds since the last frame arrived, if one has.
@@ -38,16 +60,14 @@ pub struct Status {
     pub answer_ms: Option<f64>,
     /// Answers whose frame bore an impossible stamp.
     pub stamps_suspect: u64,
-    /// Questions of the prompt topic that were refused.
-    pub prompts_refused: u64,
     /// Messages that could not be published.
     pub unpublished: u64,
     /// Datagrams that the kernel dropped since the node started.
     pub kernel_drops: u64,
-    /// The question being asked.
-    pub prompt: String,
-    /// Further figures, such as memory by purpose.
-    pub figures: Vec<(String, String)>,
+    /// What is wrong or surprising about the engine's own work, while answers come.
+    pub alarm: Option<(Level, String)>,
+    /// Further figures, such as the question being asked.
+    pub figures: Vec<(&'static str, String)>,
 }
 
 /// Frames that stay away for longer make the state stale.
@@ -70,8 +90,12 @@ impl Status {
             }
             Some(_) => {}
         }
+        let [one, _, making] = self.work.words();
         if self.patience_s < self.unanswered_s {
-            return (Level::Error, format!("images come, and no answer for {:.0} s", self.unanswered_s));
+            return (Level::Error, format!("images come, and no {one} for {:.0} s", self.unanswered_s));
+        }
+        if let Some(alarm) = &self.alarm {
+            return alarm.clone();
         }
         if let Some((n, reason)) = worst.filter(|(n, _)| 0 < *n) {
             return (Level::Warn, format!("{n} images dropped: {reason}"));
@@ -79,26 +103,19 @@ impl Status {
         if before.lost < self.accounts.lost {
             return (Level::Warn, format!("{} images lost on the way", self.accounts.lost - before.lost));
         }
-        (Level::Ok, "answering".into())
+        (Level::Ok, making.into())
     }
 
-    /// The message of the logger `name`, about the engine `hardware_id`.
-    pub fn message(
-        &self,
-        name: &str,
-        hardware_id: &str,
-        verdict: &(Level, String),
-        now_ns: i64,
-    ) -> DiagnosticArray {
-        let status = DiagnosticStatus {
+    /// As the logger `name` reports it, about the engine `hardware_id`.
+    pub fn message(&self, name: &str, hardware_id: &str, verdict: &(Level, String)) -> DiagnosticStatus {
+        let [_, many, _] = self.work.words();
+        DiagnosticStatus {
             level: verdict.0 as u8,
-            name: format!("{name}: answers"),
+            name: format!("{name}: {many}"),
             message: verdict.1.clone(),
             hardware_id: hardware_id.to_owned(),
             values: self.values(),
-        };
-        let header = Header { stamp: Time::from_ns(now_ns), frame_id: String::new() };
-        DiagnosticArray { header, status: vec![status] }
+        }
     }
 
     fn values(&self) -> Vec<KeyValue> {
@@ -117,13 +134,11 @@ impl Status {
         values.extend(drops.map(|(reason, n)| value(&format!("dropped.{reason}"), n.to_string())));
         values.extend([
             value("age_ms", optional(self.age_ms)),
-            value("answer_ms", optional(self.answer_ms)),
+            value(&format!("{}_ms", self.work.words()[0]), optional(self.answer_ms)),
             value("publishers", self.publishers.to_string()),
             value("stamps_suspect", self.stamps_suspect.to_string()),
-            value("prompts_refused", self.prompts_refused.to_string()),
             value("unpublished", self.unpublished.to_string()),
             value("kernel_drops", self.kernel_drops.to_string()),
-            value("prompt", self.prompt.clone()),
         ]);
         values.extend(self.figures.iter().map(|(key, figure)| value(key, figure.clone())));
         values
@@ -159,7 +174,12 @@ mod tests {
         dropping.accounts.drop_one(DropReason::Superseded);
         check(dropping.clone(), Level::Ok, "answering");
         dropping.accounts.drop_one(DropReason::Malformed);
-        check(dropping, Level::Warn, "1 images dropped: malformed");
+        check(dropping.clone(), Level::Warn, "1 images dropped: malformed");
+        let alarm = Some((Level::Error, "surprise 2 is beyond 1".to_owned()));
+        check(Status { alarm: alarm.clone(), ..dropping }, Level::Error, "surprise 2");
+        check(Status { alarm, silence_s: Some(3.0), ..running() }, Level::Stale, "no image for 3 s");
+        let late = Status { work: Work::Forecasts, unanswered_s: 6.0, ..running() };
+        check(late, Level::Error, "no forecast for 6 s");
     }
 
     #[test]
@@ -175,10 +195,10 @@ mod tests {
         let mut status = running();
         status.accounts.drop_one(DropReason::WrongType);
         let verdict = status.verdict(&Accounts::default());
-        let message = status.message("eye", "engine", &verdict, 1_500_000_000);
-        assert_eq!((message.header.stamp.sec, message.status[0].name.as_str()), (1, "eye: answers"));
+        let message = status.message("eye", "engine", &verdict);
+        assert_eq!(message.name, "eye: answers");
         let find = |key: &str| {
-            message.status[0].values.iter().find(|value| value.key == key).map(|value| value.value.as_str())
+            message.values.iter().find(|value| value.key == key).map(|value| value.value.as_str())
         };
         assert_eq!(
             (find("received"), find("dropped.wrong_type"), find("age_ms")),

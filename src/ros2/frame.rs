@@ -80,6 +80,8 @@ pub struct Received {
     pub deadline_steady_ns: i64,
     /// Whether its stamp cannot be right by our clock, so that its age counts from its receipt.
     pub stamp_suspect: bool,
+    /// Where it stands among the frames that were taken in: the next frame of an unbroken clip has the next place.
+    pub place: u64,
 }
 
 /// A fixed number of frames of bounded size.

@@ -3,6 +3,9 @@
 //! A transport offers frames at the camera's rate; the node takes a question's worth when it has time. Nothing queues:
 //! an offer either replaces what is older or is dropped, and every frame's fate is settled here, under one lock, so that
 //! the [`Accounts`] balance at every moment.
+//!
+//! An engine that forecasts also looks at the frames that follow a clip, to compare them with what it expected. These are
+//! kept until it looks again, and no longer than a forecast reaches, so that a slow engine misses none of them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,16 +27,33 @@ pub struct IntakeOptions {
     pub clip_frames: usize,
     /// Frames per second within a clip, by their stamps. Without meaning for single frames.
     pub clip_rate_hz: f64,
+    /// Frames after a clip that are kept until the next look, for a comparison with its forecast; 0 where none is made. With
+    /// a forecast a clip is strict about its rate: one frame missing, and it starts over.
+    pub follow_frames: usize,
     /// How old a frame may be when its answer is published.
     pub max_age: Duration,
     /// The largest image message to take.
     pub frame_bytes_max: usize,
 }
 
+impl IntakeOptions {
+    /// Frames that may be held at once: for one question being answered, the next one forming, one on its way in, and one
+    /// to spare.
+    pub fn n_frames(&self) -> usize {
+        2 * (self.clip_frames + self.follow_frames) + 2
+    }
+
+    fn is_single(&self) -> bool {
+        self.clip_frames == 1 && self.follow_frames == 0
+    }
+}
+
 /// The meeting point of a transport's thread and the node's.
 #[derive(Debug)]
 pub struct Intake {
     pool: FramePool,
+    /// Another intake that is offered the same frames.
+    next: Option<Arc<Intake>>,
     clock: Arc<Clock>,
     options: IntakeOptions,
     state: Mutex<State>,
@@ -50,6 +70,9 @@ struct State {
     /// The stamp from which the next frame belongs to the clip.
     next_due_ns: Option<i64>,
     last_receipt: Option<Moment>,
+    /// The place of the frame that came last, and of the last that was looked at.
+    place: u64,
+    looked: u64,
     closed: bool,
     /// Times that something woke the node without a frame, such as a new prompt.
     nudges: u64,
@@ -62,6 +85,8 @@ struct Held {
     in_question: bool,
     /// Whether it is counted already, as answered or as a clip's member.
     is_counted: bool,
+    /// Whether it was compared with a forecast, so that it was of use whatever else happens to it.
+    is_compared: bool,
     /// Why it will count as dropped, if nothing better happens to it.
     verdict: Option<DropReason>,
 }
@@ -78,12 +103,26 @@ pub enum Verdict {
 }
 
 impl Intake {
-    /// Claims the buffers for one question being answered, the next one forming, and one frame on its way in.
+    /// Claims the buffers for [`IntakeOptions::n_frames`].
     pub fn new(options: IntakeOptions, clock: Arc<Clock>) -> Self {
-        let n_frames = 2 * options.clip_frames + 2;
-        let pool = FramePool::new(n_frames, options.frame_bytes_max);
-        let state = Mutex::new(State { held: Vec::with_capacity(n_frames), ..State::default() });
-        Self { pool, clock, options, state, changed: Condvar::new() }
+        Self::build(options, clock, options.n_frames(), None)
+    }
+
+    /// An intake that is fed by another and claims no buffers of its own.
+    pub fn fed(options: IntakeOptions, clock: Arc<Clock>) -> Self {
+        Self::build(options, clock, 0, None)
+    }
+
+    /// Claims buffers for itself and for `next`, which shares every frame that this one is offered.
+    pub fn feeding(options: IntakeOptions, clock: Arc<Clock>, next: Arc<Intake>) -> Self {
+        Self::build(options, clock, options.n_frames() + next.options.n_frames(), Some(next))
+    }
+
+    fn build(options: IntakeOptions, clock: Arc<Clock>, n_buffers: usize, next: Option<Arc<Intake>>) -> Self {
+        let pool = FramePool::new(n_buffers, options.frame_bytes_max);
+        let held = Vec::with_capacity(options.n_frames());
+        let state = Mutex::new(State { held, ..State::default() });
+        Self { pool, next, clock, options, state, changed: Condvar::new() }
     }
 
     /// The buffers that offered frames must come from.
@@ -98,6 +137,9 @@ impl Intake {
 
     /// Takes what a transport made of one received message, with how many of the publisher's went missing before it.
     pub fn offer(&self, frame: Result<Arc<Frame>, DropReason>, lost: u64) {
+        if let Some(next) = &self.next {
+            next.offer(frame.clone(), lost);
+        }
         let receipt = self.clock.now();
         let mut state = self.lock();
         state.last_receipt = Some(receipt);
@@ -107,7 +149,7 @@ impl Intake {
             if state.closed {
                 return Err(DropReason::Stopped);
             }
-            if self.options.clip_frames == 1 {
+            if self.options.is_single() {
                 state.replace()
             } else {
                 self.sample(&mut state, &received)?
@@ -115,12 +157,13 @@ impl Intake {
             Ok(received)
         });
         match admitted {
-            Ok(received) => {
+            Ok(mut received) => {
                 state.accounts.in_flight += 1;
-                let (in_ring, in_question, is_counted, verdict) = (true, false, false, None);
-                state.held.push(Held { received, in_ring, in_question, is_counted, verdict });
-                state.trim_ring(self.options.clip_frames);
-                state.fresh = state.ring_len() == self.options.clip_frames;
+                state.place += 1;
+                received.place = state.place;
+                state.held.push(Held::new(received));
+                state.trim_ring(&self.options);
+                state.fresh = self.options.clip_frames <= state.ring_len();
             }
             Err(reason) => state.accounts.drop_one(reason),
         }
@@ -129,7 +172,8 @@ impl Intake {
         self.changed.notify_all();
     }
 
-    /// Moves the newest question's frames into `frames`, oldest first, and says whether there was one.
+    /// Moves the newest question's frames into `frames`, oldest first, and says whether there was one. Before the clip stand
+    /// those frames that followed the one looked at last, as far as [`IntakeOptions::follow_frames`] says.
     ///
     /// The caller owes a [`Intake::settle`] before the next call. Frames that have become too old are dropped instead.
     pub fn take(&self, frames: &mut Vec<Received>) -> bool {
@@ -140,7 +184,7 @@ impl Intake {
             return false;
         }
         state.fresh = false;
-        let single = self.options.clip_frames == 1;
+        let single = self.options.is_single();
         let newest = state.held.iter_mut().rfind(|held| held.in_ring).expect("fresh means a full ring");
         // Where time stands still nothing grows old: a bag's frames are as old as they were.
         if self.clock.runs() && newest.received.deadline_steady_ns <= now.steady_ns {
@@ -149,12 +193,23 @@ impl Intake {
             state.settle_loose();
             return false;
         }
+        let looked = newest.received.place;
         for held in state.held.iter_mut().filter(|held| held.in_ring) {
             held.in_question = true;
             held.in_ring = !single;
             frames.push(held.received.clone());
         }
+        state.looked = looked;
+        state.trim_ring(&self.options);
         true
+    }
+
+    /// Says that the frame at this place of the question was compared with a forecast.
+    pub fn compared(&self, place: u64) {
+        let mut state = self.lock();
+        if let Some(held) = state.held.iter_mut().find(|held| held.received.place == place) {
+            held.is_compared = true;
+        }
     }
 
     /// Says what became of the question that [`Intake::take`] handed out.
@@ -165,21 +220,22 @@ impl Intake {
         let n_frames = frames.len();
         for (i, held) in frames.iter_mut().enumerate() {
             held.in_question = false;
+            let is_of_clip = n_frames <= i + self.options.clip_frames;
             match verdict {
-                Verdict::Answered if !held.is_counted => {
+                Verdict::Answered if is_of_clip && !held.is_counted => {
                     held.is_counted = true;
                     accounts.in_flight -= 1;
                     let count =
                         if i + 1 == n_frames { &mut accounts.answered } else { &mut accounts.clip_members };
                     *count += 1;
                 }
-                Verdict::Dropped(reason) if i + 1 == n_frames => held.verdict = Some(reason),
-                Verdict::Rejected(bad, reason) if i == bad => held.verdict = Some(reason),
+                Verdict::Dropped(reason) if i + 1 == n_frames => held.condemn(reason),
+                Verdict::Rejected(bad, reason) if i == bad => held.condemn(reason),
                 _ => {}
             }
         }
         // A clip must not be asked about again with the bad frame in it; a single newer frame has nothing to do with it.
-        if matches!(verdict, Verdict::Rejected(..)) && 1 < self.options.clip_frames {
+        if matches!(verdict, Verdict::Rejected(..)) && !self.options.is_single() {
             state.empty_ring(DropReason::ClipRestart);
         }
         state.settle_loose();
@@ -239,7 +295,7 @@ impl Intake {
         let stamp_suspect = !plausible.contains(&transit_ns);
         let spent_ns = if stamp_suspect { 0 } else { transit_ns.max(0) };
         let deadline_steady_ns = receipt.steady_ns.saturating_add(max_age_ns).saturating_sub(spent_ns);
-        Received { frame, receipt, deadline_steady_ns, stamp_suspect }
+        Received { frame, receipt, deadline_steady_ns, stamp_suspect, place: 0 }
     }
 
     /// Decides whether a frame joins the clip; empties the ring where a clip must start over.
@@ -248,12 +304,18 @@ impl Intake {
         let stamp_ns = received.frame.stamp_ns;
         let last = state.held.iter().rfind(|held| held.in_ring).map(|held| Arc::clone(&held.received.frame));
         if let (Some(last), Some(due_ns)) = (last, state.next_due_ns) {
-            let broken = stamp_ns < last.stamp_ns
-                || last.stamp_ns.saturating_add(2 * period_ns) < stamp_ns.saturating_sub(period_ns / 2)
-                || last.size() != received.frame.size();
+            // How early a frame may be, and after which stamp one is missing. A forecast counts frames as if they were time,
+            // so that the nearest frame to each moment is taken and none may be left out; a camera that is as fast as the
+            // clip, or faster, always has one that fits.
+            let (early_ns, latest_ns) = match self.options.follow_frames {
+                0 => (period_ns / 16, last.stamp_ns.saturating_add(5 * period_ns / 2)),
+                _ => (period_ns / 4, due_ns.saturating_add(3 * period_ns / 4)),
+            };
+            let broken =
+                stamp_ns < last.stamp_ns || latest_ns < stamp_ns || last.size() != received.frame.size();
             if broken {
                 state.empty_ring(DropReason::ClipRestart);
-            } else if stamp_ns.saturating_add(period_ns / 16) < due_ns {
+            } else if stamp_ns.saturating_add(early_ns) < due_ns {
                 return Err(DropReason::OffRate);
             } else {
                 // The grid stays where the clip began, so that a camera's jitter does not add up.
@@ -264,6 +326,18 @@ impl Intake {
         }
         state.next_due_ns = Some(stamp_ns.saturating_add(period_ns));
         Ok(())
+    }
+}
+
+impl Held {
+    fn new(received: Received) -> Self {
+        let (in_ring, in_question, is_counted, is_compared, verdict) = (true, false, false, false, None);
+        Self { received, in_ring, in_question, is_counted, is_compared, verdict }
+    }
+
+    /// It counts under `reason`, although it may have been compared.
+    fn condemn(&mut self, reason: DropReason) {
+        (self.verdict, self.is_compared) = (Some(reason), false);
     }
 }
 
@@ -281,16 +355,19 @@ impl State {
             held.in_ring = false;
             held.verdict.get_or_insert(reason);
         }
+        // One place is left out, which shows that the next frame does not follow the last.
+        self.place += 1;
         self.fresh = false;
         self.settle_loose();
     }
 
-    fn trim_ring(&mut self, clip_frames: usize) {
-        if clip_frames < self.ring_len() {
-            let oldest = self.held.iter_mut().find(|held| held.in_ring).expect("the ring is not empty");
-            oldest.in_ring = false;
-            self.settle_loose();
+    /// Lets go of what is neither of the newest clip nor among the first to follow what was looked at.
+    fn trim_ring(&mut self, options: &IntakeOptions) {
+        let following = self.looked + 1..=self.looked + options.follow_frames as u64;
+        for (i, held) in self.held.iter_mut().rev().filter(|held| held.in_ring).enumerate() {
+            held.in_ring = i < options.clip_frames || following.contains(&held.received.place);
         }
+        self.settle_loose();
     }
 
     /// Settles the frames that no clip and no question holds.
@@ -300,7 +377,10 @@ impl State {
             let open = held.in_ring || held.in_question;
             if !open && !held.is_counted {
                 accounts.in_flight -= 1;
-                accounts.drop_one(held.verdict.unwrap_or(DropReason::Superseded));
+                match held.verdict {
+                    _ if held.is_compared => accounts.clip_members += 1,
+                    verdict => accounts.drop_one(verdict.unwrap_or(DropReason::Superseded)),
+                }
             }
             open
         });
@@ -320,9 +400,12 @@ mod tests {
     }
 
     fn intake_in(clip_frames: usize, clock: Clock) -> Intake {
+        Intake::new(options(clip_frames, 0), Arc::new(clock))
+    }
+
+    fn options(clip_frames: usize, follow_frames: usize) -> IntakeOptions {
         let max_age = Duration::from_millis(500);
-        let options = IntakeOptions { clip_frames, clip_rate_hz: 4.0, max_age, frame_bytes_max: 64 };
-        Intake::new(options, Arc::new(clock))
+        IntakeOptions { clip_frames, clip_rate_hz: 4.0, follow_frames, max_age, frame_bytes_max: 64 }
     }
 
     fn body(stamp_ns: i64, width: u32) -> Vec<u8> {
@@ -496,6 +579,109 @@ mod tests {
         intake.close();
         assert_eq!(intake.accounts().in_flight, 0);
         account(&intake);
+    }
+
+    /// Clips of two, and three frames that follow one.
+    fn forecasting() -> Intake {
+        Intake::new(options(2, 3), Arc::new(Clock::stepped()))
+    }
+
+    #[test]
+    fn frames_that_follow_a_look_wait_for_the_next() {
+        let intake = forecasting();
+        for i in 0..=1 {
+            offer(&intake, i * 250);
+        }
+        assert_eq!(take(&intake), [0, 250]);
+        for i in 2..=9 {
+            offer(&intake, i * 250);
+        }
+        intake.compared(1);
+        intake.settle(Verdict::Answered);
+        let mut frames = Vec::new();
+        assert!(intake.take(&mut frames));
+        let places: Vec<u64> = frames.iter().map(|received| received.place).collect();
+        assert_eq!(places, [3, 4, 5, 9, 10], "what follows the last look, and the clip");
+        for place in &places[..2] {
+            intake.compared(*place);
+        }
+        intake.settle(Verdict::Answered);
+        intake.close();
+        let line =
+            "received 10 = answered 2 + clip members 4 + dropped 4 (superseded 4) + in flight 0; lost 0";
+        assert_eq!(account(&intake), line);
+    }
+
+    #[test]
+    fn a_break_leaves_a_place_out() {
+        let check = |breaking: &dyn Fn(&Intake)| {
+            let intake = forecasting();
+            offer(&intake, 0);
+            offer(&intake, 250);
+            assert_eq!(take(&intake), [0, 250]);
+            breaking(&intake);
+            let mut frames = Vec::new();
+            assert!(intake.take(&mut frames));
+            assert_eq!(frames.len(), 2, "the clip alone");
+            assert!(3 < frames[0].place, "{}", frames[0].place);
+            intake.settle(Verdict::Dropped(DropReason::AnswerFailed));
+            intake.close();
+            assert_eq!(intake.accounts().dropped(DropReason::AnswerFailed), 1);
+            account(&intake);
+        };
+        let start_over = |intake: &Intake, from: i64| {
+            intake.settle(Verdict::Answered);
+            offer(intake, from);
+            offer(intake, from + 250);
+        };
+        check(&|intake| start_over(intake, 750));
+        check(&|intake| start_over(intake, 100));
+        check(&|intake| {
+            intake.settle(Verdict::Rejected(1, DropReason::Corrupt));
+            offer(intake, 500);
+            offer(intake, 750);
+        });
+    }
+
+    #[test]
+    fn a_camera_as_fast_as_the_clip_or_faster_never_breaks_it() {
+        for camera_hz in [4.0, 4.1, 5.0, 6.0, 7.9, 8.0, 30.0] {
+            let intake = forecasting();
+            for i in 0..200 {
+                offer(&intake, (f64::from(i) * 1000.0 / camera_hz) as i64);
+            }
+            assert_eq!(intake.accounts().dropped(DropReason::ClipRestart), 0, "{camera_hz} Hz");
+            account(&intake);
+        }
+        let slow = forecasting();
+        for i in 0..200 {
+            offer(&slow, i * 1000 / 3);
+        }
+        assert!(0 < slow.accounts().dropped(DropReason::ClipRestart), "three frames are not four");
+    }
+
+    #[test]
+    fn two_intakes_share_the_frames_and_count_each_for_itself() {
+        let clock = Arc::new(Clock::stepped());
+        let clips = Arc::new(Intake::fed(options(2, 3), Arc::clone(&clock)));
+        let singles = Intake::feeding(options(1, 0), clock, Arc::clone(&clips));
+        for i in 0..20 {
+            offer(&singles, i * 250);
+            assert_eq!(take(&singles), [i * 250]);
+            singles.settle(Verdict::Answered);
+        }
+        singles.offer(Err(DropReason::Malformed), 1);
+        assert_eq!(take(&clips).last(), Some(&(19 * 250)));
+        clips.settle(Verdict::Answered);
+        for intake in [&singles, &*clips] {
+            let accounts = intake.accounts();
+            assert_eq!(
+                (accounts.received, accounts.lost, accounts.dropped(DropReason::NoBuffer)),
+                (21, 1, 0)
+            );
+            account(intake);
+        }
+        assert_eq!((singles.accounts().answered, clips.accounts().answered), (20, 1));
     }
 
     #[test]

@@ -22,5 +22,7 @@ pub mod node;
 pub mod parameter_services;
 pub mod parameters;
 pub mod pictures;
+pub mod predict;
 pub mod reason;
+pub mod scaled;
 pub mod transport;

@@ -1,39 +1,48 @@
-//! The node itself: takes the newest frames, asks the standing question about them, publishes what is answered in time.
+//! The node itself: takes the newest frames, asks the standing question about them, forecasts what follows them, and publishes
+//! what is there in time.
 //!
-//! One thread asks and publishes. The transport's thread fills the [`Intake`] meanwhile, and a third reports the state
-//! once a second, so that a long answer delays neither. Nothing here knows the engine: that is behind [`Answerer`].
+//! Each engine has an intake, accounts and a thread of its own, so that neither waits for the other; one subscription feeds
+//! both. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
+//! engines: these are behind [`Answerer`] and [`Forecaster`].
 
 mod answer;
 mod answerer;
+mod asking;
 mod board;
+mod forecaster;
+mod forecasting;
 mod options;
+mod plan;
 mod prompt;
+mod screen;
+mod turns;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub use answer::Published;
 pub use answerer::{Answer, Answerer, Outcome, Question};
 pub use board::Summary;
+pub use forecaster::{Forecast, ForecastShape, Forecaster, Glimpse, Look};
 pub use options::{NodeOptions, OptionsError};
+pub use screen::{PublishedForecast, PublishedSurprise};
 
-use self::answer::Mouth;
+use self::asking::Asking;
 use self::board::Board;
-use self::prompt::StandingPrompt;
+use self::forecasting::Forecasting;
+use self::options::Topics;
 use self::watch::Watch;
 use crate::ros2::accounts::DropReason;
 use crate::ros2::clock::{Clock, Moment};
 use crate::ros2::frame::Received;
-use crate::ros2::intake::{Intake, IntakeOptions, Verdict};
+use crate::ros2::intake::Intake;
 use crate::ros2::messages::{self, Message};
 use crate::ros2::names::NameError;
-use crate::ros2::parameter_services;
-use crate::ros2::transport::{Delivery, Pump, Transport, TransportError};
+use crate::ros2::parameter_services::{self, SharedParameters};
+use crate::ros2::transport::{Delivery, Transport, TransportError};
 
-/// How often the asking thread looks whether to stop.
-const GLANCE: Duration = Duration::from_millis(50);
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
 const PUBLISHING: Duration = Duration::from_millis(20);
 
@@ -49,69 +58,171 @@ pub enum NodeError {
     Transport(#[from] TransportError),
 }
 
+/// The engines of a node: one or both.
+#[derive(Default)]
+pub struct Engines<'a> {
+    /// Answers the standing question.
+    pub answerer: Option<&'a mut dyn Answerer>,
+    /// Forecasts.
+    pub forecaster: Option<&'a mut dyn Forecaster>,
+}
+
+impl<'a> Engines<'a> {
+    /// One that answers.
+    pub fn answering(answerer: &'a mut dyn Answerer) -> Self {
+        Self { answerer: Some(answerer), forecaster: None }
+    }
+
+    /// One that forecasts.
+    pub fn forecasting(forecaster: &'a mut dyn Forecaster) -> Self {
+        Self { answerer: None, forecaster: Some(forecaster) }
+    }
+}
+
+/// What the node has just published.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Said<'a> {
+    /// An answer.
+    Answer(&'a Published),
+    /// The report of a forecast, after its frames.
+    Forecast(&'a PublishedForecast),
+    /// How far a frame that came lies from its forecast.
+    Surprise(&'a PublishedSurprise),
+}
+
+/// What each engine did, if it was there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// About questions.
+    pub answers: Option<Summary>,
+    /// About forecasts.
+    pub forecasts: Option<Summary>,
+}
+
+/// Who hears what is published, from whichever thread.
+struct Audience<'a>(Mutex<&'a mut (dyn FnMut(Said<'_>) + Send)>);
+
+impl Audience<'_> {
+    fn hears(&self, said: Said<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)(said);
+    }
+}
+
 /// Runs the node until `stop` is set or the transport has no more, and says what it did.
 ///
-/// `on_answer` hears of every answer as it is published.
+/// `on_said` hears of everything as it is published.
 ///
 /// # Errors
 /// If a topic cannot be had. Whatever happens to single frames later is counted, and the node lives on.
 pub fn run(
     transport: &dyn Transport,
     options: &NodeOptions,
-    answerer: &mut dyn Answerer,
+    engines: Engines<'_>,
     stop: &AtomicBool,
-    on_answer: &mut dyn FnMut(&Published),
-) -> Result<Summary, NodeError> {
-    let clock = Arc::clone(transport.clock());
-    let intake_options = IntakeOptions {
-        clip_frames: options.clip_frames,
-        clip_rate_hz: options.clip_rate_hz,
-        max_age: options.max_age,
-        frame_bytes_max: options.max_image_bytes,
+    on_said: &mut (dyn FnMut(Said<'_>) + Send),
+) -> Result<Report, NodeError> {
+    let clock = transport.clock();
+    let audience = Audience(Mutex::new(on_said));
+    let stage = Stage {
+        transport,
+        options,
+        topics: options.topics()?,
+        parameters: shared(options),
+        audience: &audience,
     };
-    let intake = Arc::new(Intake::new(intake_options, Arc::clone(&clock)));
-    let parameters = Arc::new(Mutex::new(options.parameters()));
-    let prompt = StandingPrompt::new(&options.prompt, Arc::clone(&parameters), Arc::clone(&intake));
-    let prompt = Arc::new(prompt);
-    let board = Board::new(clock.now());
-
     if options.use_sim_time {
-        follow_clock(transport, Arc::clone(&clock))?;
+        follow_clock(transport, Arc::clone(clock))?;
     }
-    let topics = options.topics()?;
-    let mouth = Mouth::open(transport, &topics, options)?;
-    let mut watch = Watch::open(transport, &topics, options)?;
-    parameter_services::offer(transport, &options.name, &parameters)?;
-    transport.subscribe(&topics.prompt, messages::Text::TYPE, Delivery::Reliable, prompt.sink())?;
-    // Last, so that the first frame finds everything else ready.
-    transport.subscribe_images(&topics.image, options.image_transport, Arc::clone(&intake))?;
-    log::info!("listening to {} ({})", topics.image, options.image_transport.ros_type());
+    let (mut roles, mut watched) = (Vec::new(), Vec::new());
+    let forecasts = engines.forecaster.map(|forecaster| {
+        let intake = options.forecast_intake(forecaster.shape());
+        let intake = match engines.answerer {
+            Some(_) => Intake::fed(intake, Arc::clone(clock)),
+            None => Intake::new(intake, Arc::clone(clock)),
+        };
+        (forecaster, Arc::new(intake), Arc::new(Board::new()))
+    });
+    let forecasts = match forecasts {
+        Some((forecaster, intake, board)) => {
+            let (role, state) = Forecasting::open(&stage, forecaster, &intake, &board)?;
+            roles.push(role);
+            watched.push(state);
+            Some((intake, board))
+        }
+        None => None,
+    };
+    let answers = match engines.answerer {
+        Some(answerer) => {
+            let intake = match &forecasts {
+                Some((next, _)) => {
+                    Intake::feeding(options.answer_intake(), Arc::clone(clock), Arc::clone(next))
+                }
+                None => Intake::new(options.answer_intake(), Arc::clone(clock)),
+            };
+            let (intake, board) = (Arc::new(intake), Arc::new(Board::new()));
+            let (role, state) = Asking::open(&stage, answerer, &intake, &board)?;
+            roles.push(role);
+            watched.push(state);
+            Some((intake, board))
+        }
+        None => None,
+    };
+    let mut watch = Watch::open(transport, &stage.topics, options, watched)?;
+    parameter_services::offer(transport, &options.name, &stage.parameters)?;
+    // Last, so that the first frame finds everything else ready. The intake of answers feeds the other.
+    if let Some((intake, _)) = answers.as_ref().or(forecasts.as_ref()) {
+        let image = &stage.topics.image;
+        transport.subscribe_images(image, options.image_transport, Arc::clone(intake))?;
+        log::info!("listening to {image} ({})", options.image_transport.ros_type());
+    }
 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watching = clock.runs().then(|| {
             scope.spawn(|| {
                 while !done.load(Relaxed) {
-                    watch.look(transport, &intake, &board, &prompt);
+                    watch.look(transport);
                     std::thread::park_timeout(watch.period());
                 }
                 watch
             })
         });
-        let mut asking =
-            Asking { transport, options, intake: &intake, prompt: &prompt, board: &board, mouth: &mouth };
-        asking.run(answerer, stop, on_answer);
-        intake.close();
+        turns::play(transport, &mut roles, stop);
+        for (intake, _) in answers.iter().chain(&forecasts) {
+            intake.close();
+        }
         done.store(true, Relaxed);
         if let Some(watching) = watching {
             watching.thread().unpark();
             let mut watch = watching.join().expect("a panic there is our bug, and belongs here");
-            watch.report(&intake, &board, &prompt);
+            watch.report(transport);
         }
     });
-    let accounts = intake.accounts();
-    log::info!("{accounts}");
-    Ok(board.summary(accounts))
+    let summary = |(intake, board): (Arc<Intake>, Arc<Board>)| {
+        let accounts = intake.accounts();
+        log::info!("{accounts}");
+        board.summary(accounts)
+    };
+    Ok(Report { answers: answers.map(summary), forecasts: forecasts.map(summary) })
+}
+
+fn shared(options: &NodeOptions) -> SharedParameters {
+    Arc::new(Mutex::new(options.parameters()))
+}
+
+/// What the roles of a node share.
+struct Stage<'a> {
+    transport: &'a dyn Transport,
+    options: &'a NodeOptions,
+    topics: Topics,
+    parameters: SharedParameters,
+    audience: &'a Audience<'a>,
+}
+
+/// How long an answer about `newest` may take, if work on it began then.
+fn time_left(newest: &Received, began: Moment) -> Duration {
+    let left_ns = newest.deadline_steady_ns.saturating_sub(began.steady_ns);
+    Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).saturating_sub(PUBLISHING)
 }
 
 fn follow_clock(transport: &dyn Transport, clock: Arc<Clock>) -> Result<(), TransportError> {
@@ -122,93 +233,6 @@ fn follow_clock(transport: &dyn Transport, clock: Arc<Clock>) -> Result<(), Tran
         }
     };
     transport.subscribe("/clock", messages::Clock::TYPE, Delivery::BestEffort, Box::new(sink))
-}
-
-/// The loop of the asking thread.
-struct Asking<'a> {
-    transport: &'a dyn Transport,
-    options: &'a NodeOptions,
-    intake: &'a Intake,
-    prompt: &'a StandingPrompt,
-    board: &'a Board,
-    mouth: &'a Mouth,
-}
-
-impl Asking<'_> {
-    fn run(&mut self, answerer: &mut dyn Answerer, stop: &AtomicBool, on_answer: &mut dyn FnMut(&Published)) {
-        let clock = self.intake.clock();
-        let mut frames = Vec::with_capacity(self.options.clip_frames);
-        let mut next_ask_ns = i64::MIN;
-        while !stop.load(Relaxed) {
-            let pump = self.transport.pump();
-            let early_ns = next_ask_ns.saturating_sub(clock.now().steady_ns);
-            if 0 < early_ns && clock.runs() {
-                std::thread::sleep(Duration::from_nanos(early_ns as u64).min(GLANCE));
-                continue;
-            }
-            if 0 < early_ns || !self.intake.take(&mut frames) {
-                match pump {
-                    Pump::Live => self.intake.wait(GLANCE),
-                    Pump::Delivered => {}
-                    Pump::Ended => break,
-                }
-                continue;
-            }
-            let began = clock.now();
-            if let Some(period_ns) = self.options.ask_period_ns() {
-                next_ask_ns = began.steady_ns.saturating_add(period_ns);
-            }
-            self.ask(&frames, began, answerer, stop, on_answer);
-        }
-    }
-
-    fn ask(
-        &mut self,
-        frames: &[Received],
-        began: Moment,
-        answerer: &mut dyn Answerer,
-        stop: &AtomicBool,
-        on_answer: &mut dyn FnMut(&Published),
-    ) {
-        let clock = self.intake.clock();
-        let newest = frames.last().expect("a question has at least one frame");
-        let left_ns = newest.deadline_steady_ns.saturating_sub(began.steady_ns);
-        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).saturating_sub(PUBLISHING);
-        let prompt = self.prompt.current();
-        let question = Question {
-            frames,
-            prompt: &prompt,
-            clip_rate_hz: self.options.clip_rate_hz,
-            deadline: clock.runs().then(|| Instant::now() + left),
-            stop,
-        };
-        let outcome = answerer.answer(&question);
-        let ended = clock.now();
-        let verdict = match outcome {
-            Outcome::Answered(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
-                Verdict::Dropped(DropReason::AnswerTooLate)
-            }
-            Outcome::Answered(answer) => {
-                let published = self.mouth.say(&answer, frames, &prompt, began, ended);
-                self.board.answered(&published, ended);
-                on_answer(&published);
-                Verdict::Answered
-            }
-            Outcome::Expired => Verdict::Dropped(DropReason::AnswerTooLate),
-            Outcome::Stopped => Verdict::Dropped(DropReason::Stopped),
-            Outcome::Rejected { frame, reason, message } => {
-                if self.board.is_news(reason) {
-                    log::warn!("image dropped ({reason}): {message}");
-                }
-                Verdict::Rejected(frame, reason)
-            }
-            Outcome::Failed(message) => {
-                self.board.failed(message);
-                Verdict::Dropped(DropReason::AnswerFailed)
-            }
-        };
-        self.intake.settle(verdict);
-    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,11 @@ fn key(received: &Received) -> FrameKey {
     (Arc::as_ptr(&received.frame) as usize, received.receipt.steady_ns)
 }
 
-fn decode(decoder: &mut Decoder, received: &Received, rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
+pub(super) fn decode(
+    decoder: &mut Decoder,
+    received: &Received,
+    rgb: &mut [u8],
+) -> Result<FrameSize, FrameError> {
     let frame = &received.frame;
     match &frame.format {
         Format::Raw { encoding, width, height, step, .. } => {
@@ -102,7 +106,7 @@ mod tests {
         let view = ImageView { header, height: 1, width: 1, encoding, is_bigendian: 0, step: 3, data };
         let frame = pool.take(ImageTransport::Raw, &encode(&view), ByteOrder::Little).unwrap();
         let receipt = Moment { ros_ns: 0, steady_ns };
-        Received { frame, receipt, deadline_steady_ns: i64::MAX, stamp_suspect: false }
+        Received { frame, receipt, deadline_steady_ns: i64::MAX, stamp_suspect: false, place: 0 }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) struct Course {
 pub(super) fn play(
     graph: Graph<'_>,
     course: &Course,
-    answerer: &mut (dyn Answerer + Send),
+    answerer: &mut dyn Answerer,
     recorder: &Mutex<Recorder>,
     stop: &AtomicBool,
     on_scene: &mut dyn FnMut(u64),

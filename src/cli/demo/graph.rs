@@ -9,7 +9,7 @@ use super::camera::Camera;
 use super::observer::Observer;
 use super::stage;
 use crate::ros2::names::NodeName;
-use crate::ros2::node::{self, Answerer, NodeOptions, Published, Summary};
+use crate::ros2::node::{self, Answerer, Engines, NodeOptions, Summary};
 use crate::ros2::transport::Transport;
 
 /// How long the three look for each other.
@@ -63,7 +63,7 @@ impl Graph<'_> {
     pub(super) fn perform<T>(
         &self,
         options: &NodeOptions,
-        answerer: &mut (dyn Answerer + Send),
+        answerer: &mut dyn Answerer,
         direct: impl FnOnce(Cast) -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, Summary)> {
         let topics = Topics::of(options)?;
@@ -72,7 +72,8 @@ impl Graph<'_> {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| {
-                let result = node::run(self.node, options, answerer, &stop, &mut |_: &Published| {});
+                let engines = Engines::answering(answerer);
+                let result = node::run(self.node, options, engines, &stop, &mut |_| {});
                 // Whoever waits for the node must not wait for one that could not start.
                 stop.store(true, Relaxed);
                 result
@@ -80,8 +81,8 @@ impl Graph<'_> {
             let directed = self.meet(&topics, &stop).and_then(|()| direct(Cast { camera, observer }));
             stop.store(true, Relaxed);
             let summary = running.join().expect("a panic of the node is our bug, and belongs here");
-            let summary = summary.context("the node cannot run")?;
-            Ok((directed?, summary))
+            let answers = summary.context("the node cannot run")?.answers;
+            Ok((directed?, answers.expect("its engine answers")))
         })
     }
 

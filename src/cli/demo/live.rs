@@ -36,7 +36,7 @@ pub(super) struct Plan {
 pub(super) fn play(
     graph: Graph<'_>,
     plan: &Plan,
-    answerer: &mut (dyn Answerer + Send),
+    answerer: &mut dyn Answerer,
     stop: &AtomicBool,
     say: &mut dyn FnMut(&Verdict) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {

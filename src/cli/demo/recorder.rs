@@ -119,7 +119,7 @@ impl Recorder {
 
 /// An answerer whose questions are recorded before it hears them.
 pub(super) struct Recording<'a> {
-    pub(super) answerer: &'a mut (dyn Answerer + Send),
+    pub(super) answerer: &'a mut dyn Answerer,
     pub(super) recorder: &'a Mutex<Recorder>,
 }
 

@@ -25,7 +25,7 @@ use crate::scenes::{FPS, Task};
 /// Answers with a closure.
 struct Says<F>(F);
 
-impl<F: FnMut(&Question<'_>) -> Outcome> Answerer for Says<F> {
+impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
         (self.0)(question)
     }

@@ -62,8 +62,6 @@ impl Mouth {
     ) -> Published {
         let newest = frames.last().expect("a question has at least one frame");
         let stamp_ns = newest.frame.stamp_ns;
-        let milliseconds =
-            |later: i64, earlier: i64| later.saturating_sub(earlier) as f64 / NANOSECONDS_PER_MILLISECOND;
         let age_ms = milliseconds(now.ros_ns, stamp_ns);
         let answer_ms = milliseconds(now.steady_ns, began.steady_ns);
         let camera_to_answer_ms = milliseconds(now.steady_ns, newest.receipt.steady_ns);
@@ -92,8 +90,12 @@ impl Mouth {
     }
 }
 
+pub(super) fn milliseconds(later_ns: i64, earlier_ns: i64) -> f64 {
+    later_ns.saturating_sub(earlier_ns) as f64 / NANOSECONDS_PER_MILLISECOND
+}
+
 /// A time as ROS writes it, since its nanoseconds do not fit a JSON number.
-fn time(ns: i64) -> Value {
+pub(super) fn time(ns: i64) -> Value {
     let Time { sec, nanosec } = Time::from_ns(ns);
     json!({ "sec": sec, "nanosec": nanosec })
 }

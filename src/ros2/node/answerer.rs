@@ -32,11 +32,11 @@ pub struct Answer {
     pub details: Map<String, Value>,
 }
 
-/// What became of a question.
+/// What became of a question, or of a clip that was to be forecast.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum Outcome<T = Answer> {
     /// It was answered, perhaps cut short by the deadline.
-    Answered(Answer),
+    Answered(T),
     /// The deadline came before there was anything to say.
     Expired,
     /// The node is to leave.
@@ -55,7 +55,7 @@ pub enum Outcome {
 }
 
 /// Answers questions about frames; an engine's session, or whatever else can.
-pub trait Answerer {
+pub trait Answerer: Send {
     /// Answers by the deadline, or says why not. Must look at `deadline` and `stop` often.
     fn answer(&mut self, question: &Question<'_>) -> Outcome;
 }

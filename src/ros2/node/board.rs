@@ -1,15 +1,16 @@
-//! What the asking thread writes down for the reporting thread and for the end.
+//! What an engine's thread writes down for the reporting thread and for the end.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::answer::Published;
+use super::answerer::Outcome;
 use crate::ros2::accounts::{Accounts, DropReason};
 use crate::ros2::clock::Moment;
+use crate::ros2::intake::Verdict;
 
 /// Latencies that are kept for percentiles; the oldest give way.
 const KEPT_LATENCIES: usize = 4096;
 
-/// Figures about answers.
+/// Figures about answers, or about forecasts.
 #[derive(Debug)]
 pub(super) struct Board {
     notes: Mutex<Notes>,
@@ -17,24 +18,47 @@ pub(super) struct Board {
 
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
-    pub(super) started: Moment,
     pub(super) answers: u64,
     pub(super) last_answer_steady_ns: Option<i64>,
     pub(super) last: Option<(f64, f64)>,
     pub(super) failure: Option<String>,
     pub(super) stamps_suspect: u64,
     pub(super) unpublished: u64,
+    pub(super) foresight: Foresight,
     ages_ms: Vec<f64>,
     camera_to_answer_ms: Vec<f64>,
     rejected: [u64; DropReason::ALL.len()],
 }
 
-/// What a node did from its start to its end.
+/// What is known of forecasts alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Foresight {
+    /// The last comparison of latents.
+    pub(super) latent: Option<f32>,
+    /// The last comparison of pixels.
+    pub(super) pixels: Option<f32>,
+    /// The largest of latents since the last report, or the last.
+    pub(super) peak: Option<f32>,
+    /// Forecasts of which not all frames could be shown in time.
+    pub(super) n_cut: u64,
+}
+
+/// An answer or a forecast that was published.
+pub(super) struct Delivered {
+    pub(super) age_ms: f64,
+    pub(super) taken_ms: f64,
+    pub(super) camera_to_answer_ms: f64,
+    pub(super) stamp_suspect: bool,
+    pub(super) unpublished: u64,
+    pub(super) now: Moment,
+}
+
+/// What an engine did in the node from its start to its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Every frame's whereabouts.
     pub accounts: Accounts,
-    /// Answers published.
+    /// Answers or forecasts published.
     pub answers: u64,
     /// Answers whose frame bore an impossible stamp.
     pub stamps_suspect: u64,
@@ -47,15 +71,15 @@ pub struct Summary {
 }
 
 impl Board {
-    pub(super) fn new(started: Moment) -> Self {
+    pub(super) fn new() -> Self {
         let notes = Notes {
-            started,
             answers: 0,
             last_answer_steady_ns: None,
             last: None,
             failure: None,
             stamps_suspect: 0,
             unpublished: 0,
+            foresight: Foresight::default(),
             ages_ms: Vec::with_capacity(KEPT_LATENCIES),
             camera_to_answer_ms: Vec::with_capacity(KEPT_LATENCIES),
             rejected: [0; DropReason::ALL.len()],
@@ -63,20 +87,47 @@ impl Board {
         Self { notes: Mutex::new(notes) }
     }
 
-    pub(super) fn answered(&self, published: &Published, now: Moment) {
+    pub(super) fn delivered(&self, delivered: &Delivered) {
         let mut notes = self.lock();
         let slot = (notes.answers % KEPT_LATENCIES as u64) as usize;
-        keep(&mut notes.ages_ms, slot, published.age_ms);
-        keep(&mut notes.camera_to_answer_ms, slot, published.camera_to_answer_ms);
+        keep(&mut notes.ages_ms, slot, delivered.age_ms);
+        keep(&mut notes.camera_to_answer_ms, slot, delivered.camera_to_answer_ms);
         notes.answers += 1;
-        notes.last = Some((published.age_ms, published.answer_ms));
-        notes.last_answer_steady_ns = Some(now.steady_ns);
+        notes.last = Some((delivered.age_ms, delivered.taken_ms));
+        notes.last_answer_steady_ns = Some(delivered.now.steady_ns);
         notes.failure = None;
-        notes.stamps_suspect += u64::from(published.stamp_suspect);
-        notes.unpublished += published.unpublished;
+        notes.stamps_suspect += u64::from(delivered.stamp_suspect);
+        notes.unpublished += delivered.unpublished;
     }
 
-    pub(super) fn failed(&self, message: String) {
+    /// Notes why there is nothing to publish, and says it where it is news.
+    ///
+    /// # Panics
+    /// If there is.
+    pub(super) fn verdict<T>(&self, outcome: Outcome<T>) -> Verdict {
+        match outcome {
+            Outcome::Answered(_) => unreachable!("what is there is published"),
+            Outcome::Expired => Verdict::Dropped(DropReason::AnswerTooLate),
+            Outcome::Stopped => Verdict::Dropped(DropReason::Stopped),
+            Outcome::Rejected { frame, reason, message } => {
+                if self.is_news(reason) {
+                    log::warn!("image dropped ({reason}): {message}");
+                }
+                Verdict::Rejected(frame, reason)
+            }
+            Outcome::Failed(message) => {
+                self.failed(message);
+                Verdict::Dropped(DropReason::AnswerFailed)
+            }
+        }
+    }
+
+    /// Messages outside an answer that could not be published.
+    pub(super) fn unpublished(&self, n: u64) {
+        self.lock().unpublished += n;
+    }
+
+    fn failed(&self, message: String) {
         let mut notes = self.lock();
         if notes.failure.as_ref() != Some(&message) {
             log::error!("no answer: {message}");
@@ -85,10 +136,29 @@ impl Board {
     }
 
     /// Whether a rejection is worth a line: the first, second, fourth, eighth … of its kind.
-    pub(super) fn is_news(&self, reason: DropReason) -> bool {
+    fn is_news(&self, reason: DropReason) -> bool {
         let count = &mut self.lock().rejected[reason as usize];
         *count += 1;
         count.is_power_of_two()
+    }
+
+    pub(super) fn surprised(&self, latent: Option<f32>, pixels: Option<f32>) {
+        let foresight = &mut self.lock().foresight;
+        foresight.pixels = pixels.or(foresight.pixels);
+        if let Some(latent) = latent {
+            foresight.latent = Some(latent);
+            foresight.peak = Some(foresight.peak.map_or(latent, |peak| peak.max(latent)));
+        }
+    }
+
+    /// What was reported need not be reported again, unless it is still so.
+    pub(super) fn reported(&self) {
+        let foresight = &mut self.lock().foresight;
+        foresight.peak = foresight.latent;
+    }
+
+    pub(super) fn forecast(&self, is_cut: bool) {
+        self.lock().foresight.n_cut += u64::from(is_cut);
     }
 
     /// Lets `read` look at the notes.

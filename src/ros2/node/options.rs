@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::forecaster::ForecastShape;
 use crate::ros2::arguments::{Remap, RosArguments};
 use crate::ros2::frame::ImageTransport;
+use crate::ros2::intake::IntakeOptions;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
 
@@ -33,8 +35,16 @@ pub struct NodeOptions {
     pub max_image_bytes: usize,
     /// Whether `/clock` gives the time.
     pub use_sim_time: bool,
-    /// What diagnostics name as the hardware: the engine.
+    /// Beyond which surprise in latent space diagnostics warn; 0 is never.
+    pub surprise_warn: f64,
+    /// Beyond which surprise diagnostics speak of an error; 0 is never.
+    pub surprise_error: f64,
+    /// Whether forecasts stay in latent space, so that no frame is shown.
+    pub latent_only: bool,
+    /// What diagnostics name as the hardware of answers: the engine.
     pub hardware_id: String,
+    /// What they name as the hardware of forecasts.
+    pub forecast_hardware_id: String,
 }
 
 /// Settings that contradict each other or ROS.
@@ -56,6 +66,12 @@ pub(super) struct Topics {
     pub(super) prompt: String,
     pub(super) answer: String,
     pub(super) answer_json: String,
+    pub(super) forecast: String,
+    pub(super) forecast_json: String,
+    pub(super) surprise: String,
+    pub(super) surprise_pixels: String,
+    pub(super) cmd_vel: String,
+    pub(super) actions: String,
     pub(super) diagnostics: String,
 }
 
@@ -73,7 +89,11 @@ impl NodeOptions {
             max_rate_hz: 0.0,
             max_image_bytes: 3840 * 2160 * 3,
             use_sim_time: false,
+            surprise_warn: 0.0,
+            surprise_error: 0.0,
+            latent_only: false,
             hardware_id: String::new(),
+            forecast_hardware_id: String::new(),
         }
     }
 
@@ -100,7 +120,7 @@ impl NodeOptions {
             name,
             default,
             description,
-            read_only: name != "prompt",
+            read_only: !["prompt", "surprise_warn", "surprise_error"].contains(&name),
             check,
         };
         let transport = match self.image_transport {
@@ -127,7 +147,7 @@ impl NodeOptions {
             declare(
                 "max_rate",
                 Value::Double(self.max_rate_hz),
-                "Questions per second, at most; 0 is no limit.",
+                "Questions, and forecasts, per second, at most; 0 is no limit.",
                 is_not_negative,
             ),
             declare(
@@ -136,9 +156,25 @@ impl NodeOptions {
                 "The largest image message that is taken.",
                 is_positive,
             ),
-            declare("use_sim_time", Value::Bool(self.use_sim_time), "Whether /clock gives the time.", |_| {
-                Ok(())
-            }),
+            declare("use_sim_time", Value::Bool(self.use_sim_time), "Whether /clock gives the time.", any),
+            declare(
+                "surprise_warn",
+                Value::Double(self.surprise_warn),
+                "Surprise in latent space beyond which diagnostics warn; 0 is never.",
+                is_not_negative,
+            ),
+            declare(
+                "surprise_error",
+                Value::Double(self.surprise_error),
+                "Surprise in latent space beyond which diagnostics speak of an error; 0 is never.",
+                is_not_negative,
+            ),
+            declare(
+                "latent_only",
+                Value::Bool(self.latent_only),
+                "Whether forecasts are not decoded into frames.",
+                any,
+            ),
         ])
     }
 
@@ -161,9 +197,26 @@ impl NodeOptions {
         Ok(self.topics()?.image)
     }
 
-    /// Frames that the intake holds: a question being answered, the next one forming, one on its way in, one to spare.
-    pub fn pool_frames(&self) -> usize {
-        2 * self.clip_frames + 2
+    /// How frames are chosen for questions.
+    pub fn answer_intake(&self) -> IntakeOptions {
+        IntakeOptions {
+            clip_frames: self.clip_frames,
+            clip_rate_hz: self.clip_rate_hz,
+            follow_frames: 0,
+            max_age: self.max_age,
+            frame_bytes_max: self.max_image_bytes,
+        }
+    }
+
+    /// How frames are chosen for an engine that forecasts: its clip, and what follows as far as a forecast reaches.
+    pub fn forecast_intake(&self, shape: &ForecastShape) -> IntakeOptions {
+        IntakeOptions {
+            clip_frames: shape.n_given,
+            clip_rate_hz: shape.rate_hz,
+            follow_frames: shape.horizon,
+            max_age: self.max_age,
+            frame_bytes_max: self.max_image_bytes,
+        }
     }
 
     fn read(&mut self, parameters: &Parameters) {
@@ -178,6 +231,9 @@ impl NodeOptions {
         self.max_rate_hz = parameters.double("max_rate");
         self.max_image_bytes = parameters.integer("max_image_bytes") as usize;
         self.use_sim_time = parameters.bool("use_sim_time");
+        self.surprise_warn = parameters.double("surprise_warn");
+        self.surprise_error = parameters.double("surprise_error");
+        self.latent_only = parameters.bool("latent_only");
     }
 
     /// Nanoseconds from one question to the next at least, if there is a limit.
@@ -201,6 +257,12 @@ impl NodeOptions {
             prompt: name("~/prompt")?,
             answer: name("~/answer")?,
             answer_json: name("~/answer/json")?,
+            forecast: name("~/forecast")?,
+            forecast_json: name("~/forecast/json")?,
+            surprise: name("~/surprise")?,
+            surprise_pixels: name("~/surprise/pixels")?,
+            cmd_vel: name("cmd_vel")?,
+            actions: name("~/actions")?,
             diagnostics: name("/diagnostics")?,
         })
     }
@@ -220,6 +282,10 @@ fn is_prompt(value: &Value) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn any(_: &Value) -> Result<(), String> {
+    Ok(())
 }
 
 fn is_positive(value: &Value) -> Result<(), String> {

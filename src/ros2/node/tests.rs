@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use crate::ros2::messages::{
     ByteOrder, DiagnosticArray, HeaderView, ImageView, ShortString, Text, Time, decode, encode,
 };
 use crate::ros2::names::NodeName;
-use crate::ros2::transport::{Memory, MessageSink, Publisher, TopicSeen};
+use crate::ros2::transport::{Memory, MessageSink, Publisher, Pump, TopicSeen};
 
 const MS: i64 = 1_000_000;
 
@@ -83,7 +84,7 @@ impl Transport for Script {
 /// Answers what a closure says.
 struct Says<F>(F);
 
-impl<F: FnMut(&Question<'_>) -> Outcome> Answerer for Says<F> {
+impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
         (self.0)(question)
     }
@@ -128,8 +129,14 @@ fn options() -> NodeOptions {
     NodeOptions { prompt: "What?".into(), max_image_bytes: 1000, ..NodeOptions::new(name) }
 }
 
-fn play(script: &Script, options: &NodeOptions, says: impl FnMut(&Question<'_>) -> Outcome) -> Summary {
-    let summary = run(script, options, &mut Says(says), &AtomicBool::new(false), &mut |_| {}).unwrap();
+fn play(
+    script: &Script,
+    options: &NodeOptions,
+    says: impl FnMut(&Question<'_>) -> Outcome + Send,
+) -> Summary {
+    let mut says = Says(says);
+    let report = run(script, options, Engines::answering(&mut says), &AtomicBool::new(false), &mut |_| {});
+    let summary = report.unwrap().answers.unwrap();
     assert!(summary.accounts.balance(), "{}", summary.accounts);
     assert_eq!(summary.accounts.in_flight, 0, "{}", summary.accounts);
     summary
@@ -265,11 +272,13 @@ fn a_slow_engine_gets_the_newest_frames_of_a_fast_camera() {
             std::thread::sleep(Duration::from_millis(20));
             answer("so so")
         });
-        run(&memory, &options, &mut says, &stop, &mut |published| {
-            stamps.push(published.stamp_ns);
-            ages_ms.push(published.age_ms);
-        })
-        .unwrap()
+        let mut hear = |said: Said<'_>| {
+            if let Said::Answer(published) = said {
+                stamps.push(published.stamp_ns);
+                ages_ms.push(published.age_ms);
+            }
+        };
+        run(&memory, &options, Engines::answering(&mut says), &stop, &mut hear).unwrap().answers.unwrap()
     });
     let accounts = summary.accounts;
     assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
@@ -320,7 +329,9 @@ fn stopping_ends_the_node_although_the_camera_goes_on() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        run(&memory, &options(), &mut Says(stopped), &stop, &mut |_| {}).unwrap()
+        let mut says = Says(stopped);
+        let report = run(&memory, &options(), Engines::answering(&mut says), &stop, &mut |_| {});
+        report.unwrap().answers.unwrap()
     });
     assert!(0 < summary.accounts.dropped(DropReason::Stopped));
     assert!(summary.accounts.balance());

@@ -1,16 +1,17 @@
-//! The reporting thread: diagnostics once a second and on change, and words when no camera is there.
+//! The reporting thread: diagnostics of each engine once a second and on change, and words when no camera is there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::Board;
+use super::board::{Board, Notes};
 use super::options::{NodeOptions, Topics};
-use super::prompt::StandingPrompt;
 use crate::ros2::accounts::Accounts;
-use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status};
+use crate::ros2::clock::Moment;
+use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
 use crate::ros2::frame::ImageTransport;
 use crate::ros2::intake::Intake;
 use crate::ros2::kernel_limits::receive_buffer_errors;
-use crate::ros2::messages::{DiagnosticArray, Message};
+use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
 use crate::ros2::transport::{Delivery, Publisher, TopicSeen, Transport, TransportError};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
@@ -21,82 +22,90 @@ const REPORT_NS: i64 = 1_000_000_000;
 /// After this long without a publisher the node says what it waits for, and again each time this has grown sixteenfold.
 const PATIENCE_NS: i64 = 2_000_000_000;
 
-pub(super) struct Watch {
+pub(super) struct Watch<'a> {
     publisher: Box<dyn Publisher>,
     logger: String,
-    hardware_id: String,
     image: String,
     image_transport: ImageTransport,
-    patience_s: f64,
+    engines: Vec<Watched<'a>>,
+    started: Moment,
     reported_ns: i64,
-    verdict: (Level, String),
-    before: Accounts,
     next_notice_ns: i64,
     kernel_drops_before: u64,
     graph: Vec<TopicSeen>,
+}
+
+/// An engine whose state is reported.
+pub(super) struct Watched<'a> {
+    work: Work,
+    hardware_id: String,
+    intake: Arc<Intake>,
+    board: Arc<Board>,
+    /// Adds what is known of this work alone.
+    detail: Box<dyn Fn(&Notes, &mut Status) + Send + 'a>,
+    patience_s: f64,
+    verdict: (Level, String),
+    before: Accounts,
     /// Since when images come without a pause, in steady time.
     streaming_since_ns: i64,
 }
 
-impl Watch {
-    pub(super) fn open(
-        transport: &dyn Transport,
-        topics: &Topics,
+impl<'a> Watched<'a> {
+    /// `forming_s` is the time in which a clip forms.
+    pub(super) fn new(
+        work: Work,
         options: &NodeOptions,
-    ) -> Result<Self, TransportError> {
-        Ok(Self {
-            publisher: transport.advertise(&topics.diagnostics, DiagnosticArray::TYPE, Delivery::Reliable)?,
-            logger: options.name.logger(),
-            hardware_id: options.hardware_id.clone(),
-            image: topics.image.clone(),
-            image_transport: options.image_transport,
-            // Long enough for two answers that are just in time, and for a clip to form.
-            patience_s: patience_s(options),
-            reported_ns: i64::MIN,
+        forming_s: f64,
+        intake: Arc<Intake>,
+        board: Arc<Board>,
+        detail: Box<dyn Fn(&Notes, &mut Status) + Send + 'a>,
+    ) -> Self {
+        Self {
+            work,
+            hardware_id: match work {
+                Work::Answers => options.hardware_id.clone(),
+                Work::Forecasts => options.forecast_hardware_id.clone(),
+            },
+            intake,
+            board,
+            detail,
+            patience_s: patience_s(options, forming_s),
             verdict: (Level::Stale, String::new()),
             before: Accounts::default(),
-            next_notice_ns: PATIENCE_NS,
-            kernel_drops_before: receive_buffer_errors().unwrap_or(0),
-            graph: Vec::new(),
             streaming_since_ns: 0,
+        }
+    }
+
+    fn status(&mut self, publishers: usize, kernel_drops: u64) -> Status {
+        let now = self.intake.clock().now();
+        let seconds = |since_ns: i64| now.steady_ns.saturating_sub(since_ns) as f64 / NANOSECONDS_PER_SECOND;
+        let silence_s = self.intake.last_receipt().map(|receipt| seconds(receipt.steady_ns));
+        if silence_s.is_none_or(|silence_s| SILENCE_S_MAX < silence_s) {
+            self.streaming_since_ns = now.steady_ns;
+        }
+        self.board.read(|notes| {
+            let mut status = Status {
+                work: self.work,
+                accounts: self.intake.accounts(),
+                silence_s,
+                unanswered_s: seconds(notes.last_answer_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
+                patience_s: self.patience_s,
+                publishers,
+                failure: notes.failure.clone(),
+                age_ms: notes.last.map(|(age_ms, _)| age_ms),
+                answer_ms: notes.last.map(|(_, answer_ms)| answer_ms),
+                stamps_suspect: notes.stamps_suspect,
+                unpublished: notes.unpublished,
+                kernel_drops,
+                ..Status::default()
+            };
+            (self.detail)(notes, &mut status);
+            status
         })
     }
 
-    pub(super) fn period(&self) -> Duration {
-        PERIOD
-    }
-
-    /// Reports if it is time to, or if the state is another.
-    pub(super) fn look(
-        &mut self,
-        transport: &dyn Transport,
-        intake: &Intake,
-        board: &Board,
-        prompt: &StandingPrompt,
-    ) {
-        let now_ns = intake.clock().now().steady_ns;
-        let is_due = REPORT_NS <= now_ns.saturating_sub(self.reported_ns);
-        if is_due {
-            self.graph = transport.graph();
-        }
-        let waited_ns = now_ns - board.read(|notes| notes.started.steady_ns);
-        if intake.last_receipt().is_none() && self.next_notice_ns <= waited_ns {
-            self.notice();
-            self.next_notice_ns = self.next_notice_ns.saturating_mul(16);
-        }
-        let status = self.status(intake, board, prompt);
-        if is_due || status.verdict(&self.before).0 != self.verdict.0 {
-            self.publish(&status, intake);
-        }
-    }
-
-    /// Reports at once.
-    pub(super) fn report(&mut self, intake: &Intake, board: &Board, prompt: &StandingPrompt) {
-        let status = self.status(intake, board, prompt);
-        self.publish(&status, intake);
-    }
-
-    fn publish(&mut self, status: &Status, intake: &Intake) {
+    /// Judges, and says so where the level is another than before.
+    fn judge(&mut self, status: &Status) -> (Level, String) {
         let verdict = status.verdict(&self.before);
         if verdict.0 != self.verdict.0 {
             match verdict.0 {
@@ -105,38 +114,82 @@ impl Watch {
                 Level::Error => log::error!("{}", verdict.1),
             }
         }
-        let now = intake.clock().now();
-        let mut message = status.message(&self.logger, &self.hardware_id, &verdict, now.ros_ns);
-        // A report that is not taken is followed by the next.
-        let _ = self.publisher.publish(message.encode_padded());
-        (self.reported_ns, self.verdict, self.before) = (now.steady_ns, verdict, status.accounts);
+        (self.verdict, self.before) = (verdict.clone(), status.accounts);
+        self.board.reported();
+        verdict
+    }
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn open(
+        transport: &dyn Transport,
+        topics: &Topics,
+        options: &NodeOptions,
+        engines: Vec<Watched<'a>>,
+    ) -> Result<Self, TransportError> {
+        Ok(Self {
+            publisher: transport.advertise(&topics.diagnostics, DiagnosticArray::TYPE, Delivery::Reliable)?,
+            logger: options.name.logger(),
+            image: topics.image.clone(),
+            image_transport: options.image_transport,
+            engines,
+            started: transport.clock().now(),
+            reported_ns: i64::MIN,
+            next_notice_ns: PATIENCE_NS,
+            kernel_drops_before: receive_buffer_errors().unwrap_or(0),
+            graph: Vec::new(),
+        })
     }
 
-    fn status(&mut self, intake: &Intake, board: &Board, prompt: &StandingPrompt) -> Status {
-        let now = intake.clock().now();
-        let seconds = |since_ns: i64| now.steady_ns.saturating_sub(since_ns) as f64 / NANOSECONDS_PER_SECOND;
+    pub(super) fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    /// Reports if it is time to, or if the state is another.
+    pub(super) fn look(&mut self, transport: &dyn Transport) {
+        let now = transport.clock().now();
+        let is_due = REPORT_NS <= now.steady_ns.saturating_sub(self.reported_ns);
+        if is_due {
+            self.graph = transport.graph();
+        }
+        let waited_ns = now.steady_ns - self.started.steady_ns;
+        let is_silent = self.engines.iter().all(|engine| engine.intake.last_receipt().is_none());
+        if is_silent && self.next_notice_ns <= waited_ns {
+            self.notice();
+            self.next_notice_ns = self.next_notice_ns.saturating_mul(16);
+        }
+        let states = self.states();
+        let is_news =
+            |(engine, status): (&Watched<'_>, &Status)| status.verdict(&engine.before).0 != engine.verdict.0;
+        if is_due || self.engines.iter().zip(&states).any(is_news) {
+            self.publish(&states, now);
+        }
+    }
+
+    /// Reports at once.
+    pub(super) fn report(&mut self, transport: &dyn Transport) {
+        let states = self.states();
+        self.publish(&states, transport.clock().now());
+    }
+
+    fn publish(&mut self, states: &[Status], now: Moment) {
+        let header = Header { stamp: Time::from_ns(now.ros_ns), frame_id: String::new() };
+        let mut message = DiagnosticArray { header, status: Vec::with_capacity(states.len()) };
+        for (engine, status) in self.engines.iter_mut().zip(states) {
+            let verdict = engine.judge(status);
+            message.status.push(status.message(&self.logger, &engine.hardware_id, &verdict));
+        }
+        // A report that is not taken is followed by the next.
+        let _ = self.publisher.publish(message.encode_padded());
+        self.reported_ns = now.steady_ns;
+    }
+
+    fn states(&mut self) -> Vec<Status> {
         let ros_type = self.image_transport.ros_type();
         let ours = self.graph.iter().filter(|topic| topic.name == self.image && topic.ros_type == ros_type);
-        let silence_s = intake.last_receipt().map(|receipt| seconds(receipt.steady_ns));
-        if silence_s.is_none_or(|silence_s| SILENCE_S_MAX < silence_s) {
-            self.streaming_since_ns = now.steady_ns;
-        }
-        board.read(|notes| Status {
-            accounts: intake.accounts(),
-            silence_s,
-            unanswered_s: seconds(notes.last_answer_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
-            patience_s: self.patience_s,
-            publishers: ours.map(|topic| topic.publishers).sum(),
-            failure: notes.failure.clone(),
-            age_ms: notes.last.map(|(age_ms, _)| age_ms),
-            answer_ms: notes.last.map(|(_, answer_ms)| answer_ms),
-            stamps_suspect: notes.stamps_suspect,
-            prompts_refused: prompt.refused(),
-            unpublished: notes.unpublished,
-            kernel_drops: receive_buffer_errors().unwrap_or(0).saturating_sub(self.kernel_drops_before),
-            prompt: prompt.current(),
-            figures: Vec::new(),
-        })
+        let publishers = ours.map(|topic| topic.publishers).sum();
+        let kernel_drops = receive_buffer_errors().unwrap_or(0).saturating_sub(self.kernel_drops_before);
+        self.engines.iter_mut().map(|engine| engine.status(publishers, kernel_drops)).collect()
     }
 
     /// Says that no image comes, and which topics could be meant.
@@ -171,8 +224,7 @@ impl Watch {
 }
 
 /// Long enough for two answers that are just in time, for a clip to form, and for the next question's turn.
-fn patience_s(options: &NodeOptions) -> f64 {
-    let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
+fn patience_s(options: &NodeOptions, forming_s: f64) -> f64 {
     let turn_s = if 0.0 < options.max_rate_hz { 1.0 / options.max_rate_hz } else { 0.0 };
     2.0 * options.max_age.as_secs_f64() + forming_s + turn_s + 1.0
 }

@@ -144,6 +144,14 @@ impl Expectation {
     }
 }
 
+impl Predict {
+    /// Lets the next showing leave the encoder caches that `expectation` compares with, whatever was shown since. An engine that
+    /// holds the caches of one clip alone cannot.
+    pub fn keep_for(&mut self, expectation: &Expectation) {
+        self.state = expectation.state;
+    }
+}
+
 /// A value in −1…1 as a byte, the nearest.
 pub fn to_byte(value: f32) -> u8 {
     ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8

@@ -1,0 +1,167 @@
+//! The engines that a node runs: which file is which, and what they claim.
+
+use std::path::{Path, PathBuf};
+
+use super::Options;
+use crate::cli::{Context, Usage, engines, output};
+use crate::engine::Engine;
+use crate::export::{Clip, Family};
+use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
+use crate::ros2::predict::{PredictForecaster, PredictSettings};
+use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
+use crate::runtime::reason::Request;
+
+/// At most one engine of each family.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    /// Answers, about clips that its manifest asks for.
+    pub(super) reason: Option<(PathBuf, Clip)>,
+    /// Forecasts.
+    pub(super) predict: Option<PathBuf>,
+}
+
+/// Tells the engines apart by their manifests.
+///
+/// # Errors
+/// If a file is no engine, or there are two of one family.
+pub(super) fn sort(engines: &[PathBuf]) -> anyhow::Result<Paths> {
+    let mut paths = Paths::default();
+    let two = |what: &str, one: &Path, other: &Path| {
+        let (one, other) = (one.display(), other.display());
+        Usage(format!(
+            "{one} and {other} both {what}: a node takes one engine that answers and one that forecasts"
+        ))
+    };
+    for path in engines {
+        match &Engine::open(path)?.manifest().family {
+            Family::Reason(manifest) => match &paths.reason {
+                Some((other, _)) => return Err(two("answer", other, path).into()),
+                None => paths.reason = Some((path.clone(), manifest.clip)),
+            },
+            Family::Predict(manifest) => {
+                if manifest.clip.n_given == 0 {
+                    let message = format!(
+                        "{}: the engine forecasts from no frames at all: export it with --condition-frames 1 or more",
+                        path.display()
+                    );
+                    return Err(Usage(message).into());
+                }
+                if let Some(other) = paths.predict.replace(path.clone()) {
+                    return Err(two("forecast", &other, path).into());
+                }
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// The engines, opened.
+pub(super) struct Cast {
+    answerer: Option<ReasonAnswerer>,
+    forecaster: Option<PredictForecaster>,
+}
+
+impl Cast {
+    /// Opens the engines, lets each run its golden case, and names them in `node`.
+    ///
+    /// # Errors
+    /// If one cannot be used, or not with these options.
+    pub(super) fn open(
+        paths: &Paths,
+        options: &Options,
+        context: &Context,
+        node: &mut NodeOptions,
+    ) -> anyhow::Result<Self> {
+        let answerer = match &paths.reason {
+            Some((path, _)) => Some(open_answerer(path, options, context, node)?),
+            None => None,
+        };
+        let forecaster = match &paths.predict {
+            Some(path) => Some(open_forecaster(path, options, context, node)?),
+            None => None,
+        };
+        Ok(Self { answerer, forecaster })
+    }
+
+    pub(super) fn engines(&mut self) -> Engines<'_> {
+        Engines {
+            answerer: self.answerer.as_mut().map(|answerer| answerer as &mut dyn Answerer),
+            forecaster: self.forecaster.as_mut().map(|forecaster| forecaster as &mut dyn Forecaster),
+        }
+    }
+
+    /// Every byte that the node claims, by what it is for.
+    pub(super) fn report_memory(&self, node: &NodeOptions) {
+        let table = |what: &str, session, intake_frames: usize, decoded_bytes: usize| {
+            log::info!("{what}");
+            let mut rows = engines::memory_rows(&session);
+            let mut row = |name: &str, bytes: u64| {
+                rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
+            };
+            row("images as they come, at most", (intake_frames * node.max_image_bytes) as u64);
+            row("images decoded, at most", decoded_bytes as u64);
+            for line in output::table(&rows).lines() {
+                log::info!("{line}");
+            }
+        };
+        if let Some(answerer) = &self.answerer {
+            let (memory, frames) = (answerer.reason().session_memory(), node.answer_intake().n_frames());
+            table("memory of the engine that answers", memory, frames, answerer.claimed_bytes());
+        }
+        if let Some(forecaster) = &self.forecaster {
+            let (memory, intake) =
+                (forecaster.predict().session_memory(), node.forecast_intake(forecaster.shape()));
+            let frames = intake.n_frames();
+            table("memory of the engine that forecasts", memory, frames, forecaster.claimed_bytes());
+        }
+    }
+}
+
+fn open_answerer(
+    path: &Path,
+    options: &Options,
+    context: &Context,
+    node: &mut NodeOptions,
+) -> anyhow::Result<ReasonAnswerer> {
+    let (reason, identity) = engines::open_reason(path, context.threads, true)?;
+    node.hardware_id = hardware_id(&identity);
+    if reason.frames_max() < node.clip_frames {
+        let most = reason.frames_max();
+        let message = format!(
+            "a clip of {} frames is asked for, the engine takes {most}: build it with --max-frames",
+            node.clip_frames
+        );
+        return Err(Usage(message).into());
+    }
+    let generation = options.generation.resolve(reason.default_sampling())?;
+    let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
+    // What every question would be refused for is told now.
+    let first = Request { think: generation.think, choices: &choices, ..Request::new(&[], &node.prompt, 1) };
+    reason.check(&first).map_err(|error| Usage(error.to_string()))?;
+    let settings = ReasonSettings {
+        system: options.system.clone(),
+        sampling: generation.sampling,
+        tokens_max: generation.tokens_max,
+        think: generation.think,
+        thought_tokens_max: generation.thought_tokens_max,
+        budget_ms: generation.budget_ms,
+        choices: generation.choices,
+    };
+    Ok(ReasonAnswerer::new(reason, settings, node.clip_frames, options.max_pixels))
+}
+
+fn open_forecaster(
+    path: &Path,
+    options: &Options,
+    context: &Context,
+    node: &mut NodeOptions,
+) -> anyhow::Result<PredictForecaster> {
+    let (predict, identity) = engines::open_forecaster(path, context.threads, options.steps, true)?;
+    node.forecast_hardware_id = hardware_id(&identity);
+    let settings = PredictSettings { seed: options.forecast_seed, latent_only: node.latent_only };
+    Ok(PredictForecaster::new(predict, settings, options.max_pixels))
+}
+
+fn hardware_id(identity: &engines::Identity) -> String {
+    format!("{} {}", identity.checkpoint, &identity.engine_sha256[..12])
+}

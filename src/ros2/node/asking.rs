@@ -1,0 +1,102 @@
+//! Reason's role: asks the standing question about the newest frames and publishes what is answered in time.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::answer::Mouth;
+use super::answerer::{Answerer, Outcome, Question};
+use super::board::{Board, Delivered, Notes};
+use super::prompt::StandingPrompt;
+use super::turns::{Role, Turns};
+use super::watch::Watched;
+use super::{Audience, NodeError, Said, Stage, time_left};
+use crate::ros2::accounts::DropReason;
+use crate::ros2::clock::Moment;
+use crate::ros2::diagnostics::{Status, Work};
+use crate::ros2::frame::Received;
+use crate::ros2::intake::{Intake, Verdict};
+use crate::ros2::messages::{Message, Text};
+use crate::ros2::transport::Delivery;
+
+pub(super) struct Asking<'a> {
+    intake: Arc<Intake>,
+    board: Arc<Board>,
+    prompt: Arc<StandingPrompt>,
+    mouth: Mouth,
+    clip_rate_hz: f64,
+    answerer: &'a mut dyn Answerer,
+    audience: &'a Audience<'a>,
+}
+
+impl<'a> Asking<'a> {
+    /// Announces the topics.
+    pub(super) fn open(
+        stage: &Stage<'a>,
+        answerer: &'a mut dyn Answerer,
+        intake: &Arc<Intake>,
+        board: &Arc<Board>,
+    ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
+        let Stage { transport, options, topics, parameters, audience } = stage;
+        let prompt = StandingPrompt::new(&options.prompt, Arc::clone(parameters), Arc::clone(intake));
+        let prompt = Arc::new(prompt);
+        transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
+        let role = Self {
+            intake: Arc::clone(intake),
+            board: Arc::clone(board),
+            prompt: Arc::clone(&prompt),
+            mouth: Mouth::open(*transport, topics, options)?,
+            clip_rate_hz: options.clip_rate_hz,
+            answerer,
+            audience,
+        };
+        let detail = move |_: &Notes, status: &mut Status| {
+            status.figures.push(("prompts_refused", prompt.refused().to_string()));
+            status.figures.push(("prompt", prompt.current()));
+        };
+        let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
+        let (intake, board) = (Arc::clone(intake), Arc::clone(board));
+        let watched = Watched::new(Work::Answers, options, forming_s, intake, board, Box::new(detail));
+        Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
+    }
+}
+
+impl Role for Asking<'_> {
+    fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
+        let clock = self.intake.clock();
+        let newest = frames.last().expect("a question has at least one frame");
+        let prompt = self.prompt.current();
+        let question = Question {
+            frames,
+            prompt: &prompt,
+            clip_rate_hz: self.clip_rate_hz,
+            deadline: clock.runs().then(|| Instant::now() + time_left(newest, began)),
+            stop,
+        };
+        let outcome = self.answerer.answer(&question);
+        let ended = clock.now();
+        match outcome {
+            Outcome::Answered(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
+                Verdict::Dropped(DropReason::AnswerTooLate)
+            }
+            Outcome::Answered(answer) => {
+                let published = self.mouth.say(&answer, frames, &prompt, began, ended);
+                self.board.delivered(&Delivered {
+                    age_ms: published.age_ms,
+                    taken_ms: published.answer_ms,
+                    camera_to_answer_ms: published.camera_to_answer_ms,
+                    stamp_suspect: published.stamp_suspect,
+                    unpublished: published.unpublished,
+                    now: ended,
+                });
+                self.audience.hears(Said::Answer(&published));
+                Verdict::Answered
+            }
+            other => self.board.verdict(other),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the node needs of an engine that forecasts.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+
+use super::answerer::Outcome;
+use crate::ros2::frame::Received;
+
+/// The clips that an engine forecasts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForecastShape {
+    /// Frames that a forecast starts from, at least one.
+    pub n_given: usize,
+    /// Frames that it tells, at most.
+    pub horizon: usize,
+    /// Frames in a second.
+    pub rate_hz: f64,
+    /// Pixels of a row of a forecast frame.
+    pub width: usize,
+    /// Rows of a forecast frame.
+    pub height: usize,
+    /// What each column of a plan steers; none for an engine that takes no actions.
+    pub action_names: Vec<String>,
+}
+
+/// Frames to look at: to compare with what was expected, and to forecast from.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// Oldest first. The last [`ForecastShape::n_given`] are the clip; those that follow the frame looked at last are all there,
+    /// as far as a forecast reaches, if their places are without a gap.
+    pub frames: &'a [Received],
+    /// Rows of actions for the frames after the clip, [`ForecastShape::horizon`] of them; none where the engine takes none.
+    pub plan: Option<&'a [f32]>,
+    /// When a forecast is of no use any more; `None` where time stands still.
+    pub deadline: Option<Instant>,
+    /// Set when the node is to leave.
+    pub stop: &'a AtomicBool,
+}
+
+/// What an engine tells while it looks, each as soon as it is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Glimpse<'a> {
+    /// A frame that came, compared with an earlier forecast.
+    Surprise {
+        /// Which of the look's frames.
+        frame: usize,
+        /// How many frames after the forecast's clip it came, from 1.
+        ahead: usize,
+        /// Of the latent that ends with it, if one does.
+        latent: Option<f32>,
+        /// Of the frame, if it was decoded.
+        pixels: Option<f32>,
+    },
+    /// A forecast frame, nearest first.
+    Frame {
+        /// How many frames after the clip, from 1.
+        ahead: usize,
+        /// `[height, width, 3]`
+        rgb: &'a [u8],
+    },
+}
+
+/// A forecast, made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Forecast {
+    /// Whether frames should have been told, and not all were.
+    pub is_cut: bool,
+    /// Further members of the JSON report: timings, seed.
+    pub details: Map<String, Value>,
+}
+
+/// Forecasts frames and compares what comes with what it expected; an engine's session, or whatever else can.
+pub trait Forecaster: Send {
+    /// What it takes and gives; always the same.
+    fn shape(&self) -> &ForecastShape;
+
+    /// Forgets what another node's camera has shown: places count anew.
+    fn begin(&mut self) {}
+
+    /// Compares, then forecasts by the deadline, or says why not. Must look at `deadline` and `stop` often.
+    fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast>;
+}

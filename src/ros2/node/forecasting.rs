@@ -1,0 +1,170 @@
+//! Predict's role: compares the frames that came with the forecast made before, forecasts from the newest clip, and publishes
+//! both while they are made.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::answerer::Outcome;
+use super::board::{Board, Delivered, Notes};
+use super::forecaster::{Forecaster, Glimpse, Look};
+use super::plan::StandingPlan;
+use super::screen::{PublishedSurprise, Screen};
+use super::turns::{Role, Turns};
+use super::watch::Watched;
+use super::{Audience, NodeError, Said, Stage, time_left};
+use crate::ros2::accounts::DropReason;
+use crate::ros2::clock::Moment;
+use crate::ros2::diagnostics::{Level, Status, Work};
+use crate::ros2::frame::Received;
+use crate::ros2::intake::{Intake, Verdict};
+use crate::ros2::messages::{Float32MultiArray, Message, Twist};
+use crate::ros2::transport::Delivery;
+
+pub(super) struct Forecasting<'a> {
+    intake: Arc<Intake>,
+    board: Arc<Board>,
+    screen: Screen,
+    plan: Option<Arc<StandingPlan>>,
+    /// The plan's rows for the forecast being made.
+    rows: Vec<f32>,
+    forecaster: &'a mut dyn Forecaster,
+    audience: &'a Audience<'a>,
+}
+
+impl<'a> Forecasting<'a> {
+    /// Announces the topics.
+    pub(super) fn open(
+        stage: &Stage<'a>,
+        forecaster: &'a mut dyn Forecaster,
+        intake: &Arc<Intake>,
+        board: &Arc<Board>,
+    ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
+        let Stage { transport, options, topics, parameters, audience } = stage;
+        forecaster.begin();
+        let shape = forecaster.shape().clone();
+        let plan = StandingPlan::new(&shape);
+        if let Some(plan) = &plan {
+            let names = shape.action_names.join(", ");
+            let (reliable, sink) = (Delivery::Reliable, plan.plan_sink());
+            transport.subscribe(&topics.actions, Float32MultiArray::TYPE, reliable, sink)?;
+            if plan.is_velocity() {
+                // Best effort, so that writers of either kind match: the next velocity comes soon.
+                let sink = plan.velocity_sink();
+                transport.subscribe(&topics.cmd_vel, Twist::TYPE, Delivery::BestEffort, sink)?;
+                log::info!("actions ({names}) from {} and {}", topics.actions, topics.cmd_vel);
+            } else {
+                log::info!("actions ({names}) from {}; they are no velocity", topics.actions);
+            }
+        }
+        let role = Self {
+            intake: Arc::clone(intake),
+            board: Arc::clone(board),
+            screen: Screen::open(*transport, topics, options, &shape)?,
+            plan: plan.clone(),
+            rows: Vec::new(),
+            forecaster,
+            audience,
+        };
+        let parameters = Arc::clone(parameters);
+        let detail = move |notes: &Notes, status: &mut Status| {
+            let limits = parameters.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = |name: &str| limits.double(name) as f32;
+            detail(notes, limit("surprise_warn"), limit("surprise_error"), status);
+            if let Some(plan) = &plan {
+                status.figures.push(("actions", plan.source()));
+                status.figures.push(("actions_refused", plan.refused().to_string()));
+            }
+        };
+        let forming_s = shape.n_given as f64 / shape.rate_hz;
+        let (intake, board) = (Arc::clone(intake), Arc::clone(board));
+        let watched = Watched::new(Work::Forecasts, options, forming_s, intake, board, Box::new(detail));
+        Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
+    }
+}
+
+impl Role for Forecasting<'_> {
+    fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
+        let Self { intake, board, screen, plan, rows, audience, .. } = self;
+        let actions = plan.as_ref().map(|plan| plan.read(rows));
+        let clock = intake.clock();
+        let newest = frames.last().expect("a clip has at least one frame");
+        let is_late = || clock.runs() && newest.deadline_steady_ns <= clock.now().steady_ns;
+        let (mut n_shown, mut is_cut, mut unpublished) = (0, false, 0);
+        let mut tell = |glimpse: Glimpse<'_>| match glimpse {
+            Glimpse::Surprise { frame, ahead, latent, pixels } => {
+                let stamp_ns = frames[frame].frame.stamp_ns;
+                let surprise = PublishedSurprise { stamp_ns, ahead, latent, pixels };
+                intake.compared(frames[frame].place);
+                board.surprised(latent, pixels);
+                unpublished += screen.compare(&surprise);
+                audience.hears(Said::Surprise(&surprise));
+            }
+            Glimpse::Frame { .. } if is_cut || is_late() => is_cut = true,
+            Glimpse::Frame { ahead, rgb } => {
+                unpublished += u64::from(!screen.show(newest, ahead, rgb));
+                n_shown = ahead;
+            }
+        };
+        let look = Look {
+            frames,
+            plan: actions.is_some().then_some(&rows[..]),
+            deadline: clock.runs().then(|| Instant::now() + time_left(newest, began)),
+            stop,
+        };
+        let outcome = self.forecaster.look(&look, &mut tell);
+        let verdict = match outcome {
+            // Frames that were shown in time need their report, even a moment later.
+            Outcome::Answered(_) if n_shown == 0 && is_late() => Verdict::Dropped(DropReason::AnswerTooLate),
+            Outcome::Answered(mut forecast) => {
+                forecast.is_cut |= is_cut;
+                if let Some(actions) = actions {
+                    forecast.details.insert("actions".into(), actions.into());
+                }
+                let ended = clock.now();
+                let given = &frames[frames.len() - self.forecaster.shape().n_given..];
+                let (published, is_lost) = screen.report(&forecast, given, n_shown, began, ended);
+                let camera_ns = ended.steady_ns.saturating_sub(newest.receipt.steady_ns);
+                board.forecast(published.is_cut);
+                board.delivered(&Delivered {
+                    age_ms: published.age_ms,
+                    taken_ms: published.forecast_ms,
+                    camera_to_answer_ms: camera_ns as f64 / 1e6,
+                    stamp_suspect: newest.stamp_suspect,
+                    unpublished: u64::from(is_lost),
+                    now: ended,
+                });
+                audience.hears(Said::Forecast(&published));
+                Verdict::Answered
+            }
+            other => board.verdict(other),
+        };
+        board.unpublished(unpublished);
+        verdict
+    }
+}
+
+/// What diagnostics say of forecasts alone.
+fn detail(notes: &Notes, warn: f32, error: f32, status: &mut Status) {
+    let foresight = &notes.foresight;
+    status.alarm = foresight.peak.and_then(|peak| {
+        let beyond = |limit: f32, level| {
+            (0.0 < limit && limit < peak).then(|| (level, format!("surprise {peak:.3} is beyond {limit:.3}")))
+        };
+        beyond(error, Level::Error).or_else(|| beyond(warn, Level::Warn))
+    });
+    let shown = |value: Option<f32>| value.map_or_else(String::new, |value| format!("{value:.4}"));
+    status.figures.extend([
+        ("surprise", shown(foresight.latent)),
+        ("surprise_peak", shown(foresight.peak)),
+        ("surprise_pixels", shown(foresight.pixels)),
+        ("surprise_warn", warn.to_string()),
+        ("surprise_error", error.to_string()),
+        ("forecasts", notes.answers.to_string()),
+        ("forecasts_cut", foresight.n_cut.to_string()),
+    ]);
+}

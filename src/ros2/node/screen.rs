@@ -1,0 +1,171 @@
+//! A forecast on its way out: its frames as they are decoded, a report at its end, and surprises.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{milliseconds, time};
+use super::forecaster::{Forecast, ForecastShape};
+use super::options::{NodeOptions, Topics};
+use crate::ros2::clock::Moment;
+use crate::ros2::frame::Received;
+use crate::ros2::messages::{
+    Float32, HeaderView, ImageView, Message, ShortString, Text, Time, encode, padding_bytes,
+};
+use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
+
+const NANOSECONDS_PER_SECOND: f64 = 1e9;
+
+/// A forecast that was published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishedForecast {
+    /// What stands on the JSON topic.
+    pub json: Map<String, Value>,
+    /// The stamp of the newest frame that it was made from.
+    pub stamp_ns: i64,
+    /// Frames that were published.
+    pub n_frames: usize,
+    /// Whether these are fewer than there should have been.
+    pub is_cut: bool,
+    /// ROS time of the report less the stamp.
+    pub age_ms: f64,
+    /// From the taking of the frames to the report, in steady time.
+    pub forecast_ms: f64,
+}
+
+/// A comparison that was published.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PublishedSurprise {
+    /// The stamp of the frame that came.
+    pub stamp_ns: i64,
+    /// How many frames after the forecast's clip it came, from 1.
+    pub ahead: usize,
+    /// In latent space: for the frame that ends a latent.
+    pub latent: Option<f32>,
+    /// In pixels: for a frame that was decoded.
+    pub pixels: Option<f32>,
+}
+
+/// The topics of an engine that forecasts.
+pub(super) struct Screen {
+    frames: Box<dyn Publisher>,
+    json: Box<dyn Publisher>,
+    surprise: Box<dyn Publisher>,
+    surprise_pixels: Box<dyn Publisher>,
+    shape: ForecastShape,
+    max_age_ns: i64,
+}
+
+impl Screen {
+    pub(super) fn open(
+        transport: &dyn Transport,
+        topics: &Topics,
+        options: &NodeOptions,
+        shape: &ForecastShape,
+    ) -> Result<Self, TransportError> {
+        let advertise = |topic: &str, ros_type| transport.advertise(topic, ros_type, Delivery::Reliable);
+        Ok(Self {
+            frames: advertise(&topics.forecast, ImageView::TYPE)?,
+            json: advertise(&topics.forecast_json, Text::TYPE)?,
+            surprise: advertise(&topics.surprise, Float32::TYPE)?,
+            surprise_pixels: advertise(&topics.surprise_pixels, Float32::TYPE)?,
+            shape: shape.clone(),
+            max_age_ns: i64::try_from(options.max_age.as_nanos()).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// The time that the frame `ahead` frames after `newest` is about.
+    fn stamp_ns(&self, newest: &Received, ahead: usize) -> i64 {
+        let ns = ahead as f64 / self.shape.rate_hz * NANOSECONDS_PER_SECOND;
+        newest.frame.stamp_ns.saturating_add(ns.round() as i64)
+    }
+
+    /// Publishes one frame of a forecast made from a clip that ends with `newest`; false if it was not taken.
+    pub(super) fn show(&self, newest: &Received, ahead: usize, rgb: &[u8]) -> bool {
+        let (width, height) = (self.shape.width as u32, self.shape.height as u32);
+        let stamp = Time::from_ns(self.stamp_ns(newest, ahead));
+        let image = ImageView {
+            header: HeaderView { stamp, frame_id: newest.frame.frame_id },
+            height,
+            width,
+            encoding: ShortString::new("rgb8").expect("it is short"),
+            is_bigendian: 0,
+            step: 3 * width,
+            data: rgb,
+        };
+        self.frames.publish(encode_padded(image)).is_ok()
+    }
+
+    /// Publishes what a frame that came was compared with; returns how many messages were not taken.
+    pub(super) fn compare(&self, surprise: &PublishedSurprise) -> u64 {
+        let publish = |publisher: &dyn Publisher, value: Option<f32>| {
+            let result = value.map(|data| publisher.publish(encode(&Float32 { data })));
+            u64::from(matches!(result, Some(Err(_))))
+        };
+        publish(&*self.surprise, surprise.latent) + publish(&*self.surprise_pixels, surprise.pixels)
+    }
+
+    /// Publishes the report of a forecast of which `n_frames` were shown; the second value says if it was not taken.
+    pub(super) fn report(
+        &self,
+        forecast: &Forecast,
+        given: &[Received],
+        n_frames: usize,
+        began: Moment,
+        now: Moment,
+    ) -> (PublishedForecast, bool) {
+        let newest = given.last().expect("a clip has at least one frame");
+        let stamp_ns = newest.frame.stamp_ns;
+        let age_ms = milliseconds(now.ros_ns, stamp_ns);
+        let forecast_ms = milliseconds(now.steady_ns, began.steady_ns);
+        let stamps: Vec<Value> = given.iter().map(|received| time(received.frame.stamp_ns)).collect();
+        let mut json = Map::new();
+        json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
+        json.insert("stamp".into(), time(stamp_ns));
+        json.insert("stamps".into(), Value::Array(stamps));
+        json.insert("stamp_suspect".into(), json!(newest.stamp_suspect));
+        json.insert("horizon_frames".into(), json!(self.shape.horizon));
+        json.insert("forecast_frames".into(), json!(n_frames));
+        json.insert("truncated".into(), json!(forecast.is_cut));
+        json.insert("fps".into(), json!(self.shape.rate_hz));
+        json.insert("forecast_until".into(), time(self.stamp_ns(newest, n_frames)));
+        json.insert("age_ms".into(), json!(age_ms));
+        json.insert("forecast_ms".into(), json!(forecast_ms));
+        json.insert(
+            "camera_to_forecast_ms".into(),
+            json!(milliseconds(now.steady_ns, newest.receipt.steady_ns)),
+        );
+        json.insert("valid_until".into(), time(stamp_ns.saturating_add(self.max_age_ns)));
+        for (key, value) in &forecast.details {
+            json.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let text = encode(&Text::padded(Value::Object(json.clone()).to_string()));
+        let is_lost = self.json.publish(text).is_err();
+        let is_cut = forecast.is_cut;
+        (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms }, is_lost)
+    }
+}
+
+/// The body of an image, with trailing zeros where RTPS would fragment a body of odd length.
+fn encode_padded(image: ImageView<'_>) -> Vec<u8> {
+    let header_bytes = encode(&ImageView { data: &[], ..image }).len();
+    match padding_bytes(header_bytes + image.data.len()) {
+        0 => encode(&image),
+        n => encode(&ImageView { data: &[image.data, &vec![0; n]].concat(), ..image }),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn large_images_are_multiples_of_four() {
+    use crate::ros2::messages::{ByteOrder, decode};
+    for width in [3u32, 400, 401, 402, 403] {
+        let data: Vec<u8> = (0..3 * width).map(|i| i as u8).collect();
+        let (header, encoding) = (HeaderView::default(), ShortString::new("rgb8").unwrap());
+        let image =
+            ImageView { header, height: 1, width, encoding, is_bigendian: 0, step: 3 * width, data: &data };
+        let body = encode_padded(image);
+        assert!(body.len() < 1024 || body.len() % 4 == 0, "{width}");
+        let back: ImageView<'_> = decode(&body, ByteOrder::Little).unwrap();
+        assert_eq!((back.width, &back.data[..data.len()]), (width, &data[..]));
+        assert!(back.data[data.len()..].iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,103 @@
+//! Engines take turns at the frames: each looks at its own intake, serves what is there, and settles it.
+//!
+//! Where time runs, each engine has a thread of its own, so that neither waits for the other. Where time stands still
+//! between messages, all take their turns in one thread: a bag's next message waits until each has had the last.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::ros2::clock::Moment;
+use crate::ros2::frame::Received;
+use crate::ros2::intake::{Intake, Verdict};
+use crate::ros2::transport::{Pump, Transport};
+
+/// How often a thread without work looks whether to stop.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What an engine does in the node.
+pub(super) trait Role: Send {
+    /// Where its frames arrive.
+    fn intake(&self) -> &Intake;
+
+    /// Deals with the frames that the intake has handed out, and says what became of them.
+    fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict;
+}
+
+/// A role with the time of its next turn.
+pub(super) struct Turns<'a> {
+    role: Box<dyn Role + 'a>,
+    frames: Vec<Received>,
+    period_ns: Option<i64>,
+    next_ns: i64,
+}
+
+enum Turn {
+    Served,
+    /// It is not time yet.
+    Early(Duration),
+    /// Nothing is there.
+    Idle,
+}
+
+impl<'a> Turns<'a> {
+    /// `period_ns` is the time from one turn to the next, at least.
+    pub(super) fn new(role: Box<dyn Role + 'a>, period_ns: Option<i64>) -> Self {
+        Self { role, frames: Vec::new(), period_ns, next_ns: i64::MIN }
+    }
+
+    fn take(&mut self, stop: &AtomicBool) -> Turn {
+        let clock = self.role.intake().clock();
+        let early_ns = self.next_ns.saturating_sub(clock.now().steady_ns);
+        if let Some(early_ns @ 1..) = u64::try_from(early_ns).ok() {
+            return Turn::Early(Duration::from_nanos(early_ns));
+        }
+        if !self.role.intake().take(&mut self.frames) {
+            return Turn::Idle;
+        }
+        let began = clock.now();
+        if let Some(period_ns) = self.period_ns {
+            self.next_ns = began.steady_ns.saturating_add(period_ns);
+        }
+        let verdict = self.role.serve(&self.frames, began, stop);
+        // Their buffers are free for what comes next.
+        self.frames.clear();
+        self.role.intake().settle(verdict);
+        Turn::Served
+    }
+}
+
+/// Serves until `stop` is set or the transport has no more.
+pub(super) fn play(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
+    if !transport.clock().runs() {
+        return in_turn(transport, roles, stop);
+    }
+    let Some((first, others)) = roles.split_first_mut() else { return };
+    std::thread::scope(|scope| {
+        for other in others {
+            scope.spawn(|| in_turn(transport, std::slice::from_mut(other), stop));
+        }
+        in_turn(transport, std::slice::from_mut(first), stop);
+    });
+}
+
+fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
+    let runs = transport.clock().runs();
+    while !stop.load(Relaxed) {
+        let pump = transport.pump();
+        let (mut is_served, mut early) = (false, None);
+        for role in roles.iter_mut() {
+            match role.take(stop) {
+                Turn::Served => is_served = true,
+                Turn::Early(left) => early = Some(left),
+                Turn::Idle => {}
+            }
+        }
+        match (early, pump) {
+            _ if is_served => {}
+            (Some(left), _) if runs => std::thread::sleep(left.min(GLANCE)),
+            (_, Pump::Live) => roles[0].role.intake().wait(GLANCE),
+            (_, Pump::Delivered) => {}
+            (_, Pump::Ended) => break,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Predict as the node's engine: what came is compared with what was expected, and the newest clip is forecast.
+//!
+//! One forecast at a time is held against what comes, from its first frame to its last; forecasts that are made meanwhile
+//! are shown and not compared. Only an unbroken stream is compared: the encoder goes on from the caches of the forecast's
+//! own context, frame by frame.
+
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::backend::RunError;
+use crate::camera::FrameSize;
+use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome};
+use crate::ros2::scaled::Scaled;
+use crate::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
+
+/// How the node's forecasts are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PredictSettings {
+    /// Of the noise, which is the same for every forecast: what differs between two of them is what came.
+    pub seed: u64,
+    /// Whether forecasts stay in latent space.
+    pub latent_only: bool,
+}
+
+/// An opened Predict engine that forecasts for a node.
+pub struct PredictForecaster {
+    predict: Predict,
+    settings: PredictSettings,
+    shape: ForecastShape,
+    frames: Scaled,
+    expectation: Expectation,
+    /// The place of the next frame to compare, while the expectation waits for one.
+    awaited: Option<u64>,
+    /// A forecast frame on its way out.
+    rgb: Vec<u8>,
+}
+
+impl PredictForecaster {
+    /// Claims buffers for camera frames of `pixels_max` pixels.
+    ///
+    /// # Panics
+    /// If the engine forecasts from no frames at all.
+    pub fn new(mut predict: Predict, settings: PredictSettings, pixels_max: usize) -> Self {
+        let manifest = predict.manifest();
+        let clip = &manifest.clip;
+        assert!(0 < clip.n_given, "a node's forecast starts from what its camera sees");
+        let size = FrameSize { width: clip.width, height: clip.height };
+        let shape = ForecastShape {
+            n_given: clip.n_given,
+            horizon: manifest.horizon(),
+            rate_hz: manifest.fps,
+            width: clip.width,
+            height: clip.height,
+            action_names: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.names.clone()),
+        };
+        predict.seed(settings.seed);
+        let frames = Scaled::new(shape.n_given + shape.horizon, size, pixels_max);
+        let (expectation, rgb) = (Expectation::new(&predict), vec![0; size.rgb_bytes()]);
+        Self { predict, settings, shape, frames, expectation, awaited: None, rgb }
+    }
+
+    /// The engine.
+    pub fn predict(&self) -> &Predict {
+        &self.predict
+    }
+
+    /// Bytes of the buffers for frames.
+    pub fn claimed_bytes(&self) -> usize {
+        self.frames.claimed_bytes() + self.rgb.len()
+    }
+
+    /// Holds the frames that follow the expectation's against it.
+    fn compare(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Result<(), ForecastError> {
+        // A comparison is not cut short by a deadline: the encoder could not go on from where it stopped.
+        let limits = Limits { deadline: None, stop: Some(look.stop) };
+        for (i, received) in look.frames.iter().enumerate() {
+            let Some(awaited) = self.awaited.filter(|awaited| *awaited <= received.place) else { continue };
+            // Whatever goes wrong, or if frames are missing, nothing more is expected.
+            self.awaited = None;
+            if awaited < received.place {
+                break;
+            }
+            let rgb = self.frames.rgb(awaited);
+            let surprise = self.expectation.compare(&mut self.predict, rgb, limits)?;
+            self.awaited = self.expectation.expects_more().then_some(awaited + 1);
+            tell(Glimpse::Surprise {
+                frame: i,
+                ahead: surprise.frame + 1 - self.shape.n_given,
+                latent: surprise.latent,
+                pixels: surprise.pixels,
+            });
+        }
+        Ok(())
+    }
+
+    fn forecast(
+        &mut self,
+        look: &Look<'_>,
+        tell: &mut dyn FnMut(Glimpse<'_>),
+    ) -> Result<Forecast, ForecastError> {
+        let limits = Limits { deadline: look.deadline, stop: Some(look.stop) };
+        let given = &look.frames[look.frames.len() - self.shape.n_given..];
+        if let Some(plan) = look.plan {
+            self.predict.set_actions(plan)?;
+        }
+        if self.awaited.is_some() {
+            self.predict.keep_for(&self.expectation);
+        }
+        let mut details = Map::new();
+        let mut last = Instant::now();
+        let mut lap = |details: &mut Map<String, Value>, name: &str| {
+            let now = Instant::now();
+            details.insert(name.to_owned(), json!((now - last).as_secs_f64() * 1e3));
+            last = now;
+        };
+        let pixels: Vec<&[u8]> = given.iter().map(|received| self.frames.rgb(received.place)).collect();
+        self.predict.show(&pixels, limits)?;
+        lap(&mut details, "encode_ms");
+        self.predict.denoise(limits, |_| {})?;
+        lap(&mut details, "denoise_ms");
+        let is_awaited = self.awaited.is_none();
+        if is_awaited {
+            self.expectation.take(&self.predict);
+            self.awaited = given.last().map(|newest| newest.place + 1);
+        }
+        let mut is_cut = false;
+        if !self.settings.latent_only {
+            let Self { predict, expectation, rgb, shape, .. } = self;
+            let n_decoded = predict.decode(limits, |decoded| {
+                if is_awaited {
+                    expectation.decoded(decoded);
+                }
+                for (i, pixels) in decoded.pixels.chunks(rgb.len()).enumerate() {
+                    let Some(ahead) = (decoded.first + i + 1).checked_sub(shape.n_given).filter(|n| 0 < *n)
+                    else {
+                        continue;
+                    };
+                    for (byte, value) in rgb.iter_mut().zip(pixels) {
+                        *byte = to_byte(*value);
+                    }
+                    tell(Glimpse::Frame { ahead, rgb });
+                }
+            })?;
+            is_cut = n_decoded < shape.n_given + shape.horizon;
+        }
+        lap(&mut details, "decode_ms");
+        details.insert("steps".into(), json!(self.predict.n_steps()));
+        details.insert("seed".into(), json!(self.settings.seed));
+        details.insert("latent_only".into(), json!(self.settings.latent_only));
+        Ok(Forecast { is_cut, details })
+    }
+}
+
+impl Forecaster for PredictForecaster {
+    fn shape(&self) -> &ForecastShape {
+        &self.shape
+    }
+
+    fn begin(&mut self) {
+        self.awaited = None;
+        self.frames.forget();
+    }
+
+    fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> {
+        if let Err((frame, reason, message)) = self.frames.take(look.frames) {
+            self.awaited = None;
+            return Outcome::Rejected { frame, reason, message };
+        }
+        match self.compare(look, tell).and_then(|()| self.forecast(look, tell)) {
+            Ok(forecast) => Outcome::Answered(forecast),
+            Err(ForecastError::Run(RunError::Deadline)) => Outcome::Expired,
+            Err(ForecastError::Run(RunError::Stopped)) => Outcome::Stopped,
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The node that forecasts, on scripted graphs: with a scripted engine for what is published and counted, with
+//! `engines/small-predict` on rendered scenes for what surprises it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/predict.rs"]
+mod engine;
+#[path = "support/script.rs"]
+mod script;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use perihelion::export::PredictOptions;
+use perihelion::ros2::accounts::DropReason;
+use perihelion::ros2::clock::Clock;
+use perihelion::ros2::messages::{ByteOrder, DiagnosticArray, Float32, ImageView, Message, Text, decode};
+use perihelion::ros2::names::NodeName;
+use perihelion::ros2::node::{
+    Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome, PublishedSurprise,
+    Said, Summary, run,
+};
+use perihelion::ros2::predict::{PredictForecaster, PredictSettings};
+use perihelion::ros2::transport::{Memory, Transport};
+use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
+use script::{Event, MS, Script, image, image_body};
+use serde_json::{Value, json};
+
+/// Beyond what quiet scenes surprise, and below what a ball that jumps does: see `a_jump_surprises`.
+const THRESHOLD: f32 = 0.6;
+
+fn options() -> NodeOptions {
+    let name = NodeName::new("/", "eye").unwrap();
+    NodeOptions { max_image_bytes: FRAME_BYTES, ..NodeOptions::new(name) }
+}
+
+fn play(
+    transport: &dyn Transport,
+    options: &NodeOptions,
+    forecaster: &mut dyn Forecaster,
+) -> (Summary, Vec<PublishedSurprise>) {
+    let mut surprises = Vec::new();
+    let mut hear = |said: Said<'_>| {
+        if let Said::Surprise(surprise) = said {
+            surprises.push(*surprise);
+        }
+    };
+    let engines = Engines::forecasting(forecaster);
+    let report = run(transport, options, engines, &AtomicBool::new(false), &mut hear).unwrap();
+    let summary = report.forecasts.unwrap();
+    assert!(report.answers.is_none());
+    assert!(summary.accounts.balance() && summary.accounts.in_flight == 0, "{}", summary.accounts);
+    (summary, surprises)
+}
+
+fn texts(memory: &Memory, topic: &str) -> Vec<Value> {
+    let json = |body: Vec<u8>| {
+        serde_json::from_str(&decode::<Text>(&body, ByteOrder::Little).unwrap().data).unwrap()
+    };
+    memory.published(topic).into_iter().map(json).collect()
+}
+
+/// Forecasts three frames of two by two pixels from two given ones, ten a second, as a closure says.
+struct Scripted<F> {
+    shape: ForecastShape,
+    look: F,
+}
+
+impl<F: FnMut(&Look<'_>, &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> + Send> Scripted<F> {
+    fn new(look: F) -> Self {
+        let action_names = Vec::new();
+        let shape =
+            ForecastShape { n_given: 2, horizon: 3, rate_hz: 10.0, width: 2, height: 2, action_names };
+        Self { shape, look }
+    }
+}
+
+impl<F: FnMut(&Look<'_>, &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> + Send> Forecaster
+    for Scripted<F>
+{
+    fn shape(&self) -> &ForecastShape {
+        &self.shape
+    }
+    fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> {
+        (self.look)(look, tell)
+    }
+}
+
+fn small_image(stamp_ms: i64) -> Event {
+    image(stamp_ms, 2, vec![7; 12])
+}
+
+fn stamps_ms(look: &Look<'_>) -> Vec<i64> {
+    look.frames.iter().map(|received| received.frame.stamp_ns / MS).collect()
+}
+
+#[test]
+fn forecast_frames_bear_the_stamps_of_the_future() {
+    let script = Script::new((0..4).map(|i| small_image(1000 + 100 * i)).collect());
+    let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        assert!(look.deadline.is_none() && look.plan.is_none());
+        for ahead in 1..=3 {
+            tell(Glimpse::Frame { ahead, rgb: &[ahead as u8; 12] });
+        }
+        let details = json!({ "seed": 5, "stamp": "not this" }).as_object().unwrap().clone();
+        Outcome::Answered(Forecast { is_cut: false, details })
+    });
+    let (summary, _) = play(&script, &options(), &mut engine);
+    assert_eq!((summary.answers, summary.accounts.answered, summary.accounts.clip_members), (3, 3, 1));
+    let bodies = script.memory.published("/eye/forecast");
+    let frames: Vec<(i64, u8)> = bodies
+        .iter()
+        .map(|body| {
+            let view: ImageView<'_> = decode(body, ByteOrder::Little).unwrap();
+            assert_eq!((view.width, view.height, view.step, view.encoding.as_str()), (2, 2, 6, "rgb8"));
+            assert_eq!((view.header.frame_id.as_str(), view.data.len()), ("cam", 12));
+            (view.header.stamp.ns() / MS, view.data[0])
+        })
+        .collect();
+    let of = |newest: i64| (1..=3).map(move |k| (newest + 100 * k, k as u8));
+    assert_eq!(frames, [1100, 1200, 1300].into_iter().flat_map(of).collect::<Vec<_>>());
+    let reports = texts(&script.memory, "/eye/forecast/json");
+    assert_eq!(reports.len(), 3);
+    let report = &reports[2];
+    assert_eq!(report["stamp"], json!({ "sec": 1, "nanosec": 300_000_000 }));
+    assert_eq!(report["stamps"].as_array().unwrap().len(), 2);
+    assert_eq!(report["forecast_until"], json!({ "sec": 1, "nanosec": 600_000_000 }));
+    assert_eq!(report["valid_until"], json!({ "sec": 3, "nanosec": 300_000_000 }));
+    assert_eq!((&report["horizon_frames"], &report["forecast_frames"]), (&json!(3), &json!(3)));
+    assert_eq!((&report["truncated"], &report["seed"]), (&json!(false), &json!(5)));
+    assert_eq!((&report["age_ms"], &report["frame_id"]), (&json!(0.0), &json!("cam")));
+}
+
+#[test]
+fn what_follows_a_forecast_is_looked_at_in_order_until_the_stream_breaks() {
+    // Two looks a second at ten frames a second, each frame taken three times; a gap after the second.
+    let times = (0..36).map(|i| i * 100 / 3).chain((50..70).map(|i| i * 100 / 3));
+    let script = Script::new(times.map(small_image).collect());
+    let (mut looks, mut places) = (Vec::new(), Vec::new());
+    let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        looks.push(stamps_ms(look));
+        places.extend(look.frames.iter().map(|received| received.place));
+        if looks.len() == 2 {
+            for (ahead, frame) in (1..=3).zip(0..) {
+                let (latent, pixels) = ((ahead == 3).then_some(0.5), Some(0.25));
+                tell(Glimpse::Surprise { frame, ahead, latent, pixels });
+            }
+        }
+        Outcome::Answered(Forecast::default())
+    });
+    let options = NodeOptions { max_rate_hz: 2.0, ..options() };
+    let (summary, surprises) = play(&script, &options, &mut engine);
+    assert_eq!(looks[0], [0, 100], "the first clip that is whole");
+    assert_eq!(looks[1], [200, 300, 400, 500, 600], "three that follow, and the clip");
+    assert_eq!(looks[2], [700, 800, 900, 1000, 1100]);
+    assert!(looks[3..].iter().flatten().all(|stamp| 1600 < *stamp), "{looks:?}");
+    assert!(places.is_sorted(), "{places:?}");
+    let jumps = places.windows(2).filter(|pair| pair[0] + 1 < pair[1]).count();
+    assert_eq!(jumps, 1, "one gap, one place left out: {places:?}");
+    let accounts = summary.accounts;
+    assert_eq!(accounts.answered, looks.len() as u64);
+    assert_eq!(surprises.iter().map(|s| s.stamp_ns / MS).collect::<Vec<_>>(), [200, 300, 400]);
+    let values = |topic: &str| -> Vec<f32> {
+        let value = |body: Vec<u8>| decode::<Float32>(&body, ByteOrder::Little).unwrap().data;
+        script.memory.published(topic).into_iter().map(value).collect()
+    };
+    assert_eq!(values("/eye/surprise"), [0.5]);
+    assert_eq!(values("/eye/surprise/pixels"), [0.25; 3]);
+}
+
+#[test]
+fn forecasts_that_fail_are_counted_and_the_node_lives_on() {
+    let other_size: Event = Box::new(|memory| {
+        memory.clock().set(600 * MS);
+        let body = image_body(600 * MS, 1, &[7; 3]);
+        memory.inject("/image", ImageView::TYPE, &body, ByteOrder::Little);
+    });
+    let mut events: Vec<Event> = (0..6).map(|i| small_image(100 * i)).collect();
+    events.push(other_size);
+    events.extend((7..10).map(|i| small_image(100 * i)));
+    let script = Script::new(events);
+    let mut n = 0;
+    let mut engine = Scripted::new(|_: &Look<'_>, _: &mut dyn FnMut(Glimpse<'_>)| {
+        n += 1;
+        match n {
+            1 => Outcome::Expired,
+            2 => Outcome::Failed("a latent is not a number".into()),
+            3 => Outcome::Rejected { frame: 1, reason: DropReason::Corrupt, message: "no JPEG".into() },
+            _ => Outcome::Answered(Forecast::default()),
+        }
+    });
+    let (summary, _) = play(&script, &options(), &mut engine);
+    let accounts = summary.accounts;
+    let drops: Vec<_> = accounts.drops().map(|(reason, n)| (reason.name(), n)).collect();
+    // Frame 2 goes with frame 3; 4 and 5 are forecast from; 600 has another size, and so has 700 then.
+    assert_eq!(accounts.received, 10);
+    assert_eq!(accounts.answered, 3, "{accounts}");
+    assert!(
+        drops.contains(&("corrupt", 1)) && drops.iter().any(|(name, _)| *name == "clip_restart"),
+        "{accounts}"
+    );
+    assert_eq!(n, 6, "{accounts}");
+}
+
+#[test]
+fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let options = NodeOptions { max_age: Duration::from_secs(2), surprise_warn: 1.0, ..options() };
+    let stop = AtomicBool::new(false);
+    let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        tell(Glimpse::Surprise { frame: 0, ahead: 1, latent: Some(2.0), pixels: None });
+        tell(Glimpse::Frame { ahead: 1, rgb: &[1; 12] });
+        while Instant::now() < look.deadline.expect("time runs") + Duration::from_millis(100) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        tell(Glimpse::Frame { ahead: 2, rgb: &[2; 12] });
+        stop.store(true, Relaxed);
+        Outcome::Answered(Forecast::default())
+    });
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                let now_ns = memory.clock().now().ros_ns;
+                memory.inject("/image", ImageView::TYPE, &image_body(now_ns, 2, &[7; 12]), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        run(&memory, &options, Engines::forecasting(&mut engine), &stop, &mut |_| {})
+            .unwrap()
+            .forecasts
+            .unwrap()
+    });
+    assert!(summary.accounts.balance() && summary.accounts.in_flight == 0, "{}", summary.accounts);
+    assert_eq!(memory.published("/eye/forecast").len(), 1, "the second came too late");
+    let reports = texts(&memory, "/eye/forecast/json");
+    assert_eq!((&reports[0]["forecast_frames"], &reports[0]["truncated"]), (&json!(1), &json!(true)));
+    let bodies = memory.published("/diagnostics");
+    let last: DiagnosticArray = decode(bodies.last().unwrap(), ByteOrder::Little).unwrap();
+    let status = &last.status[0];
+    assert_eq!(status.name, "eye: forecasts");
+    assert_eq!(status.level, 1, "{}: a surprise of 2 is beyond 1", status.message);
+    let find =
+        |key: &str| status.values.iter().find(|value| value.key == key).unwrap().value.trim_end().to_owned();
+    assert_eq!(
+        (find("surprise"), find("forecasts_cut"), find("forecasts")),
+        ("2.0000".into(), "1".into(), "1".into())
+    );
+}
+
+fn small_predict() -> MutexGuard<'static, PredictForecaster> {
+    static ENGINE: OnceLock<Mutex<PredictForecaster>> = OnceLock::new();
+    let open = || {
+        let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
+        let settings = PredictSettings { seed: 0, latent_only: false };
+        Mutex::new(PredictForecaster::new(predict, settings, SIZE * SIZE))
+    };
+    ENGINE.get_or_init(open).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn rendered(scene: &Scene, t: usize) -> Vec<u8> {
+    let mut rgb = vec![0; FRAME_BYTES];
+    scene.render(t, &mut rgb);
+    rgb
+}
+
+fn shown(n_frames: usize, frame: impl Fn(usize) -> Vec<u8>) -> Script {
+    Script::new((0..n_frames).map(|t| image(t as i64 * 125, SIZE as u32, frame(t))).collect())
+}
+
+/// A scene of which ball 0 is put elsewhere after the frame `at`.
+fn with_a_jump(scene: &Scene, at: usize, n_frames: usize) -> impl Fn(usize) -> Vec<u8> {
+    let mut start = scene.start.clone();
+    for (ball, position) in start.balls.iter_mut().zip(&scene.track[at]) {
+        ball.position = *position;
+    }
+    for x in &mut start.balls[0].position {
+        *x += if *x < SIZE as f64 / 2.0 { 28.0 } else { -28.0 };
+    }
+    let after = Scene::simulate(start, n_frames, 0);
+    let before = scene.clone();
+    move |t| if t <= at { rendered(&before, t) } else { rendered(&after, t - at) }
+}
+
+#[test]
+fn a_jump_surprises_and_a_quiet_scene_does_not() {
+    // Looks once a horizon: what follows a forecast is held against it, and then the next is made.
+    let options = NodeOptions { max_rate_hz: 1.0, ..options() };
+    let (n_frames, at) = (29, 12);
+    for seed in [1, 2, 3] {
+        let mut scene =
+            Scene::draw(&mut Rng::new(seed), SceneOptions { n_frames, ..SceneOptions::default() });
+        for ball in &mut scene.start.balls {
+            ball.velocity = [0.0; 2];
+        }
+        let scene = Scene::simulate(scene.start, n_frames, 0);
+        let quiet = play(&shown(n_frames, |t| rendered(&scene, t)), &options, &mut *small_predict()).1;
+        let jump = shown(n_frames, with_a_jump(&scene, at, n_frames));
+        let jumping = play(&jump, &options, &mut *small_predict()).1;
+        let latents = |surprises: &[PublishedSurprise]| -> Vec<f32> {
+            surprises.iter().filter_map(|surprise| surprise.latent).collect()
+        };
+        let (quiet, jumping) = (latents(&quiet), latents(&jumping));
+        assert_eq!((quiet.len(), jumping.len()), (6, 6), "two latents a forecast");
+        assert!(quiet.iter().all(|surprise| *surprise < THRESHOLD), "seed {seed}: {quiet:?}");
+        assert_eq!(quiet[..2], jumping[..2], "what came before the jump is the same");
+        // The second forecast is made from frames up to the jump: its first latent is of frames after that.
+        assert!(THRESHOLD < jumping[2], "seed {seed}: {jumping:?}");
+    }
+}
+
+#[test]
+fn forecasts_made_meanwhile_leave_a_comparison_as_it_is() {
+    let scene = Scene::draw(&mut Rng::new(4), SceneOptions { n_frames: 21, ..SceneOptions::default() });
+    let compared = |max_rate_hz: f64| {
+        let options = NodeOptions { max_rate_hz, ..options() };
+        play(&shown(21, |t| rendered(&scene, t)), &options, &mut *small_predict())
+    };
+    let (rarely, surprises) = compared(1.0);
+    let (often, meanwhile) = compared(0.0);
+    assert_eq!((rarely.answers, often.answers), (3, 17));
+    assert_eq!(surprises, meanwhile);
+    assert_eq!(
+        surprises.iter().map(|s| s.stamp_ns / MS / 125).collect::<Vec<_>>(),
+        (5..=20).collect::<Vec<i64>>()
+    );
+    assert_eq!(
+        surprises.iter().map(|s| s.ahead).collect::<Vec<_>>(),
+        (0..16).map(|i| i % 8 + 1).collect::<Vec<usize>>()
+    );
+    assert!(surprises.iter().all(|s| s.pixels.is_some() && s.latent.is_some() == (s.ahead % 4 == 0)));
+}
+
+#[test]
+fn a_gap_ends_what_was_expected() {
+    let scene = Scene::draw(&mut Rng::new(5), SceneOptions { n_frames: 24, ..SceneOptions::default() });
+    let events = (0..24).filter(|t| *t != 7).map(|t| image(t as i64 * 125, SIZE as u32, rendered(&scene, t)));
+    let (summary, surprises) = play(&Script::new(events.collect()), &options(), &mut *small_predict());
+    // Clips end with frames 4 to 6, and again with 12 and later; frames 5 and 6 were compared.
+    let compared: Vec<i64> = surprises.iter().map(|s| s.stamp_ns / MS / 125).collect();
+    assert_eq!(compared, [5, 6].into_iter().chain(13..=23).collect::<Vec<_>>());
+    assert_eq!(summary.answers, 3 + 12);
+}
+
+#[test]
+fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
+    let scene = Scene::draw(&mut Rng::new(6), SceneOptions { n_frames: 13, ..SceneOptions::default() });
+    // Each pixel four times: scaled down again it is the same frame.
+    let doubled = |t: usize| -> Vec<u8> {
+        let rgb = rendered(&scene, t);
+        let pixel = |x: usize, y: usize| &rgb[3 * (y / 2 * SIZE + x / 2)..][..3];
+        (0..4 * SIZE * SIZE).flat_map(|i| pixel(i % (2 * SIZE), i / (2 * SIZE)).to_vec()).collect()
+    };
+    let events = (0..13).map(|t| image(t as i64 * 125, 2 * SIZE as u32, doubled(t))).collect();
+    let options = NodeOptions { max_image_bytes: 4 * FRAME_BYTES, max_rate_hz: 1.0, ..options() };
+    let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
+    let settings = PredictSettings { seed: 0, latent_only: true };
+    let mut engine = PredictForecaster::new(predict, settings, 4 * SIZE * SIZE);
+    let script = Script::new(events);
+    let (summary, surprises) = play(&script, &options, &mut engine);
+    assert_eq!((summary.answers, surprises.len()), (2, 8));
+    assert!(surprises.iter().all(|s| s.pixels.is_none()), "nothing was decoded");
+    assert!(script.memory.published("/eye/forecast").is_empty());
+    let report = &texts(&script.memory, "/eye/forecast/json")[0];
+    assert_eq!((&report["latent_only"], &report["truncated"]), (&json!(true), &json!(false)));
+    assert!(["encode_ms", "denoise_ms", "decode_ms"].iter().all(|key| report[*key].is_number()), "{report}");
+    // Nearly the surprise of the small frames: bilinear scaling mixes pixels at the edges.
+    let small = play(&shown(13, |t| rendered(&scene, t)), &options, &mut *small_predict()).1;
+    for (large, small) in surprises.iter().zip(&small) {
+        let (Some(large), Some(small)) = (large.latent, small.latent) else { continue };
+        assert!((large - small).abs() < 0.1, "{large} and {small}");
+    }
+}
