@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from cyclonedds.idl import IdlStruct
-from cyclonedds.idl.types import array, float64, int32, int64, sequence, uint8, uint32, uint64
+from cyclonedds.idl.types import array, float32, float64, int32, int64, sequence, uint8, uint32, uint64
 
 
 @dataclass
@@ -43,6 +43,43 @@ class CompressedImage(IdlStruct, typename="sensor_msgs::msg::dds_::CompressedIma
 @dataclass
 class String(IdlStruct, typename="std_msgs::msg::dds_::String_"):
     data: str = ""
+
+
+@dataclass
+class Float32(IdlStruct, typename="std_msgs::msg::dds_::Float32_"):
+    data: float32 = 0.0
+
+
+@dataclass
+class LayoutDimension(IdlStruct, typename="std_msgs::msg::dds_::MultiArrayDimension_"):
+    label: str = ""
+    size: uint32 = 0
+    stride: uint32 = 0
+
+
+@dataclass
+class Layout(IdlStruct, typename="std_msgs::msg::dds_::MultiArrayLayout_"):
+    dim: sequence[LayoutDimension] = field(default_factory=list)
+    data_offset: uint32 = 0
+
+
+@dataclass
+class Float32MultiArray(IdlStruct, typename="std_msgs::msg::dds_::Float32MultiArray_"):
+    layout: Layout = field(default_factory=Layout)
+    data: sequence[float32] = field(default_factory=list)
+
+
+@dataclass
+class Vector3(IdlStruct, typename="geometry_msgs::msg::dds_::Vector3_"):
+    x: float64 = 0.0
+    y: float64 = 0.0
+    z: float64 = 0.0
+
+
+@dataclass
+class Twist(IdlStruct, typename="geometry_msgs::msg::dds_::Twist_"):
+    linear: Vector3 = field(default_factory=Vector3)
+    angular: Vector3 = field(default_factory=Vector3)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `run` among nodes of another DDS vendor: CycloneDDS cameras drive it, a CycloneDDS reader checks its answers and accounts.
+# `run` among nodes of another DDS vendor: CycloneDDS cameras and controls drive it, CycloneDDS readers check its answers, forecasts,
+# surprises and accounts.
 #
 #     tests/peers/run.sh PERIHELION PYTHON WORK_DIR
 #
@@ -24,11 +25,17 @@ export CYCLONEDDS_URI='<CycloneDDS><Domain><General><Interfaces><NetworkInterfac
 
 (cd "$work" && idlc -l c "$here/Image.idl" && cc -O2 -Wall -I. -o camera "$here/camera.c" Image.c -lddsc)
 
-engine=$work/small.engine
-if [ ! -e "$engine" ]; then
-    "$perihelion" export "$here/../../engines/small-reason" -o "$work/small.model"
-    "$perihelion" build "$work/small.model" -o "$engine" --backend cpu --precision f32
-fi
+# built CHECKPOINT NAME: prints the path of its engine, built unless it is there.
+built() {
+    if [ ! -e "$work/$2.engine" ]; then
+        "$perihelion" export "$1" -o "$work/$2.model" >&2
+        "$perihelion" build "$work/$2.model" -o "$work/$2.engine" --backend cpu --precision f32 >&2
+    fi
+    echo "$work/$2.engine"
+}
+engine=$(built "$here/../../engines/small-reason" small)
+predict=$(built "$here/../../engines/small-predict" predict)
+driven=$(built "$here/../fixtures/predict/predict25_actions_of_each_latent/checkpoint" driven)
 
 # await FILE PATTERN: until a line of the file matches, at most a minute.
 await() {
@@ -64,6 +71,26 @@ scenario() {
     "$python" "$here/check.py" "$name" "$work/$name.sent" "$work/$name.json" "$max_age" $checks
 }
 
+# forecasts NAME "ENGINES" MAX_AGE "CHECK OPTIONS" "NODE OPTIONS" CAMERA...
+forecasts() {
+    local name=$1 engines=$2 max_age=$3 checks=$4 node_options=$5
+    shift 5
+    "$python" "$here/forecast_reader.py" "$ROS_DOMAIN_ID" /robot/eye 300 "$work/$name.json" >"$work/$name.reader" 2>&1 &
+    local reader=$!
+    await "$work/$name.reader" listening
+    # shellcheck disable=SC2086
+    "$perihelion" run $engines --ros-args -r __ns:=/robot -r __node:=eye -r image:=/camera/image_raw -r cmd_vel:=/cmd_vel \
+        -p max_age:="$max_age" $node_options >"$work/$name.out" 2>"$work/$name.log" &
+    local node=$!
+    await "$work/$name.log" "listening to"
+    "$@" "$work/$name.sent" || { cat "$work/$name.log" >&2; kill "$node"; return 1; }
+    kill -INT "$node"
+    wait "$node" || { echo "$name: the node left with $?" >&2; tail -20 "$work/$name.log" >&2; return 1; }
+    wait "$reader"
+    # shellcheck disable=SC2086
+    "$python" "$here/check_forecasts.py" "$name" "$work/$name.sent" "$work/$name.json" "$max_age" $checks
+}
+
 c_camera=("$work/camera" "$ROS_DOMAIN_ID" /camera/image_raw)
 small_camera=("$python" "$here/small_camera.py" "$ROS_DOMAIN_ID")
 brief=$((seconds < 15 ? seconds : 15))
@@ -80,4 +107,11 @@ print(min(500, max(30, round(20 * len(json.load(open(sys.argv[1]))["answers"]) /
 END
 )
 scenario slow jazzy 2.0 "--slow" "" "${c_camera[@]}" 320 240 "$rate" "$((seconds < 30 ? seconds : 30))"
+scene_camera=("$python" "$here/scene_camera.py" "$ROS_DOMAIN_ID")
+surprise="64x64 8 --threshold 0.5" warn="-p surprise_warn:=0.5"
+forecasts quiet "$predict" 4.0 "$surprise" "$warn" "${scene_camera[@]}" 64 64 8 "$brief"
+forecasts jumps "$predict" 4.0 "$surprise" "$warn" "${scene_camera[@]}" 160 120 24 "$((2 * brief))" --jumps 4
+forecasts driven "$driven" 4.0 "16x32 4 --actions" "" "${scene_camera[@]}" 64 64 8 "$((2 * brief))" --actions
+forecasts future "$predict" 4.0 "64x64 8" "" "${c_camera[@]}" 640 480 30 "$brief"
+forecasts both "$engine $predict" 4.0 "64x64 8" "" "${scene_camera[@]}" 64 64 16 "$brief"
 echo "peers: all accounted for"
