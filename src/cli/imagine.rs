@@ -13,19 +13,24 @@ use serde::Serialize;
 use super::{Context, Usage, clip, output, tensors};
 use crate::checkpoint::Weights;
 use crate::models::predict25::{Guidance, PredictManifest};
-use crate::runtime::predict::{ForecastError, Limits, Predict, to_byte};
+use crate::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout, to_byte};
 
 /// Forecasts the frames that follow the newest ones of a clip.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion imagine small-predict.engine --frames seen/ --frames-out expected/ --gif expected.gif
-  perihelion imagine robot.engine --frames seen/ --actions plan.csv --seed 7 --json --latents latents.safetensors")]
+  perihelion imagine robot.engine --frames seen/ --actions plan.csv --seed 7 --json --latents latents.safetensors
+  perihelion imagine robot.engine --frames seen/ --horizon 64 --gif long.gif")]
 pub(super) struct Options {
     /// The engine
     engine: PathBuf,
     /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
+    /// Frames to forecast; beyond the engine's own number it goes on from its own last frames, clip by clip, each with the next
+    /// seed [default: the engine's]
+    #[arg(long, value_name = "FRAMES")]
+    horizon: Option<usize>,
     /// A plan: CSV with the engine's action names as header, a row for each frame after the first, or for each forecast one
     #[arg(long, value_name = "FILE.csv")]
     actions: Option<PathBuf>,
@@ -74,8 +79,10 @@ pub(super) struct Options {
 struct Report {
     /// Frames of the clip that were given.
     given_frames: usize,
-    /// Frames that could be forecast.
+    /// Frames that were to be forecast.
     horizon_frames: usize,
+    /// Clips that were decoded to forecast them.
+    chunks: usize,
     /// Frames that were forecast and decoded.
     forecast_frames: usize,
     fps: f64,
@@ -87,7 +94,7 @@ struct Report {
     truncated: bool,
     encode_ms: f64,
     denoise_ms: f64,
-    /// Of each call of the denoiser (with guidance: both).
+    /// Of each call of the denoiser (with guidance: both), clip after clip.
     step_ms: Vec<f64>,
     /// Of the decoder's calls.
     chunk_ms: Vec<f64>,
@@ -104,44 +111,24 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let manifest = predict.manifest().clone();
     let given = clip::given_frames(options.frames.as_deref(), &manifest)?;
     let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
-    prepare(&mut predict, options, &manifest)?;
-
-    let started = Instant::now();
-    let ms = |from: Instant| from.elapsed().as_secs_f64() * 1e3;
-    let deadline = options.budget_ms.map(|budget| started + Duration::from_millis(budget));
-    let limits = Limits { deadline, stop: None };
-    predict.show(&given, limits)?;
-    let encode_ms = ms(started);
-    let denoising = Instant::now();
-    let (mut last, mut step_ms) = (denoising, Vec::with_capacity(predict.n_steps()));
-    predict.denoise(limits, |_| {
-        step_ms.push(ms(last));
-        last = Instant::now();
-    })?;
-    let denoise_ms = ms(denoising);
-
-    let mut frames: Vec<RgbImage> = Vec::new();
-    let (mut chunk_ms, mut first_frame_ms, mut n_decoded) = (Vec::new(), None, 0);
-    let decoding = Instant::now();
-    if !options.latent_only {
-        let mut last = decoding;
-        let (width, height) = (manifest.clip.width, manifest.clip.height);
-        n_decoded = predict.decode(limits, |decoded| {
-            chunk_ms.push(ms(last));
-            for (i, pixels) in decoded.pixels.chunks(width * height * 3).enumerate() {
-                let is_given = decoded.first + i < manifest.clip.n_given;
-                if !is_given && first_frame_ms.is_none() {
-                    first_frame_ms = Some(ms(started));
-                }
-                if !is_given || options.with_context {
-                    let bytes = pixels.iter().map(|v| to_byte(*v)).collect();
-                    frames.extend(RgbImage::from_raw(width as u32, height as u32, bytes));
-                }
-            }
-            last = Instant::now();
-        })?;
+    let mut rollout = Rollout::new(&predict, options.horizon.unwrap_or(manifest.horizon()))
+        .map_err(|error| Usage(format!("--horizon: {error}")))?;
+    if 1 < rollout.n_chunks() {
+        one_clip_only(options, manifest.horizon())?;
     }
-    let (decode_ms, total_ms) = (ms(decoding), ms(started));
+    prepare(&mut predict, &mut rollout, options, &manifest)?;
+
+    let mut seen = Seen::new(options, &manifest);
+    let deadline = options.budget_ms.map(|budget| seen.started + Duration::from_millis(budget));
+    let limits = Limits { deadline, stop: None };
+    let seed = options.noise.is_none().then_some(options.seed);
+    let forecast_frames = if options.latent_only {
+        rollout.denoise_first(&mut predict, &given, seed, limits, |progress| seen.take(progress))?;
+        0
+    } else {
+        rollout.run(&mut predict, &given, seed, limits, |progress| seen.take(progress))?
+    };
+    let total_ms = ms(seen.started);
 
     if let Some(path) = &options.latents {
         let shape = manifest.latents;
@@ -156,29 +143,29 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let files = options
         .frames_out
         .as_ref()
-        .map(|dir| clip::write_frames(dir, &frames))
+        .map(|dir| clip::write_frames(dir, &seen.frames))
         .transpose()?
         .unwrap_or_default();
     if let Some(path) = &options.gif {
-        write_gif(path, &frames, manifest.fps)?;
+        write_gif(path, &seen.frames, manifest.fps)?;
     }
-    let forecast_frames = n_decoded.saturating_sub(manifest.clip.n_given);
     let report = Report {
         given_frames: manifest.clip.n_given,
-        horizon_frames: manifest.horizon(),
+        horizon_frames: rollout.horizon(),
+        chunks: forecast_frames.div_ceil(manifest.horizon()),
         forecast_frames,
         fps: manifest.fps,
         forecast_ms: forecast_frames as f64 / manifest.fps * 1e3,
         steps: predict.n_steps(),
-        seed: options.noise.is_none().then_some(options.seed),
-        truncated: !options.latent_only && forecast_frames < manifest.horizon(),
-        encode_ms,
-        denoise_ms,
-        step_ms,
-        chunk_ms,
-        decode_ms,
+        seed,
+        truncated: !options.latent_only && forecast_frames < rollout.horizon(),
+        encode_ms: seen.encode_ms,
+        denoise_ms: seen.step_ms.iter().sum(),
+        decode_ms: seen.chunk_ms.iter().sum(),
+        step_ms: seen.step_ms,
+        chunk_ms: seen.chunk_ms,
         total_ms,
-        first_frame_ms,
+        first_frame_ms: seen.first_frame_ms,
         files,
     };
     if options.json {
@@ -187,15 +174,93 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     output::text(&text(&report))
 }
 
+/// What a forecast has shown of itself so far, and when.
+struct Seen {
+    size: [u32; 2],
+    with_context: bool,
+    started: Instant,
+    last: Instant,
+    encode_ms: f64,
+    step_ms: Vec<f64>,
+    chunk_ms: Vec<f64>,
+    first_frame_ms: Option<f64>,
+    frames: Vec<RgbImage>,
+}
+
+impl Seen {
+    fn new(options: &Options, manifest: &PredictManifest) -> Self {
+        let now = Instant::now();
+        Self {
+            size: [manifest.clip.width as u32, manifest.clip.height as u32],
+            with_context: options.with_context,
+            started: now,
+            last: now,
+            encode_ms: 0.0,
+            step_ms: Vec::new(),
+            chunk_ms: Vec::new(),
+            first_frame_ms: None,
+            frames: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, progress: Progress<'_>) {
+        let since_last_ms = ms(self.last);
+        match progress {
+            Progress::Encoded { .. } => self.encode_ms += since_last_ms,
+            Progress::Step { .. } => self.step_ms.push(since_last_ms),
+            Progress::Decoded { given, forecast, .. } => {
+                self.chunk_ms.push(since_last_ms);
+                if !forecast.is_empty() && self.first_frame_ms.is_none() {
+                    self.first_frame_ms = Some(ms(self.started));
+                }
+                if self.with_context {
+                    self.keep(given);
+                }
+                self.keep(forecast);
+            }
+        }
+        self.last = Instant::now();
+    }
+
+    fn keep(&mut self, pixels: &[f32]) {
+        let [width, height] = self.size;
+        for frame in pixels.chunks(width as usize * height as usize * 3) {
+            let bytes = frame.iter().map(|v| to_byte(*v)).collect();
+            self.frames.extend(RgbImage::from_raw(width, height, bytes));
+        }
+    }
+}
+
+fn ms(from: Instant) -> f64 {
+    from.elapsed().as_secs_f64() * 1e3
+}
+
+/// What is of one clip has no meaning for several.
+fn one_clip_only(options: &Options, horizon: usize) -> anyhow::Result<()> {
+    let asked = [
+        ("--noise", options.noise.is_some()),
+        ("--latents", options.latents.is_some()),
+        ("--latent-only", options.latent_only),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((option, _)) => {
+            let message = format!("{option} is of one clip: take a --horizon of at most {horizon} frames");
+            Err(Usage(message).into())
+        }
+        None => Ok(()),
+    }
+}
+
 fn text(report: &Report) -> String {
     let cut = if report.truncated { ", cut off by the budget" } else { "" };
+    let clips = if 1 < report.chunks { format!(" in {} clips", report.chunks) } else { String::new() };
     let mut text = format!(
-        "{} of {} frames forecast, {:.0} ms ahead{cut}; encoded in {:.1} ms, {} steps in {:.1} ms, decoded in {:.1} ms\n",
+        "{} of {} frames forecast{clips}, {:.0} ms ahead{cut}; encoded in {:.1} ms, {} steps in {:.1} ms, decoded in {:.1} ms\n",
         report.forecast_frames,
         report.horizon_frames,
         report.forecast_ms,
         report.encode_ms,
-        report.steps,
+        report.step_ms.len(),
         report.denoise_ms,
         report.decode_ms
     );
@@ -206,7 +271,12 @@ fn text(report: &Report) -> String {
 }
 
 /// Text, guidance, noise and plan.
-fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest) -> anyhow::Result<()> {
+fn prepare(
+    predict: &mut Predict,
+    rollout: &mut Rollout,
+    options: &Options,
+    manifest: &PredictManifest,
+) -> anyhow::Result<()> {
     let usage = |error: ForecastError| anyhow::Error::from(Usage(error.to_string()));
     if let Some(name) = &options.text {
         let names: Vec<&str> = manifest.texts.iter().map(|t| t.name.as_str()).collect();
@@ -228,7 +298,7 @@ fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest)
     }
     predict.set_guidance(guidance).map_err(usage)?;
     match &options.noise {
-        None => predict.seed(options.seed),
+        None => {}
         Some(path) => {
             let file = Weights::open(path)?;
             let shape = manifest.latents;
@@ -251,7 +321,7 @@ fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest)
         (None, None) => Ok(()),
         (Some(path), Some(actions)) => {
             let plan = clip::read_plan(path, &actions.names)?;
-            predict.set_actions(&plan).with_context(|| path.display().to_string())
+            rollout.set_actions(predict, &plan).with_context(|| path.display().to_string())
         }
         (None, Some(actions)) => Err(Usage(format!(
             "the engine takes actions ({}): pass --actions FILE.csv",
@@ -262,6 +332,7 @@ fn prepare(predict: &mut Predict, options: &Options, manifest: &PredictManifest)
     }
 }
 
+/// Writes a GIF that repeats.
 fn write_gif(path: &Path, frames: &[RgbImage], fps: f64) -> anyhow::Result<()> {
     let file = fs::File::create(path).with_context(|| path.display().to_string())?;
     let mut encoder = GifEncoder::new(std::io::BufWriter::new(file));

@@ -78,6 +78,14 @@ pub enum ForecastError {
         /// Column of the plan.
         column: usize,
     },
+    /// A forecast of no frames, or one beyond the clip by an engine that starts from none.
+    #[error("a horizon of {found} frames: expected {expected}")]
+    Horizon {
+        /// Frames asked for.
+        found: usize,
+        /// What it may be.
+        expected: &'static str,
+    },
     /// Noise of another shape.
     #[error("noise of {found} values: expected {expected}")]
     NoiseLen {

@@ -5,6 +5,7 @@
 //! them; given latents are a prefix.
 
 mod claimed;
+mod decoding;
 
 use super::error::{ForecastError, OpenError};
 use super::noise::fill_noise;
@@ -201,8 +202,9 @@ impl Predict {
         if !plan.len().is_multiple_of(width) {
             return Err(ForecastError::PlanWidth { found: plan.len(), width });
         }
-        let (found, whole, forecast) =
-            (plan.len() / width, self.manifest.clip.n_frames - 1, self.manifest.horizon());
+        let (found, whole) = (plan.len() / width, self.manifest.clip.n_frames - 1);
+        // With nothing given the first frame is forecast too, and no action leads to it.
+        let forecast = self.manifest.horizon().min(whole);
         if found != whole && found != forecast {
             return Err(ForecastError::PlanRows { found, whole, forecast });
         }
@@ -303,47 +305,6 @@ impl Predict {
         }
         self.manifest.latents.patches_to_file(self.solver.sample(), out);
         Ok(())
-    }
-
-    /// Decodes the clip from its start, since the decoder is causal; `each` is given the frames of a call as soon as they are there.
-    /// Returns how many frames of the clip were decoded: fewer than all when the limits said so.
-    ///
-    /// # Errors
-    /// If nothing was forecast, or a run failed.
-    pub fn decode(
-        &mut self,
-        limits: Limits<'_>,
-        mut each: impl FnMut(Decoded<'_>),
-    ) -> Result<usize, ForecastError> {
-        if !self.forecast_done {
-            return Err(ForecastError::Nothing);
-        }
-        self.session.write(self.wiring.latents, 0, Elements::F32(&self.latents))?;
-        let frame_len = self.frame_len();
-        let n = self.manifest.latents.n_latents;
-        let (mut at, mut first) = (0, 0);
-        while at < n {
-            let (k, n_frames) = match at {
-                0 => (1, 1),
-                _ => {
-                    let k = self.wiring.latents_per_call.min(n - at);
-                    (k, k * FRAMES_PER_LATENT)
-                }
-            };
-            let graph = if at == 0 { &mut self.wiring.decode_first } else { &mut self.wiring.decode_step };
-            let (id, extent) = (graph.id, [k]);
-            let extents: &[usize] = if at == 0 { &[] } else { &extent };
-            match self.session.run(id, &limits.run(extents, graph.windows(0, at))) {
-                Err(RunError::Deadline | RunError::Stopped) => return Ok(first),
-                other => other?,
-            }
-            let pixels = &mut self.pixels[..n_frames * frame_len];
-            self.session.read(self.wiring.pixels, 0, pixels)?;
-            each(Decoded { first, pixels });
-            at += k;
-            first += n_frames;
-        }
-        Ok(first)
     }
 
     pub(super) fn frame_len(&self) -> usize {
