@@ -4,16 +4,17 @@
 use std::path::PathBuf;
 
 use perihelion::backend::cpu::Cpu;
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{Elements, OpenOptions, Precision, Run, Session};
 use perihelion::checkpoint::Weights;
 use perihelion::export::{Model, PredictOptions, export_predict};
-use perihelion::models::predict25::{Guidance, PredictCheckpoint, Renoise, Schedule};
+use perihelion::models::predict25::{Guidance, Renoise, Schedule};
+use perihelion::models::wan_vae::cache_windows;
 use perihelion::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
 
 #[path = "support/predict.rs"]
 mod support;
 
-use support::open;
+use support::{OPEN, built, open};
 
 /// Of the largest value of the reference's tensor.
 const TOLERANCE: f32 = 5e-4;
@@ -95,6 +96,48 @@ fn whole_forecasts_are_diffusers_own() {
     }
 }
 
+/// Encodes `n_latents` latents of a clip and decodes them again, `per_call` of them in a call.
+fn coded(session: &mut dyn Session, pixels: &[f32], n_latents: usize, per_call: usize) -> [Vec<f32>; 2] {
+    let buffer = |session: &dyn Session, name: &str| {
+        let id = session.network().buffer(name).expect("Predict has it");
+        (id, session.network().buffers[id.index()].row_len())
+    };
+    let ((frames, frame_len), (encoded, latent_len)) =
+        (buffer(session, "frames"), buffer(session, "encoded"));
+    let ((latents, _), (out, _)) = (buffer(session, "latents"), buffer(session, "pixels"));
+    let run = |session: &mut dyn Session, graph: &str, rows: (_, usize), k: usize| {
+        let id = session.network().graph(&format!("{graph}_{}", if rows.1 == 0 { "first" } else { "step" }));
+        let id = id.expect("Predict has it");
+        let mut windows = cache_windows(session.network(), id, 0);
+        windows.push(rows);
+        let extents: &[usize] = if rows.1 == 0 { &[] } else { &[k] };
+        session.run(id, &Run { extents, windows: &windows, ..Run::default() }).expect("runs");
+    };
+    let (mut found, mut decoded) = (vec![0.0; n_latents * latent_len], Vec::new());
+    let calls = || {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let k = if at == 0 { 1 } else { per_call.min(n_latents - at) };
+            at += k;
+            (0 < k).then_some((at - k, k))
+        })
+    };
+    for (at, k) in calls() {
+        let (first, n) = if at == 0 { (0, 1) } else { (4 * at - 3, 4 * k) };
+        session.write(frames, 0, Elements::F32(&pixels[first * frame_len..][..n * frame_len])).expect("fits");
+        run(session, "encode", (encoded, at), k);
+    }
+    session.read(encoded, 0, &mut found).expect("fits");
+    session.write(latents, 0, Elements::F32(&found)).expect("fits");
+    for (at, k) in calls() {
+        run(session, "decode", (latents, at), k);
+        let mut part = vec![0.0; if at == 0 { 1 } else { 4 * k } * frame_len];
+        session.read(out, 0, &mut part).expect("fits");
+        decoded.extend(part);
+    }
+    [found, decoded]
+}
+
 #[test]
 fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     let checkpoint = case("predict25_euler/checkpoint");
@@ -124,7 +167,33 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
 }
 
 #[test]
-fn one_latent_a_call_equals_several() {
+fn the_vae_gives_the_same_however_many_latents_are_in_a_call() {
+    let (width, height) = (32, 16);
+    let options = PredictOptions {
+        height: Some(height),
+        width: Some(width),
+        frames: Some(33),
+        condition_frames: Some(1),
+        ..PredictOptions::default()
+    };
+    let engine = built(&case("predict25_euler/checkpoint"), &options, 8);
+    let mut session = engine.session(&OPEN).expect("claims");
+    let pixels: Vec<f32> =
+        texture(width, height, 33).concat().iter().map(|v| f32::from(*v) / 127.5 - 1.0).collect();
+    for n_frames in [1, 5, 9, 33] {
+        let n_latents = (n_frames - 1) / 4 + 1;
+        let [latents, frames] = coded(session.as_mut(), &pixels, n_latents, 1);
+        assert_eq!(frames.len(), n_frames * width * height * 3);
+        assert!(latents.iter().chain(&frames).all(|v| v.is_finite() && *v != 0.0));
+        for per_call in [2, 3, 8] {
+            let found = coded(session.as_mut(), &pixels, n_latents, per_call);
+            assert_eq!(found, [latents.clone(), frames.clone()], "{n_frames} frames, {per_call} a call");
+        }
+    }
+}
+
+#[test]
+fn a_forecast_is_the_same_however_many_latents_are_in_a_call() {
     let checkpoint = case("predict25_euler/checkpoint");
     for (n_frames, n_given) in [(5, 1), (9, 5), (33, 29)] {
         let options = PredictOptions {
@@ -239,51 +308,14 @@ fn what_does_not_fit_is_refused_and_nothing_is_lost() {
     let mut after = vec![0.0; n];
     predict.latents(&mut after).expect("forecast");
     assert_eq!(before, after);
+    // A clip that starts from nothing has an action less than frames.
+    let options = PredictOptions { condition_frames: Some(0), ..PredictOptions::default() };
+    let mut from_nothing = open(&case("predict25_actions_of_the_clip/checkpoint"), &options, 1, None);
+    assert!(from_nothing.set_actions(&[0.0; 3 * 8]).is_ok());
+    let refused = from_nothing.set_actions(&[0.0; 3 * 9]).expect_err("one too many");
+    assert!(matches!(refused, ForecastError::PlanRows { found: 9, whole: 8, forecast: 8 }), "{refused:?}");
     // A deadline that has passed stops decoding at once, and says so.
     let limits = Limits { deadline: Some(std::time::Instant::now()), stop: None };
     assert_eq!(predict.decode(limits, |_| {}), Ok(0));
     assert!(predict.denoise(limits, |_| {}).is_err());
-}
-
-#[test]
-fn texts_and_sizes_that_do_not_fit_are_refused_at_export() {
-    let out = tempfile::tempdir().expect("a directory");
-    let out = out.path().join("a.model");
-    let with = |change: fn(&mut PredictOptions)| {
-        let mut options = PredictOptions::default();
-        change(&mut options);
-        export_predict(&case("predict25_one_given/checkpoint"), &options, &out, &mut |_| {})
-            .expect_err("refused")
-            .to_string()
-    };
-    #[expect(clippy::type_complexity, reason = "read once, right below")]
-    let refused: [(fn(&mut PredictOptions), &str); 7] = [
-        (|o| o.height = Some(40), "height: expected a multiple of 16"),
-        (|o| o.frames = Some(6), "frames: expected one frame, and then fours"),
-        (|o| o.condition_frames = Some(5), "fewer than the clip's 5"),
-        (|o| o.frames = Some(101), "the checkpoint has positions for 24"),
-        (|o| o.action_names = Some(vec!["x".into()]), "takes no actions"),
-        (
-            |o| {
-                o.texts =
-                    vec![("default".into(), case("predict2_one_given/checkpoint/text_embedding.safetensors"))]
-            },
-            "another checkpoint",
-        ),
-        (
-            |o| {
-                o.texts = vec![(
-                    "Default".into(),
-                    case("predict25_one_given/checkpoint/text_embedding.safetensors"),
-                )]
-            },
-            "lower case",
-        ),
-    ];
-    for (change, expected) in refused {
-        let message = with(change);
-        assert!(message.contains(expected), "{message:?} does not say {expected:?}");
-        assert!(!out.exists());
-    }
-    assert!(PredictCheckpoint::open(&case("predict25_one_given")).is_err());
 }

@@ -87,13 +87,13 @@ pub enum CheckpointError {
         found: Vec<usize>,
     },
     /// The checkpoint has tensors that the network of its config has no use for.
-    #[error("{}: {n_leftover} tensors that this config's network does not have, first `{first}`; the weights belong to another config", path.display())]
+    #[error("{}: {n_leftover} tensors that this config's network does not have, first {first}; the weights belong to another config", path.display())]
     Leftover {
-        /// The checkpoint's directory.
+        /// The file, or the checkpoint's directory.
         path: PathBuf,
         /// How many.
         n_leftover: usize,
-        /// The first by name.
+        /// The first few by name.
         first: String,
     },
     /// A config holds a value that cannot be meant, or lacks one.
@@ -124,6 +124,14 @@ impl CheckpointError {
     /// Puts the path to a system error.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Tells the first few of these names, of which there is at least one.
+    pub(crate) fn leftover(path: &Path, names: &[&str]) -> Self {
+        const SHOWN: usize = 3;
+        let first: Vec<String> =
+            names.iter().take(SHOWN).map(|name| format!("`{}`", name.escape_debug())).collect();
+        Self::Leftover { path: path.to_owned(), n_leftover: names.len(), first: first.join(", ") }
     }
 
     /// Says what is wrong with a safetensors header.

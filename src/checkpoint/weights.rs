@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::header::{self, Entry};
 use super::json::{UniqueMap, read_bounded};
@@ -17,7 +18,15 @@ pub struct Weights {
     /// The file, or the directory of the shards: what messages name when no one file is to blame.
     path: PathBuf,
     files: Vec<FileMap>,
-    tensors: BTreeMap<String, (usize, Entry)>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    file: usize,
+    entry: Entry,
+    /// Whether anyone asked for it, since weights that a network does not use mean that it is another network's.
+    asked: AtomicBool,
 }
 
 impl Weights {
@@ -52,7 +61,7 @@ impl Weights {
             weights.add(&dir.join(shard))?;
         }
         for (name, shard) in &shard_of {
-            let found = weights.tensors.get(name).map(|(file, _)| shards[*file]);
+            let found = weights.tensors.get(name).map(|stored| shards[stored.file]);
             if found != Some(shard) {
                 return Err(wrong(format!("tensor `{name}` should be in `{shard}`, found in {found:?}")));
             }
@@ -95,6 +104,19 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
+    /// That every tensor was asked for, but those whose names are `ignored`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Leftover`], with the first few of them.
+    pub fn expect_all_asked(&self, ignored: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
+        let mut leftover =
+            self.tensors.iter().filter(|(name, t)| !t.asked.load(Relaxed) && !ignored(name)).peekable();
+        let Some((_, stored)) = leftover.peek() else { return Ok(()) };
+        let path = self.files[stored.file].path();
+        let names: Vec<&str> = leftover.map(|(name, _)| name.as_str()).collect();
+        Err(CheckpointError::leftover(path, &names))
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -107,12 +129,15 @@ impl Weights {
 
     /// Bytes of all tensors together.
     pub fn size_bytes(&self) -> u64 {
-        self.tensors.values().map(|(_, e)| (e.end - e.begin) as u64).sum()
+        self.tensors.values().map(|t| (t.entry.end - t.entry.begin) as u64).sum()
     }
 
     fn entry(&self, name: &str) -> Result<(&FileMap, &Entry), CheckpointError> {
         match self.tensors.get(name) {
-            Some((file, entry)) => Ok((&self.files[*file], entry)),
+            Some(stored) => {
+                stored.asked.store(true, Relaxed);
+                Ok((&self.files[stored.file], &stored.entry))
+            }
             None => Err(CheckpointError::NoTensor { path: self.path.clone(), name: name.to_owned() }),
         }
     }
@@ -121,11 +146,12 @@ impl Weights {
         let file = FileMap::open(path)?;
         for entry in header::read(path, &file)? {
             let name = entry.name.clone();
-            if let Some((other, _)) = self.tensors.get(&name) {
-                let other = self.files[*other].path().display();
+            if let Some(other) = self.tensors.get(&name) {
+                let other = self.files[other.file].path().display();
                 return Err(CheckpointError::header(path, format!("tensor `{name}` is also in {other}")));
             }
-            self.tensors.insert(name, (self.files.len(), entry));
+            let stored = Stored { file: self.files.len(), entry, asked: AtomicBool::new(false) };
+            self.tensors.insert(name, stored);
         }
         self.files.push(file);
         Ok(())

@@ -147,10 +147,10 @@ impl PredictCheckpoint {
     }
 
     /// Writes the graphs: `encode_first`, `encode_step`, `decode_first`, `decode_step` (see [`wan_vae`]), `text_NAME` for each text,
-    /// which must have run before `denoise`, and `denoise`.
+    /// which must have run before `denoise`, and `denoise`. `texts` are those loaded for this checkpoint.
     ///
     /// # Errors
-    /// If a tensor is missing or not of the config's shape, or the options do not fit the checkpoint.
+    /// If a tensor is missing, not of the config's shape or one too many, or the options do not fit the checkpoint.
     pub fn network(
         &self,
         options: &ClipOptions,
@@ -184,6 +184,8 @@ impl PredictCheckpoint {
         network::build_texts(&mut parts, &mut network, texts, n_sets)?;
         let actions = options.actions.as_ref();
         network::build_denoise(&mut parts, &mut network, (shortest, longest), actions)?;
+        tensors.expect_all_asked()?;
+        self.vae.weights().expect_all_asked(|_| false)?;
         Ok((network, constants))
     }
 

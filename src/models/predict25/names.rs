@@ -32,6 +32,9 @@ const ORIGINAL: [(&str, &str); 23] = [
 /// A tensor that every denoiser has, under its original name.
 const ORIGINAL_MARK: &str = "net.x_embedder.proj.1.weight";
 
+/// What training leaves in a file beside the weights: counters, tables that are computed from the config, states of the trainer.
+const OF_TRAINING: [&str; 3] = ["net.accum_", "net.pos_embedder.", "_extra_state"];
+
 /// The denoiser's tensors, asked for by diffusers' names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tensors<'c> {
@@ -57,6 +60,15 @@ impl<'c> Tensors<'c> {
     /// Extents of the tensor.
     pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, CheckpointError> {
         Ok(self.checkpoint.tensor(&self.stored_name(name))?.shape)
+    }
+
+    /// That nothing is left that nobody asked for: a branch that is not written here, or more layers than the config says.
+    pub(super) fn expect_all_asked(&self) -> Result<(), CheckpointError> {
+        let of_training = |name: &str| match self.original {
+            true => OF_TRAINING.iter().any(|part| name.starts_with(part) || name.ends_with(part)),
+            false => false,
+        };
+        self.checkpoint.weights().expect_all_asked(of_training)
     }
 
     fn stored_name(&self, name: &str) -> String {

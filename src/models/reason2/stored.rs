@@ -50,11 +50,7 @@ impl<'a> Reason2<'a> {
             .filter(|name| !(config.tie_word_embeddings && *name == HEAD))
             .collect();
         if !unknown.is_empty() {
-            return Err(CheckpointError::Leftover {
-                path: checkpoint.dir().to_owned(),
-                n_leftover: unknown.len(),
-                first: unknown[0].to_owned(),
-            });
+            return Err(CheckpointError::leftover(checkpoint.dir(), &unknown));
         }
         Ok(Self { config, network, tensors })
     }
