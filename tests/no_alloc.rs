@@ -14,6 +14,9 @@ use perihelion::export::{Model, ReasonOptions, export_reason};
 use perihelion::graph::{BufferId, GraphId};
 use perihelion::runtime::{Sampler, Sampling};
 
+#[path = "no_alloc/predict.rs"]
+mod predict;
+
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 static HEAP_CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -77,6 +80,7 @@ fn main() {
              and all refusals"
         );
     }
+    predict::check(dir.path());
 }
 
 /// The engine is mapped, and of its pages only those of header, manifest and golden case were touched, with the neighbours

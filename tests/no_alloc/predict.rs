@@ -1,0 +1,138 @@
+//! The same of Predict's whole loop: showing, denoising by every kind of solver, decoding, comparing with what came, and refusing.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use perihelion::backend::{OpenOptions, Precision};
+use perihelion::engine::{BuildOptions, Engine, build};
+use perihelion::export::{Family, Model, PredictOptions, export_predict};
+use perihelion::runtime::predict::{Decoded, Expectation, ForecastError, Limits, Predict};
+
+use crate::heap_calls;
+
+const DENOISE_STEPS: usize = 200;
+const DECODE_CHUNKS: usize = 100;
+
+/// Few steps at fixed sigmas; UniPC with guidance; Euler with two latents given; fresh noise at each step, and actions.
+const CHECKPOINTS: [&str; 4] = [
+    "engines/small-predict",
+    "tests/fixtures/predict/predict25_one_given/checkpoint",
+    "tests/fixtures/predict/predict2_two_given/checkpoint",
+    "tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint",
+];
+
+pub(crate) fn check(dir: &Path) {
+    for (checkpoint, precision, threads) in
+        CHECKPOINTS.into_iter().zip([1, 2, 1, 2]).flat_map(|(c, threads)| {
+            let precisions: &[Precision] =
+                if threads == 1 { &[Precision::F32] } else { &[Precision::F32, Precision::Bf16] };
+            precisions.iter().map(move |precision| (c, *precision, threads))
+        })
+    {
+        let mut predict =
+            open(dir, &Path::new(env!("CARGO_MANIFEST_DIR")).join(checkpoint), precision, threads);
+        let (n_steps, n_chunks) = steady_state(&mut predict);
+        refusals(&mut predict);
+        println!(
+            "{checkpoint}, {precision}, {threads} threads: 0 heap calls in {n_steps} denoise steps, {n_chunks} decode chunks, \
+             and all refusals"
+        );
+    }
+}
+
+fn open(dir: &Path, checkpoint: &Path, precision: Precision, threads: usize) -> Predict {
+    let (model_path, path) = (dir.join("predict.model"), dir.join("predict.engine"));
+    export_predict(checkpoint, &PredictOptions::default(), &model_path, &mut |_| ())
+        .expect("it is a checkpoint");
+    let model = Model::open(&model_path).expect("it was written just now");
+    let open = OpenOptions { threads: Some(threads) };
+    let options = BuildOptions { backend: "cpu".into(), precision, limits: Vec::new(), open };
+    build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
+    let engine = Engine::open(&path).expect("it was built just now");
+    let Family::Predict(manifest) = &engine.manifest().family else { panic!("of Predict") };
+    let session = engine.session(&open).expect("it is for this machine");
+    Predict::new(session, (**manifest).clone(), None).expect("it is Predict's")
+}
+
+fn steady_state(predict: &mut Predict) -> (usize, usize) {
+    let clip = predict.manifest().clip.clone();
+    let frame: Vec<u8> = (0..clip.height * clip.width * 3).map(|i| (i % 251) as u8).collect();
+    let given = vec![&frame[..]; clip.n_given];
+    let plan = vec![0.25; clip.actions.as_ref().map_or(0, |a| (clip.n_frames - 1) * a.names.len())];
+    let mut latents = vec![0.0; predict.manifest().latents.len()];
+    let noise = latents.clone();
+    let renoise = vec![0.5; if predict.wants_renoise() { (predict.n_steps() - 1) * noise.len() } else { 0 }];
+    let mut expectation = Expectation::new(predict);
+    let (mut n_steps, mut n_chunks, mut n_compared, mut brightest) = (0, 0, 0, f32::NEG_INFINITY);
+    let counted = heap_calls(|| {
+        for seed in 0..u64::MAX {
+            if n_steps < DENOISE_STEPS {
+                predict.seed(seed);
+                if seed % 2 == 1 {
+                    predict.set_noise(&noise, &renoise).expect("it fits");
+                }
+                if !plan.is_empty() {
+                    predict.set_actions(&plan).expect("it fits");
+                }
+                predict.set_text("default").expect("it is there");
+                predict.show(&given, Limits::default()).expect("steady state");
+                predict.denoise(Limits::default(), |_| n_steps += 1).expect("steady state");
+                predict.latents(&mut latents).expect("there is a forecast");
+            } else if DECODE_CHUNKS <= n_chunks {
+                break;
+            }
+            if n_chunks < DECODE_CHUNKS {
+                expectation.take(predict);
+                let each = |part: Decoded<'_>| {
+                    n_chunks += 1;
+                    expectation.decoded(part);
+                    brightest = part.pixels.iter().fold(brightest, |m, v| m.max(*v));
+                };
+                predict.decode(Limits::default(), each).expect("steady state");
+                while expectation.expects_more() {
+                    let surprise = expectation.compare(predict, &frame, Limits::default());
+                    n_compared += usize::from(surprise.expect("steady state").latent.is_some());
+                }
+            }
+        }
+    });
+    assert_eq!(counted, 0, "forecasting touched the heap");
+    assert!(
+        brightest.is_finite() && latents.iter().any(|v| *v != 0.0) && 0 < n_compared,
+        "it computed something"
+    );
+    (n_steps, n_chunks)
+}
+
+fn refusals(predict: &mut Predict) {
+    let clip = predict.manifest().clip.clone();
+    let frame = vec![0u8; clip.height * clip.width * 3];
+    let given = vec![&frame[..]; clip.n_given];
+    let short = vec![&frame[1..]; clip.n_given];
+    let width = clip.actions.as_ref().map_or(0, |a| a.names.len());
+    let not_finite = vec![f32::NAN; width * (clip.n_frames - 1)];
+    let stop = AtomicBool::new(true);
+    let stopped = Limits { deadline: None, stop: Some(&stop) };
+    let counted = heap_calls(|| {
+        for _ in 0..100 {
+            assert!(matches!(
+                predict.show(&given[1..], Limits::default()),
+                Err(ForecastError::FrameCount { .. })
+            ));
+            assert!(matches!(predict.show(&short, Limits::default()), Err(ForecastError::FrameSize { .. })));
+            assert!(matches!(predict.show(&given, stopped), Err(ForecastError::Run(_))));
+            assert!(matches!(predict.denoise(stopped, |_| ()), Err(ForecastError::Run(_))));
+            assert_eq!(predict.decode(Limits::default(), |_| ()), Err(ForecastError::Nothing));
+            assert_eq!(predict.set_text("none"), Err(ForecastError::NoText));
+            assert!(matches!(predict.set_noise(&[0.0], &[]), Err(ForecastError::NoiseLen { .. })));
+            let refused = predict.set_actions(&not_finite).expect_err("no plan");
+            assert!(matches!(
+                refused,
+                ForecastError::NoActions | ForecastError::NotFinite { row: 0, column: 0 }
+            ));
+        }
+    });
+    assert_eq!(counted, 0, "refusing touched the heap");
+    predict.show(&given, Limits::default()).expect("it forecasts on after refusals");
+    predict.denoise(Limits::default(), |_| ()).expect("it forecasts on after refusals");
+}
