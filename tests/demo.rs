@@ -53,6 +53,8 @@ fn a_live_camera_is_answered_and_every_frame_accounted_for() {
     for answer in json["log"].as_array().unwrap() {
         assert_eq!(answer["is_right"], answer["answer"] == answer["truth"]);
     }
+    assert!(0 < figure(&json, "/live_forecasts/published"), "the same node forecasts");
+    assert_eq!(json["live_forecasts"]["frames"]["is_balanced"], true);
     forecasts_are_told(&json["forecast"], pictures.path());
 }
 

@@ -5,8 +5,9 @@
 //! belongs to the frames whose stamps it bears and to the question that it names, so that it is judged by the truth of exactly
 //! those, however late it comes.
 //!
-//! Then the small world model forecasts such scenes, and is shown one in which a ball jumps: what it expected, what came and how
-//! surprised it was become pictures.
+//! In the same node the small world model forecasts what the camera will show, and tells how far what then comes lies from it. After
+//! that, alone, it forecasts such scenes and is shown one in which a ball jumps: what it expected, what came and how surprised it was
+//! become pictures. These are not drawn from the live camera: a busy machine drops frames, and pictures should be the same everywhere.
 
 mod camera;
 mod canvas;
@@ -40,6 +41,7 @@ use crate::ros2::clock::Clock;
 use crate::ros2::environment::{Environment, Reach};
 use crate::ros2::logging;
 use crate::ros2::names::NodeName;
+use crate::ros2::node::Engines;
 use crate::ros2::transport::{Dds, DdsOptions, free_domain};
 use crate::scenes::FPS;
 
@@ -127,10 +129,18 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         _ => {
             let plan = live::Plan { duration, seed: options.seed, rate_hz: FPS };
             let is_silent = options.json;
-            let mut say = |verdict: &scoreboard::Verdict| {
-                if is_silent { Ok(()) } else { output::text(&report::line(verdict)) }
+            let mut say = |news: live::News<'_>| match news {
+                _ if is_silent => Ok(()),
+                live::News::Answer(verdict) => output::text(&report::line(verdict)),
+                live::News::Surprise(surprise) => output::text(&report::surprise_line(surprise)),
             };
-            live::play(graph, &plan, &mut engine.answerer, &stop, &mut say)?
+            let mut watching =
+                forecaster.as_ref().map(|forecaster| forecaster.for_node(context.threads)).transpose()?;
+            let mut engines = Engines::answering(&mut engine.answerer);
+            if let Some(forecaster) = &mut watching {
+                engines.forecaster = Some(forecaster);
+            }
+            live::play(graph, &plan, engines, &stop, &mut say)?
         }
     };
     logging::hush_libraries();

@@ -16,7 +16,7 @@ use super::report::{Report, Tape};
 use super::scoreboard::{Scoreboard, Verdict};
 use super::stage::{CLIP_FRAMES, PAUSE_FRAMES, Stage, Take};
 use crate::ros2::messages::{self, Message, Time, encode};
-use crate::ros2::node::Answerer;
+use crate::ros2::node::{Answerer, Engines};
 use crate::ros2::transport::{Delivery, Publisher};
 use crate::scenes::{FPS, Question, Rng, Task};
 
@@ -59,13 +59,14 @@ pub(super) fn play(
     let clock = graph.camera.advertise("/clock", messages::Clock::TYPE, Delivery::BestEffort)?;
     let begin = Instant::now();
     let mut answerer = Recording { answerer, recorder };
-    let (hall, summary) = graph.perform(&options, &mut answerer, |cast| {
+    let (hall, done) = graph.perform(&options, Engines::answering(&mut answerer), |cast| {
         let mut hall = Hall::new(cast, clock, recorder);
         hall.play(course, stop, on_scene)?;
         Ok(hall)
     })?;
     recorder.lock().unwrap_or_else(PoisonError::into_inner).finish()?;
     let Hall { cast, board, tape, scenes, sent_again, .. } = hall;
+    let summary = done.answers.expect("its engine answers");
     let report = Report::new(&board, tape, scenes, &summary, cast.camera.sent(), begin.elapsed());
     Ok(report.with_clips_sent_again(sent_again))
 }

@@ -85,15 +85,30 @@ impl Made {
     }
 }
 
-/// Exports and builds a checkpoint of Predict for the CPU in f32, and opens the engine, which is mapped from the directory.
-///
-/// # Errors
-/// If a step refuses it.
-pub(super) fn predict(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<(Predict, TempDir)> {
-    let (model, files) = model_in_a_directory()?;
-    export_predict(checkpoint, &PredictOptions::default(), &model, &mut |_| {})?;
-    let (predict, _) = open_predict(&built(&model, threads)?, threads, None)?;
-    Ok((predict, files))
+/// A built engine of Predict, in the directory that it goes with.
+pub(super) struct PredictEngine {
+    path: PathBuf,
+    _files: TempDir,
+}
+
+impl PredictEngine {
+    /// Exports and builds a checkpoint for the CPU in f32.
+    ///
+    /// # Errors
+    /// If a step refuses it.
+    pub(super) fn of(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
+        let (model, files) = model_in_a_directory()?;
+        export_predict(checkpoint, &PredictOptions::default(), &model, &mut |_| {})?;
+        Ok(Self { path: built(&model, threads)?, _files: files })
+    }
+
+    /// Opens a session of it.
+    ///
+    /// # Errors
+    /// If memory or threads are short.
+    pub(super) fn open(&self, threads: NonZeroUsize) -> anyhow::Result<Predict> {
+        Ok(open_predict(&self.path, threads, None)?.0)
+    }
 }
 
 fn model_in_a_directory() -> anyhow::Result<(PathBuf, TempDir)> {

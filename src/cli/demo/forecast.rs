@@ -7,12 +7,12 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use embedded_graphics::pixelcolor::Rgb888;
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::course::{quiet, rendered, with_jump};
-use super::engine;
+use super::engine::PredictEngine;
 use super::plot::{self, Curve, Panel};
 use super::sheet::{self, Forecasted};
+use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::runtime::predict::{Expectation, Limits, Predict, to_byte};
 use crate::runtime::statistics::Summary;
 use crate::scenes::{FPS, Rng, SIZE, Scene, SceneOptions};
@@ -69,11 +69,11 @@ struct Moment {
     pixels: Option<f32>,
 }
 
-/// An engine that forecasts, with the files that it is mapped from.
+/// An engine that forecasts.
 pub(super) struct Forecaster {
+    engine: PredictEngine,
     predict: Predict,
     expectation: Expectation,
-    _files: TempDir,
 }
 
 impl Forecaster {
@@ -82,11 +82,21 @@ impl Forecaster {
     /// # Errors
     /// If a step refuses it, or it forecasts other frames than the scenes'.
     pub(super) fn of(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
-        let (predict, files) = engine::predict(checkpoint, threads)?;
+        let engine = PredictEngine::of(checkpoint, threads)?;
+        let predict = engine.open(threads)?;
         let clip = &predict.manifest().clip;
         let fits = (clip.width, clip.height) == (SIZE, SIZE) && 0 < clip.n_given && clip.actions.is_none();
         ensure!(fits, "{}: it forecasts other frames than those of the scenes", checkpoint.display());
-        Ok(Self { expectation: Expectation::new(&predict), predict, _files: files })
+        Ok(Self { expectation: Expectation::new(&predict), predict, engine })
+    }
+
+    /// The same engine as a node runs it.
+    ///
+    /// # Errors
+    /// If memory or threads are short.
+    pub(super) fn for_node(&self, threads: NonZeroUsize) -> anyhow::Result<PredictForecaster> {
+        let settings = PredictSettings { seed: 0, latent_only: false };
+        Ok(PredictForecaster::new(self.engine.open(threads)?, settings, SIZE * SIZE))
     }
 
     /// Forecasts scenes and follows two courses; draws both into `dir`.

@@ -9,7 +9,7 @@ use super::camera::Camera;
 use super::observer::Observer;
 use super::stage;
 use crate::ros2::names::NodeName;
-use crate::ros2::node::{self, Answerer, Engines, NodeOptions, Summary};
+use crate::ros2::node::{self, Engines, NodeOptions, Report};
 use crate::ros2::transport::Transport;
 
 /// How long the three look for each other.
@@ -31,6 +31,7 @@ pub(super) struct Topics {
     pub(super) image: String,
     pub(super) prompt: String,
     pub(super) answer: String,
+    pub(super) surprise: String,
 }
 
 /// What the three are, once they have met.
@@ -49,7 +50,12 @@ pub(super) fn node_options(rate_hz: f64) -> anyhow::Result<NodeOptions> {
 impl Topics {
     pub(super) fn of(options: &NodeOptions) -> anyhow::Result<Self> {
         let name = |topic: &str| options.name.topic(topic, &options.remaps);
-        Ok(Self { image: name("image")?, prompt: name("~/prompt")?, answer: name("~/answer/json")? })
+        Ok(Self {
+            image: name("image")?,
+            prompt: name("~/prompt")?,
+            answer: name("~/answer/json")?,
+            surprise: name("~/surprise")?,
+        })
     }
 }
 
@@ -63,16 +69,15 @@ impl Graph<'_> {
     pub(super) fn perform<T>(
         &self,
         options: &NodeOptions,
-        answerer: &mut dyn Answerer,
+        engines: Engines<'_>,
         direct: impl FnOnce(Cast) -> anyhow::Result<T>,
-    ) -> anyhow::Result<(T, Summary)> {
+    ) -> anyhow::Result<(T, Report)> {
         let topics = Topics::of(options)?;
         let camera = Camera::open(self.camera, &topics.image)?;
-        let observer = Observer::open(self.observer, &topics.prompt, &topics.answer)?;
+        let observer = Observer::open(self.observer, &topics)?;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| {
-                let engines = Engines::answering(answerer);
                 let result = node::run(self.node, options, engines, &stop, &mut |_| {});
                 // Whoever waits for the node must not wait for one that could not start.
                 stop.store(true, Relaxed);
@@ -80,9 +85,9 @@ impl Graph<'_> {
             });
             let directed = self.meet(&topics, &stop).and_then(|()| direct(Cast { camera, observer }));
             stop.store(true, Relaxed);
-            let summary = running.join().expect("a panic of the node is our bug, and belongs here");
-            let answers = summary.context("the node cannot run")?.answers;
-            Ok((directed?, answers.expect("its engine answers")))
+            let report = running.join().expect("a panic of the node is our bug, and belongs here");
+            let report = report.context("the node cannot run")?;
+            Ok((directed?, report))
         })
     }
 
@@ -93,7 +98,7 @@ impl Graph<'_> {
             let mut seen = seen.iter().filter(|seen| seen.name == topic);
             seen.any(|seen| publishers <= seen.publishers && subscribers <= seen.subscribers)
         };
-        let Topics { image, prompt, answer } = topics;
+        let Topics { image, prompt, answer, .. } = topics;
         let deadline = Instant::now() + MEETING;
         loop {
             let met = sees(self.camera, image, 0, 1)

@@ -10,7 +10,7 @@ use super::report::{Report, Tape};
 use super::scoreboard::{Scoreboard, Verdict};
 use super::stage::Stage;
 use crate::ros2::clock::Clock;
-use crate::ros2::node::Answerer;
+use crate::ros2::node::Engines;
 use crate::scenes::Rng;
 
 /// How often the observer looks whether the camera has ended.
@@ -29,16 +29,28 @@ pub(super) struct Plan {
     pub(super) rate_hz: f64,
 }
 
-/// Plays until the time is up or `stop` is set. `say` hears of every answer that can be judged, as it comes.
+/// What the observer has just heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum News<'a> {
+    /// An answer, judged.
+    Answer(&'a Verdict),
+    /// How far what came lies from the forecast, in latent space.
+    Surprise(f32),
+}
+
+/// Plays until the time is up or `stop` is set. `say` hears of every answer that can be judged, and of every surprise, as it comes.
+///
+/// # Panics
+/// If no engine answers.
 ///
 /// # Errors
 /// If a participant cannot run. Whatever happens to single frames is counted.
 pub(super) fn play(
     graph: Graph<'_>,
     plan: &Plan,
-    answerer: &mut dyn Answerer,
+    engines: Engines<'_>,
     stop: &AtomicBool,
-    say: &mut dyn FnMut(&Verdict) -> anyhow::Result<()>,
+    say: &mut dyn FnMut(News<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
     let options = node_options(plan.rate_hz)?;
     let stage = Mutex::new(Stage::new((1e9 / plan.rate_hz) as i64));
@@ -52,18 +64,26 @@ pub(super) fn play(
         say,
     };
     let clock = graph.camera.clock();
-    let ((observer, sent), summary) =
-        graph.perform(&options, answerer, |cast| desk.direct(cast, plan, clock, stop))?;
+    let ((observer, sent), done) =
+        graph.perform(&options, engines, |cast| desk.direct(cast, plan, clock, stop))?;
+    let summary = done.answers.expect("one of the engines answers");
     // What the node published last may still be on its way.
     let deadline = Instant::now() + LAST_WORDS;
     while desk.tape.heard() < summary.answers && Instant::now() < deadline {
-        if let Some(Event::Answer(heard)) = observer.next(GLANCE) {
-            desk.hear(&heard)?;
+        match observer.next(GLANCE) {
+            Some(Event::Answer(heard)) => desk.hear(&heard)?,
+            Some(Event::Surprise(surprise)) => desk.wonder(surprise)?,
+            Some(Event::Scene(_)) | None => {}
         }
     }
-    let Desk { board, tape, .. } = desk;
+    let Desk { board, mut tape, .. } = desk;
+    let surprise = tape.take_surprise();
     let shown = stage.into_inner().unwrap_or_else(PoisonError::into_inner).shown();
-    Ok(Report::new(&board, tape, shown, &summary, sent, begin.elapsed()))
+    let report = Report::new(&board, tape, shown, &summary, sent, begin.elapsed());
+    Ok(match &done.forecasts {
+        Some(forecasts) => report.with_live_forecasts(forecasts, sent, surprise),
+        None => report,
+    })
 }
 
 /// Where the observer sits.
@@ -74,7 +94,7 @@ struct Desk<'a> {
     rng: Rng,
     /// The question that was asked last.
     standing: String,
-    say: &'a mut dyn FnMut(&Verdict) -> anyhow::Result<()>,
+    say: &'a mut dyn FnMut(News<'_>) -> anyhow::Result<()>,
 }
 
 impl Desk<'_> {
@@ -121,6 +141,7 @@ impl Desk<'_> {
                     self.hear(&heard)?;
                     self.ask(observer);
                 }
+                Some(Event::Surprise(surprise)) => self.wonder(surprise)?,
                 None => {}
             }
             if has_ended() && *end.get_or_insert_with(|| Instant::now() + CURTAIN) < Instant::now() {
@@ -153,9 +174,14 @@ impl Desk<'_> {
         let verdict =
             self.board.judge(heard, &self.stage.lock().unwrap_or_else(PoisonError::into_inner)).ok();
         if let Some(verdict) = &verdict {
-            (self.say)(verdict)?;
+            (self.say)(News::Answer(verdict))?;
         }
         self.tape.note(heard, verdict);
         Ok(())
+    }
+
+    fn wonder(&mut self, surprise: f32) -> anyhow::Result<()> {
+        self.tape.note_surprise(surprise);
+        (self.say)(News::Surprise(surprise))
     }
 }

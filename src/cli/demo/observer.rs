@@ -1,11 +1,12 @@
-//! The observer: another node, which asks on the prompt topic and hears the answers.
+//! The observer: another node, which asks on the prompt topic and hears the answers, and how surprising what came was.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::ros2::messages::{Message, Text, Time, decode, encode};
+use super::graph::Topics;
+use crate::ros2::messages::{ByteOrder, Float32, Message, Text, Time, decode, encode};
 use crate::ros2::transport::{Delivery, MessageSink, PublishError, Publisher, Transport, TransportError};
 
 /// Events that may wait for the observer.
@@ -48,6 +49,8 @@ pub(super) enum Event {
     Scene(u64),
     /// The node has answered.
     Answer(Box<Heard>),
+    /// What came lies so far from the node's forecast, in latent space.
+    Surprise(f32),
 }
 
 /// Asks and hears.
@@ -60,14 +63,21 @@ pub(super) struct Observer {
 impl Observer {
     /// # Errors
     /// If a topic cannot be had.
-    pub(super) fn open(
-        transport: &dyn Transport,
-        prompt_topic: &str,
-        answer_topic: &str,
-    ) -> Result<Self, TransportError> {
+    pub(super) fn open(transport: &dyn Transport, topics: &Topics) -> Result<Self, TransportError> {
         let (sender, events) = sync_channel(EVENTS_MAX);
-        let prompts = transport.advertise(prompt_topic, Text::TYPE, Delivery::Reliable)?;
-        transport.subscribe(answer_topic, Text::TYPE, Delivery::Reliable, sink(sender.clone()))?;
+        let prompts = transport.advertise(&topics.prompt, Text::TYPE, Delivery::Reliable)?;
+        let heard = |body: &[u8], order| {
+            let text = decode::<Text>(body, order).map_err(|error| error.to_string())?.data;
+            let heard = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            Ok(Event::Answer(Box::new(heard)))
+        };
+        let surprise = |body: &[u8], order| {
+            let surprise = decode::<Float32>(body, order).map_err(|error| error.to_string())?;
+            Ok(Event::Surprise(surprise.data))
+        };
+        let deliver = Delivery::Reliable;
+        transport.subscribe(&topics.answer, Text::TYPE, deliver, sink(sender.clone(), heard))?;
+        transport.subscribe(&topics.surprise, Float32::TYPE, deliver, sink(sender.clone(), surprise))?;
         Ok(Self { prompts, events, sender })
     }
 
@@ -94,22 +104,18 @@ impl Observer {
     }
 }
 
-fn sink(sender: SyncSender<Event>) -> MessageSink {
+fn sink(
+    sender: SyncSender<Event>,
+    read: impl Fn(&[u8], ByteOrder) -> Result<Event, String> + Send + 'static,
+) -> MessageSink {
     Box::new(move |body| {
-        let heard = match body {
-            Ok((body, order)) => {
-                decode::<Text>(body, order).map_err(|error| error.to_string()).and_then(|text| {
-                    serde_json::from_str::<Heard>(&text.data).map_err(|error| error.to_string())
-                })
-            }
-            Err(reason) => Err(reason.to_string()),
-        };
-        match heard.map(|heard| sender.try_send(Event::Answer(Box::new(heard)))) {
+        let event = body.map_err(|reason| reason.to_string()).and_then(|(body, order)| read(body, order));
+        match event.map(|event| sender.try_send(event)) {
             Ok(Ok(()) | Err(TrySendError::Disconnected(_))) => {}
             Ok(Err(TrySendError::Full(_))) => {
-                log::warn!("the observer does not keep up: an answer went unheard")
+                log::warn!("the observer does not keep up: a message went unheard")
             }
-            Err(problem) => log::warn!("an answer cannot be read: {problem}"),
+            Err(problem) => log::warn!("a message cannot be read: {problem}"),
         }
     })
 }

@@ -23,6 +23,7 @@ pub(super) struct Tape {
     camera_to_answer_ms: Vec<f64>,
     ttft_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
+    surprise: Vec<f64>,
 }
 
 impl Tape {
@@ -39,6 +40,15 @@ impl Tape {
         self.ttft_ms.extend(heard.ttft_ms);
         self.tpot_ms.extend(heard.tpot_ms);
     }
+
+    /// The surprises that were heard.
+    pub(super) fn take_surprise(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.surprise)
+    }
+
+    pub(super) fn note_surprise(&mut self, surprise: f32) {
+        self.surprise.push(surprise.into());
+    }
 }
 
 /// The result. Its fields are those of `demo --json`.
@@ -51,6 +61,9 @@ pub(super) struct Report {
     accuracy: Map<String, Value>,
     latency: Latency,
     frames: Frames,
+    /// Absent where no engine forecasts beside the one that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live_forecasts: Option<LiveForecasts>,
     /// Clips that were lost on the way and sent again; absent from the live demo, where nothing is sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     clips_sent_again: Option<u64>,
@@ -75,6 +88,15 @@ struct Latency {
     ttft_ms: Samples,
     tpot_ms: Samples,
     percentile_rule: &'static str,
+}
+
+/// What the node forecast of the same camera while it answered.
+#[derive(Debug, Serialize)]
+struct LiveForecasts {
+    published: u64,
+    frames: Frames,
+    /// In latent space, of the scenes as they were shown.
+    surprise: Samples,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +132,7 @@ impl Report {
         sent: u64,
         took: Duration,
     ) -> Self {
-        let Tape { heard, verdicts, age_ms, camera_to_answer_ms, ttft_ms, tpot_ms } = tape;
+        let Tape { heard, verdicts, age_ms, camera_to_answer_ms, ttft_ms, tpot_ms, .. } = tape;
         let samples = |samples: Vec<f64>| Samples { summary: Summary::of(&samples), samples };
         let tasks = Task::ALL.into_iter().map(|task| {
             let tally = board.tally(task);
@@ -136,10 +158,18 @@ impl Report {
                 percentile_rule: PERCENTILE_RULE,
             },
             frames: Frames::new(&summary.accounts, sent),
+            live_forecasts: None,
             clips_sent_again: None,
             forecast: None,
             log: verdicts,
         }
+    }
+
+    /// Adds what became of the frames that were forecast from, and the surprises that were heard.
+    pub(super) fn with_live_forecasts(self, summary: &node::Summary, sent: u64, surprise: Vec<f64>) -> Self {
+        let surprise = Samples { summary: Summary::of(&surprise), samples: surprise };
+        let frames = Frames::new(&summary.accounts, sent);
+        Self { live_forecasts: Some(LiveForecasts { published: summary.answers, frames, surprise }), ..self }
     }
 
     /// Adds how many clips were sent again.
@@ -157,11 +187,10 @@ impl Report {
     /// # Errors
     /// If no answer could be judged, or the frames' account does not balance.
     pub(super) fn verdict(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.frames.is_balanced,
-            "the frames' account does not balance: {}",
-            self.frames.line
-        );
+        for frames in [&self.frames].into_iter().chain(self.live_forecasts.as_ref().map(|live| &live.frames))
+        {
+            anyhow::ensure!(frames.is_balanced, "the frames' account does not balance: {}", frames.line);
+        }
         anyhow::ensure!(0 < self.answers.scored, "no answer came ({} were heard)", self.answers.heard);
         Ok(())
     }
@@ -210,6 +239,16 @@ impl Report {
             text.push('\n');
             text.push_str(&part);
         }
+        if let Some(LiveForecasts { published, frames, surprise }) = &self.live_forecasts {
+            let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
+            let Summary { count, p50, max, .. } = surprise.summary;
+            text.push_str(&format!(
+                "\n{published} forecasts published; surprise in latent space, {count} times heard: p50 {}, max {}\nframes: {}\n",
+                number(p50),
+                number(max),
+                frames.line
+            ));
+        }
         if let Some(forecast) = &self.forecast {
             text.push_str(&forecast.text());
         }
@@ -240,6 +279,11 @@ impl Frames {
 
 fn share(tally: Tally) -> Option<f64> {
     (0 < tally.asked).then(|| tally.right as f64 / tally.asked as f64)
+}
+
+/// A surprise, on one line.
+pub(super) fn surprise_line(surprise: f32) -> String {
+    format!("surprise {surprise:.2} in latent space\n")
 }
 
 /// An answer beside the truth, on one line.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::closed_loop::{self, Course};
 use super::graph::{Graph, Topics, node_options};
-use super::live::{self, Plan};
+use super::live::{self, News, Plan};
 use super::recorder::Recorder;
 use super::report::{Report, line};
 use crate::camera::load_image;
@@ -16,7 +16,7 @@ use crate::ros2::clock::Clock;
 use crate::ros2::frame::ImageTransport;
 use crate::ros2::intake::Intake;
 use crate::ros2::messages::{ImageView, Message, Text};
-use crate::ros2::node::{Answer, Answerer, Outcome, Question};
+use crate::ros2::node::{Answer, Answerer, Engines, Outcome, Question};
 use crate::ros2::transport::{
     Delivery, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
 };
@@ -55,7 +55,7 @@ impl Transport for Hall {
         intake: Arc<Intake>,
     ) -> Result<(), TransportError> {
         self.0.subscribe_images(topic, transport, intake)?;
-        let Topics { image, prompt, answer } = Topics::of(&node_options(FPS).unwrap()).unwrap();
+        let Topics { image, prompt, answer, .. } = Topics::of(&node_options(FPS).unwrap()).unwrap();
         for (name, ros_type) in [(image, ImageView::TYPE), (prompt, Text::TYPE), (answer, Text::TYPE)] {
             let ros_type = ros_type.to_owned();
             self.0.announce(TopicSeen { name, ros_type, publishers: 1, subscribers: 1 });
@@ -174,11 +174,15 @@ fn the_live_camera_is_answered_task_by_task_and_every_frame_accounted_for() {
     let mut said = Vec::new();
     let mut count_only =
         Says(|question: &Question<'_>| answer(if question.prompt.contains("alls") { "2" } else { "?" }, &[]));
-    let report = live::play(hall.graph(), &plan, &mut count_only, &AtomicBool::new(false), &mut |verdict| {
-        said.push(line(verdict));
+    let mut say = |news: News<'_>| {
+        if let News::Answer(verdict) = news {
+            said.push(line(verdict));
+        }
         Ok(())
-    })
-    .unwrap();
+    };
+    let stop = AtomicBool::new(false);
+    let report =
+        live::play(hall.graph(), &plan, Engines::answering(&mut count_only), &stop, &mut say).unwrap();
     report.verdict().unwrap();
     let json = json(&report);
     let figure = |pointer: &str| json.pointer(pointer).unwrap_or(&Value::Null).as_u64().unwrap();
@@ -204,6 +208,7 @@ fn no_answer_is_a_failure() {
     let plan = Plan { duration: Duration::from_millis(300), seed: 5, rate_hz: 60.0 };
     let mut fails = Says(|_: &Question<'_>| Outcome::Failed("a logit is not a number".into()));
     let stop = AtomicBool::new(false);
-    let report = live::play(hall.graph(), &plan, &mut fails, &stop, &mut |_| Ok(())).unwrap();
+    let report =
+        live::play(hall.graph(), &plan, Engines::answering(&mut fails), &stop, &mut |_| Ok(())).unwrap();
     assert!(report.verdict().unwrap_err().to_string().contains("no answer came"));
 }
