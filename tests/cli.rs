@@ -385,6 +385,14 @@ fn inspect_prints_what_each_file_is() {
         let text = succeed(&["inspect", path]);
         assert!(text.contains(kind) && text.contains("bytes"), "{text}");
     }
+    let predict = json(&["inspect", "engines/small-predict", "--json"]);
+    assert_eq!((&predict["kind"], &predict["architecture"]), (&"checkpoint".into(), &"predict2.5".into()));
+    assert_eq!(
+        (&predict["parameters"], &predict["tensors"]),
+        (&(5_716_672 + 1_889_003).into(), &(167 + 146).into())
+    );
+    assert_eq!(predict["files"], 2);
+    assert!(succeed(&["inspect", "engines/small-predict"]).contains("vae.decoder.up_blocks"));
     // What a model's engine will claim is known before it is built.
     let plans = &json(&["inspect", model, "--json"])["plans"];
     let opened = json(&["inspect", engine, "--json"]);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Reason2Config};
 use crate::cli::output;
+use crate::models::predict25::{Generation, PredictCheckpoint};
 
 /// A checkpoint by the parts of its network.
 #[derive(Debug, Serialize)]
@@ -33,35 +34,56 @@ struct Part {
 
 impl CheckpointReport {
     pub(super) fn of(dir: &Path) -> anyhow::Result<Self> {
+        if dir.join("model_index.json").exists() {
+            let predict = PredictCheckpoint::open(dir)?;
+            let architecture = match predict.generation() {
+                Generation::Predict2 => "predict2",
+                Generation::Predict25 => "predict2.5",
+            };
+            let components = [("transformer.", predict.transformer()), ("vae.", predict.vae())];
+            return Self::sum(dir, architecture, &components);
+        }
         let checkpoint = Checkpoint::open(dir)?;
         Reason2Config::parse(checkpoint.config())?;
+        Self::sum(dir, "reason2", &[("", &checkpoint)])
+    }
+
+    /// Sums up the tensors of all components, each with what stands before the names of its parts.
+    fn sum(
+        dir: &Path,
+        architecture: &'static str,
+        components: &[(&str, &Checkpoint)],
+    ) -> anyhow::Result<Self> {
         let mut parts = BTreeMap::<String, Part>::new();
-        for name in checkpoint.names() {
-            let tensor = checkpoint.tensor(name)?;
-            let part = part_of(name);
-            let entry = parts.entry(part.clone()).or_insert_with(|| Part {
-                name: part,
-                tensors: 0,
-                parameters: 0,
-                dtypes: Vec::new(),
-                size_bytes: 0,
-            });
-            entry.tensors += 1;
-            entry.parameters += tensor.len() as u64;
-            entry.size_bytes += tensor.bytes.len() as u64;
-            if !entry.dtypes.contains(&tensor.dtype.name()) {
-                entry.dtypes.push(tensor.dtype.name());
+        for (prefix, checkpoint) in components {
+            for name in checkpoint.names() {
+                let tensor = checkpoint.tensor(name)?;
+                let part = format!("{prefix}{}", part_of(name));
+                let entry = parts.entry(part.clone()).or_insert_with(|| Part {
+                    name: part,
+                    tensors: 0,
+                    parameters: 0,
+                    dtypes: Vec::new(),
+                    size_bytes: 0,
+                });
+                entry.tensors += 1;
+                entry.parameters += tensor.len() as u64;
+                entry.size_bytes += tensor.bytes.len() as u64;
+                if !entry.dtypes.contains(&tensor.dtype.name()) {
+                    entry.dtypes.push(tensor.dtype.name());
+                }
             }
         }
         let parts: Vec<Part> = parts.into_values().collect();
+        let weights = || components.iter().map(|(_, checkpoint)| checkpoint.weights());
         Ok(Self {
             kind: "checkpoint",
             path: dir.to_owned(),
-            architecture: "reason2",
+            architecture,
             parameters: parts.iter().map(|p| p.parameters).sum(),
             tensors: parts.iter().map(|p| p.tensors).sum(),
-            files: checkpoint.weights().files().len(),
-            size_bytes: checkpoint.weights().size_bytes(),
+            files: weights().map(|weights| weights.files().len()).sum(),
+            size_bytes: weights().map(|weights| weights.size_bytes()).sum(),
             parts,
         })
     }
