@@ -6,6 +6,7 @@ mod sheet;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -134,8 +135,8 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             .map_err(|_| Usage(format!("--text {name}: the engine has {}", names.join(", "))))?;
     }
     let goal_image = goal_image(options, &manifest)?;
-    let mut reason = match &options.score.critic {
-        Some(path) => Some(engines::open_reason(path, context.threads, false)?.0),
+    let reason = match &options.score.critic {
+        Some(path) => Some(Mutex::new(engines::open_reason(path, context.threads, false)?.0)),
         None => None,
     };
 
@@ -147,7 +148,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let encode_ms = ms(started);
     let choices: Vec<&str> = options.score.choices.iter().map(String::as_str).collect();
     let mut score =
-        score(&options.score, &mut predict, goal_image.as_deref(), (reason.as_mut(), &choices), limits)?;
+        score(&options.score, &mut predict, goal_image.as_deref(), (reason.as_ref(), &choices), limits)?;
     let target_ms = ms(started) - encode_ms;
     let noises = Noises { seed: options.seed, n: options.noises };
     let ranking = {
@@ -240,7 +241,7 @@ fn score<'a>(
     options: &'a ScoreOptions,
     predict: &mut Predict,
     goal_image: Option<&[u8]>,
-    (reason, choices): (Option<&'a mut Reason>, &'a [&'a str]),
+    (reason, choices): (Option<&'a Mutex<Reason>>, &'a [&'a str]),
     limits: Limits<'_>,
 ) -> anyhow::Result<Score<'a>> {
     if let Some(image) = goal_image {

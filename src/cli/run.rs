@@ -29,7 +29,8 @@ use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, Pace, Transport};
 ///
 /// Subscribes to `image` (or `image/compressed`). With an engine that answers it subscribes to `~/prompt` and publishes
 /// `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`, `~/forecast/json`, `~/surprise` and
-/// `~/surprise/pixels`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap
+/// `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and `~/plan/request`, whose result is
+/// `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap
 /// rules, parameters, parameter files, log level.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

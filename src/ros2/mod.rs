@@ -22,6 +22,7 @@ pub mod node;
 pub mod parameter_services;
 pub mod parameters;
 pub mod pictures;
+mod planner;
 pub mod predict;
 pub mod reason;
 pub mod scaled;

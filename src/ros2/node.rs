@@ -13,6 +13,8 @@ mod forecaster;
 mod forecasting;
 mod options;
 mod plan;
+mod plan_request;
+mod planning;
 mod prompt;
 mod screen;
 mod turns;
@@ -27,6 +29,7 @@ pub use answerer::{Answer, Answerer, Outcome, Question};
 pub use board::Summary;
 pub use forecaster::{Forecast, ForecastShape, Forecaster, Glimpse, Look};
 pub use options::{NodeOptions, OptionsError};
+pub use plan_request::{PlanId, PlanRequest, Plans, ScoreRequest};
 pub use screen::{PublishedForecast, PublishedSurprise};
 
 use self::asking::Asking;

@@ -4,13 +4,17 @@
 //! are shown and not compared. Only an unbroken stream is compared: the encoder goes on from the caches of the forecast's
 //! own context, frame by frame.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
 use crate::backend::RunError;
 use crate::camera::FrameSize;
-use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome};
+use crate::ros2::frame::Received;
+use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome, PlanRequest};
+use crate::ros2::planner;
+use crate::ros2::reason::SharedReason;
 use crate::ros2::scaled::Scaled;
 use crate::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
 
@@ -27,6 +31,7 @@ pub struct PredictSettings {
 pub struct PredictForecaster {
     predict: Predict,
     settings: PredictSettings,
+    critic: Option<SharedReason>,
     shape: ForecastShape,
     frames: Scaled,
     expectation: Expectation,
@@ -57,7 +62,12 @@ impl PredictForecaster {
         predict.seed(settings.seed);
         let frames = Scaled::new(shape.n_given + shape.horizon, size, pixels_max);
         let (expectation, rgb) = (Expectation::new(&predict), vec![0; size.rgb_bytes()]);
-        Self { predict, settings, shape, frames, expectation, awaited: None, rgb }
+        Self { predict, settings, critic: None, shape, frames, expectation, awaited: None, rgb }
+    }
+
+    /// Lets plans be judged by a Reason engine.
+    pub fn with_critic(self, critic: SharedReason) -> Self {
+        Self { critic: Some(critic), ..self }
     }
 
     /// The engine.
@@ -173,5 +183,23 @@ impl Forecaster for PredictForecaster {
             Err(ForecastError::Run(RunError::Stopped)) => Outcome::Stopped,
             Err(error) => Outcome::Failed(error.to_string()),
         }
+    }
+
+    fn plan(
+        &mut self,
+        request: &PlanRequest,
+        given: &[Received],
+        deadline: Option<Instant>,
+        stop: &AtomicBool,
+    ) -> Result<Map<String, Value>, String> {
+        let given: Vec<&[u8]> = given.iter().map(|received| self.frames.rgb(received.place)).collect();
+        if self.awaited.is_some() {
+            self.predict.keep_for(&self.expectation);
+        }
+        let limits = Limits { deadline, stop: Some(stop) };
+        let result = planner::plan(&mut self.predict, self.critic.as_deref(), request, &given, limits);
+        // The next forecast has its own noise, whatever the search began with.
+        self.predict.seed(self.settings.seed);
+        result
     }
 }

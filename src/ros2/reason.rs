@@ -1,9 +1,11 @@
 //! Reason as the node's engine: frames become pictures, the standing question a request.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::backend::Memory;
 use crate::ros2::accounts::DropReason;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
 use crate::ros2::pictures::Pictures;
@@ -29,9 +31,12 @@ pub struct ReasonSettings {
     pub choices: Vec<String>,
 }
 
+/// A Reason engine that answers the node's questions, and is a critic of its plans.
+pub type SharedReason = Arc<Mutex<Reason>>;
+
 /// An opened Reason engine that answers a node's questions.
 pub struct ReasonAnswerer {
-    reason: Reason,
+    reason: SharedReason,
     settings: ReasonSettings,
     pictures: Pictures,
 }
@@ -39,12 +44,18 @@ pub struct ReasonAnswerer {
 impl ReasonAnswerer {
     /// Claims RGB buffers for questions of `clip_frames` frames of `pixels_max` pixels.
     pub fn new(reason: Reason, settings: ReasonSettings, clip_frames: usize, pixels_max: usize) -> Self {
+        let reason = Arc::new(Mutex::new(reason));
         Self { reason, settings, pictures: Pictures::new(clip_frames, pixels_max) }
     }
 
-    /// The engine.
-    pub fn reason(&self) -> &Reason {
-        &self.reason
+    /// The engine, which others may ask between questions.
+    pub fn shared(&self) -> SharedReason {
+        Arc::clone(&self.reason)
+    }
+
+    /// Bytes of its session.
+    pub fn session_memory(&self) -> Memory {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).session_memory()
     }
 
     /// Bytes of the RGB buffers.
@@ -78,7 +89,8 @@ impl Answerer for ReasonAnswerer {
             stop: Some(question.stop),
             ..Request::new(&shown, question.prompt, settings.tokens_max)
         };
-        match self.reason.ask(&request, None, &mut |_, _| {}) {
+        let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason.ask(&request, None, &mut |_, _| {}) {
             Ok(answer) if answer.finish_reason == FinishReason::Deadline && answer.tokens.is_empty() => {
                 Outcome::Expired
             }

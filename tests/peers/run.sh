@@ -114,4 +114,16 @@ forecasts jumps "$predict" 4.0 "$surprise" "$warn" "${scene_camera[@]}" 160 120 
 forecasts driven "$driven" 4.0 "16x32 4 --actions" "" "${scene_camera[@]}" 64 64 8 "$((2 * brief))" --actions
 forecasts future "$predict" 4.0 "64x64 8" "" "${c_camera[@]}" 640 480 30 "$brief"
 forecasts both "$engine $predict" 4.0 "64x64 8" "" "${scene_camera[@]}" 64 64 16 "$brief"
+
+# A node that answers and forecasts is asked to rank plans while its camera runs.
+"$perihelion" run "$engine" "$driven" --prompt "How many balls are there?" --ros-args -r __ns:=/robot -r __node:=eye \
+    -r image:=/camera/image_raw >"$work/plans.out" 2>"$work/plans.log" &
+node=$!
+await "$work/plans.log" "listening to"
+"${scene_camera[@]}" 64 64 8 "$((2 * brief))" "$work/plans.sent" &
+camera=$!
+"$python" "$here/plan_asker.py" "$ROS_DOMAIN_ID" /robot/eye 2
+wait "$camera"
+kill -INT "$node"
+wait "$node"
 echo "peers: all accounted for"

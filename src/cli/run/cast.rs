@@ -80,6 +80,12 @@ impl Cast {
             Some(path) => Some(open_forecaster(path, options, context, node)?),
             None => None,
         };
+        let forecaster = match &answerer {
+            Some(answerer) => {
+                forecaster.map(|forecaster: PredictForecaster| forecaster.with_critic(answerer.shared()))
+            }
+            None => forecaster,
+        };
         Ok(Self { answerer, forecaster })
     }
 
@@ -105,7 +111,7 @@ impl Cast {
             }
         };
         if let Some(answerer) = &self.answerer {
-            let (memory, frames) = (answerer.reason().session_memory(), node.answer_intake().n_frames());
+            let (memory, frames) = (answerer.session_memory(), node.answer_intake().n_frames());
             table("memory of the engine that answers", memory, frames, answerer.claimed_bytes());
         }
         if let Some(forecaster) = &self.forecaster {

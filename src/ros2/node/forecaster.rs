@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::answerer::Outcome;
+use super::plan_request::PlanRequest;
 use crate::ros2::frame::Received;
 
 /// The clips that an engine forecasts.
@@ -81,4 +82,17 @@ pub trait Forecaster: Send {
 
     /// Compares, then forecasts by the deadline, or says why not. Must look at `deadline` and `stop` often.
     fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast>;
+
+    /// Ranks plans by what would follow `given`, the clip of the look that was made last; the members of the result, or why there
+    /// is none. Must look at `deadline` and `stop` often.
+    fn plan(
+        &mut self,
+        request: &PlanRequest,
+        given: &[Received],
+        deadline: Option<Instant>,
+        stop: &AtomicBool,
+    ) -> Result<Map<String, Value>, String> {
+        let _ = (request, given, deadline, stop);
+        Err("this engine ranks no plans".to_owned())
+    }
 }

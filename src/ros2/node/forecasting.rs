@@ -1,14 +1,15 @@
 //! Predict's role: compares the frames that came with the forecast made before, forecasts from the newest clip, and publishes
 //! both while they are made.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::answerer::Outcome;
 use super::board::{Board, Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
 use super::plan::StandingPlan;
+use super::planning::Planning;
 use super::screen::{PublishedSurprise, Screen};
 use super::turns::{Role, Turns};
 use super::watch::Watched;
@@ -26,6 +27,7 @@ pub(super) struct Forecasting<'a> {
     board: Arc<Board>,
     screen: Screen,
     plan: Option<Arc<StandingPlan>>,
+    planning: Option<Arc<Planning>>,
     /// The plan's rows for the forecast being made.
     rows: Vec<f32>,
     forecaster: &'a mut dyn Forecaster,
@@ -57,11 +59,13 @@ impl<'a> Forecasting<'a> {
                 log::info!("actions ({names}) from {}; they are no velocity", topics.actions);
             }
         }
+        let planning = Planning::open(*transport, topics, &shape)?;
         let role = Self {
             intake: Arc::clone(intake),
             board: Arc::clone(board),
             screen: Screen::open(*transport, topics, options, &shape)?,
             plan: plan.clone(),
+            planning: planning.clone(),
             rows: Vec::new(),
             forecaster,
             audience,
@@ -75,6 +79,11 @@ impl<'a> Forecasting<'a> {
                 status.figures.push(("actions", plan.source()));
                 status.figures.push(("actions_refused", plan.refused().to_string()));
             }
+            if let Some(planning) = &planning {
+                let [ranked, refused] = planning.counts();
+                status.figures.push(("plans_ranked", ranked.to_string()));
+                status.figures.push(("plans_refused", refused.to_string()));
+            }
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
         let (intake, board) = (Arc::clone(intake), Arc::clone(board));
@@ -86,6 +95,12 @@ impl<'a> Forecasting<'a> {
 impl Role for Forecasting<'_> {
     fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    fn glance(&self) {
+        if let Some(planning) = &self.planning {
+            planning.tell_refusals();
+        }
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
@@ -144,7 +159,24 @@ impl Role for Forecasting<'_> {
             other => board.verdict(other),
         };
         board.unpublished(unpublished);
+        if !matches!(verdict, Verdict::Rejected(..)) {
+            self.rank_plans(frames, stop);
+        }
         verdict
+    }
+}
+
+impl Forecasting<'_> {
+    /// Serves the request that waits, if one does, with the clip that was looked at.
+    fn rank_plans(&mut self, frames: &[Received], stop: &AtomicBool) {
+        let Some(planning) = self.planning.as_ref().filter(|_| !stop.load(Relaxed)) else { return };
+        let Some(request) = planning.take() else { return };
+        let clock = self.intake.clock();
+        let given = &frames[frames.len() - self.forecaster.shape().n_given..];
+        // Where time stands still a ranking does not depend on how fast the machine is.
+        let deadline = clock.runs().then(|| Instant::now() + Duration::from_millis(request.budget_ms));
+        let result = self.forecaster.plan(&request, given, deadline, stop);
+        planning.tell(&request, result, given, clock.now());
     }
 }
 

@@ -72,6 +72,8 @@ pub(super) struct Topics {
     pub(super) surprise_pixels: String,
     pub(super) cmd_vel: String,
     pub(super) actions: String,
+    pub(super) plan_request: String,
+    pub(super) plan_result: String,
     pub(super) diagnostics: String,
 }
 
@@ -263,6 +265,8 @@ impl NodeOptions {
             surprise_pixels: name("~/surprise/pixels")?,
             cmd_vel: name("cmd_vel")?,
             actions: name("~/actions")?,
+            plan_request: name("~/plan/request")?,
+            plan_result: name("~/plan/result")?,
             diagnostics: name("/diagnostics")?,
         })
     }

@@ -19,6 +19,9 @@ pub(super) trait Role: Send {
     /// Where its frames arrive.
     fn intake(&self) -> &Intake;
 
+    /// Does what does not wait for frames; called before every turn.
+    fn glance(&self) {}
+
     /// Deals with the frames that the intake has handed out, and says what became of them.
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict;
 }
@@ -46,6 +49,7 @@ impl<'a> Turns<'a> {
     }
 
     fn take(&mut self, stop: &AtomicBool) -> Turn {
+        self.role.glance();
         let clock = self.role.intake().clock();
         let early_ns = self.next_ns.saturating_sub(clock.now().steady_ns);
         if let Some(early_ns @ 1..) = u64::try_from(early_ns).ok() {

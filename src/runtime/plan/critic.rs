@@ -1,5 +1,7 @@
 //! A Reason engine that looks at a forecast and says how likely an answer is.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::error::PlanError;
 use crate::camera::FrameSize;
 use crate::runtime::predict::{Limits, Predict, to_byte};
@@ -7,7 +9,7 @@ use crate::runtime::reason::{FinishReason, Picture, Reason, Request, Shown};
 
 /// A question about every forecast, with the answer that is hoped for.
 pub struct Critic<'a> {
-    reason: &'a mut Reason,
+    reason: &'a Mutex<Reason>,
     question: &'a str,
     choices: Vec<&'a str>,
     expected: usize,
@@ -20,11 +22,12 @@ pub struct Critic<'a> {
 
 impl<'a> Critic<'a> {
     /// Asks `reason` about the last `n_frames` of every forecast: one is shown as an image, several as a clip at the engine's rate.
+    /// It is held for one question at a time, so that others may ask between them.
     ///
     /// # Errors
     /// If `expected` is none of the choices, fewer or more frames are asked for than are forecast, or the question would be refused.
     pub fn new(
-        reason: &'a mut Reason,
+        reason: &'a Mutex<Reason>,
         predict: &Predict,
         question: &'a str,
         choices: &[&'a str],
@@ -39,7 +42,7 @@ impl<'a> Critic<'a> {
             return Err(PlanError::CriticFrames { found: n_frames, horizon: manifest.horizon() });
         }
         let size = FrameSize { width: manifest.clip.width, height: manifest.clip.height };
-        let mut critic = Critic {
+        let critic = Critic {
             reason,
             question,
             choices: choices.to_vec(),
@@ -79,7 +82,7 @@ impl<'a> Critic<'a> {
     }
 
     /// Calls `ask` with the question about the frames.
-    fn ask<T>(&mut self, limits: Limits<'_>, ask: impl FnOnce(&mut Reason, &Request<'_>) -> T) -> T {
+    fn ask<T>(&self, limits: Limits<'_>, ask: impl FnOnce(&mut Reason, &Request<'_>) -> T) -> T {
         let frame_len = self.size.width * self.size.height * 3;
         let pictures: Vec<Picture<'_>> =
             self.frames.chunks(frame_len).map(|rgb| Picture { rgb, size: self.size }).collect();
@@ -93,6 +96,7 @@ impl<'a> Critic<'a> {
             stop: limits.stop,
             ..Request::new(&shown, self.question, 1)
         };
-        ask(self.reason, &request)
+        // Whoever panicked with it left its caches as good as they were: they are counted when a run has ended.
+        ask(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner), &request)
     }
 }
