@@ -11,12 +11,15 @@
 //! A head longer than a row of a block (the Wan VAE's only one has 384 elements) lies in parts, and its blocks hold as many fewer
 //! rows and keys.
 
+mod blocks;
+
 use std::ops::Range;
 
 use super::math;
 use super::matmul::{BLOCK_ROWS, BlockRow, ROW_LEN_MAX, ROW_STRIDE, tile};
 use super::out::Out;
 use super::simd::{LANES, Simd};
+use blocks::Blocks;
 
 /// Parts of the longest head.
 const PARTS_MAX: usize = 2;
@@ -92,42 +95,6 @@ const KEYS_FLOATS: usize = KEYS * ROW_LEN_MAX;
 const SUMS_FLOATS: usize = BLOCK_ROWS * ROW_LEN_MAX;
 /// Scratch of one thread, in elements.
 pub(super) const SCRATCH_FLOATS: usize = 2 * ROWS_FLOATS + 2 * KEYS_FLOATS + SUMS_FLOATS + 2 * BLOCK_ROWS;
-
-/// The parts of a thread's scratch.
-struct Blocks<'a> {
-    /// `[part of the head][row]`.
-    queries: &'a mut [BlockRow],
-    /// Scores, then their exponentials.
-    shares: &'a mut [BlockRow],
-    /// `[16 keys each][d]`.
-    keys: &'a mut [[f32; LANES]],
-    /// `[16 elements of the head each][key]`.
-    values: &'a mut [[f32; LANES]],
-    /// `[16 elements of the head each][row]`.
-    sums: &'a mut [[f32; LANES]],
-    greatest: &'a mut [f32],
-    weight: &'a mut [f32],
-}
-
-impl<'a> Blocks<'a> {
-    fn new(scratch: &'a mut [f32]) -> Blocks<'a> {
-        let (keys, scratch) = scratch.split_at_mut(KEYS_FLOATS);
-        let (values, scratch) = scratch.split_at_mut(KEYS_FLOATS);
-        let (sums, scratch) = scratch.split_at_mut(SUMS_FLOATS);
-        let (queries, scratch) = scratch.split_at_mut(ROWS_FLOATS);
-        let (shares, scratch) = scratch.split_at_mut(ROWS_FLOATS);
-        let (greatest, scratch) = scratch.split_at_mut(BLOCK_ROWS);
-        Blocks {
-            queries: queries.as_chunks_mut().0,
-            shares: shares.as_chunks_mut().0,
-            keys: keys.as_chunks_mut().0,
-            values: values.as_chunks_mut().0,
-            sums: sums.as_chunks_mut().0,
-            greatest,
-            weight: &mut scratch[..BLOCK_ROWS],
-        }
-    }
-}
 
 #[inline(always)]
 pub(super) fn run<S: Simd, const T: usize>(
