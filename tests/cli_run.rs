@@ -140,7 +140,7 @@ fn a_bag_is_answered_frame_by_frame_as_files_are() {
         })
         .collect();
     let bag = bag("scenes.mcap", &scenes(), 33);
-    let run = ["run", engine(), "--bag", &bag, "--prompt", PROMPT, "--greedy", "--json"];
+    let run = ["run", engine(), "--bag", &bag, "--clip", "1", "--prompt", PROMPT, "--greedy", "--json"];
     let answers = lines(&succeed(&[&run[..], &REMAP].concat()));
     assert_eq!(answers.len(), 2);
     for (i, (answer, expected)) in answers.iter().zip(&expected).enumerate() {
@@ -158,28 +158,17 @@ fn a_bag_is_answered_frame_by_frame_as_files_are() {
 fn a_clip_of_a_bag_is_answered_as_a_directory_of_frames_is() {
     let clip = format!("{SCENES}/clip");
     let frames = load_frames_dir(Path::new(&clip), 1 << 20).unwrap();
-    let n_frames = frames.len().to_string();
-    let ask = ["ask", engine(), "--video", &clip, "--fps", "4", "--prompt", PROMPT, "--greedy", "--json"];
-    let expected: Value = serde_json::from_str(&succeed(&ask)).unwrap();
-    let bag = bag("clip.mcap", &frames, 250);
-    let run = [
-        "run",
-        engine(),
-        "--bag",
-        &bag,
-        "--clip",
-        &n_frames,
-        "--fps",
-        "4",
-        "--prompt",
-        PROMPT,
-        "--greedy",
-        "--json",
-    ];
-    let answers = lines(&succeed(&[&run[..], &REMAP].concat()));
-    assert_eq!(answers.len(), 1, "one clip is whole");
-    assert_eq!((&answers[0]["tokens"], &answers[0]["text"]), (&expected["tokens"], &expected["text"]));
-    assert_eq!(answers[0]["stamps"].as_array().unwrap().len(), frames.len());
+    // The engine's manifest says eight frames at eight a second; this clip has as many.
+    for (fps, period_ms, said) in [("8", 125, &[][..]), ("4", 250, &["--clip", "8", "--fps", "4"][..])] {
+        let ask = ["ask", engine(), "--video", &clip, "--fps", fps, "--prompt", PROMPT, "--greedy", "--json"];
+        let expected: Value = serde_json::from_str(&succeed(&ask)).unwrap();
+        let bag = bag(&format!("clip_{fps}.mcap"), &frames, period_ms);
+        let run = ["run", engine(), "--bag", &bag, "--prompt", PROMPT, "--greedy", "--json"];
+        let answers = lines(&succeed(&[&run[..], said, &REMAP].concat()));
+        assert_eq!(answers.len(), 1, "one clip is whole");
+        assert_eq!((&answers[0]["tokens"], &answers[0]["text"]), (&expected["tokens"], &expected["text"]));
+        assert_eq!(answers[0]["stamps"].as_array().unwrap().len(), frames.len());
+    }
 }
 
 /// What a bag holds of a topic: log times and images.
@@ -277,7 +266,8 @@ impl Drop for Node {
 #[test]
 fn a_live_node_answers_hears_another_question_and_leaves() {
     let domain_id = free_domain();
-    let arguments = ["run", engine(), "--prompt", PROMPT, "--greedy", "--json", "--max-age", "30"];
+    let arguments =
+        ["run", engine(), "--prompt", PROMPT, "--clip", "1", "--greedy", "--json", "--max-age", "30"];
     let mut command =
         perihelion(&[&arguments[..], &REMAP, &["-r", "__ns:=/robot", "-r", "__node:=eye"]].concat());
     command.env("ROS_DOMAIN_ID", domain_id.to_string()).env("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST");
@@ -320,6 +310,6 @@ fn a_live_node_answers_hears_another_question_and_leaves() {
     let mut stderr = String::new();
     std::io::Read::read_to_string(&mut node.0.stderr.take().unwrap(), &mut stderr).unwrap();
     assert_eq!(status.code(), Some(0), "{stderr}");
-    assert!(stderr.contains("[INFO] [") && stderr.contains("[robot.eye]: received"), "{stderr}");
+    assert!(stderr.contains("[INFO] [") && stderr.contains("[robot.eye]: answers: received"), "{stderr}");
     assert!(stderr.contains("in flight 0"), "{stderr}");
 }

@@ -9,7 +9,7 @@ mod engine;
 mod script;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use perihelion::ros2::clock::Clock;
 use perihelion::ros2::messages::{ByteOrder, DiagnosticArray, Float32, ImageView, Message, Text, decode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{
-    Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome, PublishedSurprise,
-    Said, Summary, run,
+    Answer, Answerer, Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome,
+    PublishedSurprise, Question, Said, Summary, run,
 };
 use perihelion::ros2::predict::{PredictForecaster, PredictSettings};
 use perihelion::ros2::transport::{Memory, Transport};
@@ -247,6 +247,68 @@ fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
         (find("surprise"), find("forecasts_cut"), find("forecasts")),
         ("2.0000".into(), "1".into(), "1".into())
     );
+}
+
+/// Answers only once `n_forecasts` says that three were made meanwhile.
+struct Patient<'a>(&'a AtomicUsize);
+
+impl Answerer for Patient<'_> {
+    fn answer(&mut self, question: &Question<'_>) -> Outcome {
+        while self.0.load(Relaxed) < 3 {
+            if question.stop.load(Relaxed)
+                || question.deadline.is_some_and(|deadline| deadline < Instant::now())
+            {
+                return Outcome::Expired;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Outcome::Answered(Answer { text: "so so".into(), ..Answer::default() })
+    }
+}
+
+#[test]
+fn neither_of_two_engines_waits_for_the_other() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let options = NodeOptions { max_age: Duration::from_secs(60), ..options() };
+    let (stop, n_forecasts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut answerer = Patient(&n_forecasts);
+    let mut forecaster = Scripted::new(|_: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        tell(Glimpse::Frame { ahead: 1, rgb: &[1; 12] });
+        Outcome::Answered(Forecast::default())
+    });
+    let mut texts = Vec::new();
+    let mut hear = |said: Said<'_>| match said {
+        Said::Answer(answer) => {
+            texts.push(answer.text.clone());
+            stop.store(true, Relaxed);
+        }
+        Said::Forecast(_) => drop(n_forecasts.fetch_add(1, Relaxed)),
+        Said::Surprise(_) => {}
+    };
+    let engines = Engines { answerer: Some(&mut answerer), forecaster: Some(&mut forecaster) };
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !stop.load(Relaxed) && Instant::now() < patience {
+                let now_ns = memory.clock().now().ros_ns;
+                memory.inject("/image", ImageView::TYPE, &image_body(now_ns, 2, &[7; 12]), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            stop.store(true, Relaxed);
+        });
+        run(&memory, &options, engines, &stop, &mut hear).unwrap()
+    });
+    let (answers, forecasts) = (report.answers.unwrap(), report.forecasts.unwrap());
+    assert_eq!((answers.answers, texts), (1, vec!["so so".to_owned()]));
+    assert!(3 <= forecasts.answers, "{forecasts:?}");
+    for accounts in [answers.accounts, forecasts.accounts] {
+        assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
+    }
+    assert_eq!(answers.accounts.received, forecasts.accounts.received, "one camera for both");
+    let bodies = memory.published("/diagnostics");
+    let last: DiagnosticArray = decode(bodies.last().unwrap(), ByteOrder::Little).unwrap();
+    let names: Vec<&str> = last.status.iter().map(|status| status.name.as_str()).collect();
+    assert_eq!(names, ["eye: forecasts", "eye: answers"]);
 }
 
 fn small_predict() -> MutexGuard<'static, PredictForecaster> {

@@ -52,11 +52,10 @@ pub(super) struct Options {
     /// Which image message is read [parameter `image_transport`]
     #[arg(long, value_enum, default_value_t = Form::Raw)]
     image_transport: Form,
-    /// Ask about clips of this many frames, instead of single frames; without a number, as many as the engine's manifest says
-    /// [parameter `clip`]
-    #[arg(long, value_name = "N", num_args = 0..=1)]
-    clip: Option<Option<usize>>,
-    /// Frames a second of a clip, by their stamps; the manifest's unless given [parameter `fps`]
+    /// Frames of a question: 1 for single images [default: the clip that the engine's manifest says] [parameter `clip`]
+    #[arg(long, value_name = "N")]
+    clip: Option<usize>,
+    /// Frames a second of a question's clip, by their stamps [default: the manifest's] [parameter `fps`]
     #[arg(long, value_name = "F")]
     fps: Option<f64>,
     /// Seconds from a frame's stamp to its answer at most [parameter `max_age`]
@@ -162,7 +161,7 @@ impl Options {
             Form::Compressed => ImageTransport::Compressed,
         };
         if let Some((_, manifest)) = &engines.reason {
-            node.clip_frames = self.clip.map_or(1, |frames| frames.unwrap_or(manifest.frames));
+            node.clip_frames = self.clip.unwrap_or(manifest.frames);
             node.clip_rate_hz = self.fps.unwrap_or(manifest.fps);
         }
         node.latent_only = self.latent_only;

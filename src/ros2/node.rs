@@ -201,12 +201,13 @@ pub fn run(
             watch.report(transport);
         }
     });
-    let summary = |(intake, board): (Arc<Intake>, Arc<Board>)| {
+    let summary = |what: &str, (intake, board): (Arc<Intake>, Arc<Board>)| {
         let accounts = intake.accounts();
-        log::info!("{accounts}");
+        log::info!("{what}: {accounts}");
         board.summary(accounts)
     };
-    Ok(Report { answers: answers.map(summary), forecasts: forecasts.map(summary) })
+    let answers = answers.map(|done| summary("answers", done));
+    Ok(Report { answers, forecasts: forecasts.map(|done| summary("forecasts", done)) })
 }
 
 fn shared(options: &NodeOptions) -> SharedParameters {

@@ -58,7 +58,7 @@ scenario() {
     local reader=$!
     await "$work/$name.reader" listening
     # shellcheck disable=SC2086
-    ROS_DISTRO=$distro "$perihelion" run "$engine" --prompt "How many balls are there?" $node_options \
+    ROS_DISTRO=$distro "$perihelion" run "$engine" --clip 1 --prompt "How many balls are there?" $node_options \
         --ros-args -r __ns:=/robot -r __node:=eye -r image:=/camera/image_raw -p max_age:="$max_age" \
         >"$work/$name.out" 2>"$work/$name.log" &
     local node=$!

@@ -73,7 +73,7 @@ impl Cast {
         node: &mut NodeOptions,
     ) -> anyhow::Result<Self> {
         let answerer = match &paths.reason {
-            Some((path, _)) => Some(open_answerer(path, options, context, node)?),
+            Some((path, clip)) => Some(open_answerer(path, *clip, options, context, node)?),
             None => None,
         };
         let forecaster = match &paths.predict {
@@ -125,14 +125,19 @@ impl Cast {
 
 fn open_answerer(
     path: &Path,
+    clip: Clip,
     options: &Options,
     context: &Context,
     node: &mut NodeOptions,
 ) -> anyhow::Result<ReasonAnswerer> {
     let (reason, identity) = engines::open_reason(path, context.threads, true)?;
     node.hardware_id = hardware_id(&identity);
-    if reason.frames_max() < node.clip_frames {
-        let most = reason.frames_max();
+    let most = reason.frames_max();
+    if options.clip.is_none() && node.clip_frames == clip.frames {
+        // What nobody has asked for need not be refused.
+        node.clip_frames = clip.frames.min(most);
+    }
+    if most < node.clip_frames {
         let message = format!(
             "a clip of {} frames is asked for, the engine takes {most}: build it with --max-frames",
             node.clip_frames

@@ -130,7 +130,7 @@ impl Board {
     fn failed(&self, message: String) {
         let mut notes = self.lock();
         if notes.failure.as_ref() != Some(&message) {
-            log::error!("no answer: {message}");
+            log::error!("the engine fails: {message}");
             notes.failure = Some(message);
         }
     }

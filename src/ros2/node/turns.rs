@@ -52,7 +52,7 @@ impl<'a> Turns<'a> {
         self.role.glance();
         let clock = self.role.intake().clock();
         let early_ns = self.next_ns.saturating_sub(clock.now().steady_ns);
-        if let Some(early_ns @ 1..) = u64::try_from(early_ns).ok() {
+        if let Ok(early_ns @ 1..) = u64::try_from(early_ns) {
             return Turn::Early(Duration::from_nanos(early_ns));
         }
         if !self.role.intake().take(&mut self.frames) {

@@ -22,6 +22,9 @@ const REPORT_NS: i64 = 1_000_000_000;
 /// After this long without a publisher the node says what it waits for, and again each time this has grown sixteenfold.
 const PATIENCE_NS: i64 = 2_000_000_000;
 
+/// Adds to a status what is known of one kind of work alone.
+type Detail<'a> = Box<dyn Fn(&Notes, &mut Status) + Send + 'a>;
+
 pub(super) struct Watch<'a> {
     publisher: Box<dyn Publisher>,
     logger: String,
@@ -41,8 +44,7 @@ pub(super) struct Watched<'a> {
     hardware_id: String,
     intake: Arc<Intake>,
     board: Arc<Board>,
-    /// Adds what is known of this work alone.
-    detail: Box<dyn Fn(&Notes, &mut Status) + Send + 'a>,
+    detail: Detail<'a>,
     patience_s: f64,
     verdict: (Level, String),
     before: Accounts,
@@ -58,7 +60,7 @@ impl<'a> Watched<'a> {
         forming_s: f64,
         intake: Arc<Intake>,
         board: Arc<Board>,
-        detail: Box<dyn Fn(&Notes, &mut Status) + Send + 'a>,
+        detail: Detail<'a>,
     ) -> Self {
         Self {
             work,
