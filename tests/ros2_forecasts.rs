@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use perihelion::export::PredictOptions;
 use perihelion::ros2::accounts::DropReason;
 use perihelion::ros2::clock::Clock;
-use perihelion::ros2::messages::{ByteOrder, DiagnosticArray, Float32, ImageView, Message, Text, decode};
+use perihelion::ros2::messages::{
+    ByteOrder, DiagnosticArray, Float32, Float32MultiArray, ImageView, Message, Text, Twist, decode, encode,
+};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{
     Answer, Answerer, Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome,
@@ -433,4 +435,51 @@ fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
         let (Some(large), Some(small)) = (large.latent, small.latent) else { continue };
         assert!((large - small).abs() < 0.1, "{large} and {small}");
     }
+}
+
+#[test]
+fn a_forecast_is_made_for_the_actions_that_were_heard() {
+    let fixture = Path::new("tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint");
+    let predict = engine::open(fixture, &PredictOptions::default(), 1, None);
+    let settings = PredictSettings { seed: 1, latent_only: false };
+    let mut engine = PredictForecaster::new(predict, settings, SIZE * SIZE);
+    assert_eq!(engine.shape().action_names, ["linear", "angular"]);
+    let horizon = engine.shape().horizon;
+    // The camera shows the same all the time, so that only actions make a difference.
+    let scene = Scene::draw(&mut Rng::new(7), SceneOptions { n_frames: 1, ..SceneOptions::default() });
+    let show = |i: i64| image(i * 250, SIZE as u32, rendered(&scene, 0));
+    let hear = |topic: &'static str, ros_type: &'static str, body: Vec<u8>| -> Event {
+        Box::new(move |memory| memory.inject(topic, ros_type, &body, ByteOrder::Little))
+    };
+    let mut twist = Twist::default();
+    (twist.linear.x, twist.angular.z) = (1.5, -2.0);
+    let plan = |rows: &[f32]| {
+        let message = Float32MultiArray { data: rows.to_vec(), ..Float32MultiArray::default() };
+        hear("/eye/actions", Float32MultiArray::TYPE, encode(&message))
+    };
+    let mut events: Vec<Event> = (0..5).map(show).collect();
+    events.extend([
+        hear("/cmd_vel", Twist::TYPE, encode(&twist)),
+        show(5),
+        plan(&[0.0, 0.0]),
+        show(6),
+        plan(&[f32::NAN, 0.0]),
+        plan(&[0.0; 99]),
+        hear("/cmd_vel", Float32::TYPE, vec![0; 4]),
+        show(7),
+    ]);
+    let script = Script::new(events);
+    let (summary, _) = play(&script, &options(), &mut engine);
+    assert_eq!(summary.answers, 4);
+    let reports = texts(&script.memory, "/eye/forecast/json");
+    let sources: Vec<&str> = reports.iter().map(|report| report["actions"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["zeros: none heard yet", "cmd_vel", "plan of 1 steps", "plan of 1 steps"]);
+    let bodies = script.memory.published("/eye/forecast");
+    let pixels = |body: &Vec<u8>| decode::<ImageView<'_>>(body, ByteOrder::Little).unwrap().data.to_vec();
+    let forecasts: Vec<Vec<Vec<u8>>> =
+        bodies.chunks(horizon).map(|frames| frames.iter().map(pixels).collect()).collect();
+    assert_eq!(forecasts.len(), 4);
+    assert_ne!(forecasts[0], forecasts[1], "a velocity makes another future");
+    assert_eq!(forecasts[0], forecasts[2], "a plan of zeros makes the first one again");
+    assert_eq!(forecasts[2], forecasts[3], "what is no plan changes nothing");
 }

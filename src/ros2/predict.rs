@@ -129,6 +129,8 @@ impl PredictForecaster {
         lap(&mut details, "encode_ms");
         self.predict.denoise(limits, |_| {})?;
         lap(&mut details, "denoise_ms");
+        let step_ms = details["denoise_ms"].as_f64().unwrap_or(0.0) / self.predict.n_steps() as f64;
+        details.insert("step_ms".into(), json!(step_ms));
         let is_awaited = self.awaited.is_none();
         if is_awaited {
             self.expectation.take(&self.predict);

@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
 use super::answerer::Outcome;
+use super::screen::PublishedForecast;
 use crate::ros2::accounts::{Accounts, DropReason};
 use crate::ros2::clock::Moment;
 use crate::ros2::intake::Verdict;
@@ -41,6 +44,8 @@ pub(super) struct Foresight {
     pub(super) peak: Option<f32>,
     /// Forecasts of which not all frames could be shown in time.
     pub(super) n_cut: u64,
+    /// Of a step of the denoiser, in the last forecast.
+    pub(super) step_ms: Option<f64>,
 }
 
 /// An answer or a forecast that was published.
@@ -157,8 +162,10 @@ impl Board {
         foresight.peak = foresight.latent;
     }
 
-    pub(super) fn forecast(&self, is_cut: bool) {
-        self.lock().foresight.n_cut += u64::from(is_cut);
+    pub(super) fn forecast(&self, forecast: &PublishedForecast) {
+        let foresight = &mut self.lock().foresight;
+        foresight.n_cut += u64::from(forecast.is_cut);
+        foresight.step_ms = forecast.json.get("step_ms").and_then(Value::as_f64);
     }
 
     /// Lets `read` look at the notes.

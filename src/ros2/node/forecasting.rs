@@ -144,7 +144,7 @@ impl Role for Forecasting<'_> {
                 let given = &frames[frames.len() - self.forecaster.shape().n_given..];
                 let (published, is_lost) = screen.report(&forecast, given, n_shown, began, ended);
                 let camera_ns = ended.steady_ns.saturating_sub(newest.receipt.steady_ns);
-                board.forecast(published.is_cut);
+                board.forecast(&published);
                 board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.forecast_ms,
@@ -198,5 +198,6 @@ fn detail(notes: &Notes, warn: f32, error: f32, status: &mut Status) {
         ("surprise_error", error.to_string()),
         ("forecasts", notes.answers.to_string()),
         ("forecasts_cut", foresight.n_cut.to_string()),
+        ("step_ms", foresight.step_ms.map_or_else(String::new, |step_ms| format!("{step_ms:.1}"))),
     ]);
 }

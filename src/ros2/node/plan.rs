@@ -224,6 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn hostile_bodies_are_refused_or_finite() {
+        let plan = plan(&["linear", "angular"]);
+        let whole = array(&[1.0; 6], &[3, 2]);
+        let (mut hear, twist) = (plan.plan_sink(), encode(&Twist::default()));
+        let mut velocity = plan.velocity_sink();
+        for cut in 0..whole.len() {
+            hear(Ok((&whole[..cut], ByteOrder::Little)));
+            hear(Ok((&whole[..cut], ByteOrder::Big)));
+            velocity(Ok((&twist[..cut.min(twist.len())], ByteOrder::Big)));
+        }
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            hear(Ok((&flipped, ByteOrder::Little)));
+            let (rows, _) = rows(&plan);
+            assert!(rows.len() == 6 && rows.iter().all(|value| value.is_finite()), "bit {bit}: {rows:?}");
+        }
+        assert!(0 < plan.refused());
+    }
+
+    #[test]
     fn only_velocities_are_heard_as_such() {
         assert!(plan(&["linear.y", "angular.x", "angular"]).is_velocity());
         assert!(!plan(&["linear", "gripper"]).is_velocity());
