@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{Family, Model, PredictOptions, export_predict};
+use perihelion::runtime::plan::{Candidate, Noises, Score, Target, search};
 use perihelion::runtime::predict::{Decoded, Expectation, ForecastError, Limits, Predict};
 
 use crate::heap_calls;
@@ -33,6 +34,7 @@ pub(crate) fn check(dir: &Path) {
             open(dir, &Path::new(env!("CARGO_MANIFEST_DIR")).join(checkpoint), precision, threads);
         let (n_steps, n_chunks) = steady_state(&mut predict);
         refusals(&mut predict);
+        planning(&mut predict);
         println!(
             "{checkpoint}, {precision}, {threads} threads: 0 heap calls in {n_steps} denoise steps, {n_chunks} decode chunks, \
              and all refusals"
@@ -135,4 +137,26 @@ fn refusals(predict: &mut Predict) {
     assert_eq!(counted, 0, "refusing touched the heap");
     predict.show(&given, Limits::default()).expect("it forecasts on after refusals");
     predict.denoise(Limits::default(), |_| ()).expect("it forecasts on after refusals");
+}
+
+/// A search claims what it needs at its start, so that further candidates cost no heap calls.
+fn planning(predict: &mut Predict) {
+    let clip = predict.manifest().clip.clone();
+    let Some(actions) = &clip.actions else { return };
+    let plan = |i: usize| vec![i as f32 / 8.0; (clip.n_frames - clip.n_given) * actions.names.len()];
+    let candidates: Vec<Candidate> =
+        (0..12).map(|i| Candidate { source: String::new(), actions: plan(i) }).collect();
+    let goal = vec![0.5; predict.manifest().latents.len()];
+    let goal = Target::goal_of_clip(predict, &goal).expect("it fits");
+    for mut score in [Score::Goal(goal), Score::ExpectedSurprise] {
+        let mut searched = |n: usize| {
+            heap_calls(|| {
+                let noises = Noises { seed: 1, n: 2 };
+                let ranking =
+                    search(predict, &candidates[..n], &mut score, noises, Limits::default(), |_| ());
+                assert_eq!(ranking.expect("it ranks").ranked.len(), n);
+            })
+        };
+        assert_eq!(searched(12), searched(2), "a candidate touched the heap");
+    }
 }

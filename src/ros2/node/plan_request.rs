@@ -253,7 +253,7 @@ mod tests {
             (format!("{{{surprise}, \"candidates\": [[]]}}"), "candidate 0: 0 steps; expected 1 to 3"),
             (format!("{{{surprise}, \"candidates\": [[{}]]}}", row.trim_end_matches(',')), "4 steps"),
             (format!("{{{surprise}, \"candidates\": [[[1]]]}}"), "1 actions; expected 2 (linear, angular)"),
-            (format!("{{{surprise}, \"candidates\": [[[1, 1e39]]]}}"), "not a finite number"),
+            (format!("{{{surprise}, \"candidates\": [[[1, 1e39]]]}}"), "number out of range"),
             (format!("{{{surprise}, \"candidates\": [[[1, NaN]]]}}"), "expected value"),
             (format!("{{{surprise}, \"candidates\": [[[1, 1]]], \"spread\": 1}}"), "go with `around`"),
             (format!("{{{surprise}, \"around\": [[1, 1]]}}"), "needs a `spread`"),

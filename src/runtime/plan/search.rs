@@ -87,7 +87,8 @@ pub fn search(
         return Err(PlanError::NoTime);
     }
     let higher_is_better = score.higher_is_better();
-    ranking.ranked.sort_by(|a, b| {
+    // No two are equal, and a stable sort would allocate.
+    ranking.ranked.sort_unstable_by(|a, b| {
         let rising = a.score.total_cmp(&b.score);
         let best_first = if higher_is_better { rising.reverse() } else { rising };
         best_first.then(a.candidate.cmp(&b.candidate))
