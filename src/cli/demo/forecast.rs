@@ -227,9 +227,11 @@ fn greatest(moments: &[Moment]) -> Greatest {
 }
 
 fn panels(quiet: &[Moment], jump: &[Moment]) -> [Panel; 2] {
-    let measures: [(&'static str, f32, fn(&Moment) -> Option<f32>); 2] = [
-        ("surprise in latent space (standard deviations)", THRESHOLD.latent, |m| m.latent),
-        ("surprise in pixels (share of their range)", THRESHOLD.pixels, |m| m.pixels),
+    type Measure = fn(&Moment) -> Option<f32>;
+    let (latent, pixels): (Measure, Measure) = (|m| m.latent, |m| m.pixels);
+    let measures = [
+        ("surprise in latent space (standard deviations)", THRESHOLD.latent, latent),
+        ("surprise in pixels (share of their range)", THRESHOLD.pixels, pixels),
     ];
     measures.map(|(title, threshold, of)| {
         let curve = |name, color, moments: &[Moment]| {
