@@ -347,6 +347,19 @@ fn a_wrong_command_line_is_code_2() {
 }
 
 #[test]
+fn a_model_says_which_clips_it_is_asked_about() {
+    let model = built().dir.join("clips.model");
+    let model = model.to_str().unwrap();
+    succeed(&["export", "engines/small-reason", "-o", model, "--frames", "8", "--fps", "4"]);
+    let clip = |file: &str| {
+        let report: Value = serde_json::from_str(&succeed(&["inspect", file, "--json"])).unwrap();
+        (report["reason"]["clip_frames"].clone(), report["reason"]["clip_fps"].clone())
+    };
+    assert_eq!(clip(model), (8.into(), 4.0.into()));
+    assert_eq!(clip(&built().engine), (1.into(), 8.0.into()), "one frame, and the processor's rate");
+}
+
+#[test]
 fn a_bad_file_is_code_1_and_named() {
     let Built { engine, model, dir, .. } = built();
     let image = scene("scene-1.png");
@@ -355,6 +368,9 @@ fn a_bad_file_is_code_1_and_named() {
     fail(1, &["ask", model, "--prompt", "a"], &["small.model", "engine"]);
     fail(1, &["ask", engine, "--prompt", "a", "--image", "Cargo.toml"], &["Cargo.toml"]);
     fail(1, &["ask", engine, "--prompt", "a", "--image", "nothing.png"], &["nothing.png"]);
+    fail(2, &["export", "engines/small-reason", "-o", "x.model", "--frames", "0"], &["--frames"]);
+    fail(2, &["export", "engines/small-reason", "-o", "x.model", "--fps", "0"], &["--fps", "above 0"]);
+    fail(2, &["export", "engines/small-reason", "-o", "x.model", "--height", "64"], &["--height", "Predict"]);
     fail(1, &["export", "tests", "-o", "x.model"], &["tests", "config.json"]);
     fail(1, &["build", engine, "-o", "x.engine"], &["small.engine", "model"]);
     fail(1, &["inspect", "Cargo.toml"], &["Cargo.toml"]);

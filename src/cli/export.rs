@@ -1,5 +1,6 @@
 //! `export`: a checkpoint becomes a model.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,13 +36,14 @@ pub(super) struct Options {
     /// Predict: width of a frame, a multiple of 16
     #[arg(long, value_name = "PIXELS")]
     width: Option<usize>,
-    /// Predict: frames of the clip, given and forecast: 5, 9, 13, …
+    /// Predict: frames of the clip, given and forecast: 5, 9, 13, …; Reason: frames that `run` asks about together, unless told
+    /// otherwise [default for Reason: 1]
     #[arg(long, value_name = "N")]
-    frames: Option<usize>,
+    frames: Option<NonZeroUsize>,
     /// Predict: frames that are given: 0, 1 or 5
     #[arg(long, value_name = "N")]
     condition_frames: Option<usize>,
-    /// Predict: frames in a second; said here, the rate enters the rotary positions
+    /// Frames in a second of a clip; said here for Predict, the rate enters the rotary positions [default: the checkpoint's]
     #[arg(long, value_name = "F")]
     fps: Option<f64>,
     /// Predict: names of an action's columns, where the checkpoint does not say them
@@ -59,12 +61,27 @@ impl Options {
             text_embedding: Vec::new(),
             height: None,
             width: None,
-            frames: None,
             condition_frames: None,
-            fps: None,
             action_names: None,
             ..self.clone()
         }
+    }
+
+    fn reason(&self) -> anyhow::Result<ReasonOptions> {
+        if *self != self.reason_only() {
+            let message = "--text-embedding, --height, --width, --condition-frames and --action-names are for Predict; \
+                           is this a diffusers directory, with model_index.json?";
+            return Err(Usage(message.to_owned()).into());
+        }
+        if self.fps.is_some_and(|fps| !(fps.is_finite() && 0.0 < fps)) {
+            return Err(Usage("--fps takes a number above 0".to_owned()).into());
+        }
+        Ok(ReasonOptions {
+            think_suffix: self.think_suffix.clone(),
+            clip_frames: self.frames,
+            clip_fps: self.fps,
+            ..ReasonOptions::default()
+        })
     }
 
     fn predict(&self) -> anyhow::Result<PredictOptions> {
@@ -79,7 +96,7 @@ impl Options {
             texts: texts.collect(),
             height: self.height,
             width: self.width,
-            frames: self.frames,
+            frames: self.frames.map(NonZeroUsize::get),
             condition_frames: self.condition_frames,
             fps: self.fps,
             action_names: self.action_names.clone(),
@@ -103,13 +120,7 @@ pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
     let summary = if options.checkpoint.join("model_index.json").exists() {
         export_predict(&options.checkpoint, &options.predict()?, &options.output, tell)?
     } else {
-        if *options != options.reason_only() {
-            let message = "--text-embedding, --height, --width, --frames, --condition-frames, --fps and --action-names are for Predict; \
-                           is this a diffusers directory, with model_index.json?";
-            return Err(Usage(message.to_owned()).into());
-        }
-        let reason = ReasonOptions { think_suffix: options.think_suffix.clone(), ..ReasonOptions::default() };
-        export_reason(&options.checkpoint, &reason, &options.output, tell)?
+        export_reason(&options.checkpoint, &options.reason()?, &options.output, tell)?
     };
     drop(progress);
     let Summary { n_parameters, n_tensors, weights_bytes, file_bytes, sha256 } = &summary;

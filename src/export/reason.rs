@@ -1,5 +1,6 @@
 //! A checkpoint of Cosmos-Reason2 becomes a model.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
@@ -16,14 +17,16 @@ use crate::models::reason2::{ChatTemplate, Limits, PatchInputs, PatchPositions, 
 
 /// Golden inputs are the same for every export of a checkpoint.
 const GOLDEN_SEED: u64 = 2_026;
-/// Frames that `run` looks at together unless told otherwise.
-const CLIP_FRAMES: usize = 8;
 
 /// What a checkpoint does not say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReasonOptions {
     /// Added to a question that should be thought about.
     pub think_suffix: Option<String>,
+    /// Frames that `run` looks at together unless told otherwise: one if not said here, and clips otherwise.
+    pub clip_frames: Option<NonZeroUsize>,
+    /// Frames in a second of such a clip; the video processor's rate if not said here. Finite, above 0.
+    pub clip_fps: Option<f64>,
     /// Maxima that the model declares; a build may set them again. No more than the checkpoint's positions are taken.
     pub limits: Limits,
 }
@@ -96,7 +99,10 @@ fn manifest(
         generation,
         vocab_size: config.language.vocab_size,
         context_max: config.language.max_position_embeddings,
-        clip: Clip { frames: CLIP_FRAMES.min(options.limits.frames).max(1), fps: preprocess.video.fps },
+        clip: Clip {
+            frames: options.clip_frames.map_or(1, NonZeroUsize::get),
+            fps: options.clip_fps.unwrap_or(preprocess.video.fps),
+        },
     })
 }
 
