@@ -29,7 +29,7 @@ fn a_model_holds_all_of_its_checkpoint() {
     let dir = root().join("engines/small-reason");
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("small.model");
-    let options = ReasonOptions { think_suffix: Some("\nThink.".into()), limits: Limits::default() };
+    let options = ReasonOptions { think_suffix: Some("\nThink.".into()), ..ReasonOptions::default() };
     let mut stages = Vec::new();
     let mut progress = |p: perihelion::export::Progress| {
         assert!(p.done <= p.total);
