@@ -10,6 +10,7 @@ use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, buffer::ConvertBuffer};
 use serde::Serialize;
 
+use super::progress::Progress as Bar;
 use super::{Context, Usage, clip, output, tensors};
 use crate::checkpoint::Weights;
 use crate::models::predict25::{Guidance, PredictManifest};
@@ -28,7 +29,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
     /// Frames to forecast; beyond the engine's own number it goes on from its own last frames, clip by clip, each with the next
-    /// seed [default: the engine's]
+    /// seed that shares no noise with the one before [default: the engine's]
     #[arg(long, value_name = "FRAMES")]
     horizon: Option<usize>,
     /// A plan: CSV with the engine's action names as header, a row for each frame after the first, or for each forecast one
@@ -118,7 +119,8 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
     prepare(&mut predict, &mut rollout, options, &manifest)?;
 
-    let mut seen = Seen::new(options, &manifest);
+    let n_steps = rollout.n_chunks() * predict.n_steps();
+    let mut seen = Seen::new(options, &manifest, n_steps, rollout.horizon());
     let deadline = options.budget_ms.map(|budget| seen.started + Duration::from_millis(budget));
     let limits = Limits { deadline, stop: None };
     let seed = options.noise.is_none().then_some(options.seed);
@@ -129,6 +131,7 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         rollout.run(&mut predict, &given, seed, limits, |progress| seen.take(progress))?
     };
     let total_ms = ms(seen.started);
+    drop(seen.bar);
 
     if let Some(path) = &options.latents {
         let shape = manifest.latents;
@@ -176,6 +179,10 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 /// What a forecast has shown of itself so far, and when.
 struct Seen {
+    /// Over the denoiser's steps and the forecast frames.
+    bar: Bar,
+    n_pieces: u64,
+    n_done: u64,
     size: [u32; 2],
     with_context: bool,
     started: Instant,
@@ -188,9 +195,15 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(options: &Options, manifest: &PredictManifest) -> Self {
+    fn new(options: &Options, manifest: &PredictManifest, n_steps: usize, horizon: usize) -> Self {
         let now = Instant::now();
+        let n_frames = if options.latent_only { 0 } else { horizon };
+        let (bar, n_pieces) = (Bar::counting("imagine"), (n_steps + n_frames) as u64);
+        bar.set(0, n_pieces, "encode");
         Self {
+            bar,
+            n_pieces,
+            n_done: 0,
             size: [manifest.clip.width as u32, manifest.clip.height as u32],
             with_context: options.with_context,
             started: now,
@@ -205,11 +218,19 @@ impl Seen {
 
     fn take(&mut self, progress: Progress<'_>) {
         let since_last_ms = ms(self.last);
-        match progress {
-            Progress::Encoded { .. } => self.encode_ms += since_last_ms,
-            Progress::Step { .. } => self.step_ms.push(since_last_ms),
+        let stage = match progress {
+            Progress::Encoded { .. } => {
+                self.encode_ms += since_last_ms;
+                "denoise"
+            }
+            Progress::Step { .. } => {
+                self.step_ms.push(since_last_ms);
+                self.n_done += 1;
+                "denoise"
+            }
             Progress::Decoded { given, forecast, .. } => {
                 self.chunk_ms.push(since_last_ms);
+                self.n_done += (forecast.len() / self.frame_len()) as u64;
                 if !forecast.is_empty() && self.first_frame_ms.is_none() {
                     self.first_frame_ms = Some(ms(self.started));
                 }
@@ -217,14 +238,20 @@ impl Seen {
                     self.keep(given);
                 }
                 self.keep(forecast);
+                "decode"
             }
-        }
+        };
+        self.bar.set(self.n_done, self.n_pieces, stage);
         self.last = Instant::now();
+    }
+
+    fn frame_len(&self) -> usize {
+        self.size.iter().product::<u32>() as usize * 3
     }
 
     fn keep(&mut self, pixels: &[f32]) {
         let [width, height] = self.size;
-        for frame in pixels.chunks(width as usize * height as usize * 3) {
+        for frame in pixels.chunks(self.frame_len()) {
             let bytes = frame.iter().map(|v| to_byte(*v)).collect();
             self.frames.extend(RgbImage::from_raw(width, height, bytes));
         }
