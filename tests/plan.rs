@@ -102,7 +102,7 @@ fn equal_plans_keep_their_order_and_several_noises_are_averaged() {
 
     let by_seed: Vec<f64> = (0..3)
         .map(|i| {
-            let noises = Noises { seed: Noises { seed: 5, n: 3 }.seed_of(i, &predict), n: 1 };
+            let noises = Noises { seed: predict.seed_of(5, i), n: 1 };
             let ranking = search(&mut predict, &plans, &mut goal, noises, Limits::default(), |_| {});
             let ranking = ranking.expect("ranks");
             ranking.ranked.iter().find(|r| r.candidate == 2).expect("all are ranked").score
@@ -150,7 +150,7 @@ fn the_expected_surprise_is_the_distance_between_forecasts_of_other_noise() {
     show(&mut predict);
     let plans = candidates(&predict, 2);
     let mut forecast = |i| {
-        let seed = Noises { seed: 5, n: 2 }.seed_of(i, &predict);
+        let seed = predict.seed_of(5, i);
         outcome(&mut predict, &plans[1], seed);
         predict.continuation().expect("forecast").to_vec()
     };

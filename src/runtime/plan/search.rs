@@ -11,17 +11,10 @@ use crate::runtime::predict::{ForecastError, Limits, Predict};
 /// The noises that every candidate's forecasts start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noises {
-    /// The first has this seed: its forecast is [`Predict::seed`]'s. The others' lie so far apart that no renoising is shared.
+    /// Of the first; those of the others are [`Predict::seed_of`]'s.
     pub seed: u64,
     /// How many.
     pub n: usize,
-}
-
-impl Noises {
-    /// The seed of noise `i`.
-    pub fn seed_of(&self, i: usize, predict: &Predict) -> u64 {
-        self.seed.wrapping_add(i as u64 * predict.n_steps() as u64)
-    }
 }
 
 /// A candidate's score.
@@ -125,7 +118,7 @@ fn roll_out(
     pairs.begin();
     let (mut mean, mut squares) = (0.0, 0.0);
     for i in 0..noises.n {
-        predict.seed(noises.seed_of(i, predict));
+        predict.seed(predict.seed_of(noises.seed, i));
         predict.denoise(limits, |_| {})?;
         let value = match score {
             Score::Goal(target) | Score::Surprise(target) => target.distance(predict.continuation()?),

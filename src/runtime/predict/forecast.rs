@@ -169,6 +169,13 @@ impl Predict {
         }
     }
 
+    /// The seed of forecast `i` of a series whose first has `seed`: as far on as one forecast draws noises, so that no two forecasts
+    /// share one.
+    pub fn seed_of(&self, seed: u64, i: usize) -> u64 {
+        let n_drawn = 1 + self.renoise.len() / self.noise.len().max(1);
+        seed.wrapping_add((i * n_drawn) as u64)
+    }
+
     /// Takes noise `[1, C, T, h, w]`, and `[steps − 1, C, T, h, w]` where the schedule wants fresh noise for each step.
     ///
     /// # Errors

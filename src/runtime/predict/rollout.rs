@@ -2,7 +2,7 @@
 //!
 //! As Predict2.5's own long videos (`generate_autoregressive_from_batch` of `cosmos_predict2/_src/predict2/inference/video2world.py` in
 //! <https://github.com/nvidia-cosmos/cosmos-predict2.5>): a chunk is a clip of its own, given as many frames as the first one was; they
-//! are decoded frames as bytes (rounded here, cut off there), encoded anew, and its noise has the seed of the first plus its number.
+//! are decoded frames as bytes (rounded here, cut off there), encoded anew, and its noise has the seed of the first plus its number (see [`Predict::seed_of`]).
 //! Only the plan is cut otherwise: a chunk is told the actions of its given frames too, which by then are known.
 //!
 //! Why not latents from chunk to chunk: the encoder is causal, so that a frame in the middle of a clip has other latents than one at
@@ -190,7 +190,7 @@ impl Rollout {
     /// The chunk's noise, and its part of the plan.
     fn prepare(&self, predict: &mut Predict, seed: Option<u64>, chunk: usize) -> Result<(), ForecastError> {
         if let Some(seed) = seed {
-            predict.seed(seed.wrapping_add(chunk as u64));
+            predict.seed(predict.seed_of(seed, chunk));
         }
         if self.plan.is_empty() {
             return Ok(());
