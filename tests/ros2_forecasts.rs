@@ -100,7 +100,7 @@ fn stamps_ms(look: &Look<'_>) -> Vec<i64> {
 
 #[test]
 fn forecast_frames_bear_the_stamps_of_the_future() {
-    let script = Script::new((0..4).map(|i| small_image(1000 + 100 * i)).collect());
+    let script = Script::new(Clock::stepped(), (0..4).map(|i| small_image(1000 + 100 * i)).collect());
     let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
         assert!(look.deadline.is_none() && look.plan.is_none());
         for ahead in 1..=3 {
@@ -139,7 +139,7 @@ fn forecast_frames_bear_the_stamps_of_the_future() {
 fn what_follows_a_forecast_is_looked_at_in_order_until_the_stream_breaks() {
     // Two looks a second at ten frames a second, each frame taken three times; a gap after the second.
     let times = (0..36).map(|i| i * 100 / 3).chain((50..70).map(|i| i * 100 / 3));
-    let script = Script::new(times.map(small_image).collect());
+    let script = Script::new(Clock::stepped(), times.map(small_image).collect());
     let (mut looks, mut places) = (Vec::new(), Vec::new());
     let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
         looks.push(stamps_ms(look));
@@ -182,7 +182,7 @@ fn forecasts_that_fail_are_counted_and_the_node_lives_on() {
     let mut events: Vec<Event> = (0..6).map(|i| small_image(100 * i)).collect();
     events.push(other_size);
     events.extend((7..10).map(|i| small_image(100 * i)));
-    let script = Script::new(events);
+    let script = Script::new(Clock::stepped(), events);
     let mut n = 0;
     let mut engine = Scripted::new(|_: &Look<'_>, _: &mut dyn FnMut(Glimpse<'_>)| {
         n += 1;
@@ -330,7 +330,10 @@ fn rendered(scene: &Scene, t: usize) -> Vec<u8> {
 }
 
 fn shown(n_frames: usize, frame: impl Fn(usize) -> Vec<u8>) -> Script {
-    Script::new((0..n_frames).map(|t| image(t as i64 * 125, SIZE as u32, frame(t))).collect())
+    Script::new(
+        Clock::stepped(),
+        (0..n_frames).map(|t| image(t as i64 * 125, SIZE as u32, frame(t))).collect(),
+    )
 }
 
 /// A scene of which ball 0 is put elsewhere after the frame `at`.
@@ -400,7 +403,8 @@ fn forecasts_made_meanwhile_leave_a_comparison_as_it_is() {
 fn a_gap_ends_what_was_expected() {
     let scene = Scene::draw(&mut Rng::new(5), SceneOptions { n_frames: 24, ..SceneOptions::default() });
     let events = (0..24).filter(|t| *t != 7).map(|t| image(t as i64 * 125, SIZE as u32, rendered(&scene, t)));
-    let (summary, surprises) = play(&Script::new(events.collect()), &options(), &mut *small_predict());
+    let (summary, surprises) =
+        play(&Script::new(Clock::stepped(), events.collect()), &options(), &mut *small_predict());
     // Clips end with frames 4 to 6, and again with 12 and later; frames 5 and 6 were compared.
     let compared: Vec<i64> = surprises.iter().map(|s| s.stamp_ns / MS / 125).collect();
     assert_eq!(compared, [5, 6].into_iter().chain(13..=23).collect::<Vec<_>>());
@@ -421,7 +425,7 @@ fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
     let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
     let settings = PredictSettings { seed: 0, latent_only: true };
     let mut engine = PredictForecaster::new(predict, settings, 4 * SIZE * SIZE);
-    let script = Script::new(events);
+    let script = Script::new(Clock::stepped(), events);
     let (summary, surprises) = play(&script, &options, &mut engine);
     assert_eq!((summary.answers, surprises.len()), (2, 8));
     assert!(surprises.iter().all(|s| s.pixels.is_none()), "nothing was decoded");
@@ -468,7 +472,7 @@ fn a_forecast_is_made_for_the_actions_that_were_heard() {
         hear("/cmd_vel", Float32::TYPE, vec![0; 4]),
         show(7),
     ]);
-    let script = Script::new(events);
+    let script = Script::new(Clock::stepped(), events);
     let (summary, _) = play(&script, &options(), &mut engine);
     assert_eq!(summary.answers, 4);
     let reports = texts(&script.memory, "/eye/forecast/json");

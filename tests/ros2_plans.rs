@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{Model, PredictOptions, ReasonOptions, export_reason};
+use perihelion::ros2::clock::Clock;
 use perihelion::ros2::messages::{ByteOrder, Message, Text, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Engines, NodeOptions, run};
@@ -62,7 +63,7 @@ fn asks(request: &Value) -> Event {
 }
 
 fn play(events: Vec<Event>, forecaster: &mut PredictForecaster) -> Memory {
-    let script = Script::new(events);
+    let script = Script::new(Clock::stepped(), events);
     let options = NodeOptions {
         max_image_bytes: WIDTH * HEIGHT * 3,
         ..NodeOptions::new(NodeName::new("/", "eye").unwrap())

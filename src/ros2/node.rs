@@ -238,6 +238,3 @@ fn follow_clock(transport: &dyn Transport, clock: Arc<Clock>) -> Result<(), Tran
     };
     transport.subscribe("/clock", messages::Clock::TYPE, Delivery::BestEffort, Box::new(sink))
 }
-
-#[cfg(test)]
-mod tests;

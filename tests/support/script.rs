@@ -1,4 +1,4 @@
-//! A scripted graph: another node's acts, each when ours is ready for it, in a time that stands still between them.
+//! A scripted graph: another node's acts, each when ours is ready for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,8 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    pub(crate) fn new(events: Vec<Event>) -> Self {
-        Self { memory: Memory::new(Arc::new(Clock::stepped())), events: Mutex::new(events.into()) }
+    pub(crate) fn new(clock: Clock, events: Vec<Event>) -> Self {
+        Self { memory: Memory::new(Arc::new(clock)), events: Mutex::new(events.into()) }
     }
 }
 

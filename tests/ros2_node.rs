@@ -1,85 +1,29 @@
-//! The node on scripted graphs, with a scripted engine.
+//! The node on scripted graphs, with an engine that says what a closure says.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
+use perihelion::ros2::accounts::DropReason;
+use perihelion::ros2::clock::Clock;
+use perihelion::ros2::messages::{
+    ByteOrder, DiagnosticArray, HeaderView, ImageView, Message, ShortString, Text, decode, encode,
+};
+use perihelion::ros2::names::NodeName;
+use perihelion::ros2::node::{Answer, Answerer, Engines, NodeOptions, Outcome, Question, Said, Summary, run};
+use perihelion::ros2::transport::{Memory, Transport};
 use serde_json::json;
 
-use super::*;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::messages::{
-    ByteOrder, DiagnosticArray, HeaderView, ImageView, ShortString, Text, Time, decode, encode,
-};
-use crate::ros2::names::NodeName;
-use crate::ros2::transport::{Memory, MessageSink, Publisher, Pump, TopicSeen};
+#[path = "support/script.rs"]
+mod script;
 
-const MS: i64 = 1_000_000;
+use script::{Event, MS, Script, image_body};
 
-/// Something that another node does.
-type Event = Box<dyn FnOnce(&Memory) + Send>;
-
-/// A graph whose other nodes act one after another, each when ours is ready for it.
-struct Script {
-    memory: Memory,
-    events: Mutex<VecDeque<Event>>,
-}
-
-impl Script {
-    fn new(clock: Clock, events: Vec<Event>) -> Self {
-        Self { memory: Memory::new(Arc::new(clock)), events: Mutex::new(events.into()) }
-    }
-
-    fn texts(&self, topic: &str) -> Vec<String> {
-        let text =
-            |body: Vec<u8>| decode::<Text>(&body, ByteOrder::Little).unwrap().data.trim_end().to_owned();
-        self.memory.published(topic).into_iter().map(text).collect()
-    }
-}
-
-impl Transport for Script {
-    fn clock(&self) -> &Arc<Clock> {
-        self.memory.clock()
-    }
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        self.memory.subscribe_images(topic, transport, intake)
-    }
-    fn subscribe(
-        &self,
-        topic: &str,
-        ros_type: &'static str,
-        delivery: Delivery,
-        sink: MessageSink,
-    ) -> Result<(), TransportError> {
-        self.memory.subscribe(topic, ros_type, delivery, sink)
-    }
-    fn advertise(
-        &self,
-        topic: &str,
-        ros_type: &'static str,
-        delivery: Delivery,
-    ) -> Result<Box<dyn Publisher>, TransportError> {
-        self.memory.advertise(topic, ros_type, delivery)
-    }
-    fn graph(&self) -> Vec<TopicSeen> {
-        self.memory.graph()
-    }
-    fn pump(&self) -> Pump {
-        let event = self.events.lock().unwrap().pop_front();
-        match event {
-            Some(event) => {
-                event(&self.memory);
-                Pump::Delivered
-            }
-            None => Pump::Ended,
-        }
-    }
-}
+/// No prompt is longer.
+const PROMPT_BYTES_MAX: usize = 16 << 10;
+/// A frame of two pixels.
+const PIXELS: [u8; 6] = [1, 2, 3, 4, 5, 6];
 
 /// Answers what a closure says.
 struct Says<F>(F);
@@ -94,26 +38,19 @@ fn answer(text: impl Into<String>) -> Outcome {
     Outcome::Answered(Answer { text: text.into(), details: Default::default() })
 }
 
-fn image_body(stamp_ns: i64) -> Vec<u8> {
-    let header = HeaderView { stamp: Time::from_ns(stamp_ns), frame_id: ShortString::new("cam").unwrap() };
-    let encoding = ShortString::new("mono8").unwrap();
-    encode(&ImageView {
-        header,
-        height: 2,
-        width: 2,
-        encoding,
-        is_bigendian: 0,
-        step: 2,
-        data: &[1, 2, 3, 4],
-    })
-}
-
 /// An image stamped `stamp_ms` that arrives then.
 fn image(stamp_ms: i64) -> Event {
-    Box::new(move |memory| {
-        memory.clock().set(stamp_ms * MS);
-        memory.inject("/image", ImageView::TYPE, &image_body(stamp_ms * MS), ByteOrder::Little);
-    })
+    script::image(stamp_ms, 2, PIXELS.to_vec())
+}
+
+/// The body of an image that is taken now.
+fn image_now(memory: &Memory) -> Vec<u8> {
+    image_body(memory.clock().now().ros_ns, 2, &PIXELS)
+}
+
+fn texts(script: &Script, topic: &str) -> Vec<String> {
+    let text = |body: Vec<u8>| decode::<Text>(&body, ByteOrder::Little).unwrap().data.trim_end().to_owned();
+    script.memory.published(topic).into_iter().map(text).collect()
 }
 
 fn prompt(body: Vec<u8>) -> Event {
@@ -152,9 +89,9 @@ fn every_frame_of_a_stepped_graph_is_answered_with_all_that_is_known() {
         Outcome::Answered(Answer { text, details: details.as_object().unwrap().clone() })
     });
     assert_eq!((summary.answers, summary.accounts.answered, summary.accounts.dropped_total()), (3, 3, 0));
-    assert_eq!(script.texts("/eye/answer"), vec!["I see [1, 2, 3, 4]"; 3]);
-    let json: serde_json::Value = serde_json::from_str(&script.texts("/eye/answer/json")[2]).unwrap();
-    assert_eq!(json["text"], "I see [1, 2, 3, 4]");
+    assert_eq!(texts(&script, "/eye/answer"), vec!["I see [1, 2, 3, 4, 5, 6]"; 3]);
+    let json: serde_json::Value = serde_json::from_str(&texts(&script, "/eye/answer/json")[2]).unwrap();
+    assert_eq!(json["text"], "I see [1, 2, 3, 4, 5, 6]");
     assert_eq!((&json["frame_id"], &json["tokens"]), (&json!("cam"), &json!([1, 2])));
     assert_eq!(json["stamps"], json!([{ "sec": 1, "nanosec": 66_000_000 }]));
     assert_eq!(json["valid_until"], json!({ "sec": 3, "nanosec": 66_000_000 }));
@@ -168,7 +105,7 @@ fn the_prompt_topic_replaces_the_question_and_empty_restores_it() {
         prompt(text("Is it clear? ")),
         image(33),
         prompt(vec![3, 0, 0, 0, 0xff, 0xff, 0]),
-        prompt(text(&"x".repeat(options::PROMPT_BYTES_MAX + 1))),
+        prompt(text(&"x".repeat(PROMPT_BYTES_MAX + 1))),
         Box::new(|memory: &Memory| {
             memory.inject("/eye/prompt", "std_msgs/msg/Float32", &[0; 4], ByteOrder::Little)
         }),
@@ -212,7 +149,7 @@ fn what_goes_wrong_is_counted_and_the_node_lives_on() {
     let expected =
         ["answer_too_late", "answer_failed", "oversized", "malformed", "wrong_type", "unknown_encoding"];
     assert_eq!(drops, expected.map(|name| (name, 1)));
-    assert_eq!(script.texts("/eye/answer"), ["at last"]);
+    assert_eq!(texts(&script, "/eye/answer"), ["at last"]);
 }
 
 #[test]
@@ -228,7 +165,7 @@ fn a_clip_is_asked_about_when_it_is_whole() {
     assert_eq!(clips, [[0, 250, 500, 750], [250, 500, 750, 1000], [500, 750, 1000, 1250]]);
     assert_eq!((summary.accounts.answered, summary.accounts.clip_members), (3, 3));
     assert_eq!(summary.accounts.dropped(DropReason::OffRate), 6);
-    let json: serde_json::Value = serde_json::from_str(&script.texts("/eye/answer/json")[0]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&texts(&script, "/eye/answer/json")[0]).unwrap();
     assert_eq!(json["stamps"].as_array().unwrap().len(), 4);
     assert_eq!(json["stamp"], json!({ "sec": 0, "nanosec": 750_000_000 }));
 }
@@ -236,8 +173,7 @@ fn a_clip_is_asked_about_when_it_is_whole() {
 #[test]
 fn an_answer_that_comes_too_late_is_not_published() {
     let arrival: Event = Box::new(|memory| {
-        let now_ns = memory.clock().now().ros_ns;
-        memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+        memory.inject("/image", ImageView::TYPE, &image_now(memory), ByteOrder::Little);
     });
     let script = Script::new(Clock::system(), vec![arrival]);
     let options = NodeOptions { max_age: Duration::from_millis(50), ..options() };
@@ -249,7 +185,7 @@ fn an_answer_that_comes_too_late_is_not_published() {
         answer("stale")
     });
     assert_eq!(summary.accounts.dropped(DropReason::AnswerTooLate), 1);
-    assert_eq!(script.texts("/eye/answer"), [""; 0]);
+    assert_eq!(texts(&script, "/eye/answer"), [""; 0]);
 }
 
 #[test]
@@ -262,8 +198,7 @@ fn a_slow_engine_gets_the_newest_frames_of_a_fast_camera() {
     let summary = std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..300 {
-                let now_ns = memory.clock().now().ros_ns;
-                memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+                memory.inject("/image", ImageView::TYPE, &image_now(&memory), ByteOrder::Little);
                 std::thread::sleep(Duration::from_millis(2));
             }
             stop.store(true, Relaxed);
@@ -324,8 +259,7 @@ fn stopping_ends_the_node_although_the_camera_goes_on() {
     let summary = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Relaxed) {
-                let now_ns = memory.clock().now().ros_ns;
-                memory.inject("/image", ImageView::TYPE, &image_body(now_ns), ByteOrder::Little);
+                memory.inject("/image", ImageView::TYPE, &image_now(&memory), ByteOrder::Little);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
