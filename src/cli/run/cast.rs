@@ -169,6 +169,13 @@ fn open_forecaster(
 ) -> anyhow::Result<PredictForecaster> {
     let (predict, identity) = engines::open_forecaster(path, context.threads, options.steps, true)?;
     node.forecast_hardware_id = hardware_id(&identity);
+    if predict.encoder_states() < 2 {
+        log::warn!(
+            "{}: holds the encoder's caches of one clip, so that surprise in latent space ends with the next forecast; \
+             build it with --encoder-states 2",
+            path.display()
+        );
+    }
     let settings = PredictSettings { seed: options.forecast_seed, latent_only: node.latent_only };
     Ok(PredictForecaster::new(predict, settings, options.max_pixels))
 }

@@ -126,6 +126,11 @@ impl Predict {
         self.solver.n_calls()
     }
 
+    /// Clips whose encoder caches are held. With one, nothing more is compared in latent space once the next clip is shown.
+    pub fn encoder_states(&self) -> usize {
+        self.wiring.encoder_states
+    }
+
     /// Whether the schedule takes new noise at each step.
     pub fn wants_renoise(&self) -> bool {
         matches!(self.manifest.schedule, Schedule::Fixed { renoise: Renoise::Fresh, .. })
