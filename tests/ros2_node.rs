@@ -1,5 +1,7 @@
 //! The node on scripted graphs, with an engine that says what a closure says.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
