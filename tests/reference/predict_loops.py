@@ -37,8 +37,9 @@ def run_pipeline(shape, clip, case, transformer, vae, scheduler, given, text, no
         negative_prompt_embeds=text["negative"], output_type="latent", return_dict=False)
     if shape.pipeline == "Cosmos2VideoToWorldPipeline":
         pictures = [Image.fromarray(frame.numpy()) for frame in given]
-        # It draws the given latents from the VAE's posterior, each time others; NVIDIA's own code, and diffusers for Predict2.5, take
-        # the posterior's mean.
+        # It draws the given latents from the VAE's posterior, each time others; NVIDIA's own code (`encode` in
+        # cosmos_predict2/tokenizers/tokenizer.py of https://github.com/nvidia-cosmos/cosmos-predict2), and diffusers for Predict2.5,
+        # take the posterior's mean.
         mean = partial(predict2.retrieve_latents, sample_mode="argmax")
         with mock.patch.object(predict2, "retrieve_latents", mean):
             return pipe(video=pictures, fps=clip["fps"], **arguments)[0]

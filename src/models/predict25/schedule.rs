@@ -241,7 +241,7 @@ impl Schedule {
     /// The sigmas of the network's calls, and the one after them, when `n_steps` are asked for. Of distilled sigmas the first
     /// `n_steps` are taken.
     ///
-    ///     /// Rounded to f32 as the reference rounds them, since solvers divide by their differences.
+    /// Rounded to f32 as the reference rounds them, since solvers divide by their differences.
     pub fn sigmas(&self, n_steps: usize) -> Vec<f32> {
         let mut sigmas = match self {
             Schedule::Fixed { sigmas, .. } => sigmas[..n_steps.min(sigmas.len())].to_vec(),
