@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use perihelion::camera::{Image, load_frames_dir, load_image};
-use perihelion::ros2::clock::Clock;
+use perihelion::frames::clock::Clock;
 use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{
     HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,

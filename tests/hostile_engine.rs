@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, EngineError, build};
-use perihelion::export::{Model, ReasonOptions, export_reason};
+use perihelion::export::{ReasonOptions, export_reason};
+use perihelion::model::Model;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -5,10 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use perihelion::backend::reference::Reference;
 use perihelion::checkpoint::Checkpoint;
 use perihelion::container::{Container, Kind, Writer};
-use perihelion::export::{Family, GoldenValues, Model, ReasonOptions, Summary, export_reason};
-use perihelion::graph::reference::Reference;
+use perihelion::export::{ReasonOptions, Summary, export_reason};
+use perihelion::model::{Family, GoldenValues, Model};
 use perihelion::models::reason2::{Limits, PATCH_EMBEDDING, Reason2};
 use serde_json::{Value, json};
 

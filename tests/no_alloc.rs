@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use perihelion::backend::{Elements, OpenOptions, Precision, Run, RunError, Session};
 use perihelion::engine::{BuildOptions, Engine, build, self_test};
-use perihelion::export::{Model, ReasonOptions, export_reason};
+use perihelion::export::{ReasonOptions, export_reason};
 use perihelion::graph::{BufferId, GraphId};
+use perihelion::model::Model;
 use perihelion::runtime::{Sampler, Sampling};
 
 #[path = "no_alloc/predict.rs"]

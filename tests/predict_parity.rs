@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use perihelion::backend::reference::Reference;
 use perihelion::checkpoint::{Checkpoint, Weights};
 use perihelion::graph::Network;
-use perihelion::graph::reference::Reference;
 use perihelion::models::constants::Constants;
 use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};

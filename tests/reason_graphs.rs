@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use perihelion::backend::reference::Reference;
 use perihelion::checkpoint::{Checkpoint, Weights};
-use perihelion::graph::reference::Reference;
 use perihelion::graph::{BufferId, Network};
 use perihelion::models::reason2::{Limits, PatchInputs, PatchPositions, Reason2};
 use serde_json::Value;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use perihelion::ros2::accounts::DropReason;
-use perihelion::ros2::frame::ImageTransport;
-use perihelion::ros2::intake::{Intake, IntakeOptions, Verdict};
+use perihelion::frames::accounts::DropReason;
+use perihelion::frames::frame::ImageTransport;
+use perihelion::frames::intake::{Intake, IntakeOptions, Verdict};
 use perihelion::ros2::messages::{
     HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,
     with_encapsulation,

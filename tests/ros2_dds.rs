@@ -10,11 +10,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use perihelion::ros2::accounts::DropReason;
-use perihelion::ros2::clock::Clock;
+use perihelion::frames::accounts::DropReason;
+use perihelion::frames::clock::Clock;
+use perihelion::frames::frame::{Format, ImageTransport};
+use perihelion::frames::intake::{Intake, IntakeOptions, Verdict};
 use perihelion::ros2::environment::Reach;
-use perihelion::ros2::frame::{Format, ImageTransport};
-use perihelion::ros2::intake::{Intake, IntakeOptions, Verdict};
 use perihelion::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
 };

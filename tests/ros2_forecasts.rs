@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use perihelion::export::PredictOptions;
-use perihelion::ros2::accounts::DropReason;
-use perihelion::ros2::clock::Clock;
+use perihelion::frames::accounts::DropReason;
+use perihelion::frames::clock::Clock;
 use perihelion::ros2::messages::{
     ByteOrder, DiagnosticArray, Float32, Float32MultiArray, ImageView, Message, Text, Twist, decode, encode,
 };

@@ -7,14 +7,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use perihelion::ros2::clock::Clock;
-use perihelion::ros2::frame::ImageTransport;
+use perihelion::frames::clock::Clock;
+use perihelion::frames::frame::ImageTransport;
+use perihelion::frames::pictures::Pictures;
 use perihelion::ros2::messages::{
     ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Answer, Answerer, Engines, NodeOptions, Outcome, Question, run};
-use perihelion::ros2::pictures::Pictures;
 use perihelion::ros2::transport::Memory;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use perihelion::ros2::accounts::DropReason;
-use perihelion::ros2::clock::Clock;
+use perihelion::frames::accounts::DropReason;
+use perihelion::frames::clock::Clock;
 use perihelion::ros2::messages::{
     ByteOrder, DiagnosticArray, HeaderView, ImageView, Message, ShortString, Text, decode, encode,
 };

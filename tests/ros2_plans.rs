@@ -14,8 +14,9 @@ use std::sync::atomic::AtomicBool;
 
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
-use perihelion::export::{Model, PredictOptions, ReasonOptions, export_reason};
-use perihelion::ros2::clock::Clock;
+use perihelion::export::{PredictOptions, ReasonOptions, export_reason};
+use perihelion::frames::clock::Clock;
+use perihelion::model::Model;
 use perihelion::ros2::messages::{ByteOrder, Message, Text, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Engines, NodeOptions, run};

@@ -10,12 +10,14 @@ const ROWS: &[&[&str]] = &[
     &["camera"],
     &["graph"],
     &["models"],
-    &["export"],
     &["backend"],
+    &["model"],
+    &["export"],
     &["engine"],
+    &["frames"],
     &["runtime"],
     &["ros2"],
-    &["cli"],
+    &["demo", "cli"],
     &["main", "lib"],
 ];
 

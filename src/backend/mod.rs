@@ -5,6 +5,7 @@
 //! says why, and nothing falls back to another in silence.
 
 pub mod cpu;
+pub mod reference;
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -14,8 +15,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::reference::Weights;
-use crate::graph::{BufferId, GraphId, Network};
+use crate::graph::{BufferId, GraphId, Network, Weights};
 
 /// What numbers an engine computes with. Both have f32 arithmetic and caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

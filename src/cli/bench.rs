@@ -18,7 +18,7 @@ use super::machine::{Machine, ProcessMemory};
 use super::{Context, Usage, output};
 use crate::backend::Memory;
 use crate::engine::Engine;
-use crate::export::Family;
+use crate::model::Family;
 use crate::runtime::statistics::PERCENTILE_RULE;
 
 /// Measures an engine: the parts of an answer or of a forecast, and memory by its source.

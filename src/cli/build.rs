@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::engine::{self, BuildOptions};
-use crate::export::{Family, Model};
+use crate::model::{Family, Model};
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
 /// Compiles a model for one backend and tries it on the model's golden cases.

@@ -10,13 +10,13 @@ use super::output;
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
-use crate::export::Family;
+use crate::model::Family;
 use crate::runtime::predict::Predict;
 use crate::runtime::reason::Reason;
 
 /// What an engine was built from and for.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub engine_sha256: String,
     pub model_sha256: String,
     pub checkpoint: String,
@@ -26,7 +26,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(engine: &Engine) -> Self {
+    pub(crate) fn of(engine: &Engine) -> Self {
         let manifest = engine.manifest();
         Self {
             engine_sha256: hex(&engine.digest()),
@@ -43,7 +43,7 @@ impl Identity {
 ///
 /// # Errors
 /// If the file is none, or cannot be used here, or answers its golden case wrongly.
-pub(super) fn open_reason(
+pub(crate) fn open_reason(
     path: &Path,
     threads: NonZeroUsize,
     is_checked: bool,
@@ -61,7 +61,7 @@ pub(super) fn open_reason(
 ///
 /// # Errors
 /// If the file is none, or cannot be used here.
-pub(super) fn open_predict(
+pub(crate) fn open_predict(
     path: &Path,
     threads: NonZeroUsize,
     steps: Option<usize>,
@@ -73,7 +73,7 @@ pub(super) fn open_predict(
 ///
 /// # Errors
 /// As there, or if it answers its golden case wrongly.
-pub(super) fn open_forecaster(
+pub(crate) fn open_forecaster(
     path: &Path,
     threads: NonZeroUsize,
     steps: Option<usize>,
@@ -92,7 +92,7 @@ pub(super) fn open_forecaster(
 }
 
 /// A session's bytes as rows of a table.
-pub(super) fn memory_rows(memory: &Memory) -> Vec<Vec<String>> {
+pub(crate) fn memory_rows(memory: &Memory) -> Vec<Vec<String>> {
     let Memory {
         weights_mapped_bytes,
         weights_private_bytes,

@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::container::Kind;
 use crate::engine::Engine;
-use crate::export::Model;
+use crate::model::Model;
 use checkpoint::CheckpointReport;
 use file::FileReport;
 

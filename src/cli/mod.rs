@@ -7,15 +7,14 @@ mod ask;
 mod bench;
 mod build;
 mod clip;
-mod demo;
 mod doctor;
-mod engines;
+pub(crate) mod engines;
 mod export;
 mod generation;
 mod imagine;
 mod inspect;
 mod machine;
-mod output;
+pub(crate) mod output;
 mod plan;
 mod progress;
 mod question;
@@ -28,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::demo;
 use crate::ros2::arguments::RosArguments;
 
 /// Runs NVIDIA Cosmos Reason and few-step Predict on a robot, behind ROS 2.
@@ -60,17 +60,17 @@ enum Verb {
 
 /// What every verb is given.
 #[derive(Debug)]
-struct Context {
+pub(crate) struct Context {
     /// Threads that compute.
-    threads: NonZeroUsize,
+    pub(crate) threads: NonZeroUsize,
     /// The `--ros-args` sections; empty for verbs that are no node.
-    ros: RosArguments,
+    pub(crate) ros: RosArguments,
 }
 
 /// A command line that means nothing: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Usage(String);
+pub(crate) struct Usage(pub(crate) String);
 
 /// Runs a command line, whose first word is the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -8,7 +8,7 @@ use serde::Serialize;
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
@@ -19,7 +19,7 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(super) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
@@ -31,7 +31,7 @@ pub(super) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(super) fn text(text: &str) -> anyhow::Result<()> {
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;
@@ -39,7 +39,7 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 }
 
 /// A number of bytes as a person reads it: `6.41 MiB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (n as f64, 0);
     while 1024.0 <= value && unit + 1 < units.len() {
@@ -50,7 +50,7 @@ pub(super) fn bytes(n: u64) -> String {
 }
 
 /// Rows of cells as columns: the first to the left, the others to the right. Every line ends with a line end.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -8,8 +8,9 @@ use super::manifest::{EngineManifest, ModelSource, is_exact, version_of};
 use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, WEIGHTS, self_test};
 use crate::backend::{Memory, OpenOptions, Precision, backend};
 use crate::container::{ContainerError, Kind, SectionWriter, Writer, hex};
-use crate::export::{Model, Progress};
+use crate::export::Progress;
 use crate::graph::Network;
+use crate::model::Model;
 
 /// What a model does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]

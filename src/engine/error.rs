@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::backend::{BackendError, RunError};
 use crate::container::ContainerError;
-use crate::export::ModelError;
 use crate::graph::GraphError;
+use crate::model::ModelError;
 
 /// Why an engine was not built, not opened or not trusted.
 #[derive(Debug, thiserror::Error)]

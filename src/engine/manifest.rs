@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use crate::backend::{BackendError, Precision};
-use crate::export::{Family, GoldenStepPlaces, Source};
 use crate::graph::Network;
+use crate::model::{Family, GoldenStepPlaces, Source};
 use crate::tensor::DType;
 
 /// The content of an engine's manifest.
@@ -44,7 +44,7 @@ pub struct EngineManifest {
 pub struct ModelSource {
     /// Name of the file.
     pub name: String,
-    /// [`Model::digest`](crate::export::Model::digest), in hexadecimal digits.
+    /// [`Model::digest`](crate::model::Model::digest), in hexadecimal digits.
     pub sha256: String,
 }
 

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use crate::backend::{OpenOptions, Payload, Session, backend};
 use crate::container::{Container, Kind};
-use crate::export::GoldenCase;
 use crate::graph::Network;
+use crate::model::GoldenCase;
 
 /// Section with the weights, as the backend wrote them.
 const WEIGHTS: &str = "weights";

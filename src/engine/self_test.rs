@@ -2,8 +2,8 @@
 
 use super::{Engine, EngineError};
 use crate::backend::{Elements, Precision, Run, Session};
-use crate::export::{GoldenStep, GoldenValues};
 use crate::graph::GraphId;
+use crate::model::{GoldenStep, GoldenValues};
 
 /// How far an engine's outputs may lie from the reference evaluation's, as a share of the largest element of each.
 ///

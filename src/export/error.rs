@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::backend::reference::ReferenceError;
 use crate::camera::ProcessorConfigError;
 use crate::checkpoint::CheckpointError;
 use crate::container::ContainerError;
-use crate::graph::GraphError;
-use crate::graph::reference::ReferenceError;
 use crate::models::predict25::PredictError;
 use crate::models::reason2::{TemplateError, TokenizerError};
 
@@ -72,29 +71,4 @@ pub enum ExportError {
     /// The model could not be written.
     #[error(transparent)]
     Write(#[from] ContainerError),
-}
-
-/// Why a model was not opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// The file is not whole, or no model.
-    #[error(transparent)]
-    Container(#[from] ContainerError),
-    /// The graphs break a rule.
-    #[error("{}: {source}; export the checkpoint again", path.display())]
-    Graph {
-        /// The file.
-        path: PathBuf,
-        /// Which rule.
-        source: GraphError,
-    },
-    /// The manifest contradicts the sections, or itself.
-    #[error("{}: manifest: {what}; export the checkpoint again", path.display())]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// Expected, found.
-        what: String,
-    },
 }

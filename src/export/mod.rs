@@ -6,16 +6,11 @@
 
 mod error;
 mod golden;
-mod manifest;
-mod model;
 mod predict;
 mod reason;
 mod write;
 
-pub use error::{ExportError, ModelError};
-pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenStepPlaces, GoldenValues};
-pub use manifest::{Clip, Family, ModelManifest, ReasonManifest, Source};
-pub use model::Model;
+pub use error::ExportError;
 pub use predict::{PredictOptions, export_predict};
 pub use reason::{ReasonOptions, export_reason};
 pub use write::{Progress, Summary};

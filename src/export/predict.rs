@@ -7,12 +7,12 @@ use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
-use super::golden::{self, GoldenValues, PlannedStep};
-use super::manifest::{Family, Source};
+use super::golden::{self, PlannedStep};
 use super::write::{Parts, Progress, Summary, write};
 use crate::checkpoint::Weights;
 use crate::container::hex;
 use crate::graph::Network;
+use crate::model::{Family, GoldenValues, Source};
 use crate::models::predict25::{
     ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, SMALL,
     Schedule, TextEmbedding, TextEntry, places,

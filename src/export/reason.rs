@@ -7,12 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::ExportError;
-use super::golden::{self, GoldenValues, PlannedStep};
-use super::manifest::{Clip, Family, ReasonManifest, Source};
+use super::golden::{self, PlannedStep};
 use super::write::{Parts, Progress, Summary, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::{Checkpoint, GenerationConfig, Reason2Config};
 use crate::container::hex;
+use crate::model::{Clip, Family, GoldenValues, ReasonManifest, Source};
 use crate::models::reason2::{ChatTemplate, Limits, PatchInputs, PatchPositions, Reason2, Tokenizer};
 
 /// Golden inputs are the same for every export of a checkpoint.

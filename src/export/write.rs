@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use super::ExportError;
-use super::golden::GoldenCase;
-use super::manifest::{Family, GOLDEN, ModelManifest, Source, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
 use crate::container::{Kind, Writer};
-use crate::graph::reference::Weights;
-use crate::graph::{Network, WeightId};
+use crate::graph::{Network, WeightId, Weights};
+use crate::model::{Family, GOLDEN, GoldenCase, ModelManifest, Source, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
 
 /// Bytes of weights between two reports.
 const STEP_BYTES: usize = 16 << 20;

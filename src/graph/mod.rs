@@ -16,13 +16,14 @@ mod dim;
 mod dump;
 mod infer;
 mod op;
-pub mod reference;
 mod verify;
+mod weights;
 
 pub use build::GraphBuilder;
 pub use dim::{Dim, NamedDim, Symbol};
 pub use op::{Binary, Merge, Op, RotaryStyle, Unary};
 pub use verify::GraphError;
+pub use weights::Weights;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@
 //! are stored channels first and computed channels last.
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::graph::reference::Weights;
+use crate::graph::Weights;
 use crate::graph::{Network, WeightId};
 use crate::tensor::{DType, TensorView};
 

@@ -1,6 +1,6 @@
 //! The state of each of the node's engines as `diagnostic_msgs` shows it: at 1 Hz, and at once when the state changes.
 
-use crate::ros2::accounts::{Accounts, DropReason};
+use crate::frames::accounts::{Accounts, DropReason};
 use crate::ros2::messages::{DiagnosticStatus, KeyValue};
 
 /// How bad it is, in the numbers of `diagnostic_msgs`.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
-use crate::ros2::clock::Clock;
+use crate::frames::clock::Clock;
 use crate::ros2::messages::{Log, Time, encode};
 use crate::ros2::transport::Publisher;
 

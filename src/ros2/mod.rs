@@ -7,13 +7,9 @@
 //! generation, chosen at compile time, and the wrong layout disturbs the other nodes of a graph; its QoS has no
 //! resource limits, so that a slow reader sees frames seconds old. It is our peer in the tests instead.
 
-pub mod accounts;
 pub mod arguments;
-pub mod clock;
 pub mod diagnostics;
 pub mod environment;
-pub mod frame;
-pub mod intake;
 pub mod kernel_limits;
 pub mod logging;
 pub mod messages;
@@ -21,9 +17,7 @@ pub mod names;
 pub mod node;
 pub mod parameter_services;
 pub mod parameters;
-pub mod pictures;
 mod planner;
 pub mod predict;
 pub mod reason;
-pub mod scaled;
 pub mod transport;

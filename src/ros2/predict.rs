@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::backend::RunError;
 use crate::camera::FrameSize;
-use crate::ros2::frame::Received;
+use crate::frames::frame::Received;
+use crate::frames::scaled::Scaled;
 use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome, PlanRequest};
 use crate::ros2::planner;
 use crate::ros2::reason::SharedReason;
-use crate::ros2::scaled::Scaled;
 use crate::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
 
 /// How the node's forecasts are made.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use crate::backend::Memory;
-use crate::ros2::accounts::DropReason;
+use crate::frames::accounts::DropReason;
+use crate::frames::pictures::Pictures;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
-use crate::ros2::pictures::Pictures;
 use crate::runtime::Sampling;
 use crate::runtime::reason::{AskError, FinishReason, Reason, Request, Shown};
 

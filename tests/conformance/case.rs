@@ -1,7 +1,8 @@
 //! A small network with random contents, and the ways to run it.
 
+use perihelion::backend::reference::Reference;
 use perihelion::backend::{Elements, Run, Session};
-use perihelion::graph::reference::{Reference, Weights};
+use perihelion::graph::Weights;
 use perihelion::graph::{
     BufferId, Dim, GraphBuilder, GraphId, Network, Op, Purpose, Symbol, ValueId, WeightId,
 };

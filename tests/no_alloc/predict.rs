@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
-use perihelion::export::{Family, Model, PredictOptions, export_predict};
+use perihelion::export::{PredictOptions, export_predict};
+use perihelion::model::{Family, Model};
 use perihelion::runtime::plan::{Candidate, Noises, Score, Target, search};
 use perihelion::runtime::predict::{Decoded, Expectation, ForecastError, Limits, Predict};
 

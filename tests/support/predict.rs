@@ -5,7 +5,8 @@ use std::path::Path;
 
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
-use perihelion::export::{Family, Model, PredictOptions, export_predict};
+use perihelion::export::{PredictOptions, export_predict};
+use perihelion::model::{Family, Model};
 use perihelion::models::wan_vae::LATENTS_PER_CALL;
 use perihelion::runtime::predict::Predict;
 

@@ -1,8 +1,8 @@
 //! The reference evaluation as a session: the whole loop runs on it, so that what a backend gets wrong is told from what the loop does.
 
+use perihelion::backend::reference::{Reference, ReferenceError};
 use perihelion::backend::{Elements, Memory, Run, RunError, Session};
 use perihelion::checkpoint::Checkpoint;
-use perihelion::graph::reference::{Reference, ReferenceError};
 use perihelion::graph::{BufferId, GraphId, Network};
 use perihelion::models::reason2::{Limits, Reason2};
 

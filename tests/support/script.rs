@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use perihelion::ros2::clock::Clock;
-use perihelion::ros2::frame::ImageTransport;
-use perihelion::ros2::intake::Intake;
+use perihelion::frames::clock::Clock;
+use perihelion::frames::frame::ImageTransport;
+use perihelion::frames::intake::Intake;
 use perihelion::ros2::messages::{ByteOrder, HeaderView, ImageView, Message, ShortString, Time, encode};
 use perihelion::ros2::transport::{
     Delivery, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,

@@ -34,7 +34,7 @@ use self::pack::{AlignedBytes, PackedWeights, WeightLayout};
 use self::session::CpuSession;
 use super::{Backend, BackendError, Memory, OpenOptions, Payload, Precision, Session};
 use crate::graph::Network;
-use crate::graph::reference::Weights;
+use crate::graph::Weights;
 
 /// Version of what `build` writes: counted up by every change of layout or packing.
 pub const LAYOUT_VERSION: u32 = 1;

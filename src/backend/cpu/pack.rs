@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::kernels::{PANEL_ROWS, PanelFormat, Panels, Table, pack_panel_range, panels_bytes};
 use crate::backend::{Payload, Precision};
-use crate::graph::reference::Weights;
+use crate::graph::Weights;
 use crate::graph::{Network, Op, WeightId};
 use crate::tensor::{DType, TensorView};
 

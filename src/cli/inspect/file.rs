@@ -13,8 +13,8 @@ use crate::cli::engines::{Identity, memory_rows};
 use crate::cli::output;
 use crate::container::{Container, Section, hex};
 use crate::engine::Engine;
-use crate::export::{Family, Model};
 use crate::graph::{Network, Purpose};
+use crate::model::{Family, Model};
 use crate::models::predict25::PredictManifest;
 
 /// A model or an engine.

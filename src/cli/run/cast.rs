@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::cli::{Context, Usage, engines, output};
 use crate::engine::Engine;
-use crate::export::{Clip, Family};
+use crate::model::{Clip, Family};
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};

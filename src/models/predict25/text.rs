@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::names::Tensors;
 use super::{PredictCheckpoint, PredictError};
+use crate::backend::reference::Reference;
 use crate::checkpoint::Weights;
-use crate::graph::reference::Reference;
 use crate::graph::{GraphBuilder, Network, Op, Purpose, Unary};
 use crate::models::constants::Constants;
 use crate::tensor::DType;

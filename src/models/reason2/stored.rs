@@ -2,7 +2,7 @@
 
 use super::graphs::{Limits, network, stored_shape};
 use crate::checkpoint::{Checkpoint, CheckpointError, Reason2Config};
-use crate::graph::reference::Weights;
+use crate::graph::Weights;
 use crate::graph::{Network, WeightId};
 use crate::tensor::{DType, TensorView};
 

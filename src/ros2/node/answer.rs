@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
 use super::options::{NodeOptions, Topics};
-use crate::ros2::clock::Moment;
-use crate::ros2::frame::Received;
+use crate::frames::clock::Moment;
+use crate::frames::frame::Received;
 use crate::ros2::messages::{Message, Text, Time, encode};
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 

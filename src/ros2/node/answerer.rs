@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
-use crate::ros2::accounts::DropReason;
-use crate::ros2::frame::Received;
+use crate::frames::accounts::DropReason;
+use crate::frames::frame::Received;
 
 /// A question about frames.
 #[derive(Debug, Clone, Copy)]

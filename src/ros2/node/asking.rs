@@ -11,11 +11,11 @@ use super::prompt::StandingPrompt;
 use super::turns::{Role, Turns};
 use super::watch::Watched;
 use super::{Audience, NodeError, Said, Stage, time_left};
-use crate::ros2::accounts::DropReason;
-use crate::ros2::clock::Moment;
+use crate::frames::accounts::DropReason;
+use crate::frames::clock::Moment;
+use crate::frames::frame::Received;
+use crate::frames::intake::{Intake, Verdict};
 use crate::ros2::diagnostics::{Status, Work};
-use crate::ros2::frame::Received;
-use crate::ros2::intake::{Intake, Verdict};
 use crate::ros2::messages::{Message, Text};
 use crate::ros2::transport::Delivery;
 

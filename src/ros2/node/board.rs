@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::answerer::Outcome;
 use super::screen::PublishedForecast;
-use crate::ros2::accounts::{Accounts, DropReason};
-use crate::ros2::clock::Moment;
-use crate::ros2::intake::Verdict;
+use crate::frames::accounts::{Accounts, DropReason};
+use crate::frames::clock::Moment;
+use crate::frames::intake::Verdict;
 
 /// Latencies that are kept for percentiles; the oldest give way.
 const KEPT_LATENCIES: usize = 4096;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::answerer::Outcome;
 use super::plan_request::PlanRequest;
-use crate::ros2::frame::Received;
+use crate::frames::frame::Received;
 
 /// The clips that an engine forecasts.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::forecaster::ForecastShape;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::IntakeOptions;
 use crate::ros2::arguments::{Remap, RosArguments};
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::IntakeOptions;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
 

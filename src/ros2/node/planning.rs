@@ -13,8 +13,8 @@ use super::answer::{milliseconds, time};
 use super::forecaster::ForecastShape;
 use super::options::Topics;
 use super::plan_request::{PlanId, PlanRequest, Refusal};
-use crate::ros2::clock::Moment;
-use crate::ros2::frame::Received;
+use crate::frames::clock::Moment;
+use crate::frames::frame::Received;
 use crate::ros2::messages::{Message, Text, decode, encode};
 use crate::ros2::transport::{Delivery, MessageSink, Publisher, Transport, TransportError};
 

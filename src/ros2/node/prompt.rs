@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
-use crate::ros2::accounts::DropReason;
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::{ByteOrder, Text, decode};
 use crate::ros2::parameter_services::SharedParameters;
 use crate::ros2::parameters::Value;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::answer::{milliseconds, time};
 use super::forecaster::{Forecast, ForecastShape};
 use super::options::{NodeOptions, Topics};
-use crate::ros2::clock::Moment;
-use crate::ros2::frame::Received;
+use crate::frames::clock::Moment;
+use crate::frames::frame::Received;
 use crate::ros2::messages::{
     Float32, HeaderView, ImageView, Message, ShortString, Text, Time, encode, padding_bytes,
 };

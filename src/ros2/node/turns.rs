@@ -6,9 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::ros2::clock::Moment;
-use crate::ros2::frame::Received;
-use crate::ros2::intake::{Intake, Verdict};
+use crate::frames::clock::Moment;
+use crate::frames::frame::Received;
+use crate::frames::intake::{Intake, Verdict};
 use crate::ros2::transport::{Pump, Transport};
 
 /// How often a thread without work looks whether to stop.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::board::{Board, Notes};
 use super::options::{NodeOptions, Topics};
-use crate::ros2::accounts::Accounts;
-use crate::ros2::clock::Moment;
+use crate::frames::accounts::Accounts;
+use crate::frames::clock::Moment;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
 use crate::ros2::kernel_limits::receive_buffer_errors;
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
 use crate::ros2::transport::{Delivery, Publisher, TopicSeen, Transport, TransportError};

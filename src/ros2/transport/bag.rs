@@ -21,10 +21,10 @@ use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader};
 
 use super::subscriptions::Subscriptions;
 use super::{Delivery, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport, TransportError};
-use crate::ros2::accounts::DropReason;
-use crate::ros2::clock::Clock;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::clock::Clock;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::{split_encapsulation, with_encapsulation};
 
 /// No chunk or record of a sound bag is larger.

@@ -23,10 +23,10 @@ use self::entities::Entities;
 use self::reader::{Reader, Sink};
 use self::writer::DdsPublisher;
 use super::{Delivery, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport, TransportError};
-use crate::ros2::clock::Clock;
+use crate::frames::clock::Clock;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::environment::{Environment, Reach};
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
 use crate::ros2::messages::{dds_type_name, ros_type_name};
 use crate::ros2::names::NodeName;
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::subscriptions::Subscriptions;
 use super::{Delivery, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport, TransportError};
-use crate::ros2::accounts::DropReason;
-use crate::ros2::clock::Clock;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::clock::Clock;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::ByteOrder;
 
 /// Messages that [`Memory::published`] keeps.

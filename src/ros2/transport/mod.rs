@@ -14,10 +14,10 @@ pub use bag::{Bag, Pace};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use memory::Memory;
 
-use crate::ros2::accounts::DropReason;
-use crate::ros2::clock::Clock;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::clock::Clock;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::{ByteOrder, CompressedImageView, ImageView, Message};
 
 /// The largest message that is not an image.

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{MESSAGE_BYTES_MAX, MessageSink};
-use crate::ros2::accounts::DropReason;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::ByteOrder;
 
 /// Who wants which topic.

@@ -10,7 +10,7 @@ use super::wiring::Wiring;
 use crate::backend::{Memory, Session};
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
 use crate::engine::{Engine, EngineError};
-use crate::export::Family;
+use crate::model::Family;
 use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
 use crate::runtime::{Sampler, Sampling, SamplingError};
 

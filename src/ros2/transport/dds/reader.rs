@@ -12,9 +12,9 @@ use rustdds::{
 };
 
 use super::writer::DdsPublisher;
-use crate::ros2::accounts::DropReason;
-use crate::ros2::frame::{Frame, FramePool, ImageTransport};
-use crate::ros2::intake::Intake;
+use crate::frames::accounts::DropReason;
+use crate::frames::frame::{Frame, FramePool, ImageTransport};
+use crate::frames::intake::Intake;
 use crate::ros2::messages::ByteOrder;
 use crate::ros2::transport::{MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
 

@@ -9,7 +9,7 @@ use super::forecast;
 use super::observer::Heard;
 use super::scoreboard::{Scoreboard, Tally, UnscoredCounts, Verdict};
 use crate::cli::output;
-use crate::ros2::accounts::Accounts;
+use crate::frames::accounts::Accounts;
 use crate::ros2::node;
 use crate::runtime::statistics::{PERCENTILE_RULE, Summary};
 use crate::scenes::Task;

@@ -12,9 +12,9 @@ use super::live::{self, News, Plan};
 use super::recorder::Recorder;
 use super::report::{Report, line};
 use crate::camera::load_image;
-use crate::ros2::clock::Clock;
-use crate::ros2::frame::ImageTransport;
-use crate::ros2::intake::Intake;
+use crate::frames::clock::Clock;
+use crate::frames::frame::ImageTransport;
+use crate::frames::intake::Intake;
 use crate::ros2::messages::{ImageView, Message, Text};
 use crate::ros2::node::{Answer, Answerer, Engines, Outcome, Question};
 use crate::ros2::transport::{

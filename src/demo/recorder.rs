@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::observer::Heard;
 use super::scoreboard::Verdict;
 use crate::camera::{RawFrame, convert};
-use crate::ros2::frame::{Format, Frame};
+use crate::frames::frame::{Format, Frame};
 use crate::ros2::node::{Answerer, Outcome, Question};
 use crate::scenes::FRAME_BYTES;
 

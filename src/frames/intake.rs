@@ -10,9 +10,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::ros2::accounts::{Accounts, DropReason};
-use crate::ros2::clock::{Clock, Moment};
-use crate::ros2::frame::{Frame, FramePool, Received};
+use crate::frames::accounts::{Accounts, DropReason};
+use crate::frames::clock::{Clock, Moment};
+use crate::frames::frame::{Frame, FramePool, Received};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
 /// Clocks of two machines that are kept in step differ by less than this.
@@ -390,7 +390,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ros2::frame::ImageTransport;
+    use crate::frames::frame::ImageTransport;
     use crate::ros2::messages::{ByteOrder, HeaderView, ImageView, ShortString, Time, encode};
 
     const MS: i64 = 1_000_000;

@@ -9,7 +9,7 @@ use super::observer::{Event, Heard, Observer};
 use super::report::{Report, Tape};
 use super::scoreboard::{Scoreboard, Verdict};
 use super::stage::Stage;
-use crate::ros2::clock::Clock;
+use crate::frames::clock::Clock;
 use crate::ros2::node::Engines;
 use crate::scenes::Rng;
 

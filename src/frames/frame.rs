@@ -6,8 +6,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ros2::accounts::DropReason;
-use crate::ros2::clock::Moment;
+use crate::frames::accounts::DropReason;
+use crate::frames::clock::Moment;
 use crate::ros2::messages::{ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, decode};
 
 /// How the bytes of a frame are to be read.

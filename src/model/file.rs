@@ -5,7 +5,7 @@ use std::path::Path;
 use super::manifest::{Family, GOLDEN, ModelManifest, ReasonManifest, TOKENIZER, WEIGHTS};
 use super::{GoldenCase, ModelError};
 use crate::container::{Container, Kind};
-use crate::graph::reference::Weights;
+use crate::graph::Weights;
 use crate::graph::{Network, WeightId};
 use crate::tensor::TensorView;
 

@@ -1,6 +1,6 @@
 //! What became of every frame: received = answered + clip members + dropped, by reason, + in flight.
 //!
-//! The counters have no locks of their own: the [intake](crate::ros2::intake) changes them under its lock together with
+//! The counters have no locks of their own: the [intake](crate::frames::intake) changes them under its lock together with
 //! the frames they count, so that the equation holds in every snapshot and not only at the end.
 
 use std::fmt;

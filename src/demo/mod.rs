@@ -36,8 +36,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use self::graph::Graph;
-use super::{Context, Usage, output};
-use crate::ros2::clock::Clock;
+use crate::cli::{Context, Usage, output};
+use crate::frames::clock::Clock;
 use crate::ros2::environment::{Environment, Reach};
 use crate::ros2::logging;
 use crate::ros2::names::NodeName;
@@ -53,7 +53,7 @@ use crate::scenes::FPS;
   perihelion demo --seconds 10 --json
   perihelion demo --pictures pictures
   perihelion demo --scenes 300 --record arrived")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// How long the camera runs, in seconds
     #[arg(long, value_name = "S", default_value_t = 60.0)]
     seconds: f64,
@@ -80,7 +80,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let Ok(duration) = Duration::try_from_secs_f64(options.seconds) else {
         return Err(Usage(format!("--seconds {}: expected a positive number", options.seconds)).into());
     };

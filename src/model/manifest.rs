@@ -10,13 +10,13 @@ use crate::models::predict25::PredictManifest;
 use crate::models::reason2::{PatchPositions, PromptLayout};
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
-pub(super) const WEIGHTS: &str = "weights";
+pub(crate) const WEIGHTS: &str = "weights";
 /// Section with the inputs and outputs of the golden case.
-pub(super) const GOLDEN: &str = "golden";
+pub(crate) const GOLDEN: &str = "golden";
 /// Section with the checkpoint's `tokenizer.json`.
-pub(super) const TOKENIZER: &str = "tokenizer";
+pub(crate) const TOKENIZER: &str = "tokenizer";
 /// A cache line, and more than any vector of the reader's.
-pub(super) const TENSOR_ALIGNMENT: usize = 64;
+pub(crate) const TENSOR_ALIGNMENT: usize = 64;
 
 /// The content of a model's manifest.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ pub struct ModelManifest {
     /// Graphs, buffers, limits, and the declarations of the weights.
     pub network: Network,
     /// For each weight its first byte in section `weights`.
-    pub(super) tensors: Vec<usize>,
-    pub(super) golden: Vec<GoldenStepPlaces>,
+    pub(crate) tensors: Vec<usize>,
+    pub(crate) golden: Vec<GoldenStepPlaces>,
     /// What surrounds the network.
     pub family: Family,
 }

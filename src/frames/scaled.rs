@@ -4,9 +4,9 @@
 //! may be needed. Buffers are claimed at the start.
 
 use crate::camera::{Decoder, FrameError, FrameSize, Resample, Resizer};
-use crate::ros2::accounts::DropReason;
-use crate::ros2::frame::Received;
-use crate::ros2::pictures::decode;
+use crate::frames::accounts::DropReason;
+use crate::frames::frame::Received;
+use crate::frames::pictures::decode;
 
 /// The newest frames, scaled.
 #[derive(Debug)]

@@ -13,14 +13,8 @@ mod evaluate;
 mod layout;
 mod pointwise;
 
-use super::{BufferId, Graph, GraphId, Network, WeightId};
-use crate::tensor::{DType, TensorView};
-
-/// Where a network's constants are. `Sync`, so that whoever evaluates may move between threads.
-pub trait Weights: Sync {
-    /// The bytes of one weight, of the type and shape that the network declares.
-    fn weight(&self, id: WeightId) -> TensorView<'_>;
-}
+use crate::graph::{BufferId, Graph, GraphId, Network, Weights};
+use crate::tensor::DType;
 
 /// Why a run, a write, a read or a copy was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert};
-use crate::ros2::frame::{Format, Received};
+use crate::frames::frame::{Format, Received};
 use crate::runtime::reason::Picture;
 
 /// Decoded frames of one question.
@@ -96,8 +96,8 @@ pub(super) fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ros2::clock::Moment;
-    use crate::ros2::frame::{FramePool, ImageTransport};
+    use crate::frames::clock::Moment;
+    use crate::frames::frame::{FramePool, ImageTransport};
     use crate::ros2::messages::{ByteOrder, HeaderView, ImageView, ShortString, encode};
 
     fn received(pool: &FramePool, encoding: &str, data: &[u8], steady_ns: i64) -> Received {

@@ -1,7 +1,9 @@
 //! Small cases whose results are worked out by hand or by another formula.
 
 use super::*;
+use crate::graph::WeightId;
 use crate::graph::{Binary, Dim, GraphBuilder, Merge, Op, Purpose, RotaryStyle, ValueId};
+use crate::tensor::TensorView;
 
 /// Weights by their order of declaration.
 struct Held(Vec<(DType, Vec<usize>, Vec<u8>)>);
