@@ -21,4 +21,5 @@ pub mod models;
 pub mod ros2;
 pub mod runtime;
 pub mod scenes;
-pub mod tensor;
+
+pub use perihelion_tensor as tensor;

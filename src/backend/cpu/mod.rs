@@ -16,7 +16,6 @@ mod bind;
 mod context;
 mod cost;
 mod fuse;
-pub mod kernels;
 mod lower;
 mod pack;
 mod plan;
@@ -24,6 +23,8 @@ mod pool;
 mod program;
 mod session;
 mod step;
+
+pub use perihelion_kernels as kernels;
 
 pub use kernels::{ISA_VARIABLE, Isa, IsaError};
 pub use pool::{THREADS_MAX, default_threads};

@@ -115,17 +115,3 @@ impl fmt::Display for Isa {
 fn list(all: &[Isa]) -> String {
     all.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_checked() {
-        assert_eq!(Isa::named("portable"), Ok(Isa::Portable));
-        assert!(matches!(Isa::named("sse9"), Err(IsaError::Unknown { .. })));
-        let other = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
-        let message = Isa::named(other).unwrap_err().to_string();
-        assert!(message.contains("portable"), "{message}");
-    }
-}

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::simd::LANES;
-use crate::tensor::{DType, TensorView};
+use perihelion_tensor::{DType, TensorView};
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = LANES;
@@ -131,7 +131,7 @@ pub fn pack_panel_range(view: &TensorView<'_>, format: PanelFormat, panels: Rang
             let row = panel * PANEL_ROWS + lane;
             if row < rows {
                 let bytes = &view.bytes[row * row_bytes..(row + 1) * row_bytes];
-                crate::tensor::widen(view.dtype, bytes, &mut row_values);
+                perihelion_tensor::widen(view.dtype, bytes, &mut row_values);
             } else {
                 row_values.fill(0.0);
             }

@@ -3,20 +3,21 @@
 
 mod attention;
 mod elementwise;
+mod isa;
 mod layout;
 mod products;
 mod rows;
 
 use std::ops::Range;
 
-use super::*;
-use crate::tensor::{DType, TensorView};
+use perihelion_kernels::*;
+use perihelion_tensor::{DType, TensorView};
 
 /// A linear congruential generator (Knuth's MMIX constants): tests repeat exactly.
-pub(super) struct Random(u64);
+struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1)
     }
 
@@ -26,27 +27,27 @@ impl Random {
     }
 
     /// Within `range`.
-    pub(super) fn within(&mut self, range: Range<usize>) -> usize {
+    fn within(&mut self, range: Range<usize>) -> usize {
         range.start + self.next() as usize % range.len()
     }
 
     /// One of `all`.
-    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.within(0..all.len())]
     }
 
     /// In -1..1.
-    pub(super) fn value(&mut self) -> f32 {
+    fn value(&mut self) -> f32 {
         self.next() as f32 / (1u32 << 30) as f32 - 1.0
     }
 
-    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
+    fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
 }
 
 /// Every table that this CPU can run.
-pub(super) fn tables() -> Vec<&'static Kernels> {
+fn tables() -> Vec<&'static Kernels> {
     Isa::available().into_iter().map(|isa| Kernels::of(isa).unwrap()).collect()
 }
 
@@ -60,12 +61,12 @@ fn the_expected_instruction_set_is_tried() {
     }
 }
 
-pub(super) fn scratch() -> Vec<f32> {
+fn scratch() -> Vec<f32> {
     vec![f32::NAN; SCRATCH_FLOATS]
 }
 
 /// Largest difference over largest magnitude.
-pub(super) fn error(got: &[f32], expected: &[f64]) -> f64 {
+fn error(got: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let largest = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
     let difference = |(g, e): (&f32, &f64)| (f64::from(*g) - e).abs();
@@ -73,13 +74,13 @@ pub(super) fn error(got: &[f32], expected: &[f64]) -> f64 {
     got.iter().zip(expected).map(difference).fold(0.0, |m, d| if d <= m { m } else { d }) / largest
 }
 
-pub(super) fn check(what: &str, isa: Isa, got: &[f32], expected: &[f64], tolerance: f64) {
+fn check(what: &str, isa: Isa, got: &[f32], expected: &[f64], tolerance: f64) {
     let error = error(got, expected);
     assert!(error <= tolerance, "{what} on {isa}: off by {error:e} of the largest, allowed {tolerance:e}");
 }
 
 /// Runs `n_tasks` tasks in two and in three parts, last part first, and expects `whole`.
-pub(super) fn check_splits(
+fn check_splits(
     what: &str,
     n_tasks: usize,
     whole: &[f32],
@@ -96,22 +97,22 @@ pub(super) fn check_splits(
     }
 }
 
-pub(super) fn same_bits(a: &[f32], b: &[f32]) -> bool {
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 /// A packed matrix with the values it stands for.
-pub(super) struct Packed {
-    pub(super) format: PanelFormat,
-    pub(super) rows: usize,
-    pub(super) k: usize,
+struct Packed {
+    format: PanelFormat,
+    rows: usize,
+    k: usize,
     /// Starts at a multiple of 8; 64 is for speed only.
     words: Vec<u64>,
-    pub(super) values: Vec<f32>,
+    values: Vec<f32>,
 }
 
 impl Packed {
-    pub(super) fn random(random: &mut Random, format: PanelFormat, rows: usize, k: usize) -> Packed {
+    fn random(random: &mut Random, format: PanelFormat, rows: usize, k: usize) -> Packed {
         let mut values = random.values(rows * k);
         if format == PanelFormat::Bf16 {
             for v in &mut values {
@@ -126,7 +127,7 @@ impl Packed {
         Packed { format, rows, k, words, values }
     }
 
-    pub(super) fn panels(&self) -> Panels<'_> {
+    fn panels(&self) -> Panels<'_> {
         let len = panels_bytes(self.format, self.rows, self.k);
         Panels {
             format: self.format,

@@ -32,8 +32,6 @@ mod rotary;
 mod rows;
 mod simd;
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub use attention::{Attention, HEAD_DIM_MAX};
 pub use conv3d::Conv3d;
