@@ -89,7 +89,7 @@ impl Isa {
         }
     }
 
-    fn named(name: &str) -> Result<Isa, IsaError> {
+    pub fn named(name: &str) -> Result<Isa, IsaError> {
         let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
         let isa = all.into_iter().find(|isa| isa.name() == name);
         let isa = isa.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?;
