@@ -89,6 +89,10 @@ impl Isa {
         }
     }
 
+    /// The one of that name.
+    ///
+    /// # Errors
+    /// If there is none, or this CPU lacks it.
     pub fn named(name: &str) -> Result<Isa, IsaError> {
         let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
         let isa = all.into_iter().find(|isa| isa.name() == name);
