@@ -157,10 +157,10 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     assert_eq!(graphs[..2], ["encode_first.small", "encode_step.small"]);
     assert_eq!(graphs[2..4], ["decode_first.small", "decode_step.small"]);
     let open_options = OpenOptions { threads: Some(2) };
-    let plan = Cpu::new().expect("this machine").plan(model.network(), Precision::F32, &open_options);
+    let claims = Cpu::new().expect("this machine").claims(model.network(), Precision::F32, &open_options);
 
     let mut predict = open(&checkpoint, &options, 1, Some(1));
-    assert_eq!(predict.session_memory(), plan.expect("every graph can be computed"));
+    assert_eq!(predict.session_memory(), claims.expect("every graph can be computed"));
     predict.show(&views(&texture(96, 80, 1)), Limits::default()).expect("encodes");
     predict.denoise(Limits::default(), |_| {}).expect("denoises");
     let pixels = decoded(&mut predict);

@@ -1,7 +1,7 @@
 //! All memory of a session in one piece, and the places in it.
 //!
 //! Buffers keep their places; intermediate values share the rest by lifetime: two of them may lie over each other only if
-//! no stage needs both. Places are planned for the largest extents, and a smaller run uses the starts of them.
+//! no stage needs both. Places are given for the largest extents, and a smaller run uses the starts of them.
 //! The piece is zeroed, and so claimed from the system, when a session opens: no run meets a page for the first time.
 #![expect(unsafe_code, reason = "threads of a run write disjoint places of one piece of memory")]
 
@@ -17,7 +17,7 @@ const ALIGN_FLOATS: usize = 16;
 
 /// A place in a session's memory.
 ///
-/// Only a [`Planner`] makes places. It checks that no stage is given two that share an element, which is what
+/// Only a [`Placer`] makes places. It checks that no stage is given two that share an element, which is what
 /// [`Memory`] relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -36,13 +36,13 @@ pub(super) struct Lifetime {
 
 /// Gives out places.
 #[derive(Debug, Default)]
-pub(super) struct Planner {
+pub(super) struct Placer {
     kept: usize,
     arena: usize,
 }
 
-impl Planner {
-    /// A place that nothing else ever shares. All of these must be asked for before any [`Planner::share`].
+impl Placer {
+    /// A place that nothing else ever shares. All of these must be asked for before any [`Placer::share`].
     pub(super) fn keep(&mut self, len: usize) -> Place {
         assert_eq!(self.arena, 0, "kept places come first");
         let start = self.kept;
@@ -154,7 +154,7 @@ impl Memory {
     /// If the part is beyond the place.
     pub(super) fn read(&self, place: Place, part: Range<usize>) -> &[f32] {
         let start = self.checked(place, &part);
-        // SAFETY: within the memory, which is initialised (zeroed). Nobody writes it: the planner gave the places that
+        // SAFETY: within the memory, which is initialised (zeroed). Nobody writes it: the placer gave the places that
         // the stage writes elsewhere.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), part.len()) }
     }
@@ -167,7 +167,7 @@ impl Memory {
     pub(super) fn out(&self, place: Place, part: Range<usize>) -> Out<'_> {
         let start = self.checked(place, &part);
         // SAFETY: within the memory, which is aligned and initialised. A place that a step writes is read or written by
-        // no other step of its stage (the planner has checked it), and the threads of a step have different tasks,
+        // no other step of its stage (the placer has checked it), and the threads of a step have different tasks,
         // which never write the same element.
         unsafe { Out::from_raw(start, part.len()) }
     }
@@ -209,25 +209,21 @@ mod tests {
 
     #[test]
     fn lifetimes_that_do_not_meet_share_memory() {
-        let mut planner = Planner::default();
-        let kept = planner.keep(5);
+        let mut placer = Placer::default();
+        let kept = placer.keep(5);
         let lifetime = |len, first, last| Lifetime { len, first, last };
-        let places = planner.share(&[
-            lifetime(100, 0, 1),
-            lifetime(64, 1, 2),
-            lifetime(100, 2, 3),
-            lifetime(16, 0, 3),
-        ]);
-        assert_eq!(planner.arena_bytes(), (112 + 64 + 16) * 4);
+        let places =
+            placer.share(&[lifetime(100, 0, 1), lifetime(64, 1, 2), lifetime(100, 2, 3), lifetime(16, 0, 3)]);
+        assert_eq!(placer.arena_bytes(), (112 + 64 + 16) * 4);
         assert_eq!(places[0], places[2]);
         assert_eq!((kept, places[0].start), (Place { start: 0, len: 5 }, 16));
     }
 
     #[test]
     fn copies_may_overlap() {
-        let mut planner = Planner::default();
-        let place = planner.keep(4);
-        let mut memory = planner.claim().unwrap();
+        let mut placer = Placer::default();
+        let place = placer.keep(4);
+        let mut memory = placer.claim().unwrap();
         memory.get_mut(place, 0..4).copy_from_slice(&[1.0, 2.0, 3.0, 4.0]);
         memory.copy((place, 0..3), (place, 1..4));
         assert_eq!(memory.read(place, 0..4), [1.0, 1.0, 2.0, 3.0]);
@@ -236,10 +232,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "is within")]
     fn parts_beyond_a_place_are_refused() {
-        let mut planner = Planner::default();
-        let place = planner.keep(4);
-        planner.keep(4);
-        let memory = planner.claim().unwrap();
+        let mut placer = Placer::default();
+        let place = placer.keep(4);
+        placer.keep(4);
+        let memory = placer.claim().unwrap();
         memory.read(place, 0..5);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::context::{Context, Shape};
 use super::kernels::{self, CopyAxis};
-use super::plan::Step;
+use super::placement::Step;
 use super::program::{Epilogue, Heads, Kind};
 use crate::graph::{Binary, BufferId, Merge, RotaryStyle, Symbol, Unary};
 

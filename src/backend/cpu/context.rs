@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::arena::{Memory, Place};
 use super::kernels::{AXES_MAX, Kernels, Out};
 use super::pack::PackedWeights;
-use super::plan::{Base, View};
+use super::placement::{Base, View};
 use super::program::RowAt;
 use crate::graph::{BufferId, Dim, Symbol};
 

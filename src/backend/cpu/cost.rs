@@ -3,7 +3,7 @@
 //! No result depends on these figures.
 
 use super::context::Context;
-use super::plan::Step;
+use super::placement::Step;
 use super::program::Kind;
 
 /// Pieces of work that threads claim take about this long.

@@ -1,7 +1,7 @@
 //! Graph to calls: what is computed, in terms of values that have no place yet.
 //!
 //! Values that only rearrange nothing (reshapes, outermost slices, the last row, reads, constants) are views of other
-//! values and cost nothing. All else becomes a [`Call`], one for each kernel. [`super::plan`] then gives every value
+//! values and cost nothing. All else becomes a [`Call`], one for each kernel. [`super::placement`] then gives every value
 //! its place and every call its stage.
 
 use super::fuse::{self, Follows, Form};

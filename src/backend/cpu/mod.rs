@@ -1,11 +1,11 @@
 //! The CPU backend: a compiler from graphs to flat lists of kernel calls.
 //!
 //! ```text
-//! fuse ─▶ lower ─▶ plan ─▶ session: bind ─▶ step ─▶ kernels
-//!         program   arena            pool    pack ──┘
+//! fuse ─▶ lower ─▶ placement ─▶ session: bind ─▶ step ─▶ kernels
+//!         program   arena                 pool    pack ──┘
 //! ```
 //! At build, `pack` writes the weights in the kernels' own layout. At open, `lower` turns each graph into calls, with
-//! what follows a product fused into it; `plan` gives values places in one `arena` and calls stages; nothing of the
+//! what follows a product fused into it; `placement` gives values places in one `arena` and calls stages; nothing of the
 //! weights is read. A run walks the stages on the threads of the process's one `pool`.
 //!
 //! **Architecture invariant:** how work is cut depends on shapes alone and every result is computed in one order, so
@@ -18,7 +18,7 @@ mod cost;
 mod fuse;
 mod lower;
 mod pack;
-mod plan;
+mod placement;
 mod pool;
 mod program;
 mod session;
@@ -73,14 +73,14 @@ impl Cpu {
     ///
     /// # Errors
     /// If the network holds what this backend cannot compute.
-    pub fn plan(
+    pub fn claims(
         &self,
         network: &Network,
         precision: Precision,
         options: &OpenOptions,
     ) -> Result<Memory, BackendError> {
-        let plan = session::memory_plan(network, options.threads.unwrap_or_else(default_threads))?;
-        Ok(Memory { weights_mapped_bytes: self.payload_bytes(network, precision), ..plan })
+        let claims = session::claims_of(network, options.threads.unwrap_or_else(default_threads))?;
+        Ok(Memory { weights_mapped_bytes: self.payload_bytes(network, precision), ..claims })
     }
 
     /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds.

@@ -1,6 +1,6 @@
 //! What a graph is lowered to: calls of kernels on values that have no place yet.
 //!
-//! [`super::lower`] makes it, [`super::plan`] gives every value a place and every call a stage.
+//! [`super::lower`] makes it, [`super::placement`] gives every value a place and every call a stage.
 
 use std::ops::Range;
 

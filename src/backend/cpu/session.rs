@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use super::arena::{Memory as Arena, Planner};
+use super::arena::{Memory as Arena, Placer};
 use super::bind::Shapes;
 use super::context::{BufferPlace, Context};
 use super::cost::{self, nanoseconds};
 use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
 use super::lower::lower;
 use super::pack::PackedWeights;
-use super::plan::{GraphPlan, Step, plan};
+use super::placement::{Placement, Step, place};
 use super::pool::{Job, Lease, THREADS_MAX};
 use super::program::RowAt;
 use super::step::BoundStep;
@@ -23,7 +23,7 @@ use crate::tensor::DType;
 /// See the module.
 pub(super) struct CpuSession {
     network: Network,
-    plans: Vec<GraphPlan>,
+    placements: Vec<Placement>,
     arena: Arena,
     buffers: Vec<BufferPlace>,
     weights: PackedWeights,
@@ -47,7 +47,7 @@ const STEP_PIECES_MAX: u64 = 4096;
 struct Line([f32; 16]);
 
 impl CpuSession {
-    /// Plans all graphs of a verified network and claims everything that their runs need.
+    /// Places all graphs of a verified network and claims everything that their runs need.
     ///
     /// # Errors
     /// If a graph holds what this backend cannot compute, or the system lacks memory or threads.
@@ -58,9 +58,9 @@ impl CpuSession {
         n_threads: usize,
         shares_all: bool,
     ) -> Result<CpuSession, BackendError> {
-        let Planned { planner, buffers, plans } = Planned::of(&network)?;
+        let Placed { placer, buffers, placements } = Placed::of(&network)?;
         let failed = |what| move |source| BackendError::System { what, source };
-        let arena = planner.claim().map_err(failed("memory for buffers and the arena"))?;
+        let arena = placer.claim().map_err(failed("memory for buffers and the arena"))?;
         let lease = Lease::new(n_threads).map_err(failed("threads"))?;
         let unavailable =
             |e: super::kernels::IsaError| BackendError::Unavailable { name: "cpu", why: e.to_string() };
@@ -69,12 +69,12 @@ impl CpuSession {
         let scratch = (0..lease.n_threads()).map(|_| Mutex::new(vec![line; SCRATCH_FLOATS.div_ceil(16)]));
         let scratch: Vec<_> = scratch.collect();
         let (weights_mapped_bytes, weights_private_bytes) = weights.mapped_and_private_bytes();
-        let claimed = claimed(&network, &planner, scratch.len());
+        let claimed = claimed(&network, &placer, scratch.len());
         let memory = Memory { weights_mapped_bytes, weights_private_bytes, ..claimed };
         Ok(CpuSession {
             windows: vec![0; buffers.len()],
             network,
-            plans,
+            placements,
             arena,
             buffers,
             weights,
@@ -117,7 +117,7 @@ impl CpuSession {
             let known = self.windows.get_mut(buffer.index()).ok_or(RunError::Type(*buffer))?;
             *known = *row;
         }
-        for touched in &self.plans[graph.index()].touched {
+        for touched in &self.placements[graph.index()].touched {
             let row = match touched.at {
                 RowAt::Window => self.windows[touched.buffer.index()],
                 RowAt::Past(symbol) => run.extents[usize::from(symbol.0)],
@@ -132,26 +132,26 @@ impl CpuSession {
 }
 
 /// Places and calls of a network, before anything is claimed for them.
-struct Planned {
-    planner: Planner,
+struct Placed {
+    placer: Placer,
     buffers: Vec<BufferPlace>,
-    plans: Vec<GraphPlan>,
+    placements: Vec<Placement>,
 }
 
-impl Planned {
-    fn of(network: &Network) -> Result<Planned, BackendError> {
-        let mut planner = Planner::default();
-        let place = |buffer: &crate::graph::Buffer| BufferPlace {
-            place: planner.keep(buffer.len()),
+impl Placed {
+    fn of(network: &Network) -> Result<Placed, BackendError> {
+        let mut placer = Placer::default();
+        let keep = |buffer: &crate::graph::Buffer| BufferPlace {
+            place: placer.keep(buffer.len()),
             row_len: buffer.row_len(),
         };
-        let buffers = network.buffers.iter().map(place).collect();
-        let mut plans = Vec::with_capacity(network.graphs.len());
+        let buffers = network.buffers.iter().map(keep).collect();
+        let mut placements = Vec::with_capacity(network.graphs.len());
         for graph in &network.graphs {
             let program = lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
-            plans.push(plan(graph, program, &mut planner));
+            placements.push(place(graph, program, &mut placer));
         }
-        Ok(Planned { planner, buffers, plans })
+        Ok(Placed { placer, buffers, placements })
     }
 }
 
@@ -159,13 +159,13 @@ impl Planned {
 ///
 /// # Errors
 /// If a graph holds what this backend cannot compute.
-pub(super) fn memory_plan(network: &Network, n_threads: usize) -> Result<Memory, BackendError> {
-    Ok(claimed(network, &Planned::of(network)?.planner, n_threads.clamp(1, THREADS_MAX)))
+pub(super) fn claims_of(network: &Network, n_threads: usize) -> Result<Memory, BackendError> {
+    Ok(claimed(network, &Placed::of(network)?.placer, n_threads.clamp(1, THREADS_MAX)))
 }
 
-fn claimed(network: &Network, planner: &Planner, n_threads: usize) -> Memory {
+fn claimed(network: &Network, placer: &Placer, n_threads: usize) -> Memory {
     let mut memory = Memory {
-        arena_bytes: planner.arena_bytes() as u64,
+        arena_bytes: placer.arena_bytes() as u64,
         scratch_bytes: (n_threads * SCRATCH_FLOATS * 4) as u64,
         ..Memory::default()
     };
@@ -216,11 +216,11 @@ impl Session for CpuSession {
     }
 
     fn run(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
-        if self.plans.len() <= graph.index() {
+        if self.placements.len() <= graph.index() {
             return Err(RunError::Graph(graph));
         }
         self.check(graph, run)?;
-        let stages = &self.plans[graph.index()].stages;
+        let stages = &self.placements[graph.index()].stages;
         let cx = Context {
             extents: run.extents,
             windows: &self.windows,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::bind::{Bound, Shapes, bind};
 use super::context::Context;
 use super::kernels::{self, CopyAxis, Out};
-use super::plan::Step;
+use super::placement::Step;
 
 /// A step with its arguments for one run.
 pub(super) struct BoundStep<'a> {

@@ -103,7 +103,7 @@ impl FileReport {
         report.checkpoint_sha256.clone_from(&manifest.source.sha256);
         let (cpu, options) = (Cpu::new()?, OpenOptions { threads: Some(threads.get()) });
         for precision in [Precision::F32, Precision::Bf16] {
-            let memory = cpu.plan(model.network(), precision, &options)?;
+            let memory = cpu.claims(model.network(), precision, &options)?;
             report.plans.push(Plan { backend: "cpu", precision, memory });
         }
         Ok(report)

@@ -4,13 +4,13 @@
 //! stage after all that it needs, so that queries, keys and values are computed side by side. A value may take the
 //! place of its input where nothing needs that afterwards; it is made in a buffer's rows where it is to end up there.
 
-use super::arena::{Lifetime, Place, Planner};
+use super::arena::{Lifetime, Place, Placer};
 use super::program::{Call, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, maximum, root};
 use crate::graph::{BufferId, Dim, Graph, WeightId};
 
 /// A graph, ready to run.
 #[derive(Debug)]
-pub(super) struct GraphPlan {
+pub(super) struct Placement {
     pub(super) stages: Vec<Vec<Step>>,
     pub(super) touched: Vec<Touched>,
 }
@@ -48,8 +48,8 @@ struct Slot {
     home: Option<Home>,
 }
 
-/// Plans one graph's program.
-pub(super) fn plan(graph: &Graph, program: Program, planner: &mut Planner) -> GraphPlan {
+/// Places one graph's program.
+pub(super) fn place(graph: &Graph, program: Program, placer: &mut Placer) -> Placement {
     let stage_of = stages(&program);
     let uses = uses(&program);
     let mut order: Vec<usize> = (0..program.calls.len()).collect();
@@ -80,7 +80,7 @@ pub(super) fn plan(graph: &Graph, program: Program, planner: &mut Planner) -> Gr
         slots[slot].lifetime.last = last;
     }
 
-    let bases = bases(&slots, planner);
+    let bases = bases(&slots, placer);
     let view = |value: Value| view(&program, &slot_of, &bases, value);
     let n_stages = order.last().map_or(0, |c| stage_of[*c] + 1);
     let mut stages: Vec<Vec<Step>> = (0..n_stages).map(|_| Vec::new()).collect();
@@ -91,7 +91,7 @@ pub(super) fn plan(graph: &Graph, program: Program, planner: &mut Planner) -> Gr
         let step = Step { kind: call.kind.clone(), inputs, output, in_place: in_place[c] };
         stages[stage_of[c]].push(step);
     }
-    GraphPlan { stages, touched: program.touched }
+    Placement { stages, touched: program.touched }
 }
 
 /// The earliest stage of each call.
@@ -164,9 +164,9 @@ fn reusable(program: &Program, c: usize, uses: &[Vec<usize>], stage_of: &[usize]
     can.then_some((input, value))
 }
 
-fn bases(slots: &[Slot], planner: &mut Planner) -> Vec<Base> {
+fn bases(slots: &[Slot], placer: &mut Placer) -> Vec<Base> {
     let in_arena: Vec<Lifetime> = slots.iter().filter(|s| s.home.is_none()).map(|s| s.lifetime).collect();
-    let mut places = planner.share(&in_arena).into_iter();
+    let mut places = placer.share(&in_arena).into_iter();
     let base = |slot: &Slot| match slot.home {
         Some(home) => Base::Rows(home.buffer, home.at),
         None => Base::Arena(places.next().expect("one place for each slot without a home")),
@@ -206,13 +206,13 @@ mod tests {
     /// The stages of the only graph of a network, each as the kinds of its steps; `*` marks a step in place.
     fn stages_of(network: &Network) -> Vec<String> {
         let graph = &network.graphs[0];
-        let plan = plan(graph, lower(network, graph).unwrap(), &mut Planner::default());
+        let placement = place(graph, lower(network, graph).unwrap(), &mut Placer::default());
         let name = |step: &Step| {
             let kind = format!("{:?}", step.kind);
             let name = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_owned();
             if step.in_place.is_some() { name + "*" } else { name }
         };
-        plan.stages.iter().map(|stage| stage.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
+        placement.stages.iter().map(|stage| stage.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
     }
 
     /// A network of one graph over `x [n, 32]`, whose value goes to a buffer of such rows.
