@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use serde_json::Value;
 
-use super::{Dim, Graph, LimitedBy, Network, Node};
+use super::{Dim, Graph, LimitedBy, Network, Node, Touches};
 
 /// Longest list of numbers that is shown whole.
 const LIST_MAX: usize = 6;
@@ -70,10 +70,11 @@ impl Network {
             let _ = write!(line, " %{}", input.0);
         }
         if let Ok(Value::Object(parameters)) = serde_json::to_value(&node.op) {
+            let touches = node.op.touches();
             // The new shape is the node's own, which stands at the end.
             for (key, value) in parameters.iter().filter(|(k, v)| *k != "op" && *k != "shape" && !v.is_null())
             {
-                let _ = write!(line, " {key}={}", self.parameter(graph, key, value));
+                let _ = write!(line, " {key}={}", self.parameter(graph, &touches, key, value));
             }
         }
         let shape: Vec<String> = node.shape.iter().map(|d| dim(graph, *d)).collect();
@@ -82,16 +83,13 @@ impl Network {
     }
 
     /// A parameter as text: ids of weights, buffers and extents by their names.
-    fn parameter(&self, graph: &Graph, key: &str, value: &Value) -> String {
-        let index = value.as_u64().and_then(|i| usize::try_from(i).ok());
-        let name = match (key, index) {
-            ("weight" | "bias", Some(i)) => self.weights.get(i).map(|w| w.name.clone()),
-            ("buffer" | "key_cache" | "value_cache", Some(i)) => self.buffers.get(i).map(|b| b.name.clone()),
-            ("past", Some(i)) => graph.dims.get(i).map(|d| d.name.clone()),
-            ("start" | "len", _) => serde_json::from_value(value.clone()).ok().map(|d| dim(graph, d)),
-            _ => None,
-        };
-        name.unwrap_or_else(|| match value {
+    fn parameter(&self, graph: &Graph, touches: &Touches, key: &str, value: &Value) -> String {
+        let weight = touches.weights.iter().find(|w| w.field == key);
+        let weight = weight.and_then(|w| self.weights.get(w.id.index())).map(|w| w.name.clone());
+        let buffer = touches.buffers.iter().find(|b| b.field == key);
+        let buffer = buffer.and_then(|b| self.buffers.get(b.id.index())).map(|b| b.name.clone());
+        let extent = touches.extents.iter().find(|(field, _)| *field == key).map(|(_, d)| dim(graph, *d));
+        weight.or(buffer).or(extent).unwrap_or_else(|| match value {
             Value::String(text) => text.clone(),
             Value::Array(list) if LIST_MAX < list.len() => {
                 let shown: Vec<String> = list[..LIST_MAX - 1].iter().map(Value::to_string).collect();

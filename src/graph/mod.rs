@@ -16,12 +16,14 @@ mod dim;
 mod dump;
 mod infer;
 mod op;
+mod touches;
 mod verify;
 mod weights;
 
 pub use build::GraphBuilder;
 pub use dim::{Dim, NamedDim, Symbol};
 pub use op::{Binary, Merge, Op, RotaryStyle, Unary};
+pub use touches::{TouchedBuffer, TouchedWeight, Touches, WeightUse};
 pub use verify::GraphError;
 pub use weights::Weights;
 

@@ -138,13 +138,15 @@ fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String>
     for dim in &node.shape {
         dim_is_sound(graph, *dim)?;
     }
-    match &node.op {
-        Op::Slice { start, len, .. } => {
-            dim_is_sound(graph, *start)?;
-            dim_is_sound(graph, *len)?;
-        }
-        Op::Reshape { shape } => shape.iter().try_for_each(|d| dim_is_sound(graph, *d))?,
-        _ => {}
+    let touches = node.op.touches();
+    for (_, dim) in &touches.extents {
+        dim_is_sound(graph, *dim)?;
+    }
+    if let Some(missing) = touches.weights.iter().find(|w| network.weights.len() <= w.id.index()) {
+        return Err(format!("no weight {}", missing.id.0));
+    }
+    if let Some(missing) = touches.buffers.iter().find(|b| network.buffers.len() <= b.id.index()) {
+        return Err(format!("its buffer {} is not there", missing.id.0));
     }
     for extents in corners(graph) {
         let elements = node

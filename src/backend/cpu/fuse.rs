@@ -51,7 +51,7 @@ pub(super) fn live(graph: &Graph) -> Vec<bool> {
         live[write.value.index()] = true;
     }
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        live[i] |= matches!(node.op, Op::CachedAttention { .. });
+        live[i] |= node.op.writes().next().is_some();
         if live[i] {
             node.inputs.iter().for_each(|v| live[v.index()] = true);
         }

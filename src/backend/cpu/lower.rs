@@ -286,13 +286,8 @@ impl Lowering<'_> {
 
     /// How often the graph reads or writes a buffer.
     fn n_accesses(&self, buffer: BufferId) -> usize {
-        let by_nodes = self.graph.nodes.iter().filter(|node| match &node.op {
-            Op::Read { buffer: b } => *b == buffer,
-            Op::CachedAttention { key_cache, value_cache, .. } => {
-                *key_cache == buffer || *value_cache == buffer
-            }
-            _ => false,
-        });
+        let touches = |op: &Op| op.touches().buffers.iter().any(|b| b.id == buffer);
+        let by_nodes = self.graph.nodes.iter().filter(|node| touches(&node.op));
         by_nodes.count() + self.graph.writes.iter().filter(|w| w.buffer == buffer).count()
     }
 

@@ -9,8 +9,7 @@ use std::ops::Range;
 
 use super::kernels::{PANEL_ROWS, PanelFormat, Panels, Table, pack_panel_range, panels_bytes};
 use crate::backend::{Payload, Precision};
-use crate::graph::Weights;
-use crate::graph::{Network, Op, WeightId};
+use crate::graph::{Network, WeightId, WeightUse, Weights};
 use crate::tensor::{DType, TensorView};
 
 /// Weights start at multiples of this, in the run of bytes and in memory.
@@ -44,21 +43,11 @@ impl WeightLayout {
         let (mut in_panels, mut in_rows) =
             (vec![false; network.weights.len()], vec![false; network.weights.len()]);
         let mut tables = Vec::new();
-        for op in network.graphs.iter().flat_map(|g| g.nodes.iter().map(|n| &n.op)) {
-            let mut row_major = |id: &Option<WeightId>| id.iter().for_each(|id| in_rows[id.index()] = true);
-            match op {
-                Op::Linear { weight, bias } | Op::Conv3d { weight, bias, .. } => {
-                    in_panels[weight.index()] = true;
-                    row_major(bias);
-                }
-                Op::RmsNorm { weight, .. } => row_major(weight),
-                Op::LayerNorm { weight, bias, .. } => {
-                    row_major(weight);
-                    row_major(bias);
-                }
-                Op::Constant { weight } | Op::InterpolateRows { weight } => row_major(&Some(*weight)),
-                Op::Embedding { weight } => tables.push(*weight),
-                _ => {}
+        for weight in network.graphs.iter().flat_map(|g| &g.nodes).flat_map(|node| node.op.weights()) {
+            match weight.usage {
+                WeightUse::Matrix => in_panels[weight.id.index()] = true,
+                WeightUse::Table => tables.push(weight.id),
+                WeightUse::Elements => in_rows[weight.id.index()] = true,
             }
         }
         // A table of ids is read from the panels if there are any; rows are kept for f32 only.
