@@ -10,6 +10,7 @@ pub mod backend;
 pub mod camera;
 pub mod checkpoint;
 pub mod cli;
+pub mod command;
 pub mod container;
 pub mod demo;
 pub mod engine;

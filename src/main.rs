@@ -1,5 +1,5 @@
 //! Parses, dispatches and sets the exit code.
 
 fn main() -> std::process::ExitCode {
-    perihelion::cli::main(std::env::args_os())
+    perihelion::command::main(std::env::args_os())
 }

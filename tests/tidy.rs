@@ -17,7 +17,9 @@ const ROWS: &[&[&str]] = &[
     &["frames"],
     &["runtime"],
     &["ros2"],
-    &["demo", "cli"],
+    &["cli"],
+    &["demo"],
+    &["command"],
     &["main", "lib"],
 ];
 

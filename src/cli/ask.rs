@@ -19,7 +19,7 @@ use crate::runtime::reason::{Answer, AskError, Part, Reason, Recording};
   perihelion ask small-reason.engine --image table.png --prompt \"How many balls are there?\" --greedy
   perihelion ask small-reason.engine --video frames/ --fps 8 --prompt \"Which way is the red ball moving?\" --json
   perihelion ask small-reason.engine --image table.png --prompt \"Is the path clear?\" --choices yes,no")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The engine
     engine: PathBuf,
     /// An image that the question is about; may be given several times
@@ -54,7 +54,7 @@ pub(super) struct Options {
     batch: Option<PathBuf>,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if options.fps.is_some_and(|fps| !(fps.is_finite() && 0.0 < fps)) {
         return Err(Usage("--fps takes a number above 0".to_owned()).into());
     }

@@ -26,7 +26,7 @@ use crate::runtime::statistics::PERCENTILE_RULE;
 #[command(after_help = "Examples:
   perihelion bench small-reason.engine --image-size 64 --prompt-tokens 32 --generate 32 --runs 10 --json
   perihelion bench small-predict.engine --runs 20 --warmup 2")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The engine
     engine: PathBuf,
     /// Write one JSON object, with the raw samples
@@ -86,7 +86,7 @@ struct MemoryReport {
     process: ProcessMemory,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if options.runs == 0 {
         return Err(Usage("--runs takes at least 1".to_owned()).into());
     }

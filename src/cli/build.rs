@@ -18,7 +18,7 @@ use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The model's file
     model: PathBuf,
     /// The engine's file, which is replaced whole, and only by an engine that answers rightly
@@ -73,7 +73,7 @@ struct Report<'a> {
     memory: &'a Memory,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let model = Model::open(&options.model)?;
     let build = BuildOptions {
         backend: match options.backend {

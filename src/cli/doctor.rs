@@ -12,7 +12,7 @@ use crate::ros2::kernel_limits::{KernelLimits, SYSCTL_LINE, receive_buffer_error
 /// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  perihelion doctor --json")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -61,7 +61,7 @@ struct Finding {
     remedy: String,
 }
 
-pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
     let report = Report::look();
     if options.json { output::json(&report) } else { output::text(&report.text()) }
 }

@@ -17,7 +17,7 @@ use crate::export::{PredictOptions, ReasonOptions, Summary, export_predict, expo
   perihelion export engines/small-predict -o small-predict.model
   perihelion export Cosmos-Predict2.5-2B -o predict.model --height 256 --width 320 --frames 33 --condition-frames 5 \\
       --text-embedding default=empty.safetensors")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The checkpoint's directory
     checkpoint: PathBuf,
     /// The model's file, which is replaced whole
@@ -114,7 +114,7 @@ struct Report<'a> {
     file_bytes: u64,
 }
 
-pub(super) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
     let progress = Progress::new("export");
     let tell = &mut |at: crate::export::Progress| progress.set(at.done, at.total, at.stage);
     let summary = if options.checkpoint.join("model_index.json").exists() {

@@ -22,7 +22,7 @@ use crate::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout,
   perihelion imagine small-predict.engine --frames seen/ --frames-out expected/ --gif expected.gif
   perihelion imagine robot.engine --frames seen/ --actions plan.csv --seed 7 --json --latents latents.safetensors
   perihelion imagine robot.engine --frames seen/ --horizon 64 --gif long.gif")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The engine
     engine: PathBuf,
     /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
@@ -107,7 +107,7 @@ struct Report {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let (mut predict, _) = super::engines::open_predict(&options.engine, context.threads, options.steps)?;
     let manifest = predict.manifest().clone();
     let given = clip::given_frames(options.frames.as_deref(), &manifest)?;

@@ -18,7 +18,7 @@ use file::FileReport;
 /// Prints what a checkpoint, model or engine is, with a table of bytes by purpose.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  perihelion inspect small-reason.engine --json")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// A checkpoint directory, a model file or an engine file
     #[arg(value_name = "CHECKPOINT|MODEL|ENGINE")]
     path: PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Options {
     verify: bool,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let path = &options.path;
     let progress = Progress::new("verify");
     let tell = |done, total| progress.set(done, total, "");

@@ -55,7 +55,7 @@ pub(super) struct ProcessMemory {
 }
 
 /// One core fewer than there are, at least one: the last is for the camera's topics.
-pub(super) fn default_threads() -> NonZeroUsize {
+pub(crate) fn default_threads() -> NonZeroUsize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(cores - 1).unwrap_or(NonZeroUsize::MIN)
 }

@@ -30,7 +30,7 @@ use report::{Report, Timings};
   perihelion plan robot.engine --frames seen/ --around plan.csv --samples 15 --spread 0.2 --goal docked.png
   perihelion plan robot.engine --frames seen/ --candidates plans.csv --critic reason2.engine --question \"Is the path clear?\"
   perihelion plan robot.engine --frames seen/ --candidates plans/ --surprise --came later/ --json")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The Predict engine; one that takes actions
     engine: PathBuf,
     /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
@@ -118,7 +118,7 @@ struct ScoreOptions {
     came: Option<PathBuf>,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let (mut predict, _) = engines::open_predict(&options.engine, context.threads, options.steps)?;
     let manifest = predict.manifest().clone();
     let Some(actions) = &manifest.clip.actions else {

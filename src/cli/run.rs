@@ -39,7 +39,7 @@ use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, Pace, Transport};
   perihelion run reason2.engine --bag drive.mcap --json --ros-args -r image:=/camera/image_raw
   perihelion run predict.engine --ros-args -r image:=/camera/image_raw -p surprise_warn:=0.8
   perihelion run reason2.engine predict.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw")]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// One that answers, one that forecasts, or one of each
     #[arg(required = true, num_args = 1..=2, value_name = "ENGINE")]
     engines: Vec<PathBuf>,
@@ -98,7 +98,7 @@ enum Form {
     Compressed,
 }
 
-pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
     let paths = cast::sort(&options.engines)?;
     let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
