@@ -1,0 +1,115 @@
+//! The command: which verbs there are, and how a command line comes to one of them.
+//!
+//! The exit code is 0, 1 for a failure and 2 for a wrong command line.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cli::{Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, plan, run};
+use crate::demo;
+use crate::ros2::arguments::RosArguments;
+
+/// Runs NVIDIA Cosmos Reason and few-step Predict on a robot, behind ROS 2.
+#[derive(Debug, Parser)]
+#[command(name = "perihelion", version, max_term_width = 110, propagate_version = true)]
+#[command(
+    after_help = "The way through: export CHECKPOINT -o MODEL, build MODEL -o ENGINE, ask or run ENGINE."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Threads that compute [default: one fewer than there are cores, at least one]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Export(export::Options),
+    Build(build::Options),
+    Ask(ask::Options),
+    Run(run::Options),
+    Imagine(imagine::Options),
+    Plan(plan::Options),
+    Bench(bench::Options),
+    Inspect(inspect::Options),
+    Doctor(doctor::Options),
+    Demo(demo::Options),
+}
+
+/// Runs a command line, whose first word is the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(arguments.into_iter().collect()) {
+        Ok((arguments, ros)) => finish(dispatch(arguments, ros)),
+        Err(error) => {
+            // Help and version go to stdout with 0, mistakes to stderr with 2. A closed pipe is no failure of ours.
+            let _ = error.print();
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+/// Takes the ROS sections out, which may stand anywhere, and leaves the rest to clap.
+fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error> {
+    if !words.iter().any(|word| word == "--ros-args") {
+        return Ok((Arguments::try_parse_from(words)?, RosArguments::default()));
+    }
+    let usage = |message: String| {
+        use clap::CommandFactory;
+        Arguments::command().error(clap::error::ErrorKind::ValueValidation, message)
+    };
+    let words: Result<Vec<String>, OsString> = words.into_iter().map(OsString::into_string).collect();
+    let words = words.map_err(|word| usage(format!("{word:?} is not UTF-8")))?;
+    let (ros, rest) = RosArguments::split(words).map_err(|error| usage(error.to_string()))?;
+    let arguments = Arguments::try_parse_from(rest)?;
+    Ok((arguments, ros))
+}
+
+fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
+    let context = Context { threads: arguments.threads.unwrap_or_else(machine::default_threads), ros };
+    match arguments.verb {
+        Verb::Export(options) => export::run(&options, &context),
+        Verb::Build(options) => build::run(&options, &context),
+        Verb::Ask(options) => ask::run(&options, &context),
+        Verb::Run(options) => run::run(&options, &context),
+        Verb::Imagine(options) => imagine::run(&options, &context),
+        Verb::Plan(options) => plan::run(&options, &context),
+        Verb::Bench(options) => bench::run(&options, &context),
+        Verb::Inspect(options) => inspect::run(&options, &context),
+        Verb::Doctor(options) => doctor::run(&options, &context),
+        Verb::Demo(options) => demo::run(&options, &context),
+    }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let broken_pipe = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        use clap::CommandFactory;
+        for verb in Arguments::command().get_subcommands().filter(|v| v.get_name() != "help") {
+            let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains(&format!("perihelion {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+}
