@@ -30,7 +30,7 @@ pub use preprocess::{ImageRules, Normalize, PixelRules, Preprocess, Resample, Vi
 pub use preprocessor::Preprocessor;
 pub use processor_config::{ProcessorConfigError, ProcessorConfigs};
 pub use resize::Resizer;
-pub use video::VideoPlan;
+pub use video::VideoLayout;
 
 #[cfg(test)]
 mod tests;

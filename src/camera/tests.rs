@@ -110,14 +110,14 @@ fn clips_become_the_reference_s_patches_and_times() {
     assert!(15 <= fixture.clips.len());
     for case in &fixture.clips {
         let rules = fixture.rules(&case.config);
-        let plan = VideoPlan::new(&rules, case.n_frames, case.fps, case.size(), case.sample).unwrap();
-        assert_eq!(plan.frame_indices, case.frame_indices);
-        assert_eq!(plan.timestamp_texts().collect::<Vec<_>>(), case.timestamps);
-        let frames: Vec<Vec<u8>> = plan.frame_indices.iter().map(|&i| frame(case.size(), i)).collect();
+        let layout = VideoLayout::new(&rules, case.n_frames, case.fps, case.size(), case.sample).unwrap();
+        assert_eq!(layout.frame_indices, case.frame_indices);
+        assert_eq!(layout.timestamp_texts().collect::<Vec<_>>(), case.timestamps);
+        let frames: Vec<Vec<u8>> = layout.frame_indices.iter().map(|&i| frame(case.size(), i)).collect();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         let mut patches = vec![f32::NAN; case.shape[0] * case.shape[1]];
         let grid = Preprocessor::new(rules).unwrap().video(&frames, case.size(), &mut patches).unwrap();
-        assert_eq!(grid, plan.grid);
+        assert_eq!(grid, layout.grid);
         case.check(grid, rules.patches.patch_len(), &patches);
     }
 }
@@ -189,10 +189,10 @@ fn bad_frames_and_buffers_are_refused() {
     assert!(matches!(preprocessor.video(&[], size(64, 64), &mut patches), Err(E::TooFewFrames { .. })));
     let frame = vec![0; 12288];
     assert!(matches!(preprocessor.video(&[&frame], size(64, 64), &mut patches), Err(E::TooFewFrames { .. })));
-    let plan = |fps| VideoPlan::new(&rules, 8, Some(fps), size(64, 64), true);
-    assert!(plan(8.0).is_ok());
+    let layout = |fps| VideoLayout::new(&rules, 8, Some(fps), size(64, 64), true);
+    assert!(layout(8.0).is_ok());
     for fps in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(matches!(plan(fps), Err(E::Rate { .. })));
+        assert!(matches!(layout(fps), Err(E::Rate { .. })));
     }
     let as_they_come = fixture().rules("as they come");
     assert!(matches!(as_they_come.image_grid(size(64, 40)), Err(E::DoesNotFit { .. })));

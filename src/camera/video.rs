@@ -1,4 +1,4 @@
-//! A clip's plan: which frames are taken, which times stand before their tokens, how many patches they make.
+//! How a clip is laid out: which frames are taken, which times stand before their tokens, how many patches they make.
 //!
 //! Follows `Qwen3VLVideoProcessor.sample_frames` and the timestamps of `Qwen3VLProcessor`.
 
@@ -11,7 +11,7 @@ const FPS_UNKNOWN: f64 = 24.0;
 
 /// What a clip becomes. Made once for clips of one length, rate and size.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VideoPlan {
+pub struct VideoLayout {
     /// Indices of the frames that are taken, ascending; one may stand twice.
     pub frame_indices: Vec<usize>,
     /// For each group of frames the mean time of its first and last frame, in seconds from the clip's first frame.
@@ -20,8 +20,8 @@ pub struct VideoPlan {
     pub grid: Grid,
 }
 
-impl VideoPlan {
-    /// Plans a clip of `n_frames` frames of one size, taken at `source_fps` (24 if unknown, as the reference has it).
+impl VideoLayout {
+    /// Lays out a clip of `n_frames` frames of one size, taken at `source_fps` (24 if unknown, as the reference has it).
     ///
     /// With `do_sample_frames`, frames are sampled at the rules' rate and limits; otherwise all are taken. Callers that
     /// have no wish of their own pass the rules' `do_sample_frames`.
@@ -34,7 +34,7 @@ impl VideoPlan {
         source_fps: Option<f64>,
         size: FrameSize,
         do_sample_frames: bool,
-    ) -> Result<VideoPlan, PreprocessError> {
+    ) -> Result<VideoLayout, PreprocessError> {
         let fps = source_fps.unwrap_or(FPS_UNKNOWN);
         if !(fps.is_finite() && 0.0 < fps) {
             return Err(PreprocessError::Rate { fps });
@@ -57,7 +57,7 @@ impl VideoPlan {
             (first as f64 / fps + last as f64 / fps) / 2.0
         };
         let timestamps_s = frame_indices.chunks(group).map(mean_time).collect();
-        Ok(VideoPlan { frame_indices, timestamps_s, grid })
+        Ok(VideoLayout { frame_indices, timestamps_s, grid })
     }
 
     /// The text before each group's tokens: `<0.1 seconds>`.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use perihelion::camera::{
-    Grid, Image, Preprocess, Preprocessor, ProcessorConfigs, VideoPlan, load_frames_dir, load_image,
+    Grid, Image, Preprocess, Preprocessor, ProcessorConfigs, VideoLayout, load_frames_dir, load_image,
 };
 use perihelion::checkpoint::{Checkpoint, Reason2Config, Weights};
 use perihelion::models::reason2::{ChatTemplate, Media, Prompt, PromptLayout, Question, Tokenizer};
@@ -110,9 +110,9 @@ impl Case {
             let (grid, seconds) = match media {
                 MediaFile::Image { .. } => (rules.image_grid(size).expect(self.name()), None),
                 MediaFile::Video { fps, .. } => {
-                    let plan =
-                        VideoPlan::new(&rules, frames.len(), Some(*fps), size, false).expect(self.name());
-                    (plan.grid, Some(plan.timestamps_s))
+                    let layout =
+                        VideoLayout::new(&rules, frames.len(), Some(*fps), size, false).expect(self.name());
+                    (layout.grid, Some(layout.timestamps_s))
                 }
             };
             let mut patches = vec![f32::NAN; grid.n_patches() * rules.patches.patch_len()];

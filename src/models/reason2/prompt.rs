@@ -66,7 +66,7 @@ pub enum Media<'a> {
     Video {
         /// Rows and columns of patches of one group, multiples of the merge size.
         grid: [usize; 2],
-        /// The time of each group, seconds from the clip's beginning, as in `camera::VideoPlan`.
+        /// The time of each group, seconds from the clip's beginning, as in `camera::VideoLayout`.
         seconds: &'a [f64],
     },
 }

@@ -6,10 +6,10 @@
 use std::time::Instant;
 
 use super::choices::ChoiceTokens;
+use super::media::MediaLayout;
 use super::prefix::TokenKey;
 use super::request::{Answer, FinishReason, RecordedPicture, Recording, Request, Timings};
 use super::thought::Part;
-use super::visual::VisualPlan;
 use super::{AskError, Reason, places};
 use crate::backend::{Run, RunError};
 use crate::models::reason2::{Prompt, Question};
@@ -42,7 +42,7 @@ pub(super) struct Progress<'a> {
 impl Reason {
     /// Answers a question. `emit` gets each piece of text as soon as it is certain.
     ///
-    /// Runs and the choice of tokens allocate nothing. The prompt's assembly, the media's plan, the answer's texts and a recording do.
+    /// Runs and the choice of tokens allocate nothing. The prompt's assembly, the media's layout, the answer's texts and a recording do.
     ///
     /// # Errors
     /// See [`AskError`]. The deadline is no error: it ends the answer.
@@ -55,10 +55,10 @@ impl Reason {
         let begin = Instant::now();
         request.sampling.check()?;
         let choices = ChoiceTokens::new(&self.tokenizer, request.choices)?;
-        let visual = self.plan(request)?;
-        let prompt = self.assemble(request, &visual)?;
-        self.check_size(&prompt, &visual)?;
-        let keys = keys(&prompt, &visual);
+        let media = self.lay_out(request)?;
+        let prompt = self.assemble(request, &media)?;
+        self.check_size(&prompt, &media)?;
+        let keys = keys(&prompt, &media);
         // The last token is always run, for its logits.
         let reused = self.cache.common_with(&keys).min(keys.len() - 1);
 
@@ -77,15 +77,15 @@ impl Reason {
             finish: None,
         };
         progress.timings.preprocess_ms = milliseconds_since(begin);
-        let run = self.see(&prompt, &visual, reused, &mut progress);
-        let run = run.and_then(|()| self.read(&prompt, &visual, &keys, reused, &mut progress));
+        let run = self.see(&prompt, &media, reused, &mut progress);
+        let run = run.and_then(|()| self.read(&prompt, &media, &keys, reused, &mut progress));
         let run = run.and_then(|()| self.say(&prompt, &mut progress));
         match run {
             Err(AskError::Run(RunError::Deadline)) => progress.finish = Some(FinishReason::Deadline),
             Err(AskError::Run(RunError::Stopped)) => return Err(AskError::Stopped),
             other => other?,
         }
-        Ok(self.answer(prompt, &visual, reused, progress))
+        Ok(self.answer(prompt, &media, reused, progress))
     }
 
     /// Whether a question could be asked, as far as its texts, settings and media decide.
@@ -95,20 +95,20 @@ impl Reason {
     pub fn check(&self, request: &Request<'_>) -> Result<(), AskError> {
         request.sampling.check()?;
         ChoiceTokens::new(&self.tokenizer, request.choices)?;
-        let visual = self.plan(request)?;
-        self.check_size(&self.assemble(request, &visual)?, &visual)
+        let media = self.lay_out(request)?;
+        self.check_size(&self.assemble(request, &media)?, &media)
     }
 
-    pub(super) fn plan(&self, request: &Request<'_>) -> Result<VisualPlan, AskError> {
+    pub(super) fn lay_out(&self, request: &Request<'_>) -> Result<MediaLayout, AskError> {
         // A clip leaves a quarter of the context to text and answer.
         let clip_tokens_max = self.wiring.context - self.wiring.context / 4;
         let group_tokens_max =
             |n_groups: usize| self.wiring.picture_tokens_max.min(clip_tokens_max / n_groups);
-        VisualPlan::new(self.preprocessor.rules(), request.shown, group_tokens_max)
+        MediaLayout::new(self.preprocessor.rules(), request.shown, group_tokens_max)
     }
 
-    pub(super) fn assemble(&self, request: &Request<'_>, visual: &VisualPlan) -> Result<Prompt, AskError> {
-        let media = visual.media();
+    pub(super) fn assemble(&self, request: &Request<'_>, media: &MediaLayout) -> Result<Prompt, AskError> {
+        let media = media.in_prompt();
         let question =
             Question { system: request.system, media: &media, text: request.question, think: request.think };
         let mut prompt = self.layout.assemble(&self.tokenizer, &question)?;
@@ -120,16 +120,16 @@ impl Reason {
         Ok(prompt)
     }
 
-    fn check_size(&self, prompt: &Prompt, visual: &VisualPlan) -> Result<(), AskError> {
+    fn check_size(&self, prompt: &Prompt, media: &MediaLayout) -> Result<(), AskError> {
         let context = self.wiring.context;
-        let (prompt_tokens, image_tokens) = (prompt.ids.len(), visual.n_tokens());
+        let (prompt_tokens, image_tokens) = (prompt.ids.len(), media.n_tokens());
         if context <= prompt_tokens {
             return Err(AskError::TooLong { prompt_tokens, image_tokens, context });
         }
-        if let Some(found) = visual.clip_frames().find(|n_frames| self.wiring.frames_max < *n_frames) {
+        if let Some(found) = media.clip_frames().find(|n_frames| self.wiring.frames_max < *n_frames) {
             return Err(AskError::TooManyFrames { found, expected: self.wiring.frames_max });
         }
-        let largest = visual.pictures.iter().map(|picture| picture.n_tokens).max().unwrap_or(0);
+        let largest = media.pictures.iter().map(|picture| picture.n_tokens).max().unwrap_or(0);
         for (what, found, expected) in [
             ("a picture has", largest, self.wiring.picture_tokens_max),
             ("the pictures together have", image_tokens, self.wiring.feature_rows),
@@ -145,21 +145,21 @@ impl Reason {
     fn see(
         &mut self,
         prompt: &Prompt,
-        visual: &VisualPlan,
+        media: &MediaLayout,
         reused: usize,
         progress: &mut Progress<'_>,
     ) -> Result<(), AskError> {
         let records = progress.recording.as_ref().is_some_and(|recording| !recording.only_times);
-        let mut needed = Vec::with_capacity(visual.pictures.len());
+        let mut needed = Vec::with_capacity(media.pictures.len());
         for span in &prompt.visual {
             if reused < span.start + span.len || records {
-                needed.push(visual.picture(span.media, span.group));
+                needed.push(media.picture(span.media, span.group));
             }
         }
-        let is_needed = |digest: &_| needed.iter().any(|index| visual.pictures[*index].digest == *digest);
+        let is_needed = |digest: &_| needed.iter().any(|index| media.pictures[*index].digest == *digest);
         let mut next = 0;
         let mut has_cleared = false;
-        while let Some(picture) = needed.get(next).map(|index| &visual.pictures[*index]) {
+        while let Some(picture) = needed.get(next).map(|index| &media.pictures[*index]) {
             next += 1;
             if self.features.find(&picture.digest).is_some() {
                 continue;
@@ -183,7 +183,7 @@ impl Reason {
         match &mut progress.recording {
             Some(recording) if !recording.only_times => {
                 recording.positions.clone_from(&prompt.positions);
-                for picture in &visual.pictures {
+                for picture in &media.pictures {
                     let start = self.features.find(&picture.digest).expect("encoded above");
                     picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut self.patches)?;
                     let n_patches = picture.grid.h * picture.grid.w;
@@ -206,7 +206,7 @@ impl Reason {
     fn read(
         &mut self,
         prompt: &Prompt,
-        visual: &VisualPlan,
+        media: &MediaLayout,
         keys: &[TokenKey],
         reused: usize,
         progress: &mut Progress<'_>,
@@ -215,7 +215,7 @@ impl Reason {
         self.cache.cut(reused);
         let mut feature_rows = vec![-1i32; prompt.ids.len()];
         for span in prompt.visual.iter().filter(|span| reused < span.start + span.len) {
-            let digest = &visual.pictures[visual.picture(span.media, span.group)].digest;
+            let digest = &media.pictures[media.picture(span.media, span.group)].digest;
             let first = self.features.find(digest).expect("encoded a moment ago");
             for (i, row) in feature_rows[span.start..span.start + span.len].iter_mut().enumerate() {
                 *row = (first + i) as i32;
@@ -305,7 +305,7 @@ impl Reason {
     fn answer(
         &mut self,
         prompt: Prompt,
-        visual: &VisualPlan,
+        media: &MediaLayout,
         reused: usize,
         mut progress: Progress<'_>,
     ) -> Answer {
@@ -328,7 +328,7 @@ impl Reason {
             tokens,
             prompt_tokens: prompt.ids.len(),
             prompt: prompt.ids,
-            image_tokens: visual.n_tokens(),
+            image_tokens: media.n_tokens(),
             reused_tokens: reused,
             encoded_pictures: progress.encoded_pictures,
             finish_reason,
@@ -373,10 +373,10 @@ fn limits_of<'a>(request: &Request<'a>) -> Run<'a> {
 }
 
 /// What each of the prompt's rows in the cache will be of.
-fn keys(prompt: &Prompt, visual: &VisualPlan) -> Vec<TokenKey> {
+fn keys(prompt: &Prompt, media: &MediaLayout) -> Vec<TokenKey> {
     let mut keys: Vec<TokenKey> = prompt.ids.iter().map(|id| TokenKey::Text(*id)).collect();
     for span in &prompt.visual {
-        let digest = visual.pictures[visual.picture(span.media, span.group)].digest;
+        let digest = media.pictures[media.picture(span.media, span.group)].digest;
         for (index, key) in keys[span.start..span.start + span.len].iter_mut().enumerate() {
             *key = TokenKey::Visual { digest, index: index as u32 };
         }

@@ -6,18 +6,18 @@
 //! as the last one did goes on where they part, and a clip that has moved on by a group of frames encodes one group.
 //!
 //! What the loop itself needs is claimed when it is opened. A question allocates where it takes texts apart and puts them together
-//! (tokenizer, prompt, answer), and for the media's digests and plans; encoding, prefill, decoding and sampling do not.
+//! (tokenizer, prompt, answer), and for the media's digests and layout; encoding, prefill, decoding and sampling do not.
 
 mod ask;
 mod boxes;
 mod choices;
 mod error;
 mod feature_ring;
+mod media;
 mod open;
 mod prefix;
 mod request;
 mod thought;
-mod visual;
 mod wiring;
 
 pub use boxes::{Place, places};

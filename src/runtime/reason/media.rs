@@ -5,12 +5,12 @@ use sha2::{Digest as _, Sha256};
 use super::error::AskError;
 use super::prefix::Digest;
 use super::request::{Picture, Shown};
-use crate::camera::{Grid, Preprocess, PreprocessError, Preprocessor, VideoPlan};
+use crate::camera::{Grid, Preprocess, PreprocessError, Preprocessor, VideoLayout};
 use crate::models::reason2::Media;
 
 /// One run of the vision network.
 #[derive(Clone, Debug)]
-pub(super) struct PlannedPicture {
+pub(super) struct LaidPicture {
     /// Index of the medium.
     media: usize,
     /// Group of frames within it.
@@ -25,31 +25,31 @@ pub(super) struct PlannedPicture {
 
 /// The media of a question.
 #[derive(Debug, Default)]
-pub(super) struct VisualPlan {
-    pub(super) pictures: Vec<PlannedPicture>,
-    media: Vec<PlannedMedia>,
+pub(super) struct MediaLayout {
+    pub(super) pictures: Vec<LaidPicture>,
+    media: Vec<LaidMedium>,
 }
 
 #[derive(Debug)]
-enum PlannedMedia {
+enum LaidMedium {
     Image(Grid),
-    Clip(VideoPlan),
+    Clip(VideoLayout),
 }
 
-impl VisualPlan {
+impl MediaLayout {
     /// Decides sizes and takes digests. A clip whose groups would have more tokens than fit is scaled down.
     pub(super) fn new(
         rules: &Preprocess,
         shown: &[Shown<'_>],
         group_tokens_max: impl Fn(usize) -> usize,
     ) -> Result<Self, AskError> {
-        let mut plan = Self::default();
+        let mut layout = Self::default();
         for (index, shown) in shown.iter().enumerate() {
             let refused = |source| AskError::Media { index, source };
             let (grid, is_clip) = match shown {
                 Shown::Image(picture) => {
                     let grid = rules.image_grid(picture.size).map_err(refused)?;
-                    plan.media.push(PlannedMedia::Image(grid));
+                    layout.media.push(LaidMedium::Image(grid));
                     (grid, false)
                 }
                 Shown::Clip { frames, fps } => {
@@ -58,22 +58,22 @@ impl VisualPlan {
                     if frames.iter().any(|frame| frame.size != size) {
                         return Err(AskError::FrameSizes { index });
                     }
-                    let planned = |rules: &Preprocess| {
-                        VideoPlan::new(rules, frames.len(), Some(*fps), size, false).map_err(refused)
+                    let laid_out = |rules: &Preprocess| {
+                        VideoLayout::new(rules, frames.len(), Some(*fps), size, false).map_err(refused)
                     };
-                    let mut clip = planned(rules)?;
+                    let mut clip = laid_out(rules)?;
                     let n_tokens_max = group_tokens_max(clip.grid.t);
                     if n_tokens_max < clip.grid.n_tokens_per_group(rules.patches.merge_size) {
-                        clip = planned(&capped(*rules, n_tokens_max))?;
+                        clip = laid_out(&capped(*rules, n_tokens_max))?;
                     }
                     let grid = clip.grid;
-                    plan.media.push(PlannedMedia::Clip(clip));
+                    layout.media.push(LaidMedium::Clip(clip));
                     (grid, true)
                 }
             };
             for group in 0..grid.t {
                 let frames = frames_of(shown, group, rules.patches.temporal_patch_size);
-                plan.pictures.push(PlannedPicture {
+                layout.pictures.push(LaidPicture {
                     media: index,
                     group,
                     is_clip,
@@ -83,14 +83,14 @@ impl VisualPlan {
                 });
             }
         }
-        Ok(plan)
+        Ok(layout)
     }
 
     /// The media as the prompt sees them.
-    pub(super) fn media(&self) -> Vec<Media<'_>> {
+    pub(super) fn in_prompt(&self) -> Vec<Media<'_>> {
         let of = |media| match media {
-            &PlannedMedia::Image(grid) => Media::Image { grid: [grid.h, grid.w] },
-            PlannedMedia::Clip(clip) => {
+            &LaidMedium::Image(grid) => Media::Image { grid: [grid.h, grid.w] },
+            LaidMedium::Clip(clip) => {
                 Media::Video { grid: [clip.grid.h, clip.grid.w], seconds: &clip.timestamps_s }
             }
         };
@@ -100,14 +100,14 @@ impl VisualPlan {
     /// The index of the picture that is this group of this medium.
     pub(super) fn picture(&self, media: usize, group: usize) -> usize {
         let found = self.pictures.iter().position(|p| (p.media, p.group) == (media, group));
-        found.expect("a prompt shows the groups that were planned")
+        found.expect("a prompt shows the groups that were laid out")
     }
 
     /// The length of each clip.
     pub(super) fn clip_frames(&self) -> impl Iterator<Item = usize> + '_ {
         self.media.iter().filter_map(|media| match media {
-            PlannedMedia::Image(_) => None,
-            PlannedMedia::Clip(clip) => Some(clip.frame_indices.len()),
+            LaidMedium::Image(_) => None,
+            LaidMedium::Clip(clip) => Some(clip.frame_indices.len()),
         })
     }
 
@@ -117,7 +117,7 @@ impl VisualPlan {
     }
 }
 
-impl PlannedPicture {
+impl LaidPicture {
     /// Rows and columns of patches.
     pub(super) fn patches(&self) -> [usize; 2] {
         [self.grid.h, self.grid.w]
@@ -213,16 +213,17 @@ mod tests {
         let frames: Vec<Picture<'_>> = rgb.iter().map(|rgb| Picture { rgb, size }).collect();
         let digests = |from: usize, n: usize| {
             let shown = [Shown::Clip { frames: &frames[from..from + n], fps: 8.0 }];
-            let plan = VisualPlan::new(&rules(), &shown, |_| usize::MAX).unwrap();
-            assert_eq!(plan.n_tokens(), 2 * n.div_ceil(2));
-            plan.pictures.into_iter().map(|p| p.digest).collect::<Vec<_>>()
+            let layout = MediaLayout::new(&rules(), &shown, |_| usize::MAX).unwrap();
+            assert_eq!(layout.n_tokens(), 2 * n.div_ceil(2));
+            layout.pictures.into_iter().map(|p| p.digest).collect::<Vec<_>>()
         };
         let (first, moved) = (digests(0, 6), digests(2, 6));
         assert_eq!(first[1..], moved[..2]);
         assert!(!first.contains(&moved[2]));
         // A group that is filled up with its last frame is not that frame's image, nor a whole group.
-        let image =
-            VisualPlan::new(&rules(), &[Shown::Image(frames[0])], |_| usize::MAX).unwrap().pictures[0].digest;
+        let image = MediaLayout::new(&rules(), &[Shown::Image(frames[0])], |_| usize::MAX).unwrap().pictures
+            [0]
+        .digest;
         assert!(digests(0, 1)[0] != image && digests(0, 3)[1] != first[1]);
     }
 
@@ -232,7 +233,7 @@ mod tests {
         let picture = |height| Picture { rgb: &rgb[..8 * height * 3], size: FrameSize { width: 8, height } };
         let shown = [Shown::Clip { frames: &[picture(4), picture(8)], fps: 8.0 }];
         assert!(matches!(
-            VisualPlan::new(&rules(), &shown, |_| usize::MAX),
+            MediaLayout::new(&rules(), &shown, |_| usize::MAX),
             Err(AskError::FrameSizes { index: 0 })
         ));
     }
