@@ -9,7 +9,7 @@ use perihelion::backend::reference::Reference;
 use perihelion::checkpoint::Checkpoint;
 use perihelion::container::{Container, Kind, Writer};
 use perihelion::export::{ReasonOptions, Summary, export_reason};
-use perihelion::model::{Family, GoldenValues, Model};
+use perihelion::model::{GoldenValues, Model};
 use perihelion::models::reason2::{Limits, PATCH_EMBEDDING, Reason2};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn a_model_holds_all_of_its_checkpoint() {
 
     let manifest = model.manifest();
     assert_eq!(manifest.source.name, "small-reason");
-    let Family::Reason(reason) = &manifest.family else { panic!("another family") };
+    let reason = manifest.roles.answers.as_ref().expect("it answers");
     assert_eq!(reason.prompt.think_suffix.as_deref(), Some("\nThink."));
     assert_eq!((reason.vocab_size, reason.context_max, reason.n_deepstack), (512, 4096, 2));
     assert_eq!((reason.generation.top_k, &reason.stop_token_ids[..]), (20, &[504, 502][..]));
@@ -212,11 +212,12 @@ fn a_manifest_that_lies_is_refused() {
     check("/golden/0/inputs/0/rows", json!(1u64 << 40), "rows of `patches`");
     check("/golden/0/outputs/0/offset", json!(u64::MAX), "are not in");
     check("/golden/1/outputs/0/buffer", json!("tokens"), "should be f32");
-    check("/family/reason/vocab_size", json!(7), "buffer `logits` should have rows of 7");
-    check("/family/reason/n_deepstack", json!(1u64 << 60), "buffer `deepstack.2` should be there");
-    check("/family/reason/stop_token_ids", json!([512]), "below 512");
-    check("/family/reason/preprocess/patches/patch_size", json!(0), "`preprocess`");
-    check("/family/reason/patch_positions/table_side", json!(0), "`patch_positions`");
-    check("/family/reason/clip/frames", json!(0), "`clip`");
-    check("/family", json!({"poem": {}}), "poem");
+    check("/roles/answers/vocab_size", json!(7), "buffer `logits` should have rows of 7");
+    check("/roles/answers/n_deepstack", json!(1u64 << 60), "buffer `deepstack.2` should be there");
+    check("/roles/answers/stop_token_ids", json!([512]), "below 512");
+    check("/roles/answers/preprocess/patches/patch_size", json!(0), "`preprocess`");
+    check("/roles/answers/patch_positions/table_side", json!(0), "`patch_positions`");
+    check("/roles/answers/clip/frames", json!(0), "`clip`");
+    check("/roles", json!({"poem": {}}), "poem");
+    check("/roles", json!({}), "at least one of `answers`, `forecasts`");
 }

@@ -18,7 +18,6 @@ use super::machine::{Machine, ProcessMemory};
 use super::{Context, Usage, output};
 use crate::backend::Memory;
 use crate::engine::Engine;
-use crate::model::Family;
 use crate::runtime::statistics::PERCENTILE_RULE;
 
 /// Measures an engine: the parts of an answer or of a forecast, and memory by its source.
@@ -44,7 +43,7 @@ pub(crate) struct Options {
     predict: predict::PredictOptions,
 }
 
-/// What was measured of an engine of one family. `W` says what was asked for and what came of it, `R` the rates that follow.
+/// What was measured of an engine in one role. `W` says what was asked for and what came of it, `R` the rates that follow.
 struct Measured<W, R> {
     identity: Identity,
     load_ms: f64,
@@ -90,8 +89,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if options.runs == 0 {
         return Err(Usage("--runs takes at least 1".to_owned()).into());
     }
-    let forecasts = matches!(Engine::open(&options.engine)?.manifest().family, Family::Predict(_));
-    if forecasts {
+    let engine = Engine::open(&options.engine)?;
+    let roles = &engine.manifest().roles;
+    // One that does both is measured in the role that the options are of.
+    if roles.forecasts.is_some() && (roles.answers.is_none() || options.predict.any()) {
         if options.reason.any() {
             let message =
                 "the engine forecasts: it takes no prompt, --image-size, --generate or --same-image";

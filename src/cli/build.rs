@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::engine::{self, BuildOptions};
-use crate::model::{Family, Model};
+use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
 /// Compiles a model for one backend and tries it on the model's golden cases.
@@ -115,7 +115,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 /// The limits that the engine will have.
 fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
-    if let Family::Predict(predict) = &model.manifest().family {
+    let roles = &model.manifest().roles;
+    if let Some(predict) = &roles.forecasts {
         return predict_limits(options, predict.latents.n_latents);
     }
     if options.max_latents_per_call.is_some() || options.encoder_states.is_some() {
@@ -125,9 +126,8 @@ fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize
     let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
     let (context_now, image_now) = (now("context"), now("image_tokens"));
     let context = options.max_context.map_or(context_now, NonZeroUsize::get);
-    let context_max = match &model.manifest().family {
-        Family::Reason(reason) => reason.context_max,
-        _ => return Ok(Vec::new()),
+    let Some(context_max) = roles.answers.as_ref().map(|reason| reason.context_max) else {
+        return Ok(Vec::new());
     };
     if context_max < context {
         let message = format!("--max-context: the checkpoint was made for at most {context_max} positions");

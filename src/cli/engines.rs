@@ -10,7 +10,6 @@ use super::output;
 use crate::backend::{Memory, OpenOptions, Precision};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
-use crate::model::Family;
 use crate::runtime::predict::Predict;
 use crate::runtime::reason::Reason;
 
@@ -81,13 +80,13 @@ pub(crate) fn open_forecaster(
 ) -> anyhow::Result<(Predict, Identity)> {
     let engine = Engine::open(path)?;
     let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
-    let Family::Predict(manifest) = &engine.manifest().family else {
+    let Some(manifest) = &engine.manifest().roles.forecasts else {
         bail!("{}: the engine answers questions; `ask` runs it", path.display());
     };
     if is_checked {
         self_test(&engine, session.as_mut())?;
     }
-    let predict = Predict::new(session, (**manifest).clone(), steps)?;
+    let predict = Predict::new(session, manifest.clone(), steps)?;
     Ok((predict, Identity::of(&engine)))
 }
 

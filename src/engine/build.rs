@@ -125,7 +125,7 @@ fn write(
         precision_is_exact: is_exact(&network, options.precision),
         network,
         golden,
-        family: of_model.family.clone(),
+        roles: of_model.roles.clone(),
     };
     if manifest.has_tokenizer() {
         file.add(TOKENIZER, model.tokenizer()?)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::EngineError;
 use crate::backend::{BackendError, Precision};
 use crate::graph::Network;
-use crate::model::{Family, GoldenStepPlaces, Source};
+use crate::model::{GoldenStepPlaces, Roles, Source};
 use crate::tensor::DType;
 
 /// The content of an engine's manifest.
@@ -34,8 +34,8 @@ pub struct EngineManifest {
     pub network: Network,
     /// Where the golden case lies in its section.
     pub golden: Vec<GoldenStepPlaces>,
-    /// What surrounds the network.
-    pub family: Family,
+    /// What it does.
+    pub roles: Roles,
 }
 
 /// The model that an engine was built from.
@@ -61,12 +61,12 @@ impl EngineManifest {
             return Err(EngineError::BuiltFor { path: path.to_owned(), expected: here, found });
         }
         self.network.verify().map_err(|source| EngineError::Graph { path: path.to_owned(), source })?;
-        let checked = self.family.check(&self.network);
+        let checked = self.roles.check(&self.network);
         checked.map_err(|what| EngineError::Manifest { path: path.to_owned(), what })
     }
 
     pub(super) fn has_tokenizer(&self) -> bool {
-        matches!(self.family, Family::Reason(_))
+        self.roles.need_tokenizer()
     }
 }
 

@@ -12,7 +12,7 @@ use super::write::{Parts, Progress, Summary, write};
 use crate::checkpoint::Weights;
 use crate::container::hex;
 use crate::graph::Network;
-use crate::model::{Family, GoldenValues, Source};
+use crate::model::{GoldenValues, Roles, Source};
 use crate::models::predict25::{
     ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, SMALL,
     Schedule, TextEmbedding, TextEntry, places,
@@ -72,8 +72,8 @@ pub fn export_predict(
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     progress(Progress { stage: "digest of the checkpoint", done: 0, total: 1 });
     let source = Source { name, sha256: hex(&digest(&checkpoint, &texts)?) };
-    let family = Family::Predict(Box::new(manifest));
-    write(Parts { network, weights: &constants, tokenizer: None, golden, source, family }, out, progress)
+    let roles = Roles { forecasts: Some(manifest), ..Roles::default() };
+    write(Parts { network, weights: &constants, tokenizer: None, golden, source, roles }, out, progress)
 }
 
 /// The embeddings that were asked for, or those that lie with the checkpoint; the standing one first.

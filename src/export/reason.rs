@@ -12,7 +12,7 @@ use super::write::{Parts, Progress, Summary, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::{Checkpoint, GenerationConfig, Reason2Config};
 use crate::container::hex;
-use crate::model::{Clip, Family, GoldenValues, ReasonManifest, Source};
+use crate::model::{Clip, GoldenValues, ReasonManifest, Roles, Source};
 use crate::models::reason2::{ChatTemplate, Limits, PatchInputs, PatchPositions, Reason2, Tokenizer};
 
 /// Golden inputs are the same for every export of a checkpoint.
@@ -53,7 +53,7 @@ pub fn export_reason(
     })?;
     let tokenizer = Tokenizer::from_bytes(&tokenizer_json)
         .map_err(|source| ExportError::Tokenizer { path: tokenizer_path, source })?;
-    let family = Family::Reason(manifest(&checkpoint, &config, &tokenizer, options)?);
+    let answers = Some(manifest(&checkpoint, &config, &tokenizer, options)?);
 
     let golden_steps = golden_steps(&config);
     let total = golden_steps.len() as u64;
@@ -67,7 +67,8 @@ pub fn export_reason(
     progress(Progress { stage: "digest of the checkpoint", done: 1, total: 1 });
 
     let network = model.network.clone();
-    let parts = Parts { network, weights: &model, tokenizer: Some(&tokenizer_json), golden, source, family };
+    let roles = Roles { answers, ..Roles::default() };
+    let parts = Parts { network, weights: &model, tokenizer: Some(&tokenizer_json), golden, source, roles };
     write(parts, out, progress)
 }
 

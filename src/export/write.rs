@@ -1,11 +1,11 @@
-//! Writes a model: whatever the family, the same sections.
+//! Writes a model: whatever its roles, the same sections.
 
 use std::path::Path;
 
 use super::ExportError;
 use crate::container::{Kind, Writer};
 use crate::graph::{Network, WeightId, Weights};
-use crate::model::{Family, GOLDEN, GoldenCase, ModelManifest, Source, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
+use crate::model::{GOLDEN, GoldenCase, ModelManifest, Roles, Source, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
 
 /// Bytes of weights between two reports.
 const STEP_BYTES: usize = 16 << 20;
@@ -43,7 +43,7 @@ pub(super) struct Parts<'a> {
     pub(super) tokenizer: Option<&'a [u8]>,
     pub(super) golden: GoldenCase,
     pub(super) source: Source,
-    pub(super) family: Family,
+    pub(super) roles: Roles,
 }
 
 /// Writes the file at `out`.
@@ -52,7 +52,7 @@ pub(super) fn write(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, ExportError> {
-    let Parts { network, weights, tokenizer, golden, source, family } = parts;
+    let Parts { network, weights, tokenizer, golden, source, roles } = parts;
     let mut file = Writer::create(out, Kind::Model)?;
     let ids = || (0..network.weights.len()).map(|i| WeightId(i as u32));
     let total = ids().map(|id| weights.weight(id).bytes.len() as u64).sum();
@@ -78,7 +78,7 @@ pub(super) fn write(
     file.add(GOLDEN, &golden_bytes)?;
     let n_tensors = tensors.len();
     let written_by = concat!("perihelion ", env!("CARGO_PKG_VERSION")).to_owned();
-    let digest = file.finish(&ModelManifest { written_by, source, network, tensors, golden, family })?;
+    let digest = file.finish(&ModelManifest { written_by, source, network, tensors, golden, roles })?;
     let file_bytes = std::fs::metadata(out).map_or(0, |m| m.len());
     let sha256 = crate::container::hex(&digest);
     Ok(Summary { n_parameters, n_tensors, weights_bytes: total, file_bytes, sha256 })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::manifest::{Family, GOLDEN, ModelManifest, ReasonManifest, TOKENIZER, WEIGHTS};
+use super::manifest::{GOLDEN, ModelManifest, ReasonManifest, Roles, TOKENIZER, WEIGHTS};
 use super::{GoldenCase, ModelError};
 use crate::container::{Container, Kind};
 use crate::graph::Weights;
@@ -29,10 +29,9 @@ impl Model {
         let network = &manifest.network;
         network.verify().map_err(|source| ModelError::Graph { path: path.to_owned(), source })?;
         check_tensors(&manifest, container.section(WEIGHTS)?.len()).map_err(wrong)?;
-        manifest.family.check(network).map_err(wrong)?;
-        match &manifest.family {
-            Family::Reason(_) => drop(container.section(TOKENIZER)?),
-            Family::Predict(_) => {}
+        manifest.roles.check(network).map_err(wrong)?;
+        if manifest.roles.need_tokenizer() {
+            container.section(TOKENIZER)?;
         }
         let golden = GoldenCase::unpack(&manifest.golden, network, container.section(GOLDEN)?);
         Ok(Self { golden: golden.map_err(wrong)?, container, manifest })
@@ -118,16 +117,22 @@ fn check_tensors(manifest: &ModelManifest, section_bytes: usize) -> Result<(), S
     Ok(())
 }
 
-impl Family {
+impl Roles {
     /// Checks what the runtime would otherwise find out by a panic.
     ///
     /// # Errors
-    /// What the network lacks, or what is out of range.
+    /// That there is none, what the network lacks, or what is out of range.
     pub fn check(&self, network: &Network) -> Result<(), String> {
-        match self {
-            Family::Reason(reason) => check_reason(reason, network),
-            Family::Predict(predict) => predict.check(network),
+        if self.answers.is_none() && self.forecasts.is_none() {
+            return Err("`roles` should name at least one of `answers`, `forecasts`".into());
         }
+        self.answers.as_ref().map_or(Ok(()), |reason| check_reason(reason, network))?;
+        self.forecasts.as_ref().map_or(Ok(()), |predict| predict.check(network))
+    }
+
+    /// Whether a role takes text, and so the checkpoint's tokenizer.
+    pub fn need_tokenizer(&self) -> bool {
+        self.answers.is_some()
     }
 }
 

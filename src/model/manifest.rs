@@ -31,8 +31,8 @@ pub struct ModelManifest {
     /// For each weight its first byte in section `weights`.
     pub(crate) tensors: Vec<usize>,
     pub(crate) golden: Vec<GoldenStepPlaces>,
-    /// What surrounds the network.
-    pub family: Family,
+    /// What it does.
+    pub roles: Roles,
 }
 
 /// Where a model comes from.
@@ -45,16 +45,18 @@ pub struct Source {
     pub sha256: String,
 }
 
-/// What surrounds the network, by the kind of question it answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "a model has one")]
-pub enum Family {
+/// What a model does, at least one thing: for each role all that its loop needs beside network and weights.
+///
+/// Why not one kind for each model: a network with several towers answers and forecasts over the same weights and caches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roles {
     /// Answers questions about frames.
-    Reason(ReasonManifest),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<ReasonManifest>,
     /// Forecasts frames.
-    Predict(Box<PredictManifest>),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecasts: Option<PredictManifest>,
 }
 
 /// Everything that a Reason engine needs beside network, weights and tokenizer.

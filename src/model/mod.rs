@@ -11,5 +11,5 @@ mod manifest;
 pub use error::ModelError;
 pub use file::Model;
 pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenStepPlaces, GoldenValues};
-pub use manifest::{Clip, Family, ModelManifest, ReasonManifest, Source};
+pub use manifest::{Clip, ModelManifest, ReasonManifest, Roles, Source};
 pub(crate) use manifest::{GOLDEN, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};

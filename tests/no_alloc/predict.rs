@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, export_predict};
-use perihelion::model::{Family, Model};
+use perihelion::model::Model;
 use perihelion::runtime::plan::{Candidate, Noises, Score, Target, search};
 use perihelion::runtime::predict::{Decoded, Expectation, ForecastError, Limits, Predict};
 
@@ -52,9 +52,9 @@ fn open(dir: &Path, checkpoint: &Path, precision: Precision, threads: usize) -> 
     let options = BuildOptions { backend: "cpu".into(), precision, limits: Vec::new(), open };
     build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
     let engine = Engine::open(&path).expect("it was built just now");
-    let Family::Predict(manifest) = &engine.manifest().family else { panic!("of Predict") };
+    let manifest = engine.manifest().roles.forecasts.clone().expect("it forecasts");
     let session = engine.session(&open).expect("it is for this machine");
-    Predict::new(session, (**manifest).clone(), None).expect("it is Predict's")
+    Predict::new(session, manifest, None).expect("it is Predict's")
 }
 
 fn steady_state(predict: &mut Predict) -> (usize, usize) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, export_predict};
-use perihelion::model::{Family, Model};
+use perihelion::model::Model;
 use perihelion::models::wan_vae::LATENTS_PER_CALL;
 use perihelion::runtime::predict::Predict;
 
@@ -38,6 +38,6 @@ pub(crate) fn open(
 ) -> Predict {
     let engine = built(checkpoint, options, latents_per_call);
     let session = engine.session(&OPEN).expect("claims");
-    let Family::Predict(manifest) = &engine.manifest().family else { panic!("of Predict") };
-    Predict::new(session, (**manifest).clone(), steps).expect("is Predict's")
+    let manifest = engine.manifest().roles.forecasts.clone().expect("it forecasts");
+    Predict::new(session, manifest, steps).expect("is Predict's")
 }

@@ -14,7 +14,7 @@ use crate::cli::output;
 use crate::container::{Container, Section, hex};
 use crate::engine::Engine;
 use crate::graph::{Network, Purpose};
-use crate::model::{Family, Model};
+use crate::model::{Model, Roles};
 use crate::models::predict25::PredictManifest;
 
 /// A model or an engine.
@@ -35,7 +35,7 @@ pub(super) struct FileReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<ReasonLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    predict: Option<Box<PredictManifest>>,
+    predict: Option<PredictManifest>,
     sections: Vec<Section>,
     buffers: Vec<PurposeLine>,
     /// What a session will claim when the model is built for the CPU at these limits; absent for an engine.
@@ -97,7 +97,7 @@ impl FileReport {
     /// Plans sessions and opens none, so that a model may be larger than this machine.
     pub(super) fn of_model(model: &Model, threads: NonZeroUsize) -> anyhow::Result<Self> {
         let manifest = model.manifest();
-        let mut report = Self::new("model", model.container(), model.network(), &manifest.family);
+        let mut report = Self::new("model", model.container(), model.network(), &manifest.roles);
         report.written_by.clone_from(&manifest.written_by);
         report.checkpoint.clone_from(&manifest.source.name);
         report.checkpoint_sha256.clone_from(&manifest.source.sha256);
@@ -113,7 +113,7 @@ impl FileReport {
     pub(super) fn of_engine(engine: &Engine, threads: NonZeroUsize) -> Self {
         let manifest = engine.manifest();
         let identity = Identity::of(engine);
-        let mut report = Self::new("engine", engine.container(), engine.network(), &manifest.family);
+        let mut report = Self::new("engine", engine.container(), engine.network(), &manifest.roles);
         report.written_by.clone_from(&manifest.written_by);
         report.checkpoint = identity.checkpoint;
         report.checkpoint_sha256 = identity.checkpoint_sha256;
@@ -131,27 +131,20 @@ impl FileReport {
         report
     }
 
-    fn new(kind: &'static str, container: &Container, network: &Network, family: &Family) -> Self {
+    fn new(kind: &'static str, container: &Container, network: &Network, roles: &Roles) -> Self {
         let graphs = network.graphs.iter().map(|graph| GraphLine {
             name: graph.name.clone(),
             nodes: graph.nodes.len(),
             extents: graph.dims.iter().map(|dim| (dim.name.clone(), [dim.min, dim.max])).collect(),
         });
-        let reason = match family {
-            Family::Reason(reason) => Some(ReasonLine {
-                vocab_size: reason.vocab_size,
-                stop_token_ids: reason.stop_token_ids.clone(),
-                can_think: reason.prompt.think_suffix.is_some(),
-                clip_frames: reason.clip.frames,
-                clip_fps: reason.clip.fps,
-                preprocess: reason.preprocess,
-            }),
-            _ => None,
-        };
-        let predict = match family {
-            Family::Predict(predict) => Some(predict.clone()),
-            _ => None,
-        };
+        let reason = roles.answers.as_ref().map(|reason| ReasonLine {
+            vocab_size: reason.vocab_size,
+            stop_token_ids: reason.stop_token_ids.clone(),
+            can_think: reason.prompt.think_suffix.is_some(),
+            clip_frames: reason.clip.frames,
+            clip_fps: reason.clip.fps,
+            preprocess: reason.preprocess,
+        });
         Self {
             kind,
             path: container.path().to_owned(),
@@ -165,7 +158,7 @@ impl FileReport {
             graphs: graphs.collect(),
             weights: network.weights.len(),
             reason,
-            predict,
+            predict: roles.forecasts.clone(),
             sections: container.sections().to_vec(),
             buffers: buffers_by_purpose(network),
             plans: Vec::new(),

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::cli::{Context, Usage, engines, output};
 use crate::engine::Engine;
-use crate::model::{Clip, Family};
+use crate::model::Clip;
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
 use crate::runtime::reason::Request;
 
-/// At most one engine of each family.
+/// At most one engine for each role; one engine may have several.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     /// Answers, about clips that its manifest asks for.
@@ -23,7 +23,7 @@ pub(super) struct Paths {
 /// Tells the engines apart by their manifests.
 ///
 /// # Errors
-/// If a file is no engine, or there are two of one family.
+/// If a file is no engine, or there are two in one role.
 pub(super) fn sort(engines: &[PathBuf]) -> anyhow::Result<Paths> {
     let mut paths = Paths::default();
     let two = |what: &str, one: &Path, other: &Path| {
@@ -33,22 +33,23 @@ pub(super) fn sort(engines: &[PathBuf]) -> anyhow::Result<Paths> {
         ))
     };
     for path in engines {
-        match &Engine::open(path)?.manifest().family {
-            Family::Reason(manifest) => match &paths.reason {
-                Some((other, _)) => return Err(two("answer", other, path).into()),
-                None => paths.reason = Some((path.clone(), manifest.clip)),
-            },
-            Family::Predict(manifest) => {
-                if manifest.clip.n_given == 0 {
-                    let message = format!(
-                        "{}: the engine forecasts from no frames at all: export it with --condition-frames 1 or more",
-                        path.display()
-                    );
-                    return Err(Usage(message).into());
-                }
-                if let Some(other) = paths.predict.replace(path.clone()) {
-                    return Err(two("forecast", &other, path).into());
-                }
+        let engine = Engine::open(path)?;
+        let roles = &engine.manifest().roles;
+        if let Some(manifest) = &roles.answers
+            && let Some((other, _)) = paths.reason.replace((path.clone(), manifest.clip))
+        {
+            return Err(two("answer", &other, path).into());
+        }
+        if let Some(manifest) = &roles.forecasts {
+            if manifest.clip.n_given == 0 {
+                let message = format!(
+                    "{}: the engine forecasts from no frames at all: export it with --condition-frames 1 or more",
+                    path.display()
+                );
+                return Err(Usage(message).into());
+            }
+            if let Some(other) = paths.predict.replace(path.clone()) {
+                return Err(two("forecast", &other, path).into());
             }
         }
     }

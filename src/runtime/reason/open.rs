@@ -10,7 +10,6 @@ use super::wiring::Wiring;
 use crate::backend::{Memory, Session};
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
 use crate::engine::{Engine, EngineError};
-use crate::model::Family;
 use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
 use crate::runtime::{Sampler, Sampling, SamplingError};
 
@@ -83,8 +82,8 @@ impl Reason {
     /// # Errors
     /// If the engine is none of Reason's, or its parts do not belong together.
     pub fn open(engine: &Engine, session: Box<dyn Session>) -> Result<Self, OpenError> {
-        let Family::Reason(manifest) = &engine.manifest().family else {
-            return Err(OpenError::Network("it is one of Predict's; `imagine` runs it".into()));
+        let Some(manifest) = &engine.manifest().roles.answers else {
+            return Err(OpenError::Network("it forecasts; `imagine` runs it".into()));
         };
         let mut preprocess = manifest.preprocess;
         if let Some(n_tokens) = engine.network().limit("image_tokens") {
@@ -194,8 +193,8 @@ impl Reason {
     /// # Errors
     /// As for asking it.
     pub fn prompt_text_tokens(&self, request: &Request<'_>) -> Result<usize, AskError> {
-        let visual = self.plan(request)?;
-        Ok(self.assemble(request, &visual)?.ids.len() - visual.n_tokens())
+        let media = self.lay_out(request)?;
+        Ok(self.assemble(request, &media)?.ids.len() - media.n_tokens())
     }
 
     /// Forgets what was seen and read: the next question computes everything.
