@@ -135,7 +135,7 @@ mod tests {
         let mut network = Network::default();
         let rows = network.declare_limit("context", 8);
         let x = network.declare_limited_buffer("x", DType::F32, rows, &[4], Purpose::Input);
-        let weight = network.declare_weight("layer.weight", DType::Bf16, &[3, 4]);
+        let weight = network.declare_weight("main", "layer.weight", DType::Bf16, &[3, 4]);
         let mut graph = GraphBuilder::new(&mut network, "main");
         let n = graph.limited_dim("n", 2, rows, 2);
         let value = graph.read(x, n);

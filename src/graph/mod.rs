@@ -146,6 +146,9 @@ pub struct Buffer {
     /// The limit that its rows follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_limit: Option<LimitedBy>,
+    /// Windows begin at multiples of this many rows: 1 where they may begin anywhere. What a backend reads and writes from a
+    /// window on is so aligned, in bytes to [`Buffer::window_bytes`].
+    pub window_rows: usize,
 }
 
 impl Buffer {
@@ -163,6 +166,11 @@ impl Buffer {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Every window begins at a multiple of this many bytes.
+    pub fn window_bytes(&self) -> usize {
+        self.window_rows * self.row_len() * self.dtype.size_bytes()
+    }
 }
 
 /// A constant tensor, stored beside the graphs.
@@ -170,6 +178,9 @@ impl Buffer {
 pub struct Weight {
     /// Unique in the network; the checkpoint's own name where there is one.
     pub name: String,
+    /// The part of the network that it belongs to, as the model names it: `vision`, `language`, `head`; `denoiser`, `vae`,
+    /// `text`. What weights are stored as is chosen by part.
+    pub part: String,
     /// Element type as stored.
     pub dtype: DType,
     /// Extents, outermost first.
@@ -258,6 +269,11 @@ impl Network {
         id
     }
 
+    /// Promises that windows of a buffer begin at multiples of so many rows, at least one.
+    pub fn keep_windows(&mut self, buffer: BufferId, window_rows: usize) {
+        self.buffers[buffer.index()].window_rows = window_rows;
+    }
+
     /// The graph of that name.
     pub fn graph(&self, name: &str) -> Option<GraphId> {
         self.graphs.iter().position(|g| g.name == name).map(|i| GraphId(i as u32))
@@ -273,11 +289,11 @@ impl Network {
         self.weights.iter().position(|w| w.name == name).map(|i| WeightId(i as u32))
     }
 
-    /// Declares a weight, or finds it if it is declared already (tied weights are one weight).
+    /// Declares a weight of a part, or finds it if it is declared already: tied weights are one weight, of the part that was first.
     ///
     /// # Panics
     /// If it is declared already with another type or shape.
-    pub fn declare_weight(&mut self, name: &str, dtype: DType, shape: &[usize]) -> WeightId {
+    pub fn declare_weight(&mut self, part: &str, name: &str, dtype: DType, shape: &[usize]) -> WeightId {
         if let Some(id) = self.weight(name) {
             let known = &self.weights[id.index()];
             assert!(
@@ -286,7 +302,7 @@ impl Network {
             );
             return id;
         }
-        self.weights.push(Weight { name: name.into(), dtype, shape: shape.into() });
+        self.weights.push(Weight { name: name.into(), part: part.into(), dtype, shape: shape.into() });
         WeightId(self.weights.len() as u32 - 1)
     }
 
@@ -309,6 +325,7 @@ impl Network {
             shape: shape.into(),
             purpose,
             rows_limit: None,
+            window_rows: 1,
         });
         BufferId(self.buffers.len() as u32 - 1)
     }

@@ -55,6 +55,9 @@ pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
     if let Some(buffer) = network.buffers.iter().find(|b| !matches!(b.dtype, DType::F32 | DType::I32)) {
         return Err(broken(format!("buffer `{}` is {}; buffers are f32 or i32", buffer.name, buffer.dtype)));
     }
+    if let Some(buffer) = network.buffers.iter().find(|b| b.window_rows == 0) {
+        return Err(broken(format!("windows of buffer `{}` begin at multiples of 0 rows", buffer.name)));
+    }
     let limits = network.buffers.iter().filter_map(|b| b.rows_limit);
     let mut limits =
         limits.chain(network.graphs.iter().flat_map(|g| g.dims.iter().filter_map(|d| d.max_limit)));
@@ -216,7 +219,7 @@ mod tests {
         let mut network = Network::default();
         let x = network.declare_buffer("x", DType::F32, &[8, 4], Purpose::Input);
         let y = network.declare_buffer("y", DType::F32, &[8, 3], Purpose::Output);
-        let weight = network.declare_weight("w", DType::F32, &[3, 4]);
+        let weight = network.declare_weight("main", "w", DType::F32, &[3, 4]);
         let mut graph = GraphBuilder::new(&mut network, "main");
         let n = graph.dim("n", 1, 8, 1);
         let value = graph.read(x, n);

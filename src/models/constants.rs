@@ -19,9 +19,15 @@ enum Constant<'a> {
 #[derive(Debug, Default)]
 pub struct Constants<'a> {
     constants: Vec<Constant<'a>>,
+    part: &'static str,
 }
 
 impl<'a> Constants<'a> {
+    /// Names the part of the network that the next constants belong to.
+    pub fn begin_part(&mut self, part: &'static str) {
+        self.part = part;
+    }
+
     /// Declares a tensor of a checkpoint, as it is but for its shape, which only groups axes.
     pub fn borrow(
         &mut self,
@@ -64,7 +70,7 @@ impl<'a> Constants<'a> {
             Constant::Borrowed(view) => (view.dtype, &view.shape),
             Constant::Made { dtype, shape, .. } => (*dtype, shape),
         };
-        let id = network.declare_weight(name, dtype, shape);
+        let id = network.declare_weight(self.part, name, dtype, shape);
         if id.index() == known {
             assert_eq!(self.constants.len(), known, "every weight of the network is declared here");
             self.constants.push(constant);

@@ -194,7 +194,7 @@ impl Sketch {
     fn declare(&mut self, dtype: DType, shape: &[usize], bytes: Vec<u8>) -> WeightId {
         let name = format!("w{}", self.weights.0.len());
         self.weights.0.push((dtype, shape.into(), bytes));
-        self.network.declare_weight(&name, dtype, shape)
+        self.network.declare_weight("main", &name, dtype, shape)
     }
 
     /// A buffer of f32 for at most `rows` rows.

@@ -9,6 +9,7 @@
 
 use std::io::Write;
 
+mod buffers;
 mod case;
 mod cases;
 mod networks;

@@ -27,6 +27,18 @@ impl Session for ReferenceSession {
         &self.model.network
     }
 
+    fn input(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [f32], RunError> {
+        self.reference.rows_mut(buffer, row, n_rows).map_err(|e| run_error(e, GraphId(0)))
+    }
+
+    fn input_i32(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [i32], RunError> {
+        self.reference.rows_mut_i32(buffer, row, n_rows).map_err(|e| run_error(e, GraphId(0)))
+    }
+
+    fn view(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], RunError> {
+        self.reference.rows(buffer, row, n_rows).map_err(|e| run_error(e, GraphId(0)))
+    }
+
     fn write(&mut self, buffer: BufferId, row: usize, elements: Elements<'_>) -> Result<(), RunError> {
         let written = match elements {
             Elements::F32(elements) => self.reference.write(buffer, row, elements),
@@ -39,12 +51,12 @@ impl Session for ReferenceSession {
         self.reference.read(buffer, row, out).map_err(|e| run_error(e, GraphId(0)))
     }
 
-    fn copy(&mut self, from: (BufferId, usize), to: (BufferId, usize), rows: usize) -> Result<(), RunError> {
-        self.reference.copy(from, to, rows).map_err(|e| run_error(e, GraphId(0)))
-    }
-
     fn run(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
         self.reference.run(graph, run.extents, run.windows).map_err(|e| run_error(e, graph))
+    }
+
+    fn looks_ms_max(&self) -> Option<u32> {
+        None
     }
 
     fn memory(&self) -> Memory {

@@ -182,18 +182,6 @@ impl Memory {
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), part.len()) }
     }
 
-    /// Copies elements between or within places, which may overlap, while no run is under way.
-    ///
-    /// # Panics
-    /// If a part is beyond its place or they are of different lengths.
-    pub(super) fn copy(&mut self, from: (Place, Range<usize>), to: (Place, Range<usize>)) {
-        assert_eq!(from.1.len(), to.1.len(), "as many elements go as come");
-        let from_start = self.checked(from.0, &from.1);
-        let to_start = self.checked(to.0, &to.1);
-        // SAFETY: both are within the memory; `copy` allows overlap; exclusive by `&mut self`.
-        unsafe { std::ptr::copy(from_start.as_ptr(), to_start.as_ptr(), from.1.len()) }
-    }
-
     fn checked(&self, place: Place, part: &Range<usize>) -> NonNull<f32> {
         assert!(part.start <= part.end && part.end <= place.len, "{part:?} is within {place:?}");
         let at = place.start + part.start;
@@ -217,16 +205,6 @@ mod tests {
         assert_eq!(placer.arena_bytes(), (112 + 64 + 16) * 4);
         assert_eq!(places[0], places[2]);
         assert_eq!((kept, places[0].start), (Place { start: 0, len: 5 }, 16));
-    }
-
-    #[test]
-    fn copies_may_overlap() {
-        let mut placer = Placer::default();
-        let place = placer.keep(4);
-        let mut memory = placer.claim().unwrap();
-        memory.get_mut(place, 0..4).copy_from_slice(&[1.0, 2.0, 3.0, 4.0]);
-        memory.copy((place, 0..3), (place, 1..4));
-        assert_eq!(memory.read(place, 0..4), [1.0, 1.0, 2.0, 3.0]);
     }
 
     #[test]

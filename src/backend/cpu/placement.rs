@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn linear(graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, shape: [usize; 2]) -> ValueId {
-        let weight = graph.network.declare_weight(name, DType::F32, &shape);
+        let weight = graph.network.declare_weight("main", name, DType::F32, &shape);
         graph.linear(x, weight, None)
     }
 

@@ -16,6 +16,7 @@ use super::placement::{Placement, Step, place};
 use super::pool::{Job, Lease, THREADS_MAX};
 use super::program::RowAt;
 use super::step::BoundStep;
+use crate::backend::run::{rows_of, whole_rows};
 use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session};
 use crate::graph::{BufferId, GraphId, Network, Purpose};
 use crate::tensor::DType;
@@ -86,36 +87,13 @@ impl CpuSession {
         })
     }
 
-    /// Elements of whole rows of a buffer.
-    fn rows(&self, id: BufferId, dtype: DType, row: usize, len: usize) -> Result<Range<usize>, RunError> {
-        let buffer = self.network.buffers.get(id.index()).ok_or(RunError::Type(id))?;
-        let row_len = buffer.row_len().max(1);
-        if buffer.dtype != dtype || !len.is_multiple_of(row_len) {
-            return Err(RunError::Type(id));
-        }
-        let end = row.saturating_add(len / row_len);
-        if buffer.shape[0] < end {
-            return Err(RunError::Bounds { buffer: id, row, end });
-        }
-        Ok(row * row_len..end * row_len)
-    }
-
     /// Checks a run's extents and windows, and notes the windows.
     fn check(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
-        let dims = &self.network.graphs[graph.index()].dims;
-        for (index, dim) in dims.iter().enumerate() {
-            let value = run.extents.get(index).copied().unwrap_or(usize::MAX);
-            if value < dim.min || dim.max < value || !value.is_multiple_of(dim.multiple_of) {
-                return Err(RunError::Extent { index, value });
-            }
-        }
-        if let Some(value) = run.extents.get(dims.len()) {
-            return Err(RunError::Extent { index: dims.len(), value: *value });
-        }
+        run.check_extents(&self.network.graphs[graph.index()])?;
+        run.check_windows(&self.network)?;
         self.windows.fill(0);
         for (buffer, row) in run.windows {
-            let known = self.windows.get_mut(buffer.index()).ok_or(RunError::Type(*buffer))?;
-            *known = *row;
+            self.windows[buffer.index()] = *row;
         }
         for touched in &self.placements[graph.index()].touched {
             let row = match touched.at {
@@ -184,34 +162,34 @@ impl Session for CpuSession {
         &self.network
     }
 
+    fn input(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [f32], RunError> {
+        let part = rows_of(&self.network, Purpose::Input, buffer, DType::F32, row, n_rows)?;
+        Ok(self.arena.get_mut(self.buffers[buffer.index()].place, part))
+    }
+
+    fn input_i32(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [i32], RunError> {
+        let part = rows_of(&self.network, Purpose::Input, buffer, DType::I32, row, n_rows)?;
+        Ok(bytemuck::cast_slice_mut(self.arena.get_mut(self.buffers[buffer.index()].place, part)))
+    }
+
+    fn view(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], RunError> {
+        let part = rows_of(&self.network, Purpose::Output, buffer, DType::F32, row, n_rows)?;
+        Ok(self.arena.read(self.buffers[buffer.index()].place, part))
+    }
+
     fn write(&mut self, buffer: BufferId, row: usize, elements: Elements<'_>) -> Result<(), RunError> {
         let (dtype, words): (DType, &[f32]) = match elements {
             Elements::F32(values) => (DType::F32, values),
             Elements::I32(values) => (DType::I32, bytemuck::cast_slice(values)),
         };
-        let part = self.rows(buffer, dtype, row, words.len())?;
+        let part = whole_rows(&self.network, buffer, dtype, row, words.len())?;
         self.arena.get_mut(self.buffers[buffer.index()].place, part).copy_from_slice(words);
         Ok(())
     }
 
     fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), RunError> {
-        let part = self.rows(buffer, DType::F32, row, out.len())?;
+        let part = whole_rows(&self.network, buffer, DType::F32, row, out.len())?;
         out.copy_from_slice(self.arena.read(self.buffers[buffer.index()].place, part));
-        Ok(())
-    }
-
-    fn copy(&mut self, from: (BufferId, usize), to: (BufferId, usize), rows: usize) -> Result<(), RunError> {
-        let buffer = |id: BufferId| self.network.buffers.get(id.index()).ok_or(RunError::Type(id));
-        let (source, target) = (buffer(from.0)?, buffer(to.0)?);
-        if source.dtype != target.dtype || source.shape[1..] != target.shape[1..] {
-            return Err(RunError::Type(to.0));
-        }
-        let len = rows.saturating_mul(source.row_len());
-        let source_rows = self.rows(from.0, source.dtype, from.1, len)?;
-        let target_rows = self.rows(to.0, target.dtype, to.1, len)?;
-        let place = |id: BufferId| self.buffers[id.index()].place;
-        let (source, target) = (place(from.0), place(to.0));
-        self.arena.copy((source, source_rows), (target, target_rows));
         Ok(())
     }
 
@@ -240,6 +218,12 @@ impl Session for CpuSession {
         };
         self.lease.run(n_threads, run.deadline, run.stop, &job)?;
         job.watch.result(graph)
+    }
+
+    /// A thread alone looks about every [`cost::LOOK_NS`], several do at every piece. But these lengths are estimates for one
+    /// kind of machine, and a slower or busier one takes longer: nothing that could be promised.
+    fn looks_ms_max(&self) -> Option<u32> {
+        None
     }
 
     fn memory(&self) -> Memory {

@@ -142,6 +142,52 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 
+    /// `n_rows` rows of an f32 buffer, from `row` on.
+    ///
+    /// # Errors
+    /// If they do not fit in type or extent.
+    pub fn rows(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], ReferenceError> {
+        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
+        match &self.buffers[buffer.index()] {
+            Values::F32(rows) => Ok(&rows[at]),
+            Values::I32(_) => Err(ReferenceError::Type(buffer)),
+        }
+    }
+
+    /// `n_rows` rows of an f32 buffer, from `row` on, to be written.
+    ///
+    /// # Errors
+    /// If they do not fit in type or extent.
+    pub fn rows_mut(
+        &mut self,
+        buffer: BufferId,
+        row: usize,
+        n_rows: usize,
+    ) -> Result<&mut [f32], ReferenceError> {
+        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
+        match &mut self.buffers[buffer.index()] {
+            Values::F32(rows) => Ok(&mut rows[at]),
+            Values::I32(_) => Err(ReferenceError::Type(buffer)),
+        }
+    }
+
+    /// The same of an i32 buffer.
+    ///
+    /// # Errors
+    /// If they do not fit in type or extent.
+    pub fn rows_mut_i32(
+        &mut self,
+        buffer: BufferId,
+        row: usize,
+        n_rows: usize,
+    ) -> Result<&mut [i32], ReferenceError> {
+        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
+        match &mut self.buffers[buffer.index()] {
+            Values::I32(rows) => Ok(&mut rows[at]),
+            Values::F32(_) => Err(ReferenceError::Type(buffer)),
+        }
+    }
+
     /// Copies `rows` rows between two buffers of equal rows, or inside one (the ranges may overlap).
     ///
     /// # Errors

@@ -18,7 +18,7 @@ impl Weights for Held {
 impl Held {
     fn declare(&mut self, network: &mut Network, shape: &[usize], values: &[f32]) -> WeightId {
         self.0.push((DType::F32, shape.into(), values.iter().flat_map(|v| v.to_le_bytes()).collect()));
-        network.declare_weight(&format!("w{}", self.0.len()), DType::F32, shape)
+        network.declare_weight("main", &format!("w{}", self.0.len()), DType::F32, shape)
     }
 }
 

@@ -172,6 +172,7 @@ impl PredictCheckpoint {
         };
 
         let (mut network, mut constants) = (Network::default(), Constants::default());
+        constants.begin_part("vae");
         wan_vae::build(&mut network, &mut constants, &self.vae, &self.vae_config, size, "")?;
         let side = factor * PATCH;
         if SMALL_PIXELS < size.height * size.width {

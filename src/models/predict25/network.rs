@@ -38,11 +38,14 @@ pub(super) fn build_texts(
     n_sets: usize,
 ) -> Result<(), CheckpointError> {
     let config = parts.config;
-    let rows = n_sets * texts.iter().map(|t| t.n_tokens).max().expect("there is a text");
+    parts.constants.begin_part("text");
+    let rows_of_a_set = texts.iter().map(|t| t.n_tokens).max().expect("there is a text");
     for layer in 0..config.n_layers {
         for kind in ["key", "value"] {
-            let shape = [rows, config.n_heads, config.head_dim];
-            network.declare_buffer(&format!("text.{layer}.{kind}"), DType::F32, &shape, Purpose::Cache);
+            let shape = [n_sets * rows_of_a_set, config.n_heads, config.head_dim];
+            let name = format!("text.{layer}.{kind}");
+            let cache = network.declare_buffer(&name, DType::F32, &shape, Purpose::Cache);
+            network.keep_windows(cache, rows_of_a_set);
         }
     }
     for text in texts {
@@ -80,6 +83,7 @@ pub(super) fn build_denoise(
     actions: Option<&Actions>,
 ) -> Result<(), CheckpointError> {
     let config = parts.config;
+    parts.constants.begin_part("denoiser");
     let [t, rows, columns] = parts.grid;
     let (n_patches_max, width) = (rows * columns, config.width());
     let n_values = PATCH * PATCH * config.channels;

@@ -93,6 +93,7 @@ fn project(
     let (n, k) = (config.text_dim, config.text_projection.unwrap_or(config.text_dim));
     let tensors = Tensors::new(checkpoint.transformer());
     let (mut network, mut constants) = (Network::default(), Constants::default());
+    constants.begin_part("text");
     let x = network.declare_buffer("x", DType::F32, &[n_tokens, k], Purpose::Input);
     let y = network.declare_buffer("y", DType::F32, &[n_tokens, n], Purpose::Output);
     let weight = tensors.expect("crossattn_proj.0.weight", &[n, k])?;

@@ -56,12 +56,14 @@ pub fn network(
     let context = network.declare_limit("context", limits.context);
     let image_tokens = network.declare_limit("image_tokens", limits.image_tokens);
     network.declare_limit("frames", limits.frames);
-    let mut weights = Weights { dtype_of };
+    let mut weights = Weights { dtype_of, part: "vision" };
 
     let vision = Vision::declare(config, &mut network, context, image_tokens);
     vision.graph(config, &mut network, &mut weights);
     let language = Language::declare(config, &mut network, context, vision.features());
+    weights.part = "language";
     language.prefill(config, &mut network, &mut weights, context);
+    weights.part = "head";
     language.head(config, &mut network, &mut weights, head);
     language.decode(config, &mut network, &mut weights, context, head);
     network
@@ -80,11 +82,13 @@ pub(super) fn stored_shape(config: &Reason2Config, name: &str, declared: &[usize
 /// Declares weights under the checkpoint's names, in its types.
 pub(super) struct Weights<'a> {
     dtype_of: &'a dyn Fn(&str) -> DType,
+    /// Whose weights are being declared.
+    part: &'static str,
 }
 
 impl Weights<'_> {
     pub(super) fn declare(&mut self, graph: &mut GraphBuilder<'_>, name: &str, shape: &[usize]) -> WeightId {
-        graph.network.declare_weight(name, (self.dtype_of)(name), shape)
+        graph.network.declare_weight(self.part, name, (self.dtype_of)(name), shape)
     }
 
     /// `x Wᵀ (+ b)` with `NAME.weight` and `NAME.bias`.

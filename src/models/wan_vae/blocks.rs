@@ -208,7 +208,9 @@ impl Blocks<'_, '_, '_> {
             })
             .collect();
         let rows = LimitedBy { mul: n, ..self.states };
-        self.graph.network.declare_limited_buffer(&name, DType::F32, rows, &row, Purpose::Cache)
+        let cache = self.graph.network.declare_limited_buffer(&name, DType::F32, rows, &row, Purpose::Cache);
+        self.graph.network.keep_windows(cache, n);
+        cache
     }
 
     /// A kernel `[c_out, c_in, (t,) h, w]`, channels last: `[c_out, t, h, w, c_in]`.

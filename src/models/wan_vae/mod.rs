@@ -45,8 +45,8 @@ pub struct ClipSize {
 pub fn cache_windows(network: &Network, graph: GraphId, state: usize) -> Vec<(BufferId, usize)> {
     let written = network.graphs[graph.index()].writes.iter().map(|w| w.buffer);
     let caches = written.filter(|id| network.buffers[id.index()].purpose == Purpose::Cache);
-    let rows_per_clip = |id: BufferId| network.buffers[id.index()].rows_limit.map_or(0, |l| l.mul);
-    caches.map(|id| (id, state * rows_per_clip(id))).collect()
+    // A clip's own rows are where its windows begin.
+    caches.map(|id| (id, state * network.buffers[id.index()].window_rows)).collect()
 }
 
 /// Adds the four graphs and their buffers: `frames` (in), `encoded` (kept, one row a latent), `latents` (in) and `pixels` (out), all

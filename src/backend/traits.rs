@@ -1,0 +1,106 @@
+//! The two traits of a backend, at whole-engine grain.
+
+use std::io::Write;
+
+use super::{BackendError, Elements, Memory, Payload, Precision, Run, RunError};
+use crate::graph::{BufferId, GraphId, Network, Weights};
+
+/// How to open an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Threads of a run; none is the backend's default: one core fewer than there are, at least one.
+    pub threads: Option<usize>,
+}
+
+/// Compiles a network into an engine's payload, and opens a payload as a session.
+pub trait Backend: Send {
+    /// As the command line and manifests name it.
+    fn name(&self) -> &'static str;
+
+    /// What it will run with on this machine, in words.
+    ///
+    /// # Errors
+    /// Why it cannot run here.
+    fn check(&self) -> Result<String, BackendError>;
+
+    /// Bytes that [`build`](Backend::build) will write.
+    fn payload_bytes(&self, network: &Network, precision: Precision) -> u64;
+
+    /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights. `progress` is told of the
+    /// bytes written so far.
+    ///
+    /// # Errors
+    /// If the network holds what this backend cannot compute, or the writer fails.
+    fn build(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        precision: Precision,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackendError>;
+
+    /// Claims everything that runs of the network need. The network must have passed [`Network::verify`].
+    ///
+    /// # Errors
+    /// If the payload is not of this network and precision, or the system lacks something.
+    fn open(
+        &self,
+        network: Network,
+        precision: Precision,
+        payload: Payload,
+        options: &OpenOptions,
+    ) -> Result<Box<dyn Session>, BackendError>;
+}
+
+/// A loaded engine with every byte claimed. Opening may allocate; nothing here does.
+pub trait Session: Send {
+    /// Graphs and buffers; ids index into it.
+    fn network(&self) -> &Network;
+
+    /// `n_rows` rows of an f32 input from `row` on, to be filled in place: what a run computes from need not stand in memory
+    /// of the caller's first. They hold what was last put there; rows that are not asked for stay as they are.
+    ///
+    /// # Errors
+    /// If the buffer is no input of f32, or has no such rows.
+    fn input(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [f32], RunError>;
+
+    /// As [`input`](Session::input), of an input of i32.
+    ///
+    /// # Errors
+    /// If the buffer is no input of i32, or has no such rows.
+    fn input_i32(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [i32], RunError>;
+
+    /// `n_rows` rows of an f32 output from `row` on, as the last run left them.
+    ///
+    /// Why outputs only: a backend on a device brings those to the host after each run, and no other buffer.
+    ///
+    /// # Errors
+    /// If the buffer is no output of f32, or has no such rows.
+    fn view(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], RunError>;
+
+    /// Puts whole rows into a buffer of any purpose, from `row` on.
+    ///
+    /// # Errors
+    /// If they do not fit in type or extent; then nothing was written.
+    fn write(&mut self, buffer: BufferId, row: usize, elements: Elements<'_>) -> Result<(), RunError>;
+
+    /// Gets whole f32 rows out of a buffer of any purpose, from `row` on.
+    ///
+    /// # Errors
+    /// If they do not fit in type or extent.
+    fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), RunError>;
+
+    /// Runs a graph. Neither allocates nor frees, formats, logs or opens files. It looks at the run's deadline and stop flag at
+    /// the backend's own steps, at most [`looks_ms_max`](Session::looks_ms_max) apart where it can say.
+    ///
+    /// # Errors
+    /// See [`RunError`]. What the caches held below the rows that the run would write is untouched.
+    fn run(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError>;
+
+    /// The most milliseconds between two looks of a run at its deadline and its stop flag, or none if nothing sure can be said.
+    fn looks_ms_max(&self) -> Option<u32>;
+
+    /// Bytes by purpose.
+    fn memory(&self) -> Memory;
+}
