@@ -9,7 +9,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use perihelion::checkpoint::{Checkpoint, GenerationConfig, Reason2Config};
+use perihelion::checkpoint::Checkpoint;
+use perihelion::models::reason2::{GenerationConfig, Reason2Config};
 
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use perihelion::backend::cpu::Cpu;
 use perihelion::backend::{Elements, OpenOptions, Precision, Run, Session};
-use perihelion::checkpoint::Weights;
+use perihelion::checkpoint::Tensors;
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
 use perihelion::models::predict25::{Guidance, Renoise, Schedule};
@@ -69,7 +69,7 @@ fn whole_forecasts_are_diffusers_own() {
         let name = case.file_name().expect("named").to_string_lossy().into_owned();
         let text = std::fs::read(case.join("case.json")).expect("fixture");
         let said: serde_json::Value = serde_json::from_slice(&text).expect("fixture");
-        let expected = Weights::open(&case.join("expected.safetensors")).expect("fixture");
+        let expected = Tensors::open(&case.join("expected.safetensors")).expect("fixture");
         let tensor = |name: &str| expected.tensor(name).expect("fixture");
         let steps = said["steps"].as_u64().map(|n| n as usize);
         let mut predict = open(&case.join("checkpoint"), &PredictOptions::default(), 1, steps);

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
-use perihelion::checkpoint::{Checkpoint, Weights};
+use perihelion::checkpoint::{Checkpoint, Tensors};
 use perihelion::graph::Network;
 use perihelion::models::constants::Constants;
 use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
@@ -31,11 +31,11 @@ fn cases() -> Vec<PathBuf> {
 }
 
 /// A tensor of the reference, and its shape.
-struct Expected(Weights);
+struct Expected(Tensors);
 
 impl Expected {
     fn open(case: &Path) -> Expected {
-        Expected(Weights::open(&case.join("expected.safetensors")).expect("fixture"))
+        Expected(Tensors::open(&case.join("expected.safetensors")).expect("fixture"))
     }
 
     fn get(&self, name: &str) -> (Vec<f32>, Vec<usize>) {

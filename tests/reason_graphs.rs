@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
-use perihelion::checkpoint::{Checkpoint, Weights};
+use perihelion::checkpoint::{Checkpoint, Tensors};
 use perihelion::graph::{BufferId, Network};
 use perihelion::models::reason2::{Limits, PatchInputs, PatchPositions, Reason2};
 use serde_json::Value;
@@ -20,7 +20,7 @@ const N_DECODED: usize = 6;
 struct Case {
     name: String,
     described: Value,
-    expected: Weights,
+    expected: Tensors,
 }
 
 impl Case {
@@ -29,7 +29,7 @@ impl Case {
         Case {
             name: dir.file_name().expect("a name").to_string_lossy().into_owned(),
             described: serde_json::from_slice(&described).expect("JSON"),
-            expected: Weights::open(&dir.join("expected.safetensors")).expect("tensors"),
+            expected: Tensors::open(&dir.join("expected.safetensors")).expect("tensors"),
         }
     }
 

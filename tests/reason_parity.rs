@@ -8,11 +8,10 @@ mod support;
 
 use perihelion::backend::{OpenOptions, Precision};
 use perihelion::camera::Image;
-use perihelion::checkpoint::Reason2Config;
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{ReasonOptions, export_reason};
 use perihelion::model::Model;
-use perihelion::models::reason2::{Limits, PatchPositions};
+use perihelion::models::reason2::{Limits, PatchPositions, Reason2Config};
 use perihelion::runtime::Sampling;
 use perihelion::runtime::reason::{Picture, Reason, ReasonParts, RecordedPicture, Recording, Request, Shown};
 use support::reference_session::ReferenceSession;

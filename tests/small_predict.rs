@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use perihelion::checkpoint::Weights;
+use perihelion::checkpoint::Tensors;
 use perihelion::export::PredictOptions;
 use perihelion::runtime::predict::{Expectation, Limits, Predict, to_byte};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
@@ -28,7 +28,7 @@ fn forecast(predict: &mut Predict, given: &[&[u8]]) -> Vec<u8> {
 fn twenty_forecasts_equal_diffusers() {
     let fixtures = Path::new("tests/fixtures/predict_scenes");
     let sheet = image::open(fixtures.join("given.png")).expect("fixture").into_rgb8();
-    let expected = Weights::open(&fixtures.join("forecasts.safetensors")).expect("fixture");
+    let expected = Tensors::open(&fixtures.join("forecasts.safetensors")).expect("fixture");
     let tensor = |name: &str| expected.tensor(name).expect("fixture");
     let (noise, latents) = (tensor("noise").to_f32(), tensor("latents").to_f32());
     let frames = tensor("frames").bytes;

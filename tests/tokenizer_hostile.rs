@@ -4,8 +4,8 @@ mod support;
 
 use std::fs;
 
-use perihelion::checkpoint::{Checkpoint, Reason2Config};
-use perihelion::models::reason2::{ChatTemplate, Tokenizer};
+use perihelion::checkpoint::Checkpoint;
+use perihelion::models::reason2::{ChatTemplate, Reason2Config, Tokenizer};
 use support::Case;
 
 #[test]

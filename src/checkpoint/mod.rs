@@ -8,12 +8,10 @@
 //! its config means is read by one file per architecture.
 
 mod error;
-mod generation_config;
 mod header;
 mod json;
 mod map;
-mod reason2_config;
-mod weights;
+mod tensors;
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +20,9 @@ use sha2::{Digest, Sha256};
 use crate::tensor::TensorView;
 
 pub use error::CheckpointError;
-pub use generation_config::GenerationConfig;
 pub use json::{JsonFile, Section};
 pub use map::FileMap;
-pub use reason2_config::{LanguageConfig, Reason2Config, VisionConfig};
-pub use weights::Weights;
+pub use tensors::Tensors;
 
 /// Names under which libraries write weights, in the order in which they are looked for; a single file before shards.
 const WEIGHT_FILES: [&str; 4] = [
@@ -55,7 +51,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub struct Checkpoint {
     dir: PathBuf,
     config: JsonFile,
-    weights: Weights,
+    tensors: Tensors,
 }
 
 impl Checkpoint {
@@ -71,8 +67,8 @@ impl Checkpoint {
         let found = WEIGHT_FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
         let path = found.ok_or_else(|| missing(&WEIGHT_FILES.join(" or ")))?;
         let sharded = path.extension().is_some_and(|e| e == "json");
-        let weights = if sharded { Weights::open_sharded(&path) } else { Weights::open(&path) }?;
-        Ok(Self { dir: dir.to_owned(), config, weights })
+        let tensors = if sharded { Tensors::open_sharded(&path) } else { Tensors::open(&path) }?;
+        Ok(Self { dir: dir.to_owned(), config, tensors })
     }
 
     /// The directory, as it was given.
@@ -86,29 +82,29 @@ impl Checkpoint {
     }
 
     /// All tensors.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
     }
 
     /// The tensor's type, shape and bytes.
     ///
     /// # Errors
-    /// As [`Weights::tensor`].
+    /// As [`Tensors::tensor`].
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, CheckpointError> {
-        self.weights.tensor(name)
+        self.tensors.tensor(name)
     }
 
     /// The tensor, which must have exactly this shape.
     ///
     /// # Errors
-    /// As [`Weights::expect`].
+    /// As [`Tensors::expect`].
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, CheckpointError> {
-        self.weights.expect(name, shape)
+        self.tensors.expect(name, shape)
     }
 
     /// The names of all tensors, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.weights.names()
+        self.tensors.names()
     }
 
     /// Another JSON file of the directory; `None` if it is not there.
@@ -145,7 +141,7 @@ impl Checkpoint {
                 add(name.as_bytes(), &content);
             }
         }
-        for file in self.weights.files() {
+        for file in self.tensors.files() {
             add(file.path().file_name().unwrap_or_default().as_encoded_bytes(), file);
         }
         Ok(hash.finalize().into())

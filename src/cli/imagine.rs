@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::progress::Progress as Bar;
 use super::{Context, Usage, clip, output, tensors};
-use crate::checkpoint::Weights;
+use crate::checkpoint::Tensors;
 use crate::models::predict25::{Guidance, PredictManifest};
 use crate::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout, to_byte};
 
@@ -327,7 +327,7 @@ fn prepare(
     match &options.noise {
         None => {}
         Some(path) => {
-            let file = Weights::open(path)?;
+            let file = Tensors::open(path)?;
             let shape = manifest.latents;
             let latents = [shape.channels, shape.n_latents, shape.height, shape.width];
             let whole = |n: usize| [&[n][..], &latents].concat();

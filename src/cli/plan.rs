@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Context, Usage, clip, engines, output};
-use crate::checkpoint::Weights;
+use crate::checkpoint::Tensors;
 use crate::models::predict25::{Actions, PredictManifest};
 use crate::runtime::plan::{self, Around, Candidate, Critic, Noises, PlanError, Score, Target, search};
 use crate::runtime::predict::{Limits, Predict};
@@ -250,7 +250,7 @@ fn score<'a>(
     if let Some(path) = &options.goal {
         let shape = predict.manifest().latents;
         let whole = [1, shape.channels, shape.n_latents, shape.height, shape.width];
-        let latents = Weights::open(path)?.expect("latents", &whole)?.to_f32();
+        let latents = Tensors::open(path)?.expect("latents", &whole)?.to_f32();
         let target = Target::goal_of_clip(predict, &latents)
             .with_context(|| format!("{}: `latents` are not all finite", path.display()))?;
         return Ok(Score::Goal(target));

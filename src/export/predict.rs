@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::ExportError;
 use super::golden::{self, PlannedStep};
 use super::write::{Parts, Progress, Summary, write};
-use crate::checkpoint::Weights;
+use crate::checkpoint::Tensors;
 use crate::container::hex;
 use crate::graph::Network;
 use crate::model::{GoldenValues, Roles, Source};
@@ -84,7 +84,7 @@ fn texts(
     let mut files = options.texts.clone();
     let beside = checkpoint.dir().join(TEXT_FILE);
     if files.is_empty() && beside.exists() {
-        let names = Weights::open(&beside)?;
+        let names = Tensors::open(&beside)?;
         files = names.names().map(|name| (name.to_owned(), beside.clone())).collect();
     }
     // A stable order: what was asked for first stands, unless one is called so; the one to lead away from never does.

@@ -10,10 +10,12 @@ use super::ExportError;
 use super::golden::{self, PlannedStep};
 use super::write::{Parts, Progress, Summary, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
-use crate::checkpoint::{Checkpoint, GenerationConfig, Reason2Config};
+use crate::checkpoint::Checkpoint;
 use crate::container::hex;
 use crate::model::{Clip, GoldenValues, ReasonManifest, Roles, Source};
-use crate::models::reason2::{ChatTemplate, Limits, PatchInputs, PatchPositions, Reason2, Tokenizer};
+use crate::models::reason2::{
+    ChatTemplate, GenerationConfig, Limits, PatchInputs, PatchPositions, Reason2, Reason2Config, Tokenizer,
+};
 
 /// Golden inputs are the same for every export of a checkpoint.
 const GOLDEN_SEED: u64 = 2_026;

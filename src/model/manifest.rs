@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::golden::GoldenStepPlaces;
 use crate::camera::Preprocess;
-use crate::checkpoint::GenerationConfig;
+
 use crate::graph::Network;
 use crate::models::predict25::PredictManifest;
-use crate::models::reason2::{PatchPositions, PromptLayout};
+use crate::models::reason2::{GenerationConfig, PatchPositions, PromptLayout};
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
 pub(crate) const WEIGHTS: &str = "weights";

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use perihelion::camera::{
     Grid, Image, Preprocess, Preprocessor, ProcessorConfigs, VideoLayout, load_frames_dir, load_image,
 };
-use perihelion::checkpoint::{Checkpoint, Reason2Config, Weights};
-use perihelion::models::reason2::{ChatTemplate, Media, Prompt, PromptLayout, Question, Tokenizer};
+use perihelion::checkpoint::{Checkpoint, Tensors};
+use perihelion::models::reason2::{
+    ChatTemplate, Media, Prompt, PromptLayout, Question, Reason2Config, Tokenizer,
+};
 use serde::Deserialize;
 
 /// One checkpoint, one question about some media, and what transformers made of them. `tests/reference/reason.py` wrote it.
@@ -76,8 +78,8 @@ impl Case {
     }
 
     /// `pixel_values`, `position_ids`, `image.features`, `logits` and so on.
-    pub fn expected(&self) -> Weights {
-        Weights::open(&self.dir.join("expected.safetensors")).expect(self.name())
+    pub fn expected(&self) -> Tensors {
+        Tensors::open(&self.dir.join("expected.safetensors")).expect(self.name())
     }
 
     /// The rules by which the case's media are preprocessed.

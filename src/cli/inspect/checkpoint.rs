@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, Reason2Config};
+use crate::checkpoint::Checkpoint;
 use crate::cli::output;
 use crate::models::predict25::{Generation, PredictCheckpoint};
+use crate::models::reason2::Reason2Config;
 
 /// A checkpoint by the parts of its network.
 #[derive(Debug, Serialize)]
@@ -75,15 +76,15 @@ impl CheckpointReport {
             }
         }
         let parts: Vec<Part> = parts.into_values().collect();
-        let weights = || components.iter().map(|(_, checkpoint)| checkpoint.weights());
+        let tensors = || components.iter().map(|(_, checkpoint)| checkpoint.tensors());
         Ok(Self {
             kind: "checkpoint",
             path: dir.to_owned(),
             architecture,
             parameters: parts.iter().map(|p| p.parameters).sum(),
             tensors: parts.iter().map(|p| p.tensors).sum(),
-            files: weights().map(|weights| weights.files().len()).sum(),
-            size_bytes: weights().map(|weights| weights.size_bytes()).sum(),
+            files: tensors().map(|tensors| tensors.files().len()).sum(),
+            size_bytes: tensors().map(|tensors| tensors.size_bytes()).sum(),
             parts,
         })
     }

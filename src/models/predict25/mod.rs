@@ -186,7 +186,7 @@ impl PredictCheckpoint {
         let actions = options.actions.as_ref();
         network::build_denoise(&mut parts, &mut network, (shortest, longest), actions)?;
         tensors.expect_all_asked()?;
-        self.vae.weights().expect_all_asked(|_| false)?;
+        self.vae.tensors().expect_all_asked(|_| false)?;
         Ok((network, constants))
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Tensors<'c> {
 
 impl<'c> Tensors<'c> {
     pub(super) fn new(checkpoint: &'c Checkpoint) -> Self {
-        Tensors { checkpoint, original: checkpoint.weights().contains(ORIGINAL_MARK) }
+        Tensors { checkpoint, original: checkpoint.tensors().contains(ORIGINAL_MARK) }
     }
 
     /// The tensor, which must have exactly this shape.
@@ -54,7 +54,7 @@ impl<'c> Tensors<'c> {
 
     /// Whether there is such a tensor.
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.checkpoint.weights().contains(&self.stored_name(name))
+        self.checkpoint.tensors().contains(&self.stored_name(name))
     }
 
     /// Extents of the tensor.
@@ -68,7 +68,7 @@ impl<'c> Tensors<'c> {
             true => OF_TRAINING.iter().any(|part| name.starts_with(part) || name.ends_with(part)),
             false => false,
         };
-        self.checkpoint.weights().expect_all_asked(of_training)
+        self.checkpoint.tensors().expect_all_asked(of_training)
     }
 
     fn stored_name(&self, name: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::names::Tensors;
 use super::{PredictCheckpoint, PredictError};
 use crate::backend::reference::Reference;
-use crate::checkpoint::Weights;
+use crate::checkpoint;
 use crate::graph::{GraphBuilder, Network, Op, Purpose, Unary};
 use crate::models::constants::Constants;
 use crate::tensor::DType;
@@ -46,7 +46,7 @@ impl TextEmbedding {
         if name.is_empty() || 32 < name.len() || !name.chars().all(plain) {
             return Err(wrong("a name is of lower case letters, digits and `_`, at most 32".into()));
         }
-        let file = Weights::open(path)?;
+        let file = checkpoint::Tensors::open(path)?;
         let names: Vec<&str> = file.names().collect();
         let tensor = match &names[..] {
             _ if file.contains(name) => name,

@@ -13,9 +13,9 @@
 //! `visual_index`, the row of its features in the `n_visual` rows that the run reads; a text token has -1. `head` stands apart, so
 //! that only the last piece of a prompt pays for it.
 
+use super::Reason2Config;
 use super::language::Language;
 use super::vision::Vision;
-use crate::checkpoint::Reason2Config;
 use crate::graph::{Dim, GraphBuilder, Network, Op, Purpose, ValueId, WeightId};
 use crate::tensor::DType;
 

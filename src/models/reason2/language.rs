@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/2002.05202>), interleaved M-RoPE, visual features at visual positions.
 
 use super::graphs::{INPUT, PREFILL_TOKENS_MAX, Weights, inverse_frequencies};
-use crate::checkpoint::{LanguageConfig, Reason2Config};
+use super::{LanguageConfig, Reason2Config};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Merge, Network, Op, Purpose, RotaryStyle, Symbol, Unary,
     ValueId, WeightId,

@@ -1,5 +1,7 @@
 //! Cosmos-Reason2, which has Qwen3-VL's architecture: a vision encoder, a language model, and the prompt that joins them.
 
+mod config;
+mod generation;
 mod graphs;
 mod language;
 mod patch_positions;
@@ -9,6 +11,8 @@ mod template;
 mod tokenizer;
 mod vision;
 
+pub use config::{LanguageConfig, Reason2Config, VisionConfig};
+pub use generation::GenerationConfig;
 pub use graphs::{Limits, PATCH_EMBEDDING, PREFILL_TOKENS_MAX, network};
 pub use patch_positions::{PatchInputs, PatchPositions};
 pub use prompt::{Media, Prompt, PromptError, PromptLayout, Question, SurroundingText, VisualSpan};

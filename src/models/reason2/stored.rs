@@ -1,7 +1,8 @@
 //! A checkpoint of Cosmos-Reason2 as network and constants: every tensor looked for, none read.
 
+use super::Reason2Config;
 use super::graphs::{Limits, network, stored_shape};
-use crate::checkpoint::{Checkpoint, CheckpointError, Reason2Config};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::graph::Weights;
 use crate::graph::{Network, WeightId};
 use crate::tensor::{DType, TensorView};
@@ -27,7 +28,7 @@ impl<'a> Reason2<'a> {
     /// never have, or is one that the network does not know.
     pub fn new(checkpoint: &'a Checkpoint, limits: Limits) -> Result<Self, CheckpointError> {
         let config = Reason2Config::parse(checkpoint.config())?;
-        let head = config.head_tensor(checkpoint.weights())?;
+        let head = config.head_tensor(checkpoint.tensors())?;
         // A tensor that is missing is found out below, with a better message.
         let dtype_of = |name: &str| checkpoint.tensor(name).map_or(DType::F32, |t| t.dtype);
         let network = network(&config, limits, head, &dtype_of);

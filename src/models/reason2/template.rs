@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
 
+use super::Reason2Config;
 use super::{PromptLayout, SurroundingText, Tokenizer};
-use crate::checkpoint::{Checkpoint, CheckpointError, Reason2Config};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 
 /// Stand for the texts of a question. Spaces at both ends, so that a template that trims is found out.
 const SYSTEM_MARK: &str = " \u{f0000}system\u{f0001} ";

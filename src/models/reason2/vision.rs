@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/2406.04334>).
 
 use super::graphs::{INPUT, PATCH_EMBEDDING, Weights, inverse_frequencies};
-use crate::checkpoint::{Reason2Config, VisionConfig};
+use super::{Reason2Config, VisionConfig};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Network, Op, Purpose, RotaryStyle, Unary, ValueId,
 };

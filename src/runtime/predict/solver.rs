@@ -304,14 +304,14 @@ fn solve(mut rows: Vec<(Vec<f64>, f64)>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{JsonFile, Weights};
+    use crate::checkpoint::{JsonFile, Tensors};
     use crate::models::predict25::Generation;
     use std::path::Path;
 
     #[test]
     fn every_scheduler_steps_as_diffusers() {
         let dir = Path::new("tests/fixtures/predict");
-        let tensors = Weights::open(&dir.join("schedulers.safetensors")).unwrap();
+        let tensors = Tensors::open(&dir.join("schedulers.safetensors")).unwrap();
         let configs = JsonFile::open(&dir.join("schedulers.json")).unwrap().unwrap();
         let configs = configs.root().unwrap();
         let names: Vec<&str> = tensors.names().filter_map(|n| n.strip_suffix(".sigmas")).collect();

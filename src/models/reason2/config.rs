@@ -4,8 +4,8 @@
 //! one `rope_parameters`. What neither says has the reference's default. A value that would make another network than the one
 //! written here (another activation, scaled rotary positions) is refused by name.
 
-use super::json::{JsonFile, Section};
-use super::{CheckpointError, GenerationConfig, Weights};
+use super::GenerationConfig;
+use crate::checkpoint::{CheckpointError, JsonFile, Section, Tensors};
 
 /// Everything that the config says about the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,13 +126,13 @@ impl Reason2Config {
     ///
     /// # Errors
     /// If the head is not tied and there is none.
-    pub fn head_tensor(&self, weights: &Weights) -> Result<&'static str, CheckpointError> {
+    pub fn head_tensor(&self, tensors: &Tensors) -> Result<&'static str, CheckpointError> {
         const HEAD: &str = "lm_head.weight";
         const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
         if !self.tie_word_embeddings {
-            return weights.tensor(HEAD).map(|_| HEAD);
+            return tensors.tensor(HEAD).map(|_| HEAD);
         }
-        if weights.contains(HEAD) && weights.tensor(HEAD)? != weights.tensor(EMBEDDING)? {
+        if tensors.contains(HEAD) && tensors.tensor(HEAD)? != tensors.tensor(EMBEDDING)? {
             return Ok(HEAD);
         }
         Ok(EMBEDDING)
@@ -332,3 +332,6 @@ pub(super) fn token_ids(
     };
     Ok(ids.into_iter().filter(|id| *id < vocab_size).filter_map(|id| u32::try_from(id).ok()).collect())
 }
+
+#[cfg(test)]
+mod tests;

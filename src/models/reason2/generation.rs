@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CheckpointError;
-use super::json::{JsonFile, Section};
-use super::reason2_config::token_ids;
+use super::config::token_ids;
+use crate::checkpoint::{CheckpointError, JsonFile, Section};
 
 /// Sampling defaults and stop tokens. What the file does not say has transformers' default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// Named tensors in one or more mapped files.
 #[derive(Debug)]
-pub struct Weights {
+pub struct Tensors {
     /// The file, or the directory of the shards: what messages name when no one file is to blame.
     path: PathBuf,
     files: Vec<FileMap>,
@@ -29,15 +29,15 @@ struct Stored {
     asked: AtomicBool,
 }
 
-impl Weights {
+impl Tensors {
     /// Opens one safetensors file. Its header is checked, its data is not looked at.
     ///
     /// # Errors
     /// If it cannot be mapped or its header does not fit it.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut weights = Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
-        weights.add(path)?;
-        Ok(weights)
+        let mut all = Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        all.add(path)?;
+        Ok(all)
     }
 
     /// Opens the shards that an index (`*.safetensors.index.json`) names, which lie beside it.
@@ -49,7 +49,7 @@ impl Weights {
         let dir = index.parent().unwrap_or(Path::new("."));
         let shard_of = read_index(index)?;
 
-        let mut weights = Self { path: dir.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut all = Self { path: dir.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
         let mut shards: Vec<&str> = shard_of.iter().map(|(_, shard)| &shard[..]).collect();
         shards.sort_unstable();
         shards.dedup();
@@ -58,15 +58,15 @@ impl Weights {
             if shard.is_empty() || shard.contains(['/', '\\', '\0']) || *shard == "." || *shard == ".." {
                 return Err(wrong(format!("shard `{}` is not a plain file name", shard.escape_debug())));
             }
-            weights.add(&dir.join(shard))?;
+            all.add(&dir.join(shard))?;
         }
         for (name, shard) in &shard_of {
-            let found = weights.tensors.get(name).map(|stored| shards[stored.file]);
+            let found = all.tensors.get(name).map(|stored| shards[stored.file]);
             if found != Some(shard) {
                 return Err(wrong(format!("tensor `{name}` should be in `{shard}`, found in {found:?}")));
             }
         }
-        Ok(weights)
+        Ok(all)
     }
 
     /// The tensor's type, shape and bytes.
@@ -85,7 +85,7 @@ impl Weights {
     /// The tensor, which must have exactly this shape.
     ///
     /// # Errors
-    /// As [`Weights::tensor`], and if the shape differs.
+    /// As [`Tensors::tensor`], and if the shape differs.
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, CheckpointError> {
         let (file, entry) = self.entry(name)?;
         if entry.shape != shape {
