@@ -1,7 +1,7 @@
 //! The verbs: options in, calls down, text out. One file per verb.
 //!
 //! What was typed stands in a verb's `Options`; the verb's `run` makes of it what it means, and calls the library. Results go to
-//! stdout, everything else to stderr. Which verbs there are, the [command](crate::command) says.
+//! stdout, everything else to stderr. Which verbs there are, `command.rs` says.
 
 pub(crate) mod ask;
 pub(crate) mod bench;

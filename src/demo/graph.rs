@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use super::camera::Camera;
 use super::observer::Observer;
 use super::stage;
+use super::topics::Topics;
 use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, Engines, NodeOptions, Report};
 use crate::ros2::transport::Transport;
@@ -25,15 +26,6 @@ pub(super) struct Graph<'a> {
     pub(super) observer: &'a dyn Transport,
 }
 
-/// Absolute names of the topics between them.
-#[derive(Debug, Clone)]
-pub(super) struct Topics {
-    pub(super) image: String,
-    pub(super) prompt: String,
-    pub(super) answer: String,
-    pub(super) surprise: String,
-}
-
 /// What the three are, once they have met.
 pub(super) struct Cast {
     pub(super) camera: Camera,
@@ -45,18 +37,6 @@ pub(super) fn node_options(rate_hz: f64) -> anyhow::Result<NodeOptions> {
     let mut options = NodeOptions::new(NodeName::new("/", "perihelion")?);
     stage::fit(&mut options, rate_hz);
     Ok(options)
-}
-
-impl Topics {
-    pub(super) fn of(options: &NodeOptions) -> anyhow::Result<Self> {
-        let name = |topic: &str| options.name.topic(topic, &options.remaps);
-        Ok(Self {
-            image: name("image")?,
-            prompt: name("~/prompt")?,
-            answer: name("~/answer/json")?,
-            surprise: name("~/surprise")?,
-        })
-    }
 }
 
 impl Graph<'_> {

@@ -24,6 +24,7 @@ mod report;
 mod scoreboard;
 mod sheet;
 mod stage;
+mod topics;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::graph::Topics;
+use super::topics::Topics;
 use crate::ros2::messages::{ByteOrder, Float32, Message, Text, Time, decode, encode};
 use crate::ros2::transport::{Delivery, MessageSink, PublishError, Publisher, Transport, TransportError};
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::closed_loop::{self, Course};
-use super::graph::{Graph, Topics, node_options};
+use super::graph::{Graph, node_options};
 use super::live::{self, News, Plan};
 use super::recorder::Recorder;
 use super::report::{Report, line};
+use super::topics::Topics;
 use crate::camera::load_image;
 use crate::frames::clock::Clock;
 use crate::frames::frame::ImageTransport;

@@ -11,11 +11,13 @@ mod render;
 mod rng;
 mod scene;
 mod simulate;
+mod start;
 
 pub use questions::{Question, THINK_SUFFIX, Task};
 pub use rng::Rng;
-pub use scene::{Ball, Color, Scene, SceneOptions, Start};
+pub use scene::Scene;
 pub use simulate::Touched;
+pub use start::{Ball, Color, SceneOptions, Start};
 
 /// Width and height of the view, in pixels.
 pub const SIZE: usize = 64;

@@ -4,7 +4,7 @@
 //! trained on: walls of every ball, then the box for every ball, then each pair.
 
 use super::SIZE;
-use super::scene::{Ball, Start};
+use super::start::{Ball, Start};
 
 /// Speed kept by a bounce.
 const RESTITUTION: f64 = 0.85;

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::scene::{Ball, Color, Scene, Start};
+use super::{Ball, Color, Scene, Start};
 use super::{FRAME_BYTES, SIZE, THINK_SUFFIX, Task};
 
 #[derive(Deserialize)]
