@@ -63,7 +63,7 @@ fn a_model_holds_all_of_its_checkpoint() {
     let reason = manifest.roles.answers.as_ref().expect("it answers");
     assert_eq!(reason.prompt.think_suffix.as_deref(), Some("\nThink."));
     assert_eq!((reason.vocab_size, reason.context_max, reason.n_deepstack), (512, 4096, 2));
-    assert_eq!((reason.generation.top_k, &reason.stop_token_ids[..]), (20, &[504, 502][..]));
+    assert_eq!((reason.sampling.top_k, &reason.stop_token_ids[..]), (20, &[504, 502][..]));
     assert_eq!((reason.clip.frames, reason.clip.fps), (1, 8.0), "nobody asked for clips");
     assert_eq!(reason.preprocess.patches.patch_size, 8);
 }

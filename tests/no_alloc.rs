@@ -164,7 +164,7 @@ fn steady_state(session: &mut dyn Session) {
 
 /// One for each way through the sampler, begun.
 fn samplers(vocab_size: usize) -> [Sampler; 3] {
-    let drawn = Sampling { greedy: false, temperature: 0.7, seed: 1, ..Sampling::default() };
+    let drawn = Sampling { greedy: false, temperature: 0.7, top_k: 0, seed: 1, ..Sampling::default() };
     let few = Sampling { top_k: 20, top_p: 0.8, repetition_penalty: 1.1, presence_penalty: 1.5, ..drawn };
     [Sampling::default(), few, Sampling { top_p: 0.95, ..drawn }].map(|sampling| {
         let mut sampler = Sampler::new(vocab_size);

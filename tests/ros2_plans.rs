@@ -21,11 +21,11 @@ use perihelion::ros2::messages::{ByteOrder, Message, Text, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Engines, NodeOptions, run};
 use perihelion::ros2::predict::{PredictForecaster, PredictSettings};
-use perihelion::ros2::reason::{ReasonAnswerer, ReasonSettings};
+use perihelion::ros2::reason::ReasonAnswerer;
 use perihelion::ros2::transport::Memory;
 use perihelion::runtime::plan::{Around, Noises, Score, Target, search};
 use perihelion::runtime::predict::{Limits, Predict};
-use perihelion::runtime::reason::Reason;
+use perihelion::runtime::reason::{AnswerSettings, Reason};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use script::{Event, Script, image};
@@ -164,15 +164,8 @@ fn a_critic_is_the_nodes_own_reason_engine() {
     build(&Model::open(&model).unwrap(), &options, &path, &mut |_| {}).unwrap();
     let built = Engine::open(&path).unwrap();
     let reason = Reason::open(&built, built.session(&open).unwrap()).unwrap();
-    let settings = ReasonSettings {
-        system: None,
-        sampling: reason.default_sampling(),
-        tokens_max: 8,
-        think: false,
-        thought_tokens_max: 8,
-        budget_ms: None,
-        choices: vec![],
-    };
+    let settings =
+        AnswerSettings { sampling: reason.default_sampling(), tokens_max: 8, ..AnswerSettings::default() };
     let answerer = ReasonAnswerer::new(reason, settings, 1, WIDTH * HEIGHT);
     let critic = |question: &str, expect: &str| {
         json!({

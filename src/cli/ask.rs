@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::generation::{Generation, GenerationOptions};
+use super::generation::GenerationOptions;
 use super::question::{BatchLine, Question};
 use super::{Context, Usage, output, tensors};
-use crate::runtime::reason::{Answer, AskError, Part, Reason, Recording};
+use crate::runtime::reason::{Answer, AnswerSettings, AskError, Part, Reason, Recording};
 
 /// Asks a Reason engine about images, a clip, or nothing but the question.
 #[derive(Debug, Args)]
@@ -59,20 +59,19 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         return Err(Usage("--fps takes a number above 0".to_owned()).into());
     }
     let (mut reason, _) = super::engines::open_reason(&options.engine, context.threads, false)?;
-    let generation = options.generation.resolve(reason.default_sampling())?;
+    let settings = options.generation.resolve(reason.default_sampling(), options.system.as_deref())?;
     match (&options.batch, &options.prompt) {
-        (Some(path), _) => batch(&mut reason, options, &generation, path),
-        (None, Some(prompt)) => one(&mut reason, options, generation, prompt),
+        (Some(path), _) => batch(&mut reason, &settings, path),
+        (None, Some(prompt)) => one(&mut reason, options, settings, prompt),
         (None, None) => {
             Err(Usage("a question is needed: --prompt TEXT or --batch FILE.jsonl".to_owned()).into())
         }
     }
 }
 
-fn one(reason: &mut Reason, options: &Options, generation: Generation, prompt: &str) -> anyhow::Result<()> {
+fn one(reason: &mut Reason, options: &Options, settings: AnswerSettings, prompt: &str) -> anyhow::Result<()> {
     let video = options.video.as_deref().zip(options.fps);
-    let system = options.system.clone();
-    let question = Question::load(prompt.to_owned(), system, &options.image, video, generation)?;
+    let question = Question::load(prompt.to_owned(), &options.image, video, settings)?;
     let records = options.logits.is_some() || options.tensors.is_some();
     let mut recording = records.then(Recording::default);
     let streams = !options.json;
@@ -170,7 +169,7 @@ enum BatchAnswer<'a> {
     },
 }
 
-fn batch(reason: &mut Reason, options: &Options, general: &Generation, path: &Path) -> anyhow::Result<()> {
+fn batch(reason: &mut Reason, general: &AnswerSettings, path: &Path) -> anyhow::Result<()> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let (mut n_questions, mut n_failed) = (0, 0);
@@ -180,7 +179,7 @@ fn batch(reason: &mut Reason, options: &Options, general: &Generation, path: &Pa
         let answered =
             serde_json::from_str::<BatchLine>(line).map_err(anyhow::Error::from).and_then(|mut line| {
                 id = line.id.take().unwrap_or(serde_json::Value::from(number));
-                let question = Question::from_line(line, directory, options.system.as_deref(), general)?;
+                let question = Question::from_line(line, directory, general)?;
                 Ok(question.with_request(None, |request| reason.ask(request, None, &mut |_, _| {}))?)
             });
         match answered {

@@ -1,8 +1,11 @@
 //! The options by which answers are made, shared by `ask` and `run`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::runtime::Sampling;
+use crate::runtime::reason::AnswerSettings;
 
 /// As typed. What is not given has the checkpoint's own default.
 #[derive(Clone, Debug, Default, Args)]
@@ -30,13 +33,13 @@ pub(super) struct GenerationOptions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Tokens of an answer at most, those of its thought not counted
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = AnswerSettings::default().tokens_max)]
     max_tokens: usize,
     /// Ask for a thought before the answer
     #[arg(long)]
     think: bool,
     /// Tokens of a thought at most; a longer one is cut, and the answer follows
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = AnswerSettings::default().thought_tokens_max)]
     think_tokens: usize,
     /// Cut the answer after this many milliseconds
     #[arg(long, value_name = "MS")]
@@ -46,23 +49,12 @@ pub(super) struct GenerationOptions {
     choices: Vec<String>,
 }
 
-/// What it means.
-#[derive(Clone, Debug)]
-pub(super) struct Generation {
-    pub sampling: Sampling,
-    pub tokens_max: usize,
-    pub think: bool,
-    pub thought_tokens_max: usize,
-    pub budget_ms: Option<u64>,
-    pub choices: Vec<String>,
-}
-
 impl GenerationOptions {
-    /// Fills in the model's defaults.
+    /// Fills in the model's defaults, and the standing instruction.
     ///
     /// # Errors
     /// A value out of its range.
-    pub(super) fn resolve(&self, default: Sampling) -> anyhow::Result<Generation> {
+    pub(super) fn resolve(&self, default: Sampling, system: Option<&str>) -> anyhow::Result<AnswerSettings> {
         let draws = self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some();
         let sampling = Sampling {
             greedy: self.greedy || (default.greedy && !draws),
@@ -77,12 +69,13 @@ impl GenerationOptions {
         if self.max_tokens == 0 {
             return Err(super::Usage("--max-tokens is 0; an answer takes at least one".to_owned()).into());
         }
-        Ok(Generation {
+        Ok(AnswerSettings {
+            system: system.map(str::to_owned),
             sampling,
             tokens_max: self.max_tokens,
             think: self.think,
             thought_tokens_max: self.think_tokens,
-            budget_ms: self.budget_ms,
+            budget: self.budget_ms.map(Duration::from_millis),
             choices: self.choices.iter().map(|choice| choice.trim().to_owned()).collect(),
         })
     }

@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::Usage;
-use super::generation::Generation;
 use crate::camera::{Image, load_frames_dir, load_image};
-use crate::runtime::reason::{Picture, Request, Shown};
+use crate::runtime::reason::{AnswerSettings, Picture, Request, Shown};
 
 /// Pixels of a file at most. Larger than any camera's; the model sees far fewer.
 const FILE_PIXELS_MAX: u64 = 64 << 20;
@@ -52,21 +50,19 @@ enum Video {
 #[derive(Debug)]
 pub(super) struct Question {
     prompt: String,
-    system: Option<String>,
     images: Vec<Image>,
     frames: Vec<Image>,
     fps: f64,
-    generation: Generation,
+    settings: AnswerSettings,
 }
 
 impl Question {
     /// From the command line.
     pub(super) fn load(
         prompt: String,
-        system: Option<String>,
         images: &[PathBuf],
         video: Option<(&Path, f64)>,
-        generation: Generation,
+        settings: AnswerSettings,
     ) -> anyhow::Result<Self> {
         let images = images.iter().map(|path| load_image(path, FILE_PIXELS_MAX)).collect::<Result<_, _>>()?;
         let frames = match video {
@@ -74,15 +70,14 @@ impl Question {
             None => Vec::new(),
         };
         let fps = video.map_or(1.0, |(_, fps)| fps);
-        Self { prompt, system, images, frames, fps, generation }.checked()
+        Self { prompt, images, frames, fps, settings }.checked()
     }
 
     /// From a line of a batch, for which `general` holds where the line says nothing.
     pub(super) fn from_line(
         line: BatchLine,
         directory: &Path,
-        system: Option<&str>,
-        general: &Generation,
+        general: &AnswerSettings,
     ) -> anyhow::Result<Self> {
         let load = |path: &PathBuf| load_image(&directory.join(path), FILE_PIXELS_MAX);
         let frames = match &line.video {
@@ -95,18 +90,18 @@ impl Question {
                 Usage("`video` needs `fps`, the rate at which its frames were taken".to_owned()).into()
             );
         }
-        let mut generation = general.clone();
-        generation.think = line.think.unwrap_or(generation.think);
-        generation.tokens_max = line.max_tokens.unwrap_or(generation.tokens_max);
-        generation.sampling.seed = line.seed.unwrap_or(generation.sampling.seed);
-        generation.choices = line.choices.unwrap_or(generation.choices);
+        let mut settings = general.clone();
+        settings.system = line.system.or(settings.system);
+        settings.think = line.think.unwrap_or(settings.think);
+        settings.tokens_max = line.max_tokens.unwrap_or(settings.tokens_max);
+        settings.sampling.seed = line.seed.unwrap_or(settings.sampling.seed);
+        settings.choices = line.choices.unwrap_or(settings.choices);
         Self {
             prompt: line.prompt,
-            system: line.system.or_else(|| system.map(str::to_owned)),
             images: line.images.iter().map(load).collect::<Result<_, _>>()?,
             frames,
             fps: line.fps.unwrap_or(1.0),
-            generation,
+            settings,
         }
         .checked()
     }
@@ -138,17 +133,6 @@ impl Question {
         if !frames.is_empty() {
             shown.push(Shown::Clip { frames: &frames, fps: self.fps });
         }
-        let generation = &self.generation;
-        let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
-        ask(&Request {
-            system: self.system.as_deref(),
-            think: generation.think,
-            sampling: generation.sampling,
-            thought_tokens_max: generation.thought_tokens_max,
-            choices: &choices,
-            deadline: generation.budget_ms.map(|ms| Instant::now() + Duration::from_millis(ms)),
-            stop,
-            ..Request::new(&shown, &self.prompt, generation.tokens_max)
-        })
+        self.settings.with_request(&shown, &self.prompt, None, stop, ask)
     }
 }

@@ -12,9 +12,9 @@ use crate::cli::engines::{open_predict, open_reason};
 use crate::engine::{BuildOptions, build};
 use crate::export::{PredictOptions, ReasonOptions, export_predict, export_reason};
 use crate::model::Model;
-use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
-use crate::runtime::Sampling;
+use crate::ros2::reason::ReasonAnswerer;
 use crate::runtime::predict::Predict;
+use crate::runtime::reason::AnswerSettings;
 use crate::scenes::SIZE;
 
 /// The longest answer, a description, has half as many.
@@ -72,15 +72,7 @@ impl Made {
         let (model, files) = model_in_a_directory()?;
         export_reason(checkpoint, &ReasonOptions::default(), &model, &mut |_| {})?;
         let (reason, _) = open_reason(&built(&model, threads)?, threads, false)?;
-        let settings = ReasonSettings {
-            system: None,
-            sampling: Sampling { greedy: true, ..Sampling::default() },
-            tokens_max: ANSWER_TOKENS_MAX,
-            think: false,
-            thought_tokens_max: 0,
-            budget_ms: None,
-            choices: Vec::new(),
-        };
+        let settings = AnswerSettings { tokens_max: ANSWER_TOKENS_MAX, ..AnswerSettings::default() };
         let answerer = ReasonAnswerer::new(reason, settings, CLIP_FRAMES, SIZE * SIZE);
         Ok(Self { answerer, _files: files })
     }

@@ -99,7 +99,7 @@ fn manifest(
         patch_positions: patch_positions(config),
         n_deepstack: vision.deepstack_layers.len(),
         stop_token_ids: config.stop_token_ids(&generation).to_vec(),
-        generation,
+        sampling: generation.sampling,
         vocab_size: config.language.vocab_size,
         context_max: config.language.max_position_embeddings,
         clip: Clip {

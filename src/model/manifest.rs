@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::golden::GoldenStepPlaces;
 use crate::camera::Preprocess;
-
 use crate::graph::Network;
 use crate::models::predict25::PredictManifest;
-use crate::models::reason2::{GenerationConfig, PatchPositions, PromptLayout};
+use crate::models::reason2::{PatchPositions, PromptLayout, Sampling};
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
 pub(crate) const WEIGHTS: &str = "weights";
@@ -72,7 +71,7 @@ pub struct ReasonManifest {
     /// How many buffers `deepstack.I` there are.
     pub n_deepstack: usize,
     /// Sampling as the checkpoint's authors do it.
-    pub generation: GenerationConfig,
+    pub sampling: Sampling,
     /// Tokens that end an answer.
     pub stop_token_ids: Vec<u32>,
     /// Number of token ids.

@@ -1,7 +1,6 @@
 //! Reason as the node's engine: frames become pictures, the standing question a request.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -9,27 +8,7 @@ use crate::backend::Memory;
 use crate::frames::accounts::DropReason;
 use crate::frames::pictures::Pictures;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
-use crate::runtime::Sampling;
-use crate::runtime::reason::{AskError, FinishReason, Reason, Request, Shown};
-
-/// How the node's questions are asked, beside the question itself.
-#[derive(Debug, Clone)]
-pub struct ReasonSettings {
-    /// The standing instruction.
-    pub system: Option<String>,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Tokens of an answer at most.
-    pub tokens_max: usize,
-    /// Whether to ask for a thought before the answer.
-    pub think: bool,
-    /// Tokens of a thought at most.
-    pub thought_tokens_max: usize,
-    /// Milliseconds that an answer may take, if `max_age` does not end it before.
-    pub budget_ms: Option<u64>,
-    /// Answers to choose from; empty for free answers.
-    pub choices: Vec<String>,
-}
+use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown};
 
 /// A Reason engine that answers the node's questions, and is a critic of its plans.
 pub type SharedReason = Arc<Mutex<Reason>>;
@@ -37,13 +16,13 @@ pub type SharedReason = Arc<Mutex<Reason>>;
 /// An opened Reason engine that answers a node's questions.
 pub struct ReasonAnswerer {
     reason: SharedReason,
-    settings: ReasonSettings,
+    settings: AnswerSettings,
     pictures: Pictures,
 }
 
 impl ReasonAnswerer {
     /// Claims RGB buffers for questions of `clip_frames` frames of `pixels_max` pixels.
-    pub fn new(reason: Reason, settings: ReasonSettings, clip_frames: usize, pixels_max: usize) -> Self {
+    pub fn new(reason: Reason, settings: AnswerSettings, clip_frames: usize, pixels_max: usize) -> Self {
         let reason = Arc::new(Mutex::new(reason));
         Self { reason, settings, pictures: Pictures::new(clip_frames, pixels_max) }
     }
@@ -76,21 +55,15 @@ impl Answerer for ReasonAnswerer {
             [single] => [Shown::Image(*single)],
             frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
         };
-        let settings = &self.settings;
-        let choices: Vec<&str> = settings.choices.iter().map(String::as_str).collect();
-        let budget = settings.budget_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-        let request = Request {
-            system: settings.system.as_deref(),
-            think: settings.think,
-            sampling: settings.sampling,
-            thought_tokens_max: settings.thought_tokens_max,
-            choices: &choices,
-            deadline: question.deadline.into_iter().chain(budget).min(),
-            stop: Some(question.stop),
-            ..Request::new(&shown, question.prompt, settings.tokens_max)
-        };
         let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        match reason.ask(&request, None, &mut |_, _| {}) {
+        let answer = self.settings.with_request(
+            &shown,
+            question.prompt,
+            question.deadline,
+            Some(question.stop),
+            |request| reason.ask(request, None, &mut |_, _| {}),
+        );
+        match answer {
             Ok(answer) if answer.finish_reason == FinishReason::Deadline && answer.tokens.is_empty() => {
                 Outcome::Expired
             }

@@ -6,4 +6,5 @@ pub mod reason;
 mod sampler;
 pub mod statistics;
 
-pub use sampler::{NotFinite, Sampler, Sampling, SamplingError, check_finite, probabilities};
+pub use crate::models::reason2::{Sampling, SamplingError};
+pub use sampler::{NotFinite, Sampler, check_finite, probabilities};

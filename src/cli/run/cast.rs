@@ -8,8 +8,7 @@ use crate::engine::Engine;
 use crate::model::Clip;
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
-use crate::ros2::reason::{ReasonAnswerer, ReasonSettings};
-use crate::runtime::reason::Request;
+use crate::ros2::reason::ReasonAnswerer;
 
 /// At most one engine for each role; one engine may have several.
 #[derive(Debug, Default)]
@@ -145,20 +144,10 @@ fn open_answerer(
         );
         return Err(Usage(message).into());
     }
-    let generation = options.generation.resolve(reason.default_sampling())?;
-    let choices: Vec<&str> = generation.choices.iter().map(String::as_str).collect();
+    let settings = options.generation.resolve(reason.default_sampling(), options.system.as_deref())?;
     // What every question would be refused for is told now.
-    let first = Request { think: generation.think, choices: &choices, ..Request::new(&[], &node.prompt, 1) };
-    reason.check(&first).map_err(|error| Usage(error.to_string()))?;
-    let settings = ReasonSettings {
-        system: options.system.clone(),
-        sampling: generation.sampling,
-        tokens_max: generation.tokens_max,
-        think: generation.think,
-        thought_tokens_max: generation.thought_tokens_max,
-        budget_ms: generation.budget_ms,
-        choices: generation.choices,
-    };
+    let checked = settings.with_request(&[], &node.prompt, None, None, |first| reason.check(first));
+    checked.map_err(|error| Usage(error.to_string()))?;
     Ok(ReasonAnswerer::new(reason, settings, node.clip_frames, options.max_pixels))
 }
 

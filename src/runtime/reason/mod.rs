@@ -17,6 +17,7 @@ mod media;
 mod open;
 mod prefix;
 mod request;
+mod settings;
 mod thought;
 mod wiring;
 
@@ -27,4 +28,5 @@ pub use prefix::Digest;
 pub use request::{
     Answer, Choice, FinishReason, Picture, RecordedPicture, Recording, Request, Shown, Timings,
 };
+pub use settings::AnswerSettings;
 pub use thought::Part;

@@ -89,21 +89,12 @@ impl Reason {
         if let Some(n_tokens) = engine.network().limit("image_tokens") {
             preprocess.limit_image_tokens(n_tokens);
         }
-        let generation = &manifest.generation;
         let parts = ReasonParts {
             tokenizer: engine.tokenizer()?,
             layout: manifest.prompt.clone(),
             preprocess,
             patch_positions: manifest.patch_positions,
-            default_sampling: Sampling {
-                greedy: !generation.do_sample,
-                temperature: generation.temperature,
-                top_k: generation.top_k,
-                top_p: generation.top_p,
-                repetition_penalty: generation.repetition_penalty,
-                presence_penalty: generation.presence_penalty,
-                seed: 0,
-            },
+            default_sampling: manifest.sampling,
             stop_tokens: manifest.stop_token_ids.clone(),
         };
         Self::new(session, parts)

@@ -127,9 +127,12 @@ fn stop_tokens_are_one_id_or_several() {
     let parse =
         |text: &str| GenerationConfig::parse(&JsonFile::parse(Path::new("g.json"), text.as_bytes())?, 512);
     let one = parse(r#"{"eos_token_id": 504, "temperature": 0.7, "do_sample": true}"#).expect("good");
-    assert_eq!((one.eos_token_ids, one.temperature, one.top_k), (vec![504], 0.7, 50));
+    assert_eq!((one.eos_token_ids, one.sampling.temperature, one.sampling.top_k), (vec![504], 0.7, 50));
     let several = parse(r#"{"eos_token_id": [504, 502, 512], "top_p": 0.8, "top_k": 20}"#).expect("good");
-    assert_eq!((several.eos_token_ids, several.top_p, several.top_k), (vec![504, 502], 0.8, 20));
+    assert_eq!(
+        (several.eos_token_ids, several.sampling.top_p, several.sampling.top_k),
+        (vec![504, 502], 0.8, 20)
+    );
     assert_eq!(parse("{}").expect("good"), GenerationConfig::default());
     let config =
         Reason2Config { eos_token_ids: vec![3], ..self::parse(&config_of_transformers_4()).expect("good") };
