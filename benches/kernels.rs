@@ -12,6 +12,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use perihelion::backend::cpu::kernels::*;
+use perihelion::tensor::function;
 
 /// The process's CPU time.
 struct CpuTime;
@@ -231,7 +232,7 @@ fn elements(c: &mut Criterion<CpuTime>) {
     let (x, mut out) = (Numbers::new(len), Numbers::new(len));
     let mut group = c.benchmark_group(format!("elements/{}", kernels.isa));
     group.throughput(Throughput::Bytes(8 * len as u64));
-    for function in [Function::Silu, Function::GeluTanh, Function::GeluErf] {
+    for function in [function::Unary::Silu, function::Unary::GeluTanh, function::Unary::GeluErf] {
         let a = Unary { x: Some(x.all()), len, function };
         group.bench_function(format!("{function:?}"), |b| {
             b.iter(|| (kernels.unary)(black_box(&a), 0..a.tasks(), &mut Out::new(out.all_mut()), &mut []));

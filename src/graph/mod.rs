@@ -22,12 +22,14 @@ mod weights;
 
 pub use build::GraphBuilder;
 pub use dim::{Dim, NamedDim, Symbol};
-pub use op::{Binary, Merge, Op, RotaryStyle, Unary};
+pub use op::Op;
 pub use touches::{TouchedBuffer, TouchedWeight, Touches, WeightUse};
 pub use verify::GraphError;
 pub use weights::Weights;
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::tensor::function::{Binary, Merge, RotaryStyle, Unary};
 
 use crate::tensor::DType;
 

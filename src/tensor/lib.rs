@@ -1,7 +1,9 @@
-//! Element types and byte views: what every other part says about numbers in memory.
+//! Element types, byte views and the names of functions: what every other part says about numbers in memory.
 //!
 //! Why no tensor type with owned storage: bytes belong to a mapped file, to a session's arena or to the caller,
 //! never to a tensor. Only views pass between parts.
+
+pub mod function;
 
 use serde::{Deserialize, Serialize};
 

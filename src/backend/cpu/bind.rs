@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::context::{Context, Shape};
 use super::kernels::{self, CopyAxis};
 use super::placement::Step;
-use super::program::{Epilogue, Heads, Kind};
-use crate::graph::{Binary, BufferId, Merge, RotaryStyle, Symbol, Unary};
+use super::program::{Heads, Kind};
+use crate::graph::{BufferId, Symbol};
 
 /// A kernel's arguments.
 pub(super) enum Bound<'a> {
@@ -17,6 +17,7 @@ pub(super) enum Bound<'a> {
     RmsNorm(kernels::RmsNorm<'a>, usize),
     LayerNorm(kernels::LayerNorm<'a>, usize),
     Unary(kernels::Unary<'a>),
+    Affine(kernels::Affine<'a>),
     Binary(kernels::Binary<'a>),
     RotaryTable(kernels::RotaryTable<'a>),
     Rotary(kernels::Rotary<'a>),
@@ -85,7 +86,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
             m: rows_of(0, *k),
             weight: cx.weights.panels(*weight, outputs.clone()),
             bias: bias.map(|b| &cx.weights.rows(b)[outputs.clone()]),
-            epilogue: epilogue_of(*epilogue, || read_apart(1)),
+            epilogue: epilogue.map(read_apart),
         }),
         Kind::Conv3d { weight, bias, kernel, stride, padding, epilogue } => Bound::Conv3d(kernels::Conv3d {
             x: read(0),
@@ -95,7 +96,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
             kernel: *kernel,
             stride: *stride,
             padding: *padding,
-            epilogue: epilogue_of(*epilogue, || read_apart(1)),
+            epilogue: epilogue.map(read_apart),
         }),
         Kind::Check { rows, negative_is_none } => Bound::Check {
             index: cx.read_i32(&step.inputs[0]),
@@ -118,21 +119,12 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
             let a = kernels::LayerNorm { x: read_apart(0), weight, bias, eps: *eps, dim };
             Bound::LayerNorm(a, rows_of(0, dim))
         }
-        Kind::Unary(function) => Bound::Unary(kernels::Unary {
-            x: read_apart(0),
-            len: shape_of(0).len(),
-            function: match function {
-                Unary::Silu => kernels::Function::Silu,
-                Unary::GeluTanh => kernels::Function::GeluTanh,
-                Unary::GeluErf => kernels::Function::GeluErf,
-                Unary::Relu => kernels::Function::Relu,
-            },
-        }),
-        Kind::Affine { mul, add } => Bound::Unary(kernels::Unary {
-            x: read_apart(0),
-            len: shape_of(0).len(),
-            function: kernels::Function::Affine { mul: *mul, add: *add },
-        }),
+        Kind::Unary(function) => {
+            Bound::Unary(kernels::Unary { x: read_apart(0), len: shape_of(0).len(), function: *function })
+        }
+        Kind::Affine { mul, add } => {
+            Bound::Affine(kernels::Affine { x: read_apart(0), len: shape_of(0).len(), mul: *mul, add: *add })
+        }
         Kind::Binary(function) => {
             shapes.0 = [shape_of(0), shape_of(1)];
             Bound::Binary(kernels::Binary {
@@ -140,11 +132,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
                 shape: shapes.0[0].as_slice(),
                 y: read(1),
                 y_shape: shapes.0[1].as_slice(),
-                function: match function {
-                    Binary::Add => kernels::Join::Add,
-                    Binary::Sub => kernels::Join::Sub,
-                    Binary::Mul => kernels::Join::Mul,
-                },
+                function: *function,
             })
         }
         Kind::RotaryTable { axis, inverse_frequency, is_i32 } => Bound::RotaryTable(kernels::RotaryTable {
@@ -159,11 +147,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
         }),
         Kind::Rotary { style } => {
             let [_, heads, dim, ..] = shape_of(0).extents;
-            let style = match style {
-                RotaryStyle::Halves => kernels::Turn::Halves,
-                RotaryStyle::Pairs => kernels::Turn::Pairs,
-            };
-            Bound::Rotary(kernels::Rotary { x: read_apart(0), table: read(1), style, heads, dim })
+            Bound::Rotary(kernels::Rotary { x: read_apart(0), table: read(1), style: *style, heads, dim })
         }
         Kind::Attention { heads, batched } => {
             let parts = if *batched { shape_of(0).extents[0] } else { 1 };
@@ -189,10 +173,7 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
             table: read(1),
             index: cx.read_i32(&step.inputs[2]),
             dim: shape_of(0).last(),
-            merge: match merge {
-                Merge::Replace => kernels::Selected::Replaces,
-                Merge::Add => kernels::Selected::IsAdded,
-            },
+            merge: *merge,
         }),
         Kind::InterpolateRows { weight } => Bound::InterpolateRows(kernels::InterpolateRows {
             index: cx.read_i32(&step.inputs[0]),
@@ -246,18 +227,6 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
             Bound::Upsample(kernels::Upsample { x: read(0), shape, factor: *factor })
         }
         Kind::Sinusoid { frequency } => Bound::Sinusoid(kernels::Sinusoid { x: read(0), frequency }),
-    }
-}
-
-fn epilogue_of<'a>(epilogue: Epilogue, other: impl FnOnce() -> Option<&'a [f32]>) -> kernels::Epilogue<'a> {
-    match epilogue {
-        Epilogue::None => kernels::Epilogue::None,
-        Epilogue::Unary(Unary::Silu) => kernels::Epilogue::Silu,
-        Epilogue::Unary(Unary::GeluTanh) => kernels::Epilogue::GeluTanh,
-        Epilogue::Unary(Unary::GeluErf) => kernels::Epilogue::GeluErf,
-        Epilogue::Unary(Unary::Relu) => kernels::Epilogue::Relu,
-        Epilogue::Add => other().map_or(kernels::Epilogue::AddInPlace, kernels::Epilogue::Add),
-        Epilogue::Mul => other().map_or(kernels::Epilogue::MulInPlace, kernels::Epilogue::Mul),
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::kernels::PANEL_ROWS;
-use crate::graph::{Binary, Dim, Graph, Network, Op, Unary, ValueId};
+use super::kernels::{Epilogue, PANEL_ROWS};
+use crate::graph::{Binary, Dim, Graph, Network, Op, ValueId};
 
 /// How the value of a node comes about.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,20 +28,7 @@ pub(super) struct Product {
     /// Outputs that are wanted, of all.
     pub(super) outputs: Range<usize>,
     /// What follows.
-    pub(super) follows: Follows,
-}
-
-/// What a product's epilogue does with `v`, an element of the product.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Follows {
-    /// Nothing.
-    Nothing,
-    /// A function of `v`.
-    Unary(Unary),
-    /// The sum of the value and `v`.
-    Add(ValueId),
-    /// The product of the value and `v`.
-    Mul(ValueId),
+    pub(super) epilogue: Epilogue<ValueId>,
 }
 
 /// Whether each node's value is used, by an effect on a buffer in the end.
@@ -95,41 +82,41 @@ impl Fusing<'_> {
             Op::Linear { weight, .. } | Op::Conv3d { weight, .. } => {
                 let outputs = self.network.weights[weight.index()].shape[0];
                 if self.forms[i] == Form::Plain {
-                    let whole = Product { node: i, outputs: 0..outputs, follows: Follows::Nothing };
+                    let whole = Product { node: i, outputs: 0..outputs, epilogue: Epilogue::None };
                     self.forms[i] = Form::Product(whole);
                     self.split(i, outputs);
                 }
             }
-            Op::Unary { function } => self.absorb(node.inputs[0], i, Follows::Unary(*function)),
+            Op::Unary { function } => self.absorb(node.inputs[0], i, Epilogue::Unary(*function)),
             Op::Binary { function: function @ (Binary::Add | Binary::Mul) } => {
                 let [a, b] = node.inputs[..] else { return };
                 if self.graph.nodes[a.index()].shape != self.graph.nodes[b.index()].shape {
                     return;
                 }
-                let follows = |other| match function {
-                    Binary::Mul => Follows::Mul(other),
-                    _ => Follows::Add(other),
+                let epilogue = |other| match function {
+                    Binary::Mul => Epilogue::Mul(other),
+                    _ => Epilogue::Add(other),
                 };
                 // The later of the two, so that the other is there by then.
                 let (late, early) = if a < b { (b, a) } else { (a, b) };
-                self.absorb(late, i, follows(early));
+                self.absorb(late, i, epilogue(early));
                 if self.forms[i] == Form::Plain {
-                    self.absorb(early, i, follows(late));
+                    self.absorb(early, i, epilogue(late));
                 }
             }
             _ => {}
         }
     }
 
-    /// Makes node `into` the product that `value` is, with `follows` after it, if nothing else uses the value and
+    /// Makes node `into` the product that `value` is, with `epilogue` after it, if nothing else uses the value and
     /// nothing follows it yet.
-    fn absorb(&mut self, value: ValueId, into: usize, follows: Follows) {
+    fn absorb(&mut self, value: ValueId, into: usize, epilogue: Epilogue<ValueId>) {
         if self.users[value.index()].len() != 1 {
             return;
         }
         let Form::Product(product) = &self.forms[value.index()] else { return };
-        if product.follows == Follows::Nothing {
-            self.forms[into] = Form::Product(Product { follows, ..product.clone() });
+        if product.epilogue == Epilogue::None {
+            self.forms[into] = Form::Product(Product { epilogue, ..product.clone() });
             self.forms[value.index()] = Form::Absorbed;
         }
     }
@@ -166,7 +153,7 @@ impl Fusing<'_> {
             self.forms[node] = Form::Absorbed;
         }
         for (user, outputs) in parts {
-            self.forms[user] = Form::Product(Product { node: linear, outputs, follows: Follows::Nothing });
+            self.forms[user] = Form::Product(Product { node: linear, outputs, epilogue: Epilogue::None });
         }
     }
 }

@@ -4,11 +4,10 @@
 //! values and cost nothing. All else becomes a [`Call`], one for each kernel. [`super::placement`] then gives every value
 //! its place and every call its stage.
 
-use super::fuse::{self, Follows, Form};
-use super::kernels::{DECODE_QUERIES_MAX, HEAD_DIM_MAX, decode_partial_floats};
+use super::fuse::{self, Form};
+use super::kernels::{DECODE_QUERIES_MAX, Epilogue, HEAD_DIM_MAX, decode_partial_floats};
 use super::program::{
-    Call, Epilogue, Heads, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, ValueInfo, maximum,
-    root,
+    Call, Heads, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, ValueInfo, maximum, root,
 };
 use crate::graph::{BufferId, Dim, Graph, Network, Op, Symbol};
 use crate::tensor::DType;
@@ -67,15 +66,10 @@ impl Lowering<'_> {
     fn product(&mut self, i: usize, product: &fuse::Product) -> Result<(), String> {
         let at = &self.graph.nodes[product.node];
         let mut inputs = vec![at.inputs[0].index()];
-        let epilogue = match product.follows {
-            Follows::Nothing => Epilogue::None,
-            Follows::Unary(function) => Epilogue::Unary(function),
-            Follows::Add(_) => Epilogue::Add,
-            Follows::Mul(_) => Epilogue::Mul,
-        };
-        if let Follows::Add(other) | Follows::Mul(other) = product.follows {
+        let epilogue = product.epilogue.map(|other| {
             inputs.push(other.index());
-        }
+            inputs.len() - 1
+        });
         let kind = match &at.op {
             Op::Linear { weight, bias } => {
                 let k = self.network.weights[weight.index()].shape[1];
@@ -89,7 +83,10 @@ impl Lowering<'_> {
             }
             other => unreachable!("{} is no product", other.name()),
         };
-        let may_reuse = (inputs.len() == 2).then_some(1);
+        let may_reuse = match epilogue {
+            Epilogue::Add(other) | Epilogue::Mul(other) => Some(other),
+            _ => None,
+        };
         self.call(kind, inputs, Some(i)).may_reuse = may_reuse;
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::kernels::Epilogue;
 use crate::graph::{Binary, BufferId, Dim, Graph, Merge, RotaryStyle, Symbol, Unary, WeightId};
 
 /// Index of a value of a [`Program`]; those of the graph come first, under their own numbers.
@@ -90,15 +91,6 @@ pub(super) struct Call {
     pub(super) writes: Vec<BufferId>,
 }
 
-/// What follows a product: an activation, or a sum or product whose other operand is the last input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Epilogue {
-    None,
-    Unary(Unary),
-    Add,
-    Mul,
-}
-
 /// Attention's constants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heads {
@@ -116,7 +108,8 @@ pub(super) enum Kind {
         bias: Option<WeightId>,
         outputs: Range<usize>,
         k: usize,
-        epilogue: Epilogue,
+        /// The other operand is an input, by its index.
+        epilogue: Epilogue<usize>,
     },
     Conv3d {
         weight: WeightId,
@@ -124,7 +117,8 @@ pub(super) enum Kind {
         kernel: [usize; 3],
         stride: [usize; 3],
         padding: [[usize; 2]; 3],
-        epilogue: Epilogue,
+        /// As a linear layer's.
+        epilogue: Epilogue<usize>,
     },
     /// Checks indices; makes nothing.
     Check {

@@ -54,6 +54,7 @@ impl<'a> BoundStep<'a> {
             Bound::RmsNorm(a, _) => (k.rms_norm)(a, tasks, out, scratch),
             Bound::LayerNorm(a, _) => (k.layer_norm)(a, tasks, out, scratch),
             Bound::Unary(a) => (k.unary)(a, tasks, out, scratch),
+            Bound::Affine(a) => (k.affine)(a, tasks, out, scratch),
             Bound::Binary(a) => (k.binary)(a, tasks, out, scratch),
             Bound::RotaryTable(a) => kernels::rotary_table(a, tasks, out),
             Bound::Rotary(a) => (k.rotary)(a, tasks, out, scratch),
@@ -87,6 +88,7 @@ fn n_tasks(bound: &Bound<'_>, step: &Step, cx: &Context<'_>) -> usize {
         Bound::Embedding(a) => a.ids.len(),
         Bound::RmsNorm(_, rows) | Bound::LayerNorm(_, rows) => *rows,
         Bound::Unary(a) => a.tasks(),
+        Bound::Affine(a) => a.tasks(),
         Bound::Binary(a) => a.tasks(),
         Bound::RotaryTable(_) | Bound::Rotary(_) | Bound::InterpolateRows(_) => {
             cx.shape(step.output.as_ref().expect("all but checks have an output")).extents[0]

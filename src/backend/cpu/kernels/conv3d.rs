@@ -28,7 +28,7 @@ pub struct Conv3d<'a> {
     /// Zeros before and after, along t, h, w.
     pub padding: [[usize; 2]; 3],
     /// What follows.
-    pub epilogue: Epilogue<'a>,
+    pub epilogue: Epilogue<Option<&'a [f32]>>,
 }
 
 impl Conv3d<'_> {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use perihelion_tensor::function;
+
 use super::math;
 use super::out::Out;
 use super::simd::{LANES, Simd};
@@ -11,37 +13,6 @@ pub(super) const ELEMENTS_PER_TASK: usize = 4096;
 /// The most axes of a value.
 pub const AXES_MAX: usize = 6;
 
-/// A function of one element.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
-    /// `x / (1 + e^-x)`.
-    Silu,
-    /// `x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `x Φ(x)`.
-    GeluErf,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x * mul + add`.
-    Affine {
-        /// Factor.
-        mul: f32,
-        /// Addend.
-        add: f32,
-    },
-}
-
-/// A function of two elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Join {
-    /// Sum.
-    Add,
-    /// Difference.
-    Sub,
-    /// Product.
-    Mul,
-}
-
 /// A function of each element. A task writes a run of elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Unary<'a> {
@@ -50,7 +21,20 @@ pub struct Unary<'a> {
     /// Elements.
     pub len: usize,
     /// Which.
-    pub function: Function,
+    pub function: function::Unary,
+}
+
+/// `x * mul + add` for each element. A task writes a run of elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// Shaped as the output; none takes the output's own values.
+    pub x: Option<&'a [f32]>,
+    /// Elements.
+    pub len: usize,
+    /// Factor.
+    pub mul: f32,
+    /// Addend.
+    pub add: f32,
 }
 
 /// A function of two values; the second's axes, aligned at the last, are equal to the first's or 1 or missing.
@@ -66,10 +50,17 @@ pub struct Binary<'a> {
     /// Of `y`.
     pub y_shape: &'a [usize],
     /// Which.
-    pub function: Join,
+    pub function: function::Binary,
 }
 
 impl Unary<'_> {
+    /// Tasks that the work is cut into.
+    pub fn tasks(&self) -> usize {
+        self.len.div_ceil(ELEMENTS_PER_TASK)
+    }
+}
+
+impl Affine<'_> {
     /// Tasks that the work is cut into.
     pub fn tasks(&self) -> usize {
         self.len.div_ceil(ELEMENTS_PER_TASK)
@@ -85,28 +76,70 @@ impl Binary<'_> {
 
 #[inline(always)]
 pub(super) fn run_unary<S: Simd>(s: S, a: &Unary<'_>, tasks: Range<usize>, out: &mut Out<'_>, _: &mut [f32]) {
+    each(s, a, (a.x, a.len), tasks, out);
+}
+
+#[inline(always)]
+pub(super) fn run_affine<S: Simd>(
+    s: S,
+    a: &Affine<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    _: &mut [f32],
+) {
+    each(s, a, (a.x, a.len), tasks, out);
+}
+
+/// What is done with each lane. Why not a closure: it would be compiled without the caller's instruction set.
+trait Lanewise {
+    fn of<S: Simd>(&self, s: S, x: S::V) -> S::V;
+}
+
+impl Lanewise for Unary<'_> {
+    #[inline(always)]
+    fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+        apply(s, self.function, x)
+    }
+}
+
+impl Lanewise for Affine<'_> {
+    #[inline(always)]
+    fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+        s.add(s.mul(x, s.splat(self.mul)), s.splat(self.add))
+    }
+}
+
+/// Writes what is made of each element of `tasks`, of `len` elements of `x` or of the output's own.
+#[inline(always)]
+fn each<S: Simd>(
+    s: S,
+    function: &impl Lanewise,
+    (x, len): (Option<&[f32]>, usize),
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+) {
     for task in tasks {
-        let here = task * ELEMENTS_PER_TASK..a.len.min((task + 1) * ELEMENTS_PER_TASK);
+        let here = task * ELEMENTS_PER_TASK..len.min((task + 1) * ELEMENTS_PER_TASK);
         let to = out.part(here.clone());
-        if let Some(x) = a.x {
+        if let Some(x) = x {
             to.copy_from_slice(&x[here]);
         }
         let (whole, rest) = to.as_chunks_mut::<LANES>();
         for to in whole {
-            s.store(apply(s, a.function, s.load(to)), to);
+            s.store(function.of(s, s.load(to)), to);
         }
-        s.store_part(apply(s, a.function, s.load_part(rest)), rest);
+        s.store_part(function.of(s, s.load_part(rest)), rest);
     }
 }
 
+/// A function of each lane.
 #[inline(always)]
-fn apply<S: Simd>(s: S, function: Function, x: S::V) -> S::V {
+pub(super) fn apply<S: Simd>(s: S, function: function::Unary, x: S::V) -> S::V {
     match function {
-        Function::Silu => math::silu(s, x),
-        Function::GeluTanh => math::gelu_tanh(s, x),
-        Function::GeluErf => math::gelu_erf(s, x),
-        Function::Relu => s.max(s.zero(), x),
-        Function::Affine { mul, add } => s.add(s.mul(x, s.splat(mul)), s.splat(add)),
+        function::Unary::Silu => math::silu(s, x),
+        function::Unary::GeluTanh => math::gelu_tanh(s, x),
+        function::Unary::GeluErf => math::gelu_erf(s, x),
+        function::Unary::Relu => s.max(s.zero(), x),
     }
 }
 
@@ -205,10 +238,10 @@ pub(super) fn run_binary<S: Simd>(
 }
 
 #[inline(always)]
-fn join<S: Simd>(s: S, function: Join, x: S::V, y: S::V) -> S::V {
+fn join<S: Simd>(s: S, function: function::Binary, x: S::V, y: S::V) -> S::V {
     match function {
-        Join::Add => s.add(x, y),
-        Join::Sub => s.sub(x, y),
-        Join::Mul => s.mul(x, y),
+        function::Binary::Add => s.add(x, y),
+        function::Binary::Sub => s.sub(x, y),
+        function::Binary::Mul => s.mul(x, y),
     }
 }

@@ -36,7 +36,7 @@ mod table;
 pub use attention::{Attention, HEAD_DIM_MAX};
 pub use conv3d::Conv3d;
 pub use decode_attention::{DECODE_QUERIES_MAX, DecodeAttention, JoinRanges, decode_partial_floats};
-pub use elementwise::{AXES_MAX, Binary, Function, Join, Unary};
+pub use elementwise::{AXES_MAX, Affine, Binary, Unary};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use layout::{CopyAxis, Transpose, Upsample, copy_axis, transpose, upsample};
 pub use linear::Linear;
@@ -44,8 +44,6 @@ pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
 pub use out::Out;
 pub use panels::{PANEL_ROWS, PanelFormat, Panels, pack_panel_range, pack_panels, panels_bytes};
-pub use rotary::{Positions, Rotary, RotaryTable, Sinusoid, Turn, rotary_table, sinusoid};
-pub use rows::{
-    Embedding, InterpolateRows, SelectRows, Selected, Table, embedding, first_outside, select_rows,
-};
+pub use rotary::{Positions, Rotary, RotaryTable, Sinusoid, rotary_table, sinusoid};
+pub use rows::{Embedding, InterpolateRows, SelectRows, Table, embedding, first_outside, select_rows};
 pub use table::{Kernels, SCRATCH_FLOATS};

@@ -22,7 +22,7 @@ pub struct Linear<'a> {
     /// `[n]`.
     pub bias: Option<&'a [f32]>,
     /// What follows.
-    pub epilogue: Epilogue<'a>,
+    pub epilogue: Epilogue<Option<&'a [f32]>>,
 }
 
 impl Linear<'_> {

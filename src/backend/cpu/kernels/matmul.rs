@@ -12,7 +12,9 @@
 
 use std::ops::Range;
 
-use super::math;
+use perihelion_tensor::function::Unary;
+
+use super::elementwise;
 use super::out::Out;
 use super::panels::{PanelData, Panels};
 use super::simd::{LANES, Simd};
@@ -39,27 +41,31 @@ const PAIR: usize = 2;
 /// A row of a block.
 pub(super) type BlockRow = [f32; ROW_STRIDE];
 
-/// What is done with `v`, an element of `x Wᵀ + b`, before it is written. `y` is the place it is written to.
-#[derive(Clone, Copy, Debug)]
-pub enum Epilogue<'a> {
+/// What is done with `v`, an element of `x Wᵀ + b`, before it is written. A sum or product has another operand, shaped as
+/// the output: for a kernel `Option<&[f32]>`, where none takes the output's own values (a residual or SwiGLU's gate in
+/// place); for whoever makes calls, whatever names it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue<T> {
     /// `v`.
     None,
-    /// `silu(v)`.
-    Silu,
-    /// `gelu_tanh(v)`.
-    GeluTanh,
-    /// `gelu_erf(v)`.
-    GeluErf,
-    /// `max(v, 0)`.
-    Relu,
-    /// `other + v`; `other` is shaped as the output.
-    Add(&'a [f32]),
+    /// A function of `v`.
+    Unary(Unary),
+    /// `other + v`.
+    Add(T),
     /// `other * v`.
-    Mul(&'a [f32]),
-    /// `y + v`: a residual in place.
-    AddInPlace,
-    /// `y * v`: SwiGLU's gate in place.
-    MulInPlace,
+    Mul(T),
+}
+
+impl<T> Epilogue<T> {
+    /// The same with the other operand named otherwise.
+    pub fn map<U>(self, name: impl FnOnce(T) -> U) -> Epilogue<U> {
+        match self {
+            Epilogue::None => Epilogue::None,
+            Epilogue::Unary(function) => Epilogue::Unary(function),
+            Epilogue::Add(other) => Epilogue::Add(name(other)),
+            Epilogue::Mul(other) => Epilogue::Mul(name(other)),
+        }
+    }
 }
 
 /// Where a block's rows come from: a matrix, or the places under a convolution's window.
@@ -74,7 +80,7 @@ pub(super) trait RowSource {
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) epilogue: Epilogue<'a>,
+    pub(super) epilogue: Epilogue<Option<&'a [f32]>>,
     /// Elements of an output row.
     pub(super) n: usize,
 }
@@ -91,14 +97,11 @@ impl Finish<'_> {
         let to = out.part(here.clone());
         v = match self.epilogue {
             Epilogue::None => v,
-            Epilogue::Silu => math::silu(s, v),
-            Epilogue::GeluTanh => math::gelu_tanh(s, v),
-            Epilogue::GeluErf => math::gelu_erf(s, v),
-            Epilogue::Relu => s.max(s.zero(), v),
-            Epilogue::Add(other) => s.add(s.load_some(&other[here]), v),
-            Epilogue::Mul(other) => s.mul(s.load_some(&other[here]), v),
-            Epilogue::AddInPlace => s.add(s.load_some(to), v),
-            Epilogue::MulInPlace => s.mul(s.load_some(to), v),
+            Epilogue::Unary(function) => elementwise::apply(s, function, v),
+            Epilogue::Add(Some(other)) => s.add(s.load_some(&other[here]), v),
+            Epilogue::Mul(Some(other)) => s.mul(s.load_some(&other[here]), v),
+            Epilogue::Add(None) => s.add(s.load_some(to), v),
+            Epilogue::Mul(None) => s.mul(s.load_some(to), v),
         };
         s.store_some(v, to);
     }

@@ -5,17 +5,10 @@
 
 use std::ops::Range;
 
+use perihelion_tensor::function::RotaryStyle;
+
 use super::out::Out;
 use super::simd::{LANES, Simd};
-
-/// Which elements of a head turn together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Element `i` with element `i + dim/2`.
-    Halves,
-    /// Element `2i` with element `2i + 1`.
-    Pairs,
-}
 
 /// Turns pairs of `x [n, heads, dim]` by `table [n, dim]`, `dim / 2` cosines and then as many sines.
 ///
@@ -27,7 +20,7 @@ pub struct Rotary<'a> {
     /// `[n, dim]`.
     pub table: &'a [f32],
     /// Which elements are a pair.
-    pub style: Turn,
+    pub style: RotaryStyle,
     /// Heads.
     pub heads: usize,
     /// Elements of a head, even.
@@ -109,8 +102,8 @@ pub(super) fn run<S: Simd>(s: S, a: &Rotary<'_>, tasks: Range<usize>, out: &mut 
         }
         for head in heads.chunks_exact_mut(a.dim) {
             match a.style {
-                Turn::Halves => turn_halves(s, head, cosines, sines),
-                Turn::Pairs => turn_pairs(head, cosines, sines),
+                RotaryStyle::Halves => turn_halves(s, head, cosines, sines),
+                RotaryStyle::Pairs => turn_pairs(head, cosines, sines),
             }
         }
     }

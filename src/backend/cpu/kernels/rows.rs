@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use perihelion_tensor::function::Merge;
+
 use super::out::Out;
 use super::panels::Panels;
 use super::simd::{LANES, Simd};
@@ -28,15 +30,6 @@ pub struct Embedding<'a> {
     pub dim: usize,
 }
 
-/// What is done with a selected row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selected {
-    /// It takes the place of the row.
-    Replaces,
-    /// It is added to the row.
-    IsAdded,
-}
-
 /// Row `i` of `x [n, d]` is merged with `table[index[i]]` where `index[i] >= 0`. A task is a row; it writes that row.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectRows<'a> {
@@ -49,7 +42,7 @@ pub struct SelectRows<'a> {
     /// `d`.
     pub dim: usize,
     /// How.
-    pub merge: Selected,
+    pub merge: Merge,
 }
 
 /// `Σ_j share[i, j] * table[index[i, j]]`: `index` and `share` `[n, c]`, table `[m, d]` → `[n, d]`.
@@ -98,8 +91,8 @@ pub fn select_rows(a: &SelectRows<'_>, tasks: Range<usize>, out: &mut Out<'_>) {
         let Ok(index) = usize::try_from(a.index[row]) else { continue };
         let from = &a.table[index * a.dim..(index + 1) * a.dim];
         match a.merge {
-            Selected::Replaces => to.copy_from_slice(from),
-            Selected::IsAdded => {
+            Merge::Replace => to.copy_from_slice(from),
+            Merge::Add => {
                 for (to, x) in to.iter_mut().zip(from) {
                     *to += x;
                 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::attention::{self, Attention};
 use super::conv3d::{self, Conv3d};
 use super::decode_attention::{self, DecodeAttention, JoinRanges};
-use super::elementwise::{self, Binary, Unary};
+use super::elementwise::{self, Affine, Binary, Unary};
 use super::isa::{Isa, IsaError};
 use super::linear::{self, Linear};
 use super::matmul;
@@ -106,6 +106,8 @@ kernels! {
     rotary: Rotary => rotary::run;
     /// A function of each element.
     unary: Unary => elementwise::run_unary;
+    /// A factor and an addend.
+    affine: Affine => elementwise::run_affine;
     /// A function of two values.
     binary: Binary => elementwise::run_binary;
     /// Weighted sums of rows.

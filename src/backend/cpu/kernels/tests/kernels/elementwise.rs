@@ -37,12 +37,11 @@ fn functions_are_accurate_for_small_and_large() {
         (-4000..4000).map(|i| i as f32 * 0.0031 + 0.0007).chain([-30.0, 30.0, -1e4, 1e4, 0.0]).collect();
     // Errors are relative to the result, or to this part of the input where the result is a tail or a difference.
     #[expect(clippy::type_complexity, reason = "read once, right below")]
-    let cases: [(Function, f64, fn(f64) -> f64); 5] = [
-        (Function::Silu, 0.1, |x| x / (1.0 + (-x).exp())),
-        (Function::GeluTanh, 0.1, gelu_tanh),
-        (Function::GeluErf, 0.1, gelu_erf),
-        (Function::Relu, 0.0, |x| x.max(0.0)),
-        (Function::Affine { mul: 2.5, add: -1.0 }, 2.5, |x| 2.5 * x - 1.0),
+    let cases: [(function::Unary, f64, fn(f64) -> f64); 4] = [
+        (function::Unary::Silu, 0.1, |x| x / (1.0 + (-x).exp())),
+        (function::Unary::GeluTanh, 0.1, gelu_tanh),
+        (function::Unary::GeluErf, 0.1, gelu_erf),
+        (function::Unary::Relu, 0.0, |x| x.max(0.0)),
     ];
     for (function, part, expected) in cases {
         for kernels in tables() {
@@ -66,10 +65,28 @@ fn functions_are_accurate_for_small_and_large() {
 }
 
 #[test]
+fn factor_and_addend_are_rounded_one_after_the_other() {
+    let xs = Random::new(21).values(9001);
+    let expected: Vec<f32> = xs.iter().map(|x| x * 2.7 + -1.3).collect();
+    for kernels in tables() {
+        let a = Affine { x: Some(&xs), len: xs.len(), mul: 2.7, add: -1.3 };
+        let mut out = vec![f32::NAN; xs.len()];
+        (kernels.affine)(&a, 0..a.tasks(), &mut Out::new(&mut out), &mut []);
+        assert!(same_bits(&out, &expected), "{}", kernels.isa);
+        let mut in_place = xs.clone();
+        (kernels.affine)(&Affine { x: None, ..a }, 0..a.tasks(), &mut Out::new(&mut in_place), &mut []);
+        assert!(same_bits(&in_place, &out), "in place on {}", kernels.isa);
+        check_splits("affine", a.tasks(), &out, &vec![f32::NAN; out.len()], |tasks, out| {
+            (kernels.affine)(&a, tasks, out, &mut []);
+        });
+    }
+}
+
+#[test]
 fn functions_keep_nan_and_take_infinity() {
     let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     for kernels in tables() {
-        for function in [Function::Silu, Function::GeluTanh, Function::Relu] {
+        for function in [function::Unary::Silu, function::Unary::GeluTanh, function::Unary::Relu] {
             let mut out = [0.0; 3];
             let a = Unary { x: Some(&xs), len: 3, function };
             (kernels.unary)(&a, 0..1, &mut Out::new(&mut out), &mut []);
@@ -100,9 +117,9 @@ fn second_values_are_repeated_along_axes_of_one() {
         let len: usize = shape.iter().product();
         let (x, y) = (random.values(len), random.values(y_shape.iter().product()));
         for (function, f) in [
-            (Join::Add, (|a, b| a + b) as fn(f64, f64) -> f64),
-            (Join::Sub, |a, b| a - b),
-            (Join::Mul, |a, b| a * b),
+            (function::Binary::Add, (|a, b| a + b) as fn(f64, f64) -> f64),
+            (function::Binary::Sub, |a, b| a - b),
+            (function::Binary::Mul, |a, b| a * b),
         ] {
             let expected: Vec<f64> = (0..len)
                 .map(|index| {
@@ -170,9 +187,15 @@ fn norms_agree_with_f64() {
                 let mut out = vec![f32::NAN; rows * dim];
                 (kernels.rms_norm)(&a, 0..rows, &mut Out::new(&mut out), &mut []);
                 check("rms_norm", kernels.isa, &out, &expected(false), 1e-6);
+                check_splits("rms_norm", rows, &out, &vec![f32::NAN; out.len()], |tasks, out| {
+                    (kernels.rms_norm)(&a, tasks, out, &mut []);
+                });
                 let a = LayerNorm { x: Some(&x), weight, bias, eps, dim };
                 (kernels.layer_norm)(&a, 0..rows, &mut Out::new(&mut out), &mut []);
                 check(&format!("layer_norm {dim}"), kernels.isa, &out, &expected(true), 1e-6);
+                check_splits("layer_norm", rows, &out, &vec![f32::NAN; out.len()], |tasks, out| {
+                    (kernels.layer_norm)(&a, tasks, out, &mut []);
+                });
                 let mut in_place = x.clone();
                 (kernels.layer_norm)(
                     &LayerNorm { x: None, ..a },

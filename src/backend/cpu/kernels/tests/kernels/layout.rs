@@ -99,4 +99,7 @@ fn places_are_repeated() {
         let (c, w, h, t) = (i % 2, i / 2 % 6, i / 12 % 3, i / 36);
         assert_eq!(*v, x[((t / 2 * 3 + h) * 2 + w / 3) * 2 + c]);
     }
+    check_splits("upsample", a.tasks(), &out, &vec![f32::NAN; out.len()], |tasks, out| {
+        upsample(&a, tasks, out);
+    });
 }

@@ -11,7 +11,7 @@ mod rows;
 use std::ops::Range;
 
 use perihelion_kernels::*;
-use perihelion_tensor::{DType, TensorView};
+use perihelion_tensor::{DType, TensorView, function};
 
 /// A linear congruential generator (Knuth's MMIX constants): tests repeat exactly.
 struct Random(u64);
@@ -79,7 +79,8 @@ fn check(what: &str, isa: Isa, got: &[f32], expected: &[f64], tolerance: f64) {
     assert!(error <= tolerance, "{what} on {isa}: off by {error:e} of the largest, allowed {tolerance:e}");
 }
 
-/// Runs `n_tasks` tasks in two and in three parts, last part first, and expects `whole`.
+/// Runs `n_tasks` tasks in two and in three parts, last part first, and expects `whole`. Then runs each by itself: none may write
+/// an element that another writes, which is what threads rely on, and together they write all that `whole` has anew.
 fn check_splits(
     what: &str,
     n_tasks: usize,
@@ -95,6 +96,23 @@ fn check_splits(
         }
         assert!(same_bits(&got, whole), "{what}: {parts} parts differ from one");
     }
+    let mut writer = vec![None; before.len()];
+    let mut got = before.to_vec();
+    for task in 0..n_tasks {
+        run(task..task + 1, &mut Out::new(&mut got));
+        for (i, (got, before)) in got.iter_mut().zip(before).enumerate() {
+            if got.to_bits() != before.to_bits() {
+                assert_eq!(
+                    writer[i].replace(task),
+                    None,
+                    "{what}: element {i} is written by task {task} too"
+                );
+                *got = *before;
+            }
+        }
+    }
+    let is_written = |i: usize| writer[i].is_some() || whole[i].to_bits() == before[i].to_bits();
+    assert!((0..before.len()).all(is_written), "{what}: tasks one by one leave something out");
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {

@@ -57,7 +57,7 @@ fn a_row_does_not_depend_on_the_others() {
                     m: rows.len(),
                     weight: w.panels(),
                     bias: Some(&bias),
-                    epilogue: Epilogue::Silu,
+                    epilogue: Epilogue::Unary(function::Unary::Silu),
                 };
                 let mut out = vec![f32::NAN; rows.len() * n];
                 run_linear(kernels, &a, &mut out);
@@ -89,13 +89,13 @@ fn epilogues_follow_the_sum() {
         };
         let silu = |v: f64| v / (1.0 + (-v).exp());
         let cases = [
-            (Epilogue::Silu, with(&|v, _| silu(v))),
-            (Epilogue::Relu, with(&|v, _| v.max(0.0))),
-            (Epilogue::GeluTanh, with(&|v, _| super::elementwise::gelu_tanh(v))),
-            (Epilogue::Add(&other), with(&|v, o| v + o)),
-            (Epilogue::Mul(&other), with(&|v, o| v * o)),
-            (Epilogue::AddInPlace, with(&|v, o| v + o)),
-            (Epilogue::MulInPlace, with(&|v, o| v * o)),
+            (Epilogue::Unary(function::Unary::Silu), with(&|v, _| silu(v))),
+            (Epilogue::Unary(function::Unary::Relu), with(&|v, _| v.max(0.0))),
+            (Epilogue::Unary(function::Unary::GeluTanh), with(&|v, _| super::elementwise::gelu_tanh(v))),
+            (Epilogue::Add(Some(&other[..])), with(&|v, o| v + o)),
+            (Epilogue::Mul(Some(&other[..])), with(&|v, o| v * o)),
+            (Epilogue::Add(None), with(&|v, o| v + o)),
+            (Epilogue::Mul(None), with(&|v, o| v * o)),
         ];
         for (epilogue, expected) in cases {
             for kernels in tables() {
