@@ -126,6 +126,15 @@ fn pointwise() -> Vec<Case> {
             }));
         }
     }
+    // Side by side in one stage, with more tasks than a stage has pieces.
+    let mut s = Sketch::new(7);
+    let x = s.buffer(4096, &[4]);
+    cases.push(build(s, "seventeen norms of many rows", Close, 4096, |g, n| {
+        let x = g.read(x, n);
+        let norms: Vec<_> =
+            (1..=17).map(|i| g.add(Op::RmsNorm { weight: None, eps: i as f32 }, &[x])).collect();
+        norms.into_iter().reduce(|a, b| g.add(Op::Binary { function: Binary::Add }, &[a, b])).expect("some")
+    }));
     cases
 }
 

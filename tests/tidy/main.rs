@@ -29,6 +29,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/container/map.rs",
     "src/backend/cpu/arena.rs",
     "src/backend/cpu/pool.rs",
+    "src/backend/cpu/pool/board.rs",
     "src/backend/cpu/kernels/",
 ];
 

@@ -3,6 +3,12 @@
 //! Buffers keep their places; intermediate values share the rest by lifetime: two of them may lie over each other only if
 //! no stage needs both. Places are given for the largest extents, and a smaller run uses the starts of them.
 //! The piece is zeroed, and so claimed from the system, when a session opens: no run meets a page for the first time.
+//!
+//! That no two threads write the same element, or one writes what another reads, is checked where it comes about: of the places
+//! of each stage, whenever a session opens, by [`super::placement`]; of the tasks of each kernel by the kernels' tests, which
+//! run them one by one and see what each writes; of the hand-over from thread to thread by `tests/soundness`.
+//!
+//! Why not Miri: it needs a nightly compiler, and the project builds with a stable one.
 #![expect(unsafe_code, reason = "threads of a run write disjoint places of one piece of memory")]
 
 use std::ops::Range;
@@ -17,12 +23,18 @@ const ALIGN_FLOATS: usize = 16;
 
 /// A place in a session's memory.
 ///
-/// Only a [`Placer`] makes places. It checks that no stage is given two that share an element, which is what
-/// [`Memory`] relies on.
+/// Only a [`Placer`] makes places. Those that it gives for one time share no element, which it checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     start: usize,
     len: usize,
+}
+
+impl Place {
+    /// Its elements, of all of the memory.
+    pub(super) fn range(self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
 }
 
 /// How long an intermediate value is needed: from the stage that makes it to the last one that reads it.
@@ -154,8 +166,8 @@ impl Memory {
     /// If the part is beyond the place.
     pub(super) fn read(&self, place: Place, part: Range<usize>) -> &[f32] {
         let start = self.checked(place, &part);
-        // SAFETY: within the memory, which is initialised (zeroed). Nobody writes it: the placer gave the places that
-        // the stage writes elsewhere.
+        // SAFETY: within the memory, which is initialised (zeroed). Nobody writes it: a stage writes no place that one of
+        // its steps reads but in place, which `placement` has checked; and in place is read through `out`.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), part.len()) }
     }
 
@@ -167,8 +179,8 @@ impl Memory {
     pub(super) fn out(&self, place: Place, part: Range<usize>) -> Out<'_> {
         let start = self.checked(place, &part);
         // SAFETY: within the memory, which is aligned and initialised. A place that a step writes is read or written by
-        // no other step of its stage (the placer has checked it), and the threads of a step have different tasks,
-        // which never write the same element.
+        // no other step of its stage, which `placement` has checked; the threads of a step have different tasks, which
+        // never write the same element, which the kernels' tests have checked.
         unsafe { Out::from_raw(start, part.len()) }
     }
 

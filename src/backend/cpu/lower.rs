@@ -6,11 +6,15 @@
 
 use super::fuse::{self, Form};
 use super::kernels::{DECODE_QUERIES_MAX, Epilogue, HEAD_DIM_MAX, decode_partial_floats};
+use super::pool::PIECES_MAX;
 use super::program::{
     Call, Heads, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, ValueInfo, maximum, root,
 };
 use crate::graph::{BufferId, Dim, Graph, Network, Op, Symbol};
 use crate::tensor::DType;
+
+/// The most calls of a graph: as many as have room in one stage.
+const CALLS_MAX: usize = PIECES_MAX;
 
 /// Lowers a graph of a network that has been verified.
 ///
@@ -37,6 +41,10 @@ pub(super) fn lower(network: &Network, graph: &Graph) -> Result<Program, String>
         })?;
     }
     lowering.home_writes();
+    let n_calls = lowering.program.calls.len();
+    if CALLS_MAX < n_calls {
+        return Err(format!("graph `{}` takes {n_calls} kernel calls; at most {CALLS_MAX}", graph.name));
+    }
     Ok(lowering.program)
 }
 

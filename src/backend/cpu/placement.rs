@@ -3,6 +3,11 @@
 //! A stage holds calls that do not need each other: its threads meet only when it is done. A call stands in the first
 //! stage after all that it needs, so that queries, keys and values are computed side by side. A value may take the
 //! place of its input where nothing needs that afterwards; it is made in a buffer's rows where it is to end up there.
+//!
+//! What the threads of a run rely on is checked of the result, whatever led to it: what a step writes, no other step of its
+//! stage touches.
+
+use std::ops::Range;
 
 use super::arena::{Lifetime, Place, Placer};
 use super::program::{Call, Home, Kind, Offset, Program, RowAt, Source, Touched, Value, maximum, root};
@@ -84,14 +89,53 @@ pub(super) fn place(graph: &Graph, program: Program, placer: &mut Placer) -> Pla
     let view = |value: Value| view(&program, &slot_of, &bases, value);
     let n_stages = order.last().map_or(0, |c| stage_of[*c] + 1);
     let mut stages: Vec<Vec<Step>> = (0..n_stages).map(|_| Vec::new()).collect();
+    let mut touched: Vec<Vec<Touch>> = vec![Vec::new(); n_stages];
     for c in order {
         let call = &program.calls[c];
         let inputs = call.inputs.iter().map(|v| view(*v)).collect();
         let output = call.output.map(view);
         let step = Step { kind: call.kind.clone(), inputs, output, in_place: in_place[c] };
+        touched[stage_of[c]].extend(touches(&step, &call.reads));
         stages[stage_of[c]].push(step);
     }
+    touched.into_iter().for_each(assert_apart);
     Placement { stages, touched: program.touched }
+}
+
+/// Memory that a step touches (elements of the arena, or a buffer as a whole), and whether it writes it.
+type Touch = (Option<BufferId>, Range<usize>, bool);
+
+/// What a step touches; what it reads in place counts as written only.
+fn touches(step: &Step, buffers_read: &[BufferId]) -> Vec<Touch> {
+    let touch = |view: &View, writes: bool| match view.base {
+        Base::Arena(place) => Some((None, place.range(), writes)),
+        Base::Rows(buffer, _) => Some((Some(buffer), 0..1, writes)),
+        Base::Weight(_) => None,
+    };
+    let apart = step.inputs.iter().enumerate().filter(|(i, _)| step.in_place != Some(*i));
+    let mut touches: Vec<Touch> = apart.filter_map(|(_, view)| touch(view, false)).collect();
+    touches.extend(buffers_read.iter().map(|buffer| (Some(*buffer), 0..1, false)));
+    touches.extend(step.output.iter().filter_map(|view| touch(view, true)));
+    touches
+}
+
+/// Checks that what one step of a stage writes, no other step touches, nor the step itself but in place.
+///
+/// # Panics
+/// If it does: memory would be written and read at the same time.
+fn assert_apart(mut touched: Vec<Touch>) {
+    touched.sort_by_key(|(buffer, range, _)| (*buffer, range.start));
+    // How far what begins before reaches: what is read, and what is written.
+    let (mut within, mut read_to, mut written_to) = (None, 0, 0);
+    for (buffer, range, writes) in touched.into_iter().filter(|(_, range, _)| !range.is_empty()) {
+        if within != buffer {
+            (within, read_to, written_to) = (buffer, 0, 0);
+        }
+        let taken_to = if writes { written_to.max(read_to) } else { written_to };
+        assert!(taken_to <= range.start, "steps of one stage share {range:?} of {buffer:?}");
+        let reaches = if writes { &mut written_to } else { &mut read_to };
+        *reaches = range.end.max(*reaches);
+    }
 }
 
 /// The earliest stage of each call.
@@ -302,6 +346,36 @@ mod tests {
             g.add(Op::Binary { function: Binary::Add }, &[x, z])
         });
         assert_eq!(stages_of(&network), ["Unary", "Unary", "Unary*", "Binary*"]);
+    }
+
+    #[test]
+    fn steps_that_would_share_what_one_writes_are_caught() {
+        let caught = |touched: &[Touch]| std::panic::catch_unwind(|| assert_apart(touched.to_vec())).is_err();
+        let (arena, buffer) = (None, Some(BufferId(3)));
+        assert!(!caught(&[(arena, 0..8, false), (arena, 4..20, false), (arena, 20..24, true)]));
+        assert!(!caught(&[
+            (arena, 0..8, true),
+            (buffer, 0..1, true),
+            (arena, 8..9, true),
+            (arena, 4..4, true)
+        ]));
+        assert!(caught(&[(arena, 0..8, true), (arena, 7..9, true)]));
+        assert!(caught(&[(arena, 7..9, true), (arena, 0..8, false)]));
+        assert!(caught(&[(arena, 0..30, true), (arena, 4..5, true), (arena, 20..24, false)]));
+        assert!(caught(&[(buffer, 0..1, false), (arena, 0..8, true), (buffer, 0..1, true)]));
+    }
+
+    #[test]
+    fn graphs_of_more_calls_than_a_stage_has_room_for_are_refused() {
+        let chain = |n_calls: usize| {
+            let network = network(|g, x, _| {
+                (0..n_calls).fold(x, |x, _| g.add(Op::Unary { function: Unary::Relu }, &[x]))
+            });
+            lower(&network, &network.graphs[0]).map(|program| program.calls.len())
+        };
+        assert_eq!(chain(1 << 16), Ok(1 << 16));
+        let why = chain((1 << 16) + 1).unwrap_err();
+        assert_eq!(why, "graph `main` takes 65537 kernel calls; at most 65536");
     }
 
     #[test]

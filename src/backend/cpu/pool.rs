@@ -2,8 +2,8 @@
 //!
 //! Two pools that spin beside each other would starve the rest of the robot, so every session borrows from this one.
 //! Runs that wait for it go in order of deadline. A run is one [`Job`]: a list of stages, each cut into pieces that threads
-//! claim one by one; the caller's thread is one of them. A stage begins when all pieces of the one before are done. Since
-//! pieces depend on the shapes alone, no result depends on who computed what, or on how many threads there are.
+//! claim one by one from the [`board`]; the caller's thread is one of them. A stage begins when all pieces of the one before
+//! are done. Since pieces depend on the shapes alone, no result depends on who computed what, or on how many threads there are.
 //!
 //! Nobody waits for a thread that holds no piece. On a busy machine a worker may lose its core at any moment; if it does
 //! so between pieces, the others do the work without it, and it finds its way back by looking at the board.
@@ -12,14 +12,18 @@
 //!
 //! Why not rayon: its fork and join take microseconds and allocate; a step of decoding has some two hundred stages.
 //! Why not a barrier between stages: it waits for every thread, and so for the one that has lost its core.
-#![expect(unsafe_code, reason = "a job on the caller's stack is shown to the workers; threads are pinned")]
+#![expect(unsafe_code, reason = "threads are pinned by a C function")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+mod board;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+pub(super) use self::board::{Job, PIECES_MAX};
+
+use self::board::Board;
 use crate::backend::RunError;
 
 /// Looks at the board before a thread gives up its core: some tens of microseconds.
@@ -28,69 +32,18 @@ const SPINS: u32 = 2_000;
 const STOP_LOOK: Duration = Duration::from_millis(5);
 /// The most threads of one run.
 pub const THREADS_MAX: usize = 64;
-/// The most pieces of one stage.
-pub(super) const PIECES_MAX: usize = 1 << 16;
+
+/// What the board is made of.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+    pub(super) use std::thread::Thread;
+
+    pub(super) use super::spin_until;
+}
 
 /// One core fewer than there are, at least one: the rest of the robot wants to run too.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
-}
-
-/// The work of a run.
-pub(super) trait Job: Sync {
-    /// Does by itself, on thread `thread`, what comes from stage `stage` on and is not to be shared; then says which
-    /// stage is to be shared next, and in how many pieces (1 to [`PIECES_MAX`]). None is the end of the run.
-    fn advance(&self, stage: usize, thread: usize) -> Option<(usize, usize)>;
-
-    /// Does one piece of a shared stage. Thread 0 is the caller's.
-    fn piece(&self, stage: usize, piece: usize, thread: usize);
-}
-
-/// What there is to do now, in one word, so that claiming a piece is one exchange: a thread that has slept through any
-/// number of stages or runs claims a piece of what is there now, or none.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Posted {
-    /// Threads that may claim; 0 if no run is under way.
-    n_threads: usize,
-    stage: usize,
-    n_pieces: usize,
-    /// Claimed so far.
-    claimed: usize,
-}
-
-impl Posted {
-    const NOTHING: Posted = Posted { n_threads: 0, stage: 0, n_pieces: 0, claimed: 0 };
-
-    fn word(self) -> u64 {
-        (self.n_threads as u64) << 56
-            | (self.stage as u64) << 36
-            | (self.n_pieces as u64) << 18
-            | self.claimed as u64
-    }
-
-    fn from(word: u64) -> Posted {
-        let field = |shift: u32, bits: u32| (word >> shift & ((1 << bits) - 1)) as usize;
-        Posted {
-            n_threads: field(56, 8),
-            stage: field(36, 20),
-            n_pieces: field(18, 18),
-            claimed: field(0, 18),
-        }
-    }
-
-    fn has_piece_for(self, thread: usize) -> bool {
-        thread < self.n_threads && self.claimed < self.n_pieces
-    }
-}
-
-/// Where all threads look for work.
-struct Board {
-    posted: AtomicU64,
-    /// Pieces of the posted stage that are done.
-    done: AtomicU32,
-    /// The job of the run under way. Whoever holds a piece may use it: the run cannot end before the piece is done.
-    job: AtomicPtr<&'static dyn Job>,
-    panicked: AtomicBool,
 }
 
 struct Pool {
@@ -119,12 +72,7 @@ pub(super) struct Lease {
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| Pool {
-        board: Board {
-            posted: AtomicU64::new(Posted::NOTHING.word()),
-            done: AtomicU32::new(0),
-            job: AtomicPtr::default(),
-            panicked: AtomicBool::new(false),
-        },
+        board: Board::new(),
         turns: Mutex::new(Turns {
             busy: false,
             waiting: Vec::new(),
@@ -184,24 +132,8 @@ impl Lease {
         job: &dyn Job,
     ) -> Result<(), RunError> {
         let _turn = Turn::wait(deadline, stop)?;
-        let Some((stage, n_pieces)) = job.advance(0, 0) else { return Ok(()) };
         let n_threads = n_threads.clamp(1, self.n_threads);
-        let board = &pool().board;
-        let shown: *const &dyn Job = &raw const job;
-        board.job.store(shown.cast_mut().cast(), Ordering::Relaxed);
-        board.panicked.store(false, Ordering::Relaxed);
-        board.post(n_threads, Some((stage, n_pieces)));
-        self.workers[..n_threads - 1].iter().for_each(Thread::unpark);
-        // Once nothing is posted any more, nobody but this thread uses the job.
-        while Posted::from(board.posted.load(Ordering::Acquire)).n_threads != 0 {
-            if !board.do_piece(0) {
-                spin_until(|| {
-                    let posted = Posted::from(board.posted.load(Ordering::Acquire));
-                    posted.n_threads == 0 || posted.has_piece_for(0)
-                });
-            }
-        }
-        assert!(!board.panicked.load(Ordering::Relaxed), "a thread of the run panicked");
+        pool().board.run(&self.workers[..n_threads - 1], job);
         Ok(())
     }
 }
@@ -209,52 +141,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         pool().turns().leases -= 1;
-    }
-}
-
-impl Board {
-    fn post(&self, n_threads: usize, stage: Option<(usize, usize)>) {
-        let posted = match stage {
-            None => Posted::NOTHING,
-            Some((stage, n_pieces)) => {
-                assert!((1..=PIECES_MAX).contains(&n_pieces) && stage < 1 << 20, "within a word's fields");
-                Posted { n_threads, stage, n_pieces, claimed: 0 }
-            }
-        };
-        self.done.store(0, Ordering::Relaxed);
-        self.posted.store(posted.word(), Ordering::Release);
-    }
-
-    /// Claims a piece and does it, if there is one. Whoever does a stage's last piece posts the next stage.
-    fn do_piece(&self, thread: usize) -> bool {
-        let word = self.posted.load(Ordering::Acquire);
-        let posted = Posted::from(word);
-        if !posted.has_piece_for(thread) {
-            return false;
-        }
-        if self.posted.compare_exchange_weak(word, word + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return true;
-        }
-        let shown = self.job.load(Ordering::Relaxed).cast::<&dyn Job>();
-        // SAFETY: `Lease::run` showed the job before it posted what was claimed here, and returns only after this piece is
-        // done: the run ends when somebody posts nothing, which takes all pieces of the last stage.
-        let job: &dyn Job = unsafe { *shown };
-        let guarded = |work: &dyn Fn() -> Option<(usize, usize)>| {
-            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-                self.panicked.store(true, Ordering::Relaxed);
-                None
-            })
-        };
-        guarded(&|| {
-            job.piece(posted.stage, posted.claimed, thread);
-            None
-        });
-        if self.done.fetch_add(1, Ordering::AcqRel) as usize + 1 == posted.n_pieces {
-            let has_panicked = self.panicked.load(Ordering::Relaxed);
-            let next = if has_panicked { None } else { guarded(&|| job.advance(posted.stage + 1, thread)) };
-            self.post(posted.n_threads, next);
-        }
-        true
     }
 }
 
@@ -335,10 +221,10 @@ fn worker(index: usize) {
             std::hint::spin_loop();
         }
         // A run that has no piece just now has one soon; without a run the caller of the next one unparks this thread.
-        if Posted::from(board.posted.load(Ordering::Acquire)).n_threads <= index {
-            std::thread::park();
-        } else {
+        if board.may_have_work_for(index) {
             std::thread::yield_now();
+        } else {
+            std::thread::park();
         }
     }
 }
@@ -369,6 +255,7 @@ fn pin_to_core(_: usize) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::AtomicUsize;
 
     /// Stages of so many pieces each (those of none are done alone); counts every piece.
@@ -448,6 +335,21 @@ mod tests {
         assert!(job.all_before_are_done(3));
     }
 
+    #[test]
+    fn a_stage_of_too_many_pieces_ends_the_run_and_the_pool_lives_on() {
+        for n_threads in 1..=3 {
+            let mut lease = Lease::new(n_threads).unwrap();
+            for _ in 0..20 {
+                let job = Counting::new(&[5, PIECES_MAX + 1]);
+                let run = AssertUnwindSafe(|| lease.run(n_threads, None, None, &job));
+                assert!(catch_unwind(run).is_err());
+                let job = Counting::new(&[5, 3]);
+                lease.run(n_threads, None, None, &job).unwrap();
+                assert!(job.all_before_are_done(2));
+            }
+        }
+    }
+
     /// Holds the pool until it is told to let go.
     struct Holding<'a> {
         held: &'a AtomicBool,
@@ -489,16 +391,5 @@ mod tests {
         let waiting = vec![(None, 0), (later(3), 1), (later(2), 2), (later(2), 3)];
         let turns = Turns { busy: true, waiting, next_number: 4, leases: 4, workers: Vec::new() };
         assert_eq!(turns.first(), Some(2));
-    }
-
-    #[test]
-    fn a_posted_word_holds_all_its_fields() {
-        let posted = Posted {
-            n_threads: THREADS_MAX,
-            stage: (1 << 20) - 1,
-            n_pieces: PIECES_MAX,
-            claimed: PIECES_MAX,
-        };
-        assert!(Posted::from(posted.word()) == posted);
     }
 }

@@ -13,7 +13,7 @@ use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
 use super::lower::lower;
 use super::pack::PackedWeights;
 use super::placement::{Placement, Step, place};
-use super::pool::{Job, Lease, THREADS_MAX};
+use super::pool::{Job, Lease, PIECES_MAX, THREADS_MAX};
 use super::program::RowAt;
 use super::step::BoundStep;
 use crate::backend::run::{rows_of, whole_rows};
@@ -39,8 +39,8 @@ pub(super) struct CpuSession {
     windows: Vec<usize>,
 }
 
-/// The most pieces into which one step of a stage is cut.
-const STEP_PIECES_MAX: u64 = 4096;
+/// The most pieces into which one step of a stage is cut, where the stage has room for so many.
+const STEP_PIECES_MAX: usize = 4096;
 
 /// Sixteen floats, aligned to a cache line.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
@@ -296,7 +296,7 @@ impl Job for RunJob<'_> {
             for step in stage {
                 let mut shapes = Shapes::new();
                 let bound = BoundStep::new(step, &self.cx, &mut shapes);
-                let at_once = self.tasks_in(step, bound.n_tasks, cost::LOOK_NS);
+                let at_once = self.tasks_in(step, bound.n_tasks, cost::LOOK_NS, STEP_PIECES_MAX);
                 for first in (0..bound.n_tasks).step_by(at_once) {
                     self.run(&bound, first..bound.n_tasks.min(first + at_once), thread);
                 }
@@ -307,10 +307,11 @@ impl Job for RunJob<'_> {
 
     fn piece(&self, stage: usize, piece: usize, thread: usize) {
         let mut first_piece = 0;
-        for step in &self.stages[stage] {
+        let stage = &self.stages[stage][..];
+        for step in stage {
             let mut shapes = Shapes::new();
             let bound = BoundStep::new(step, &self.cx, &mut shapes);
-            let tasks_per_piece = self.tasks_in(step, bound.n_tasks, self.piece_ns());
+            let tasks_per_piece = self.tasks_in(step, bound.n_tasks, self.piece_ns(), step_pieces_max(stage));
             let n_pieces = bound.n_tasks.div_ceil(tasks_per_piece);
             if piece < first_piece + n_pieces {
                 let first = (piece - first_piece) * tasks_per_piece;
@@ -332,7 +333,7 @@ impl RunJob<'_> {
         let pieces = stage.iter().map(|step| {
             let mut shapes = Shapes::new();
             let n_tasks = BoundStep::new(step, &self.cx, &mut shapes).n_tasks;
-            n_tasks.div_ceil(self.tasks_in(step, n_tasks, self.piece_ns()))
+            n_tasks.div_ceil(self.tasks_in(step, n_tasks, self.piece_ns(), step_pieces_max(stage)))
         });
         pieces.sum::<usize>().max(1)
     }
@@ -341,9 +342,9 @@ impl RunJob<'_> {
         if self.shares_all { 1 } else { cost::PIECE_NS }
     }
 
-    /// Tasks of a step that take about so long.
-    fn tasks_in(&self, step: &Step, n_tasks: usize, wanted_ns: u64) -> usize {
-        let n_pieces = nanoseconds(step, &self.cx).div_ceil(wanted_ns).clamp(1, STEP_PIECES_MAX);
+    /// Tasks of a step that take about so long, in no more than so many pieces.
+    fn tasks_in(&self, step: &Step, n_tasks: usize, wanted_ns: u64, pieces_max: usize) -> usize {
+        let n_pieces = nanoseconds(step, &self.cx).div_ceil(wanted_ns).clamp(1, pieces_max as u64);
         n_tasks.div_ceil(n_pieces as usize).max(1)
     }
 
@@ -357,4 +358,9 @@ impl RunJob<'_> {
             self.watch.end(Watch::INDEX);
         }
     }
+}
+
+/// The most pieces of one step, so that all steps of the stage have room: lowering makes fewer calls than a stage has pieces.
+fn step_pieces_max(stage: &[Step]) -> usize {
+    (PIECES_MAX / stage.len().max(1)).min(STEP_PIECES_MAX)
 }
