@@ -13,6 +13,8 @@ use super::simd::{LANES, Simd};
 /// The most rows of `x` that are served here.
 pub(super) const ROWS_MAX: usize = 4;
 const PANELS_PER_TASK: usize = 4;
+/// Rows times panels of a strip, at most.
+const SUMS_MAX: usize = 8;
 /// How far ahead of its use a panel is fetched.
 const AHEAD_BYTES: usize = 2048;
 
@@ -50,67 +52,64 @@ pub(super) fn run<S: Simd>(
     out: &mut Out<'_>,
 ) {
     let panels = tasks.start * PANELS_PER_TASK..weight.n_panels().min(tasks.end * PANELS_PER_TASK);
-    match weight.data() {
-        PanelData::F32(w) => by_rows(s, x, m, weight.k, w, finish, panels, out),
-        PanelData::Bf16(w) => by_rows(s, x, m, weight.k, w, finish, panels, out),
+    let (data, k) = (weight.data(), weight.k);
+    // All strips end in one place: what follows a sum is much code, and compiled for each strip it would be most of it all.
+    let mut sums = [[0.0; LANES]; SUMS_MAX];
+    let mut panel = panels.start;
+    while panel < panels.end {
+        let n_panels = match data {
+            PanelData::F32(w) => by_rows(s, x, m, k, w, panel..panels.end, &mut sums),
+            PanelData::Bf16(w) => by_rows(s, x, m, k, w, panel..panels.end, &mut sums),
+        };
+        for (i, sum) in sums[..n_panels * m].iter().enumerate() {
+            finish.write(s, s.load(sum), i % m, panel + i / m, out);
+        }
+        panel += n_panels;
     }
 }
 
+/// Sums the first panels of `panels` for all `m` rows: one panel or as many as go side by side. How many it were; the sums are
+/// the rows' of the first panel, of the second and so on.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one step of `run`, split by type and by number of rows")]
 fn by_rows<S: Simd, E: Stored>(
     s: S,
     x: &[f32],
     m: usize,
     k: usize,
     w: &[[E; LANES]],
-    finish: Finish<'_>,
     panels: Range<usize>,
-    out: &mut Out<'_>,
-) {
-    match m {
-        1 => walk::<S, E, 1, 4>(s, x, k, w, finish, panels, out),
-        2 => walk::<S, E, 2, 2>(s, x, k, w, finish, panels, out),
-        3 => walk::<S, E, 3, 2>(s, x, k, w, finish, panels, out),
-        4 => walk::<S, E, 4, 2>(s, x, k, w, finish, panels, out),
-        _ => debug_assert_eq!(m, 0, "more rows go to the matrix product"),
+    sums: &mut [[f32; LANES]; SUMS_MAX],
+) -> usize {
+    let (first, left) = (panels.start, panels.len());
+    match (m, left) {
+        (1, 4..) => strip::<S, E, 1, 4>(s, x, k, w, first, sums),
+        (1, _) => strip::<S, E, 1, 1>(s, x, k, w, first, sums),
+        (2, 2..) => strip::<S, E, 2, 2>(s, x, k, w, first, sums),
+        (2, _) => strip::<S, E, 2, 1>(s, x, k, w, first, sums),
+        (3, 2..) => strip::<S, E, 3, 2>(s, x, k, w, first, sums),
+        (3, _) => strip::<S, E, 3, 1>(s, x, k, w, first, sums),
+        (4, 2..) => strip::<S, E, 4, 2>(s, x, k, w, first, sums),
+        (4, _) => strip::<S, E, 4, 1>(s, x, k, w, first, sums),
+        _ => {
+            debug_assert_eq!(m, 0, "more rows go to the matrix product");
+            left
+        }
     }
 }
 
-#[inline(always)]
-fn walk<S: Simd, E: Stored, const M: usize, const P: usize>(
-    s: S,
-    x: &[f32],
-    k: usize,
-    w: &[[E; LANES]],
-    finish: Finish<'_>,
-    panels: Range<usize>,
-    out: &mut Out<'_>,
-) {
-    let mut panel = panels.start;
-    while panel + P <= panels.end {
-        strip::<S, E, M, P>(s, x, k, w, finish, panel, out);
-        panel += P;
-    }
-    while panel < panels.end {
-        strip::<S, E, M, 1>(s, x, k, w, finish, panel, out);
-        panel += 1;
-    }
-}
-
-/// `P` panels from `panel` on, for all `M` rows.
+/// `P` panels from `panel` on, for all `M` rows. `P`.
 #[inline(always)]
 fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
     s: S,
     x: &[f32],
     k_len: usize,
     w: &[[E; LANES]],
-    finish: Finish<'_>,
     panel: usize,
-    out: &mut Out<'_>,
-) {
+    totals: &mut [[f32; LANES]; SUMS_MAX],
+) -> usize {
     let ahead = AHEAD_BYTES / size_of::<[E; LANES]>();
-    let mut totals = [[[0.0; LANES]; M]; P];
+    let totals = &mut totals[..P * M];
+    totals.fill([0.0; LANES]);
     for start in (0..k_len).step_by(CHUNK) {
         let len = CHUNK.min(k_len - start);
         let mut columns: [&[[E; LANES]]; P] = [&[]; P];
@@ -135,13 +134,10 @@ fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
         }
         for p in 0..P {
             for m in 0..M {
-                s.store(s.add(s.load(&totals[p][m]), sums[p][m]), &mut totals[p][m]);
+                let total = &mut totals[p * M + m];
+                s.store(s.add(s.load(total), sums[p][m]), total);
             }
         }
     }
-    for (p, totals) in totals.iter().enumerate() {
-        for (m, total) in totals.iter().enumerate() {
-            finish.write(s, s.load(total), m, panel + p, out);
-        }
-    }
+    P
 }
