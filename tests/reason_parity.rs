@@ -203,5 +203,5 @@ fn close(case: &Case, what: &str, found: &[f32], expected: &[f32], largest: f32)
 }
 
 fn as_picture(image: &Image) -> Picture<'_> {
-    Picture { rgb: &image.rgb, size: image.size() }
+    Picture::new(&image.rgb, image.size())
 }

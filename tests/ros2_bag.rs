@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perihelion::frames::accounts::DropReason;
-use perihelion::frames::frame::ImageTransport;
-use perihelion::frames::intake::{Intake, IntakeOptions, Verdict};
+use perihelion::frames::camera::{Camera, CameraOptions};
+use perihelion::frames::listener::{Listener, ListenerOptions, Verdict};
 use perihelion::ros2::messages::{
     HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,
     with_encapsulation,
 };
-use perihelion::ros2::transport::{Bag, Delivery, Pace, Pump, Transport};
+use perihelion::ros2::transport::{Bag, Delivery, ImageTransport, Pace, Pump, Transport};
 
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_700_000_000_000_000_000;
@@ -54,17 +54,15 @@ fn write_bag(path: &Path, times_ms: &[u64], compression: Option<mcap::Compressio
     writer.finish().unwrap();
 }
 
-fn subscribe(bag: &Bag, topic: &str) -> Arc<Intake> {
-    let options = IntakeOptions {
-        clip_frames: 1,
-        clip_rate_hz: 1.0,
-        follow_frames: 0,
-        max_age: Duration::from_secs(1),
-        frame_bytes_max: 10_000,
-    };
-    let intake = Arc::new(Intake::new(options, Arc::clone(bag.clock())));
-    bag.subscribe_images(topic, ImageTransport::Raw, Arc::clone(&intake)).unwrap();
-    intake
+fn subscribe(bag: &Bag, topic: &str) -> Arc<Listener> {
+    let (name, topic) = ("camera".to_owned(), topic.to_owned());
+    let camera = CameraOptions { name, topic, frame_bytes_max: 10_000, pixels_max: 10_000 };
+    let max_age = Duration::from_secs(1);
+    let listener =
+        ListenerOptions { clip_frames: 1, clip_rate_hz: 1.0, follow_frames: 0, pictures: 1, max_age };
+    let camera = Arc::new(Camera::new(camera, bag.clock(), &[listener]));
+    bag.subscribe_images(ImageTransport::Raw, Arc::clone(&camera)).unwrap();
+    Arc::clone(&camera.listeners()[0])
 }
 
 #[test]
@@ -74,20 +72,20 @@ fn every_message_comes_in_log_time_and_waits_for_the_node() {
         let path = dir.path().join("in.mcap");
         write_bag(&path, &[0, 33, 66, 200, 100, 133, 166, 233], compression);
         let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
-        let intake = subscribe(&bag, "/camera/image");
+        let listener = subscribe(&bag, "/camera/image");
         let mut times = Vec::new();
         let mut frames = Vec::new();
         while bag.pump() == Pump::Delivered {
-            assert!(intake.take(&mut frames), "one message, one frame");
+            assert!(listener.take(&mut frames), "one message, one frame");
             let now = bag.clock().now();
             assert_eq!(now, bag.clock().now(), "time stands still");
             assert_eq!(now.ros_ns - frames[0].frame.stamp_ns, 5 * MS as i64);
             assert!(!frames[0].stamp_suspect);
             times.push((now.ros_ns as u64 - START_NS) / MS);
-            intake.settle(Verdict::Answered);
+            listener.settle(Verdict::Served);
         }
         assert_eq!(times, [0, 33, 66, 100, 133, 166, 200, 233]);
-        assert_eq!((intake.accounts().answered, intake.accounts().dropped_total()), (8, 0));
+        assert_eq!((listener.accounts().served, listener.accounts().dropped_total()), (8, 0));
         assert_eq!(bag.graph().len(), 2);
     }
 }
@@ -98,17 +96,17 @@ fn a_paced_bag_is_a_live_camera() {
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 50, 100, 150], None);
     let bag = Bag::open(&path, Pace::Times(1.0), None).unwrap();
-    let intake = subscribe(&bag, "/camera/image");
+    let listener = subscribe(&bag, "/camera/image");
     let began = Instant::now();
     assert_eq!(bag.pump(), Pump::Live);
     while bag.pump() == Pump::Live {
-        intake.wait(Duration::from_millis(5));
+        listener.wait(Duration::from_millis(5));
     }
     assert!(Duration::from_millis(150) <= began.elapsed(), "the last message is due then");
-    assert_eq!(intake.accounts().received, 4);
-    assert!(intake.take(&mut Vec::new()));
-    intake.settle(Verdict::Answered);
-    assert_eq!(intake.accounts().dropped(DropReason::Superseded), 3, "nobody asked in time");
+    assert_eq!(listener.accounts().received, 4);
+    assert!(listener.take(&mut Vec::new()));
+    listener.settle(Verdict::Served);
+    assert_eq!(listener.accounts().dropped(DropReason::Superseded), 3, "nobody asked in time");
 }
 
 #[test]
@@ -117,7 +115,7 @@ fn leaving_does_not_wait_for_the_rest_of_a_bag() {
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 1_000_000], None);
     let bag = Bag::open(&path, Pace::Times(1.0), None).unwrap();
-    let _intake = subscribe(&bag, "/camera/image");
+    let _listener = subscribe(&bag, "/camera/image");
     assert_eq!(bag.pump(), Pump::Live);
     drop(bag);
 }
@@ -129,7 +127,7 @@ fn what_is_published_can_be_recorded_with_the_same_times() {
     write_bag(&path, &[0, 250], None);
     let record = |out: &Path| {
         let bag = Bag::open(&path, Pace::AsFastAsPossible, Some(out)).unwrap();
-        let _intake = subscribe(&bag, "/camera/image");
+        let _listener = subscribe(&bag, "/camera/image");
         let answer = bag.advertise("/eye/answer", Text::TYPE, Delivery::Reliable).unwrap();
         while bag.pump() == Pump::Delivered {
             answer.publish(encode(&Text { data: "clear".into() })).unwrap();
@@ -157,9 +155,9 @@ fn a_topic_of_another_type_is_a_counted_drop() {
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 33], None);
     let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
-    let intake = subscribe(&bag, "/chat");
+    let listener = subscribe(&bag, "/chat");
     while bag.pump() == Pump::Delivered {}
-    assert_eq!(intake.accounts().dropped(DropReason::WrongType), 2);
+    assert_eq!(listener.accounts().dropped(DropReason::WrongType), 2);
 }
 
 #[test]
@@ -172,9 +170,9 @@ fn damaged_bags_are_refused_or_end_early() {
     let play = |bytes: &[u8]| {
         std::fs::write(&damaged, bytes).unwrap();
         let Ok(bag) = Bag::open(&damaged, Pace::AsFastAsPossible, None) else { return 0 };
-        let intake = subscribe(&bag, "/camera/image");
+        let listener = subscribe(&bag, "/camera/image");
         while bag.pump() == Pump::Delivered {}
-        intake.accounts().received
+        listener.accounts().received
     };
     assert_eq!(play(&whole), 4);
     for len in (0..whole.len()).step_by(37) {

@@ -11,9 +11,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use perihelion::frames::accounts::DropReason;
+use perihelion::frames::camera::{Camera, CameraOptions};
 use perihelion::frames::clock::Clock;
-use perihelion::frames::frame::{Format, ImageTransport};
-use perihelion::frames::intake::{Intake, IntakeOptions, Verdict};
+use perihelion::frames::frame::Format;
+use perihelion::frames::listener::{Listener, ListenerOptions, Verdict};
 use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
@@ -23,7 +24,9 @@ use perihelion::ros2::node::{
     Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome, run,
 };
 use perihelion::ros2::parameter_services;
-use perihelion::ros2::transport::{Dds, DdsOptions, Delivery, MessageSink, Transport, free_domain};
+use perihelion::ros2::transport::{
+    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Transport, free_domain,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,11 +39,16 @@ fn join(name: &str) -> Dds {
     Dds::join(&options, Arc::new(Clock::system())).expect("a participant on the loopback interface")
 }
 
-fn intake(transport: &Dds, frame_bytes_max: usize) -> Arc<Intake> {
+/// Who listens to the images of a topic.
+fn camera_of(transport: &Dds, topic: &str, frame_bytes_max: usize) -> Arc<Listener> {
+    let (name, topic) = ("camera".to_owned(), topic.to_owned());
+    let camera = CameraOptions { name, topic, frame_bytes_max, pixels_max: frame_bytes_max };
     let max_age = Duration::from_secs(60);
-    let options =
-        IntakeOptions { clip_frames: 1, clip_rate_hz: 1.0, follow_frames: 0, max_age, frame_bytes_max };
-    Arc::new(Intake::new(options, Arc::clone(transport.clock())))
+    let listener =
+        ListenerOptions { clip_frames: 1, clip_rate_hz: 1.0, follow_frames: 0, pictures: 1, max_age };
+    let camera = Arc::new(Camera::new(camera, transport.clock(), &[listener]));
+    transport.subscribe_images(ImageTransport::Raw, Arc::clone(&camera)).unwrap();
+    Arc::clone(&camera.listeners()[0])
 }
 
 fn image(stamp_ns: i64, width: u32, data: &[u8]) -> Vec<u8> {
@@ -65,32 +73,30 @@ fn now_ns() -> i64 {
 #[test]
 fn an_image_arrives_as_it_was_sent() {
     let (camera, node) = (join("camera_a"), join("eye_a"));
-    let intake = intake(&node, 200_000);
-    node.subscribe_images("/a/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let listener = camera_of(&node, "/a/image", 200_000);
     let publisher = camera.advertise("/a/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
     let pixels: Vec<u8> = (0..240 * 180 * 3u32).map(|i| (i * 7 + i / 251) as u8).collect();
     let stamp = now_ns();
     until("the first image", || {
         publisher.publish(image(stamp, 240, &pixels)).unwrap();
-        0 < intake.accounts().received
+        0 < listener.accounts().received
     });
     let mut frames = Vec::new();
-    assert!(intake.take(&mut frames));
+    assert!(listener.take(&mut frames));
     let frame = &frames[0].frame;
     assert_eq!((frame.stamp_ns, frame.frame_id.as_str(), frame.size()), (stamp, "cam", Some((240, 180))));
     let Format::Raw { encoding, step, is_bigendian, .. } = frame.format else { panic!("{:?}", frame.format) };
     assert_eq!((encoding.as_str(), step, is_bigendian), ("rgb8", 720, false));
     assert!(frame.data() == pixels, "the pixels differ");
     assert!(!frames[0].stamp_suspect);
-    intake.settle(Verdict::Answered);
-    assert!(intake.accounts().balance());
+    listener.settle(Verdict::Served);
+    assert!(listener.accounts().balance());
 }
 
 #[test]
 fn the_newest_image_wins_and_the_others_are_accounted_for() {
     let (camera, node) = (join("camera_b"), join("eye_b"));
-    let intake = intake(&node, 10_000);
-    node.subscribe_images("/b/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let listener = camera_of(&node, "/b/image", 10_000);
     let publisher = camera.advertise("/b/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
     let start = now_ns();
     let mut n_sent = 0;
@@ -99,7 +105,7 @@ fn the_newest_image_wins_and_the_others_are_accounted_for() {
         n_sent += 1;
         start + n_sent - 1
     };
-    let total = || intake.accounts().received + intake.accounts().lost;
+    let total = || listener.accounts().received + listener.accounts().lost;
     until("the first image", || 0 < total() || send() == 0);
     let total_before = total();
     for _ in 0..50 {
@@ -109,14 +115,14 @@ fn the_newest_image_wins_and_the_others_are_accounted_for() {
         let newest = send();
         sleep(Duration::from_millis(20));
         let mut frames = Vec::new();
-        let is_newest = intake.take(&mut frames) && frames[0].frame.stamp_ns == newest;
-        intake.settle(Verdict::Answered);
+        let is_newest = listener.take(&mut frames) && frames[0].frame.stamp_ns == newest;
+        listener.settle(Verdict::Served);
         is_newest
     });
-    let accounts = intake.accounts();
+    let accounts = listener.accounts();
     assert!(accounts.balance(), "{accounts}");
     assert!(51 <= total() - total_before, "received or counted as lost: {accounts}");
-    assert!(accounts.answered < accounts.received, "older ones gave way: {accounts}");
+    assert!(accounts.served < accounts.received, "older ones gave way: {accounts}");
 }
 
 /// Forecasts eight frames from one, all at once.
@@ -131,7 +137,7 @@ impl Forecaster for Eight {
         for ahead in 1..=self.0.horizon {
             tell(Glimpse::Frame { ahead, rgb: &vec![ahead as u8; 3 * 65 * 63] });
         }
-        Outcome::Answered(Forecast::default())
+        Outcome::Made(Forecast::default())
     }
 }
 
@@ -186,11 +192,10 @@ fn forecast_frames_arrive_in_order_and_whole() {
 #[test]
 fn what_does_not_fit_is_a_counted_drop() {
     let (camera, node) = (join("camera_c"), join("eye_c"));
-    let intake = intake(&node, 1000);
-    node.subscribe_images("/c/image", ImageTransport::Raw, Arc::clone(&intake)).unwrap();
+    let listener = camera_of(&node, "/c/image", 1000);
     let liar = camera.advertise("/c/image", CompressedImageView::TYPE, Delivery::BestEffort).unwrap();
     let honest = camera.advertise("/c/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
-    let count = |reason| intake.accounts().dropped(reason);
+    let count = |reason| listener.accounts().dropped(reason);
     let small = image(0, 4, &[1; 48]);
     until("a message of another type", || {
         liar.publish(small.clone()).unwrap();
@@ -206,10 +211,10 @@ fn what_does_not_fit_is_a_counted_drop() {
     });
     until("the node still takes what is right", || {
         honest.publish(image(now_ns(), 4, &[1; 48])).unwrap();
-        intake.take(&mut Vec::new())
+        listener.take(&mut Vec::new())
     });
-    intake.settle(Verdict::Answered);
-    assert!(intake.accounts().balance());
+    listener.settle(Verdict::Served);
+    assert!(listener.accounts().balance());
     let wrong = node.graph().into_iter().filter(|topic| topic.name == "/c/image").count();
     assert_eq!(wrong, 2, "the graph shows the topic under both types");
 }

@@ -35,7 +35,7 @@ const THRESHOLD: f32 = 0.6;
 
 fn options() -> NodeOptions {
     let name = NodeName::new("/", "eye").unwrap();
-    NodeOptions { max_image_bytes: FRAME_BYTES, ..NodeOptions::new(name) }
+    NodeOptions { max_image_bytes: FRAME_BYTES, max_pixels: SIZE * SIZE, ..NodeOptions::new(name) }
 }
 
 fn play(
@@ -107,10 +107,10 @@ fn forecast_frames_bear_the_stamps_of_the_future() {
             tell(Glimpse::Frame { ahead, rgb: &[ahead as u8; 12] });
         }
         let details = json!({ "seed": 5, "stamp": "not this" }).as_object().unwrap().clone();
-        Outcome::Answered(Forecast { is_cut: false, details })
+        Outcome::Made(Forecast { is_cut: false, details })
     });
     let (summary, _) = play(&script, &options(), &mut engine);
-    assert_eq!((summary.answers, summary.accounts.answered, summary.accounts.clip_members), (3, 3, 1));
+    assert_eq!((summary.published, summary.accounts.served, summary.accounts.clip_members), (3, 3, 1));
     let bodies = script.memory.published("/eye/forecast");
     let frames: Vec<(i64, u8)> = bodies
         .iter()
@@ -150,7 +150,7 @@ fn what_follows_a_forecast_is_looked_at_in_order_until_the_stream_breaks() {
                 tell(Glimpse::Surprise { frame, ahead, latent, pixels });
             }
         }
-        Outcome::Answered(Forecast::default())
+        Outcome::Made(Forecast::default())
     });
     let options = NodeOptions { max_rate_hz: 2.0, ..options() };
     let (summary, surprises) = play(&script, &options, &mut engine);
@@ -162,7 +162,7 @@ fn what_follows_a_forecast_is_looked_at_in_order_until_the_stream_breaks() {
     let jumps = places.windows(2).filter(|pair| pair[0] + 1 < pair[1]).count();
     assert_eq!(jumps, 1, "one gap, one place left out: {places:?}");
     let accounts = summary.accounts;
-    assert_eq!(accounts.answered, looks.len() as u64);
+    assert_eq!(accounts.served, looks.len() as u64);
     assert_eq!(surprises.iter().map(|s| s.stamp_ns / MS).collect::<Vec<_>>(), [200, 300, 400]);
     let values = |topic: &str| -> Vec<f32> {
         let value = |body: Vec<u8>| decode::<Float32>(&body, ByteOrder::Little).unwrap().data;
@@ -190,7 +190,7 @@ fn forecasts_that_fail_are_counted_and_the_node_lives_on() {
             1 => Outcome::Expired,
             2 => Outcome::Failed("a latent is not a number".into()),
             3 => Outcome::Rejected { frame: 1, reason: DropReason::Corrupt, message: "no JPEG".into() },
-            _ => Outcome::Answered(Forecast::default()),
+            _ => Outcome::Made(Forecast::default()),
         }
     });
     let (summary, _) = play(&script, &options(), &mut engine);
@@ -198,7 +198,7 @@ fn forecasts_that_fail_are_counted_and_the_node_lives_on() {
     let drops: Vec<_> = accounts.drops().map(|(reason, n)| (reason.name(), n)).collect();
     // Frame 2 goes with frame 3; 4 and 5 are forecast from; 600 has another size, and so has 700 then.
     assert_eq!(accounts.received, 10);
-    assert_eq!(accounts.answered, 3, "{accounts}");
+    assert_eq!(accounts.served, 3, "{accounts}");
     assert!(
         drops.contains(&("corrupt", 1)) && drops.iter().any(|(name, _)| *name == "clip_restart"),
         "{accounts}"
@@ -219,7 +219,7 @@ fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
         }
         tell(Glimpse::Frame { ahead: 2, rgb: &[2; 12] });
         stop.store(true, Relaxed);
-        Outcome::Answered(Forecast::default())
+        Outcome::Made(Forecast::default())
     });
     let summary = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -264,7 +264,7 @@ impl Answerer for Patient<'_> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Outcome::Answered(Answer { text: "so so".into(), ..Answer::default() })
+        Outcome::Made(Answer { text: "so so".into(), ..Answer::default() })
     }
 }
 
@@ -276,7 +276,7 @@ fn neither_of_two_engines_waits_for_the_other() {
     let mut answerer = Patient(&n_forecasts);
     let mut forecaster = Scripted::new(|_: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
         tell(Glimpse::Frame { ahead: 1, rgb: &[1; 12] });
-        Outcome::Answered(Forecast::default())
+        Outcome::Made(Forecast::default())
     });
     let mut texts = Vec::new();
     let mut hear = |said: Said<'_>| match said {
@@ -301,8 +301,8 @@ fn neither_of_two_engines_waits_for_the_other() {
         run(&memory, &options, engines, &stop, &mut hear).unwrap()
     });
     let (answers, forecasts) = (report.answers.unwrap(), report.forecasts.unwrap());
-    assert_eq!((answers.answers, texts), (1, vec!["so so".to_owned()]));
-    assert!(3 <= forecasts.answers, "{forecasts:?}");
+    assert_eq!((answers.published, texts), (1, vec!["so so".to_owned()]));
+    assert!(3 <= forecasts.published, "{forecasts:?}");
     for accounts in [answers.accounts, forecasts.accounts] {
         assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
     }
@@ -318,7 +318,7 @@ fn small_predict() -> MutexGuard<'static, PredictForecaster> {
     let open = || {
         let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
         let settings = PredictSettings { seed: 0, latent_only: false };
-        Mutex::new(PredictForecaster::new(predict, settings, SIZE * SIZE))
+        Mutex::new(PredictForecaster::new(predict, settings))
     };
     ENGINE.get_or_init(open).lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -386,7 +386,7 @@ fn forecasts_made_meanwhile_leave_a_comparison_as_it_is() {
     };
     let (rarely, surprises) = compared(1.0);
     let (often, meanwhile) = compared(0.0);
-    assert_eq!((rarely.answers, often.answers), (3, 17));
+    assert_eq!((rarely.published, often.published), (3, 17));
     assert_eq!(surprises, meanwhile);
     assert_eq!(
         surprises.iter().map(|s| s.stamp_ns / MS / 125).collect::<Vec<_>>(),
@@ -408,7 +408,7 @@ fn a_gap_ends_what_was_expected() {
     // Clips end with frames 4 to 6, and again with 12 and later; frames 5 and 6 were compared.
     let compared: Vec<i64> = surprises.iter().map(|s| s.stamp_ns / MS / 125).collect();
     assert_eq!(compared, [5, 6].into_iter().chain(13..=23).collect::<Vec<_>>());
-    assert_eq!(summary.answers, 3 + 12);
+    assert_eq!(summary.published, 3 + 12);
 }
 
 #[test]
@@ -421,13 +421,18 @@ fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
         (0..4 * SIZE * SIZE).flat_map(|i| pixel(i % (2 * SIZE), i / (2 * SIZE)).to_vec()).collect()
     };
     let events = (0..13).map(|t| image(t as i64 * 125, 2 * SIZE as u32, doubled(t))).collect();
-    let options = NodeOptions { max_image_bytes: 4 * FRAME_BYTES, max_rate_hz: 1.0, ..options() };
+    let options = NodeOptions {
+        max_image_bytes: 4 * FRAME_BYTES,
+        max_pixels: 4 * SIZE * SIZE,
+        max_rate_hz: 1.0,
+        ..options()
+    };
     let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
     let settings = PredictSettings { seed: 0, latent_only: true };
-    let mut engine = PredictForecaster::new(predict, settings, 4 * SIZE * SIZE);
+    let mut engine = PredictForecaster::new(predict, settings);
     let script = Script::new(Clock::stepped(), events);
     let (summary, surprises) = play(&script, &options, &mut engine);
-    assert_eq!((summary.answers, surprises.len()), (2, 8));
+    assert_eq!((summary.published, surprises.len()), (2, 8));
     assert!(surprises.iter().all(|s| s.pixels.is_none()), "nothing was decoded");
     assert!(script.memory.published("/eye/forecast").is_empty());
     let report = &texts(&script.memory, "/eye/forecast/json")[0];
@@ -446,7 +451,7 @@ fn a_forecast_is_made_for_the_actions_that_were_heard() {
     let fixture = Path::new("tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint");
     let predict = engine::open(fixture, &PredictOptions::default(), 1, None);
     let settings = PredictSettings { seed: 1, latent_only: false };
-    let mut engine = PredictForecaster::new(predict, settings, SIZE * SIZE);
+    let mut engine = PredictForecaster::new(predict, settings);
     assert_eq!(engine.shape().action_names, ["linear", "angular"]);
     let horizon = engine.shape().horizon;
     // The camera shows the same all the time, so that only actions make a difference.
@@ -474,7 +479,7 @@ fn a_forecast_is_made_for_the_actions_that_were_heard() {
     ]);
     let script = Script::new(Clock::stepped(), events);
     let (summary, _) = play(&script, &options(), &mut engine);
-    assert_eq!(summary.answers, 4);
+    assert_eq!(summary.published, 4);
     let reports = texts(&script.memory, "/eye/forecast/json");
     let sources: Vec<&str> = reports.iter().map(|report| report["actions"].as_str().unwrap()).collect();
     assert_eq!(sources, ["zeros: none heard yet", "cmd_vel", "plan of 1 steps", "plan of 1 steps"]);

@@ -7,15 +7,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use perihelion::camera::Decoder;
 use perihelion::frames::clock::Clock;
-use perihelion::frames::frame::ImageTransport;
-use perihelion::frames::pictures::Pictures;
+use perihelion::frames::decoded::decode;
 use perihelion::ros2::messages::{
     ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Answer, Answerer, Engines, NodeOptions, Outcome, Question, run};
-use perihelion::ros2::transport::Memory;
+use perihelion::ros2::transport::{ImageTransport, Memory};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -54,12 +54,12 @@ impl Drop for Stops<'_> {
 }
 
 /// Decodes as an engine would, and answers what can be decoded.
-struct Decodes(Pictures);
+struct Decodes(Decoder);
 
 impl Answerer for Decodes {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
-        match self.0.of(question.frames) {
-            Ok(_) => Outcome::Answered(Answer::default()),
+        match decode(&mut self.0, question.frames) {
+            Ok(_) => Outcome::Made(Answer::default()),
             Err((frame, error)) => {
                 Outcome::Rejected { frame, reason: error.into(), message: error.to_string() }
             }
@@ -129,7 +129,8 @@ fn ten_thousand_hostile_images_cost_nothing() {
     drop(held);
     for transport in [ImageTransport::Raw, ImageTransport::Compressed] {
         let name = NodeName::new("/", "eye").expect("a name");
-        let mut options = NodeOptions { max_image_bytes: 45_000, ..NodeOptions::new(name) };
+        let mut options =
+            NodeOptions { max_image_bytes: 45_000, max_pixels: PIXELS_MAX, ..NodeOptions::new(name) };
         options.image_transport = transport;
         let topic = options.image_topic().expect("a topic");
         let memory = Memory::new(Arc::new(Clock::system()));
@@ -166,7 +167,7 @@ fn ten_thousand_hostile_images_cost_nothing() {
                 let largest = LARGEST_BYTES.load(Relaxed);
                 assert!(largest <= 1 << 20, "{transport:?}: one allocation of {largest} bytes");
             });
-            let mut decodes = Decodes(Pictures::new(1, PIXELS_MAX));
+            let mut decodes = Decodes(Decoder::new());
             let report = run(&memory, &options, Engines::answering(&mut decodes), &stop, &mut |_| {});
             report.expect("the node lives").answers.expect("its engine answers")
         });

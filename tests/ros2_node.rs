@@ -37,7 +37,7 @@ impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
 }
 
 fn answer(text: impl Into<String>) -> Outcome {
-    Outcome::Answered(Answer { text: text.into(), details: Default::default() })
+    Outcome::Made(Answer { text: text.into(), details: Default::default() })
 }
 
 /// An image stamped `stamp_ms` that arrives then.
@@ -88,9 +88,9 @@ fn every_frame_of_a_stepped_graph_is_answered_with_all_that_is_known() {
         assert_eq!((question.prompt, question.deadline), ("What?", None));
         let details = json!({ "tokens": [1, 2], "text": "not this" });
         let text = format!("I see {:?}", question.frames[0].frame.data());
-        Outcome::Answered(Answer { text, details: details.as_object().unwrap().clone() })
+        Outcome::Made(Answer { text, details: details.as_object().unwrap().clone() })
     });
-    assert_eq!((summary.answers, summary.accounts.answered, summary.accounts.dropped_total()), (3, 3, 0));
+    assert_eq!((summary.published, summary.accounts.served, summary.accounts.dropped_total()), (3, 3, 0));
     assert_eq!(texts(&script, "/eye/answer"), vec!["I see [1, 2, 3, 4, 5, 6]"; 3]);
     let json: serde_json::Value = serde_json::from_str(&texts(&script, "/eye/answer/json")[2]).unwrap();
     assert_eq!(json["text"], "I see [1, 2, 3, 4, 5, 6]");
@@ -165,7 +165,7 @@ fn a_clip_is_asked_about_when_it_is_whole() {
         answer("a clip")
     });
     assert_eq!(clips, [[0, 250, 500, 750], [250, 500, 750, 1000], [500, 750, 1000, 1250]]);
-    assert_eq!((summary.accounts.answered, summary.accounts.clip_members), (3, 3));
+    assert_eq!((summary.accounts.served, summary.accounts.clip_members), (3, 3));
     assert_eq!(summary.accounts.dropped(DropReason::OffRate), 6);
     let json: serde_json::Value = serde_json::from_str(&texts(&script, "/eye/answer/json")[0]).unwrap();
     assert_eq!(json["stamps"].as_array().unwrap().len(), 4);
@@ -186,7 +186,7 @@ fn an_answer_that_comes_too_late_is_not_published() {
         }
         answer("stale")
     });
-    assert_eq!(summary.accounts.dropped(DropReason::AnswerTooLate), 1);
+    assert_eq!(summary.accounts.dropped(DropReason::MadeTooLate), 1);
     assert_eq!(texts(&script, "/eye/answer"), [""; 0]);
 }
 
@@ -219,7 +219,7 @@ fn a_slow_engine_gets_the_newest_frames_of_a_fast_camera() {
     });
     let accounts = summary.accounts;
     assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
-    assert!(0 < accounts.answered && accounts.answered < accounts.received, "{accounts}");
+    assert!(0 < accounts.served && accounts.served < accounts.received, "{accounts}");
     assert!(stamps.is_sorted(), "an answer about an older frame came later");
     assert!(ages_ms.iter().all(|age_ms| *age_ms < 5000.0), "{ages_ms:?}");
     let reports = memory.published("/diagnostics");
@@ -228,7 +228,7 @@ fn a_slow_engine_gets_the_newest_frames_of_a_fast_camera() {
         let values = &last.status[0].values;
         values.iter().find(|value| value.key == key).unwrap().value.trim_end().parse::<u64>().unwrap()
     };
-    assert_eq!((find("answered"), find("received")), (accounts.answered, accounts.received));
+    assert_eq!((find("answered"), find("received")), (accounts.served, accounts.received));
     assert_eq!(
         find("received"),
         find("answered") + find("clip_members") + find("dropped") + find("in_flight")

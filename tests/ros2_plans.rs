@@ -43,7 +43,7 @@ fn predict() -> Predict {
 
 fn forecaster() -> PredictForecaster {
     let settings = PredictSettings { seed: 3, latent_only: false };
-    PredictForecaster::new(predict(), settings, WIDTH * HEIGHT)
+    PredictForecaster::new(predict(), settings)
 }
 
 fn frame(t: usize) -> Vec<u8> {
@@ -67,6 +67,7 @@ fn play(events: Vec<Event>, forecaster: &mut PredictForecaster) -> Memory {
     let script = Script::new(Clock::stepped(), events);
     let options = NodeOptions {
         max_image_bytes: WIDTH * HEIGHT * 3,
+        max_pixels: WIDTH * HEIGHT,
         ..NodeOptions::new(NodeName::new("/", "eye").unwrap())
     };
     let stop = AtomicBool::new(false);
@@ -166,7 +167,7 @@ fn a_critic_is_the_nodes_own_reason_engine() {
     let reason = Reason::open(&built, built.session(&open).unwrap()).unwrap();
     let settings =
         AnswerSettings { sampling: reason.default_sampling(), tokens_max: 8, ..AnswerSettings::default() };
-    let answerer = ReasonAnswerer::new(reason, settings, 1, WIDTH * HEIGHT);
+    let answerer = ReasonAnswerer::new(reason, settings);
     let critic = |question: &str, expect: &str| {
         json!({
             "candidates": [[[0, 0]], [[3, -3]]],
@@ -253,7 +254,7 @@ fn hostile_requests_are_refused_and_the_node_lives_on() {
     }
     events.extend([asks(&goal_request()), seen(t)]);
     let settings = PredictSettings { seed: 3, latent_only: true };
-    let mut forecaster = PredictForecaster::new(predict(), settings, WIDTH * HEIGHT);
+    let mut forecaster = PredictForecaster::new(predict(), settings);
     let results = results(&play(events, &mut forecaster));
     assert_eq!(results.len(), n_requests, "one result for each request");
     let refused: Vec<&str> = results.iter().filter_map(|r| r["error"].as_str()).collect();

@@ -125,7 +125,7 @@ impl Question {
     ) -> T {
         let picture = |image| -> Picture<'_> {
             let image: &Image = image;
-            Picture { rgb: &image.rgb, size: image.size() }
+            Picture::new(&image.rgb, image.size())
         };
         let frames: Vec<Picture<'_>> = self.frames.iter().map(picture).collect();
         let mut shown: Vec<Shown<'_>> =

@@ -16,14 +16,13 @@ use self::cast::Cast;
 use super::generation::GenerationOptions;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
 use crate::ros2::environment::Environment;
 use crate::ros2::kernel_limits::KernelLimits;
 use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
-use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, Pace, Transport};
+use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, ImageTransport, Pace, Transport};
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
@@ -167,6 +166,7 @@ impl Options {
         node.latent_only = self.latent_only;
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
         node.max_rate_hz = self.max_rate;
+        node.max_pixels = self.max_pixels;
         // Four bytes are the most that a pixel of any accepted encoding takes.
         node.max_image_bytes = 4 * self.max_pixels;
         node.check().map_err(|problem| anyhow::anyhow!(problem))?;

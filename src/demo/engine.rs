@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::stage::CLIP_FRAMES;
 use crate::backend::{OpenOptions, Precision};
 use crate::cli::Usage;
 use crate::cli::engines::{open_predict, open_reason};
@@ -15,7 +14,6 @@ use crate::model::Model;
 use crate::ros2::reason::ReasonAnswerer;
 use crate::runtime::predict::Predict;
 use crate::runtime::reason::AnswerSettings;
-use crate::scenes::SIZE;
 
 /// The longest answer, a description, has half as many.
 const ANSWER_TOKENS_MAX: usize = 64;
@@ -73,7 +71,7 @@ impl Made {
         export_reason(checkpoint, &ReasonOptions::default(), &model, &mut |_| {})?;
         let (reason, _) = open_reason(&built(&model, threads)?, threads, false)?;
         let settings = AnswerSettings { tokens_max: ANSWER_TOKENS_MAX, ..AnswerSettings::default() };
-        let answerer = ReasonAnswerer::new(reason, settings, CLIP_FRAMES, SIZE * SIZE);
+        let answerer = ReasonAnswerer::new(reason, settings);
         Ok(Self { answerer, _files: files })
     }
 }

@@ -96,7 +96,7 @@ impl Forecaster {
     /// If memory or threads are short.
     pub(super) fn for_node(&self, threads: NonZeroUsize) -> anyhow::Result<PredictForecaster> {
         let settings = PredictSettings { seed: 0, latent_only: false };
-        Ok(PredictForecaster::new(self.engine.open(threads)?, settings, SIZE * SIZE))
+        Ok(PredictForecaster::new(self.engine.open(threads)?, settings))
     }
 
     /// Forecasts scenes and follows two courses; draws both into `dir`.

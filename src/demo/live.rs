@@ -69,7 +69,7 @@ pub(super) fn play(
     let summary = done.answers.expect("one of the engines answers");
     // What the node published last may still be on its way.
     let deadline = Instant::now() + LAST_WORDS;
-    while desk.tape.heard() < summary.answers && Instant::now() < deadline {
+    while desk.tape.heard() < summary.published && Instant::now() < deadline {
         match observer.next(GLANCE) {
             Some(Event::Answer(heard)) => desk.hear(&heard)?,
             Some(Event::Surprise(surprise)) => desk.wonder(surprise)?,

@@ -1,7 +1,7 @@
 //! Keeps the very frames that arrived, with the questions and answers about them, for the comparison with a reference.
 //!
 //! A directory holds `frames/*.png`, each picture once, `questions.jsonl` (`id`, `prompt`, `video`, `fps`) and `answers.jsonl` (`id`,
-//! `task`, `truth`, `text`, `tokens`). Frames are taken where the engine takes them: behind transport, intake and clip.
+//! `task`, `truth`, `text`, `tokens`). Frames are taken where the engine takes them: behind transport, camera and clip.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,21 +11,20 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::observer::Heard;
 use super::scoreboard::Verdict;
-use crate::camera::{RawFrame, convert};
-use crate::frames::frame::{Format, Frame};
+use crate::camera::{Decoder, PictureDigest};
+use crate::frames::frame::Frame;
 use crate::ros2::node::{Answerer, Outcome, Question};
-use crate::scenes::FRAME_BYTES;
 
 /// Writes the files.
 #[derive(Debug)]
 pub(super) struct Recorder {
     dir: PathBuf,
     /// The names of the pictures that are there, by their digests.
-    pictures: HashMap<[u8; 32], String>,
+    pictures: HashMap<PictureDigest, String>,
+    decoder: Decoder,
     questions: BufWriter<File>,
     answers: BufWriter<File>,
     /// The last question that reached the engine.
@@ -53,7 +52,14 @@ impl Recorder {
             File::create(&path).map(BufWriter::new).with_context(|| path.display().to_string())
         };
         let (questions, answers) = (create("questions.jsonl")?, create("answers.jsonl")?);
-        Ok(Self { dir: dir.to_owned(), pictures: HashMap::new(), questions, answers, last: None })
+        Ok(Self {
+            dir: dir.to_owned(),
+            pictures: HashMap::new(),
+            decoder: Decoder::new(),
+            questions,
+            answers,
+            last: None,
+        })
     }
 
     /// Keeps the frames of a question.
@@ -70,20 +76,16 @@ impl Recorder {
 
     /// Writes a frame as a picture unless it is there. Returns its name in the directory.
     fn keep(&mut self, frame: &Frame) -> anyhow::Result<String> {
-        let Format::Raw { encoding, width, height, step, .. } = &frame.format else {
-            anyhow::bail!("only raw frames are recorded");
-        };
-        let (width, height, step) = (*width, *height, *step);
-        let raw = RawFrame { width, height, step, encoding: encoding.as_str(), data: frame.data() };
-        let mut rgb = vec![0; FRAME_BYTES];
-        let size = convert(&raw, &mut rgb)?;
-        let digest = Sha256::digest(&rgb[..size.rgb_bytes()]).into();
+        let decoded = frame.decode(&mut self.decoder)?;
+        let picture = decoded.picture();
+        let digest = picture.digest();
         if let Some(name) = self.pictures.get(&digest) {
             return Ok(name.clone());
         }
         let name = format!("frames/{:05}.png", self.pictures.len());
         let path = self.dir.join(&name);
-        image::save_buffer(&path, &rgb[..size.rgb_bytes()], width, height, image::ExtendedColorType::Rgb8)
+        let (width, height) = (picture.size.width as u32, picture.size.height as u32);
+        image::save_buffer(&path, picture.rgb, width, height, image::ExtendedColorType::Rgb8)
             .with_context(|| path.display().to_string())?;
         self.pictures.insert(digest, name.clone());
         Ok(name)

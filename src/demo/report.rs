@@ -144,7 +144,7 @@ impl Report {
             scenes,
             scenes_backward,
             answers: Answers {
-                published: summary.answers,
+                published: summary.published,
                 heard,
                 scored: board.scored(),
                 unscored: board.unscored(),
@@ -169,7 +169,10 @@ impl Report {
     pub(super) fn with_live_forecasts(self, summary: &node::Summary, sent: u64, surprise: Vec<f64>) -> Self {
         let surprise = Samples { summary: Summary::of(&surprise), samples: surprise };
         let frames = Frames::new(&summary.accounts, sent);
-        Self { live_forecasts: Some(LiveForecasts { published: summary.answers, frames, surprise }), ..self }
+        Self {
+            live_forecasts: Some(LiveForecasts { published: summary.published, frames, surprise }),
+            ..self
+        }
     }
 
     /// Adds how many clips were sent again.
@@ -258,7 +261,7 @@ impl Report {
 
 impl Frames {
     fn new(accounts: &Accounts, sent: u64) -> Self {
-        let &Accounts { received, answered, clip_members, in_flight, lost, .. } = accounts;
+        let &Accounts { received, served: answered, clip_members, in_flight, lost, .. } = accounts;
         Self {
             sent,
             received,

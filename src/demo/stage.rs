@@ -127,6 +127,7 @@ pub(super) fn fit(options: &mut NodeOptions, rate_hz: f64) {
     options.clip_frames = CLIP_FRAMES;
     options.clip_rate_hz = rate_hz;
     options.max_image_bytes = crate::scenes::FRAME_BYTES;
+    options.max_pixels = crate::scenes::SIZE * crate::scenes::SIZE;
 }
 
 #[cfg(test)]

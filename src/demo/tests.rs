@@ -13,13 +13,12 @@ use super::recorder::Recorder;
 use super::report::{Report, line};
 use super::topics::Topics;
 use crate::camera::load_image;
+use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
 use crate::ros2::messages::{ImageView, Message, Text};
 use crate::ros2::node::{Answer, Answerer, Engines, Outcome, Question};
 use crate::ros2::transport::{
-    Delivery, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
+    Delivery, ImageTransport, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
 };
 use crate::scenes::{FPS, Task};
 
@@ -49,13 +48,8 @@ impl Transport for Hall {
     fn clock(&self) -> &Arc<Clock> {
         self.0.clock()
     }
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        self.0.subscribe_images(topic, transport, intake)?;
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
+        self.0.subscribe_images(transport, camera)?;
         let Topics { image, prompt, answer, .. } = Topics::of(&node_options(FPS).unwrap()).unwrap();
         for (name, ros_type) in [(image, ImageView::TYPE), (prompt, Text::TYPE), (answer, Text::TYPE)] {
             let ros_type = ros_type.to_owned();
@@ -91,7 +85,7 @@ impl Transport for Hall {
 fn answer(text: impl Into<String>, tokens: &[u32]) -> Outcome {
     let details =
         serde_json::json!({ "tokens": tokens, "ttft_ms": 1.5, "tpot_ms": 0.5, "finish_reason": "stop" });
-    Outcome::Answered(Answer { text: text.into(), details: details.as_object().unwrap().clone() })
+    Outcome::Made(Answer { text: text.into(), details: details.as_object().unwrap().clone() })
 }
 
 fn json(report: &Report) -> Value {

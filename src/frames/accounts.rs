@@ -1,13 +1,13 @@
-//! What became of every frame: received = answered + clip members + dropped, by reason, + in flight.
+//! What became of every frame: received = served + clip members + dropped, by reason, + in flight.
 //!
-//! The counters have no locks of their own: the [intake](crate::frames::intake) changes them under its lock together with
+//! The counters have no locks of their own: the [listener](crate::frames::listener) changes them under its lock together with
 //! the frames they count, so that the equation holds in every snapshot and not only at the end.
 
 use std::fmt;
 
 use crate::camera::FrameError;
 
-/// Why a frame was not answered.
+/// Why nothing was made of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
@@ -19,10 +19,10 @@ pub enum DropReason {
     ClipRestart,
     /// It was older than `max_age` before its turn.
     TooOld,
-    /// Its answer would have come after `max_age`.
-    AnswerTooLate,
+    /// What was made of it would have come after `max_age`.
+    MadeTooLate,
     /// The engine failed on it.
-    AnswerFailed,
+    EngineFailed,
     /// No buffer was free.
     NoBuffer,
     /// The message has more bytes than `max_image_bytes`.
@@ -62,8 +62,8 @@ impl DropReason {
         Self::OffRate,
         Self::ClipRestart,
         Self::TooOld,
-        Self::AnswerTooLate,
-        Self::AnswerFailed,
+        Self::MadeTooLate,
+        Self::EngineFailed,
         Self::NoBuffer,
         Self::Oversized,
         Self::Malformed,
@@ -88,8 +88,8 @@ impl DropReason {
             Self::OffRate => "off_rate",
             Self::ClipRestart => "clip_restart",
             Self::TooOld => "too_old",
-            Self::AnswerTooLate => "answer_too_late",
-            Self::AnswerFailed => "answer_failed",
+            Self::MadeTooLate => "answer_too_late",
+            Self::EngineFailed => "answer_failed",
             Self::NoBuffer => "no_buffer",
             Self::Oversized => "oversized",
             Self::Malformed => "malformed",
@@ -142,11 +142,11 @@ impl fmt::Display for DropReason {
 pub struct Accounts {
     /// Frames that reached us, hostile ones included.
     pub received: u64,
-    /// Frames that an answer is about.
-    pub answered: u64,
-    /// Frames that were shown with a clip, or compared with a forecast, and that no answer is about.
+    /// Frames that something was made of: an answer or a forecast is about them. They are published as `answered`.
+    pub served: u64,
+    /// Frames that were shown with a clip, or compared with a forecast, and that nothing is about.
     pub clip_members: u64,
-    /// Frames that wait or are being answered.
+    /// Frames that wait or are being served.
     pub in_flight: u64,
     /// Gaps in the publishers' sequence numbers: frames that never reached us, and so are not among the received.
     pub lost: u64,
@@ -169,22 +169,22 @@ impl Accounts {
         DropReason::ALL.into_iter().map(|reason| (reason, self.dropped(reason))).filter(|(_, n)| 0 < *n)
     }
 
-    /// Frames that left unanswered.
+    /// Frames that left with nothing made of them.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
     /// Whether every received frame is in exactly one place.
     pub fn balance(&self) -> bool {
-        self.received == self.answered + self.clip_members + self.dropped_total() + self.in_flight
+        self.received == self.served + self.clip_members + self.dropped_total() + self.in_flight
     }
 }
 
 /// One line: `received 9 = answered 3 + clip members 0 + dropped 5 (superseded 5) + in flight 1; lost 0`.
 impl fmt::Display for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { received, answered, clip_members, in_flight, lost, .. } = self;
-        write!(f, "received {received} = answered {answered} + clip members {clip_members}")?;
+        let Self { received, served, clip_members, in_flight, lost, .. } = self;
+        write!(f, "received {received} = answered {served} + clip members {clip_members}")?;
         write!(f, " + dropped {}", self.dropped_total())?;
         for (i, (reason, n)) in self.drops().enumerate() {
             write!(f, "{}{reason} {n}", if i == 0 { " (" } else { ", " })?;
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_line_shows_the_equation() {
-        let mut accounts = Accounts { received: 9, answered: 3, in_flight: 1, ..Accounts::default() };
+        let mut accounts = Accounts { received: 9, served: 3, in_flight: 1, ..Accounts::default() };
         assert!(!accounts.balance());
         for _ in 0..5 {
             accounts.drop_one(DropReason::Superseded);

@@ -1,21 +1,22 @@
-//! Camera frames in buffers that are claimed once.
+//! One camera frame: its bytes as they came, and its picture once somebody has looked at it.
 //!
-//! A transport decodes under a lock that its network thread also wants, so that taking a frame is one copy into memory
-//! that is already there. Frames are shared by [`Arc`]: consecutive clips overlap, and a buffer is free again when the
-//! last clip has let go of it.
+//! Frames are shared by [`Arc`]: consecutive clips overlap, and several listeners hold the same frame. Each listener has a
+//! bit in the frame, which stays set while it may still look at the pixels; with the last bit the picture goes.
 
+use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::frames::accounts::DropReason;
+use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert};
 use crate::frames::clock::Moment;
-use crate::ros2::messages::{ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, decode};
+use crate::frames::decoded::{Decoded, DecodedPool};
+use crate::frames::short_string::ShortString;
 
 /// How the bytes of a frame are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Rows of pixels.
     Raw {
-        /// The pixel format by its ROS name.
+        /// The pixel format by the name that cameras give it.
         encoding: ShortString<63>,
         /// Pixels of a row.
         width: u32,
@@ -28,163 +29,135 @@ pub enum Format {
     },
     /// A file in memory.
     Compressed {
-        /// What `CompressedImage.format` says.
+        /// What the camera says of its compression.
         format: ShortString<63>,
     },
 }
 
-/// Which of the two image messages a topic carries.
+/// What a camera says of a frame beside its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageTransport {
-    /// `sensor_msgs/msg/Image`
-    Raw,
-    /// `sensor_msgs/msg/CompressedImage`
-    Compressed,
+pub struct FrameHeader {
+    /// When the scene was seen, in nanoseconds of the camera's clock.
+    pub stamp_ns: i64,
+    /// The camera's coordinate frame.
+    pub frame_id: ShortString<255>,
+    /// How to read the bytes.
+    pub format: Format,
 }
 
 /// One image as it came, in a buffer of the pool.
 #[derive(Debug)]
 pub struct Frame {
-    /// When the scene was seen, in ROS time.
+    /// When the scene was seen, in nanoseconds of the camera's clock.
     pub stamp_ns: i64,
     /// The camera's coordinate frame.
     pub frame_id: ShortString<255>,
     /// How to read the bytes.
     pub format: Format,
     data: Vec<u8>,
+    /// A bit for each listener that may still look at the pixels.
+    wanted: AtomicU32,
+    /// The picture, or why there is none; `None` until somebody has looked, and again when nobody will.
+    decoded: Mutex<Option<Result<Arc<Decoded>, FrameError>>>,
+    pictures: Arc<DecodedPool>,
 }
 
 impl Frame {
+    /// An empty buffer for frames of up to `bytes_max` bytes.
+    pub(super) fn empty(bytes_max: usize, pictures: Arc<DecodedPool>) -> Self {
+        Self {
+            stamp_ns: 0,
+            frame_id: ShortString::default(),
+            format: Format::Compressed { format: ShortString::default() },
+            data: Vec::with_capacity(bytes_max),
+            wanted: AtomicU32::new(0),
+            decoded: Mutex::new(None),
+            pictures,
+        }
+    }
+
+    /// Becomes another frame, which the listeners of these bits may look at.
+    pub(super) fn refill(&mut self, header: FrameHeader, data: &[u8], listeners: u32) {
+        FrameHeader { stamp_ns: self.stamp_ns, frame_id: self.frame_id, format: self.format } = header;
+        self.data.clear();
+        self.data.extend_from_slice(data);
+        *self.wanted.get_mut() = listeners;
+        *self.decoded.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The image's bytes, perhaps followed by padding.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// Width and height as the message says; compressed frames do not say.
+    /// Width and height as the camera says; compressed frames do not say.
     pub fn size(&self) -> Option<(u32, u32)> {
         match self.format {
             Format::Raw { width, height, .. } => Some((width, height)),
             Format::Compressed { .. } => None,
         }
     }
+
+    /// Its picture, which is decoded by whoever looks first. Whoever looks meanwhile waits, which takes no longer than
+    /// decoding it himself would.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    ///
+    /// # Panics
+    /// If somebody keeps pictures of frames that he has let go of, until no buffer is free.
+    pub fn decode(&self, decoder: &mut Decoder) -> Result<Arc<Decoded>, FrameError> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*decoded {
+            return known.clone();
+        }
+        let result = self.pictures.fill(|rgb| self.convert(decoder, rgb));
+        // Nobody would take away what is kept when the last listener has let go.
+        if self.wanted.load(Acquire) != 0 {
+            *decoded = Some(result.clone());
+        }
+        result
+    }
+
+    fn convert(&self, decoder: &mut Decoder, rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
+        match &self.format {
+            Format::Raw { encoding, width, height, step, .. } => {
+                let (width, height, step) = (*width, *height, *step);
+                convert(&RawFrame { width, height, step, encoding: encoding.as_str(), data: &self.data }, rgb)
+            }
+            Format::Compressed { format } => decoder.decode(format.as_str(), &self.data, rgb),
+        }
+    }
+
+    /// The listener of this bit will not look at the pixels any more; saying it twice is as saying it once.
+    pub(super) fn let_go(&self, listener: u32) {
+        let before = self.wanted.fetch_and(!listener, AcqRel);
+        if before == listener {
+            *self.decoded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
 }
 
-/// A frame with what we know of its way here.
+/// A frame with what a listener knows of its way here.
 #[derive(Debug, Clone)]
 pub struct Received {
     /// The image.
     pub frame: Arc<Frame>,
     /// When it reached us.
     pub receipt: Moment,
-    /// When an answer about it is too late, in steady time.
+    /// When what is made of it is too late, in steady time.
     pub deadline_steady_ns: i64,
     /// Whether its stamp cannot be right by our clock, so that its age counts from its receipt.
     pub stamp_suspect: bool,
     /// Where it stands among the frames that were taken in: the next frame of an unbroken clip has the next place.
     pub place: u64,
+    /// The bit of the listener.
+    pub(super) listener: u32,
 }
 
-/// A fixed number of frames of bounded size.
-#[derive(Debug)]
-pub struct FramePool {
-    frames: Mutex<Vec<Arc<Frame>>>,
-    frame_bytes_max: usize,
-}
-
-impl FramePool {
-    /// Claims `n_frames` buffers of `frame_bytes_max` bytes. The kernel backs them with memory as they are used.
-    pub fn new(n_frames: usize, frame_bytes_max: usize) -> Self {
-        let empty = || Frame {
-            stamp_ns: 0,
-            frame_id: ShortString::default(),
-            format: Format::Compressed { format: ShortString::default() },
-            data: Vec::with_capacity(frame_bytes_max),
-        };
-        Self { frames: Mutex::new((0..n_frames).map(|_| Arc::new(empty())).collect()), frame_bytes_max }
-    }
-
-    /// Takes an image message's body into a free buffer.
-    ///
-    /// # Errors
-    /// The reason to drop it: malformed, oversized, or no buffer is free. It never grows the pool.
-    pub fn take(
-        &self,
-        transport: ImageTransport,
-        body: &[u8],
-        order: ByteOrder,
-    ) -> Result<Arc<Frame>, DropReason> {
-        match transport {
-            ImageTransport::Raw => {
-                let view: ImageView<'_> = decode(body, order).map_err(|_| DropReason::Malformed)?;
-                let ImageView { header, height, width, encoding, is_bigendian, step, data } = view;
-                let is_bigendian = is_bigendian != 0;
-                self.fill(header, Format::Raw { encoding, width, height, step, is_bigendian }, data)
-            }
-            ImageTransport::Compressed => {
-                let view: CompressedImageView<'_> = decode(body, order).map_err(|_| DropReason::Malformed)?;
-                self.fill(view.header, Format::Compressed { format: view.format }, view.data)
-            }
-        }
-    }
-
-    fn fill(&self, header: HeaderView, format: Format, data: &[u8]) -> Result<Arc<Frame>, DropReason> {
-        if self.frame_bytes_max < data.len() {
-            return Err(DropReason::Oversized);
-        }
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        let free =
-            frames.iter_mut().position(|frame| Arc::get_mut(frame).is_some()).ok_or(DropReason::NoBuffer)?;
-        let frame = Arc::get_mut(&mut frames[free]).expect("found free a moment ago, under the lock");
-        frame.stamp_ns = header.stamp.ns();
-        frame.frame_id = header.frame_id;
-        frame.format = format;
-        frame.data.clear();
-        frame.data.extend_from_slice(data);
-        Ok(Arc::clone(&frames[free]))
-    }
-
-    /// Bytes that the buffers may hold together.
-    pub fn claimed_bytes(&self) -> usize {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).len() * self.frame_bytes_max
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ros2::messages::{Time, encode};
-
-    fn body(data: &[u8]) -> Vec<u8> {
-        let header =
-            HeaderView { stamp: Time { sec: 1, nanosec: 2 }, frame_id: ShortString::new("cam").unwrap() };
-        let encoding = ShortString::new("mono8").unwrap();
-        let (width, step) = (data.len() as u32, data.len() as u32);
-        encode(&ImageView { header, height: 1, width, encoding, is_bigendian: 0, step, data })
-    }
-
-    #[test]
-    fn a_buffer_is_free_again_when_the_last_holder_lets_go() {
-        let pool = FramePool::new(2, 16);
-        let take = |data: &[u8]| pool.take(ImageTransport::Raw, &body(data), ByteOrder::Little);
-        let (first, second) = (take(&[1]).unwrap(), take(&[2, 3]).unwrap());
-        let shared = Arc::clone(&first);
-        drop(first);
-        assert_eq!(take(&[4]).unwrap_err(), DropReason::NoBuffer);
-        drop(shared);
-        let third = take(&[4, 5, 6]).unwrap();
-        assert_eq!((third.data(), second.data()), (&[4, 5, 6][..], &[2, 3][..]));
-        assert_eq!(
-            (third.stamp_ns, third.frame_id.as_str(), third.size()),
-            (1_000_000_002, "cam", Some((3, 1)))
-        );
-    }
-
-    #[test]
-    fn what_is_too_large_or_malformed_takes_no_buffer() {
-        let pool = FramePool::new(1, 4);
-        let take = |body: &[u8]| pool.take(ImageTransport::Raw, body, ByteOrder::Little).map(drop);
-        assert_eq!(take(&body(&[0; 5])), Err(DropReason::Oversized));
-        assert_eq!(take(&body(&[0; 4])[..30]), Err(DropReason::Malformed));
-        assert_eq!(take(&body(&[0; 4])), Ok(()));
+impl Received {
+    /// Says that its engine has seen enough of the pixels: the picture need not be kept for it.
+    pub fn let_go_of_pixels(&self) {
+        self.frame.let_go(self.listener);
     }
 }

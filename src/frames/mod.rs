@@ -1,8 +1,22 @@
-//! Camera frames on their way to an engine: pooled buffers, the newest frame and the newest clip, accounts, clocks.
+//! Camera frames on their way to an engine.
+//!
+//! A [`camera::Camera`] owns the buffers and hands every frame to its listeners; a [`listener::Listener`] keeps the newest
+//! frame, or the newest clip, of one engine and accounts for all of them. A frame is decoded when the first engine looks at
+//! it, and once, whoever looks: its picture stays beside it until nobody wants it.
+//!
+//! Architecture invariant: nothing here knows ROS. Whoever reads a message's bytes hands them in as plain values.
 
 pub mod accounts;
+pub mod camera;
+mod clip;
 pub mod clock;
+pub mod decoded;
 pub mod frame;
-pub mod intake;
-pub mod pictures;
+mod ledger;
+pub mod listener;
+mod pool;
 pub mod scaled;
+pub mod short_string;
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,17 @@
 //! Frames as they came become frames of the size that a forecast is made in.
 //!
 //! Clips overlap, and what is compared is often shown next, so that a frame is decoded and scaled once and kept while it
-//! may be needed. Buffers are claimed at the start.
+//! may be needed. Buffers are claimed at the start. One picture at a time is looked at as it came.
 
 use crate::camera::{Decoder, FrameError, FrameSize, Resample, Resizer};
 use crate::frames::accounts::DropReason;
 use crate::frames::frame::Received;
-use crate::frames::pictures::decode;
 
 /// The newest frames, scaled.
 #[derive(Debug)]
 pub struct Scaled {
     decoder: Decoder,
     resizer: Resizer,
-    /// A frame as it came, in RGB.
-    whole: Vec<u8>,
     size: FrameSize,
     kept: Vec<Kept>,
 }
@@ -27,17 +24,16 @@ struct Kept {
 }
 
 impl Scaled {
-    /// Claims buffers for `n_frames` frames of `size`, and for one of `pixels_max` pixels as it comes.
-    pub fn new(n_frames: usize, size: FrameSize, pixels_max: usize) -> Self {
+    /// Claims buffers for `n_frames` frames of `size`.
+    pub fn new(n_frames: usize, size: FrameSize) -> Self {
         let free = || Kept { holds: None, rgb: vec![0; size.rgb_bytes()] };
         let kept = (0..n_frames).map(|_| free()).collect();
-        let (decoder, resizer) = (Decoder::new(), Resizer::new());
-        Self { decoder, resizer, whole: vec![0; 3 * pixels_max], size, kept }
+        Self { decoder: Decoder::new(), resizer: Resizer::new(), size, kept }
     }
 
     /// Bytes of the buffers.
     pub fn claimed_bytes(&self) -> usize {
-        self.whole.len() + self.kept.len() * self.size.rgb_bytes()
+        self.kept.len() * self.size.rgb_bytes()
     }
 
     /// Forgets every frame.
@@ -54,7 +50,7 @@ impl Scaled {
     /// # Panics
     /// If there are more frames than buffers.
     pub fn take(&mut self, frames: &[Received]) -> Result<(), (usize, DropReason, String)> {
-        let Self { decoder, resizer, whole, size, kept } = self;
+        let Self { decoder, resizer, size, kept } = self;
         for kept in kept.iter_mut() {
             kept.holds = kept.holds.filter(|(place, _)| frames.iter().any(|frame| frame.place == *place));
         }
@@ -70,14 +66,12 @@ impl Scaled {
                         let message = error.to_string();
                         (i, error.into(), message)
                     };
-                    let came = decode(decoder, received, whole).map_err(bad)?;
-                    resizer.resize(
-                        &whole[..came.rgb_bytes()],
-                        came,
-                        &mut free.rgb,
-                        *size,
-                        Resample::Bilinear,
-                    );
+                    let decoded = received.frame.decode(decoder).map_err(bad)?;
+                    let picture = decoded.picture();
+                    let came = picture.size;
+                    resizer.resize(picture.rgb, came, &mut free.rgb, *size, Resample::Bilinear);
+                    // What is scaled is looked at no more as it came.
+                    received.let_go_of_pixels();
                     free.holds = Some((received.place, came));
                     came
                 }

@@ -6,12 +6,12 @@ use crate::ros2::messages::{DiagnosticStatus, KeyValue};
 /// How bad it is, in the numbers of `diagnostic_msgs`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Answers come.
+    /// Answers, or forecasts, come.
     #[default]
     Ok = 0,
-    /// Answers come, and something is lost, wrong or surprising.
+    /// They come, and something is lost, wrong or surprising.
     Warn = 1,
-    /// No answer comes although frames do, or what comes is beyond all expectation.
+    /// None comes although frames do, or what comes is beyond all expectation.
     Error = 2,
     /// No frames come.
     Stale = 3,
@@ -46,25 +46,25 @@ pub struct Status {
     pub accounts: Accounts,
     /// Seconds since the last frame arrived, if one has.
     pub silence_s: Option<f64>,
-    /// Seconds since the last answer was published; since the start if none was.
-    pub unanswered_s: f64,
-    /// Seconds that an answer may take before the engine counts as stuck.
+    /// Seconds since the engine's last answer or forecast was published; since the start if none was.
+    pub unserved_s: f64,
+    /// Seconds that one may take before the engine counts as stuck.
     pub patience_s: f64,
     /// Publishers of the image topic.
     pub publishers: usize,
-    /// What the engine said when it last failed, unless it has answered since.
+    /// What the engine said when it last failed, unless something was published since.
     pub failure: Option<String>,
-    /// Age of the frame of the last answer.
+    /// Age of the frame that was published about last.
     pub age_ms: Option<f64>,
-    /// From the taking of the frames to the answer.
-    pub answer_ms: Option<f64>,
-    /// Answers whose frame bore an impossible stamp.
+    /// From the taking of the frames to publishing.
+    pub taken_ms: Option<f64>,
+    /// Published ones whose frame bore an impossible stamp.
     pub stamps_suspect: u64,
     /// Messages that could not be published.
     pub unpublished: u64,
     /// Datagrams that the kernel dropped since the node started.
     pub kernel_drops: u64,
-    /// What is wrong or surprising about the engine's own work, while answers come.
+    /// What is wrong or surprising about the engine's own work, while it works.
     pub alarm: Option<(Level, String)>,
     /// Further figures, such as the question being asked.
     pub figures: Vec<(&'static str, String)>,
@@ -91,8 +91,8 @@ impl Status {
             Some(_) => {}
         }
         let [one, _, making] = self.work.words();
-        if self.patience_s < self.unanswered_s {
-            return (Level::Error, format!("images come, and no {one} for {:.0} s", self.unanswered_s));
+        if self.patience_s < self.unserved_s {
+            return (Level::Error, format!("images come, and no {one} for {:.0} s", self.unserved_s));
         }
         if let Some(alarm) = &self.alarm {
             return alarm.clone();
@@ -120,11 +120,11 @@ impl Status {
 
     fn values(&self) -> Vec<KeyValue> {
         let value = |key: &str, value: String| KeyValue { key: key.to_owned(), value };
-        let Accounts { received, answered, clip_members, in_flight, lost, .. } = self.accounts;
+        let Accounts { received, served, clip_members, in_flight, lost, .. } = self.accounts;
         let optional = |figure: Option<f64>| figure.map_or_else(String::new, |figure| format!("{figure:.1}"));
         let mut values = vec![
             value("received", received.to_string()),
-            value("answered", answered.to_string()),
+            value("answered", served.to_string()),
             value("clip_members", clip_members.to_string()),
             value("dropped", self.accounts.dropped_total().to_string()),
             value("in_flight", in_flight.to_string()),
@@ -134,7 +134,7 @@ impl Status {
         values.extend(drops.map(|(reason, n)| value(&format!("dropped.{reason}"), n.to_string())));
         values.extend([
             value("age_ms", optional(self.age_ms)),
-            value(&format!("{}_ms", self.work.words()[0]), optional(self.answer_ms)),
+            value(&format!("{}_ms", self.work.words()[0]), optional(self.taken_ms)),
             value("publishers", self.publishers.to_string()),
             value("stamps_suspect", self.stamps_suspect.to_string()),
             value("unpublished", self.unpublished.to_string()),
@@ -151,7 +151,7 @@ mod tests {
 
     fn running() -> Status {
         let mut accounts = Accounts::default();
-        (accounts.received, accounts.answered) = (10, 10);
+        (accounts.received, accounts.served) = (10, 10);
         Status { accounts, silence_s: Some(0.1), publishers: 1, patience_s: 5.0, ..Status::default() }
     }
 
@@ -165,7 +165,7 @@ mod tests {
         check(running(), Level::Ok, "answering");
         check(Status { silence_s: None, publishers: 0, ..running() }, Level::Stale, "nobody publishes");
         check(Status { silence_s: Some(3.0), ..running() }, Level::Stale, "no image for 3 s");
-        check(Status { unanswered_s: 6.0, ..running() }, Level::Error, "no answer for 6 s");
+        check(Status { unserved_s: 6.0, ..running() }, Level::Error, "no answer for 6 s");
         check(Status { failure: Some("NaN".into()), ..running() }, Level::Error, "NaN");
         let mut lossy = running();
         lossy.accounts.lost = 2;
@@ -178,7 +178,7 @@ mod tests {
         let alarm = Some((Level::Error, "surprise 2 is beyond 1".to_owned()));
         check(Status { alarm: alarm.clone(), ..dropping }, Level::Error, "surprise 2");
         check(Status { alarm, silence_s: Some(3.0), ..running() }, Level::Stale, "no image for 3 s");
-        let late = Status { work: Work::Forecasts, unanswered_s: 6.0, ..running() };
+        let late = Status { work: Work::Forecasts, unserved_s: 6.0, ..running() };
         check(late, Level::Error, "no forecast for 6 s");
     }
 

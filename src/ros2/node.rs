@@ -1,8 +1,8 @@
 //! The node itself: takes the newest frames, asks the standing question about them, forecasts what follows them, and publishes
 //! what is there in time.
 //!
-//! Each engine has an intake, accounts and a thread of its own, so that neither waits for the other; one subscription feeds
-//! both. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
+//! Each engine has a listener with accounts and a thread of its own, so that neither waits for the other; one camera feeds both,
+//! and a frame that both look at is decoded once. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
 //! engines: these are behind [`Answerer`] and [`Forecaster`].
 
 mod answer;
@@ -38,9 +38,10 @@ use self::forecasting::Forecasting;
 use self::options::Topics;
 use self::watch::Watch;
 use crate::frames::accounts::DropReason;
+use crate::frames::camera::Camera;
 use crate::frames::clock::{Clock, Moment};
 use crate::frames::frame::Received;
-use crate::frames::intake::Intake;
+use crate::frames::listener::{Listener, ListenerOptions};
 use crate::ros2::messages::{self, Message};
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_services::{self, SharedParameters};
@@ -100,6 +101,8 @@ pub struct Report {
     pub answers: Option<Summary>,
     /// About forecasts.
     pub forecasts: Option<Summary>,
+    /// Frames that were decoded, each for all engines.
+    pub n_decoded: u64,
 }
 
 /// Who hears what is published, from whichever thread.
@@ -136,47 +139,44 @@ pub fn run(
     if options.use_sim_time {
         follow_clock(transport, Arc::clone(clock))?;
     }
+    let Engines { answerer, forecaster } = engines;
+    let listeners: Vec<ListenerOptions> = [
+        forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape())),
+        answerer.as_ref().map(|_| options.answer_listener()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let camera = Arc::new(Camera::new(options.camera(&stage.topics.image), clock, &listeners));
+    let mut listeners = camera.listeners().iter().map(Arc::clone);
+    let mut next = || listeners.next().expect("each engine has a listener");
     let (mut roles, mut watched) = (Vec::new(), Vec::new());
-    let forecasts = engines.forecaster.map(|forecaster| {
-        let intake = options.forecast_intake(forecaster.shape());
-        let intake = match engines.answerer {
-            Some(_) => Intake::fed(intake, Arc::clone(clock)),
-            None => Intake::new(intake, Arc::clone(clock)),
-        };
-        (forecaster, Arc::new(intake), Arc::new(Board::new()))
-    });
-    let forecasts = match forecasts {
-        Some((forecaster, intake, board)) => {
-            let (role, state) = Forecasting::open(&stage, forecaster, &intake, &board)?;
+    let forecasts = match forecaster {
+        Some(forecaster) => {
+            let (listener, board) = (next(), Arc::new(Board::new()));
+            let (role, state) = Forecasting::open(&stage, forecaster, &listener, &board)?;
             roles.push(role);
             watched.push(state);
-            Some((intake, board))
+            Some((listener, board))
         }
         None => None,
     };
-    let answers = match engines.answerer {
+    let answers = match answerer {
         Some(answerer) => {
-            let intake = match &forecasts {
-                Some((next, _)) => {
-                    Intake::feeding(options.answer_intake(), Arc::clone(clock), Arc::clone(next))
-                }
-                None => Intake::new(options.answer_intake(), Arc::clone(clock)),
-            };
-            let (intake, board) = (Arc::new(intake), Arc::new(Board::new()));
-            let (role, state) = Asking::open(&stage, answerer, &intake, &board)?;
+            let (listener, board) = (next(), Arc::new(Board::new()));
+            let (role, state) = Asking::open(&stage, answerer, &listener, &board)?;
             roles.push(role);
             watched.push(state);
-            Some((intake, board))
+            Some((listener, board))
         }
         None => None,
     };
     let mut watch = Watch::open(transport, &stage.topics, options, watched)?;
     parameter_services::offer(transport, &options.name, &stage.parameters)?;
-    // Last, so that the first frame finds everything else ready. The intake of answers feeds the other.
-    if let Some((intake, _)) = answers.as_ref().or(forecasts.as_ref()) {
-        let image = &stage.topics.image;
-        transport.subscribe_images(image, options.image_transport, Arc::clone(intake))?;
-        log::info!("listening to {image} ({})", options.image_transport.ros_type());
+    // Last, so that the first frame finds everything else ready.
+    if !camera.listeners().is_empty() {
+        transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
+        log::info!("listening to {} ({})", camera.topic(), options.image_transport.ros_type());
     }
 
     let done = AtomicBool::new(false);
@@ -191,8 +191,8 @@ pub fn run(
             })
         });
         turns::play(transport, &mut roles, stop);
-        for (intake, _) in answers.iter().chain(&forecasts) {
-            intake.close();
+        for listener in camera.listeners() {
+            listener.close();
         }
         done.store(true, Relaxed);
         if let Some(watching) = watching {
@@ -201,13 +201,16 @@ pub fn run(
             watch.report(transport);
         }
     });
-    let summary = |what: &str, (intake, board): (Arc<Intake>, Arc<Board>)| {
-        let accounts = intake.accounts();
+    let summary = |what: &str, (listener, board): (Arc<Listener>, Arc<Board>)| {
+        let accounts = listener.accounts();
         log::info!("{what}: {accounts}");
         board.summary(accounts)
     };
     let answers = answers.map(|done| summary("answers", done));
-    Ok(Report { answers, forecasts: forecasts.map(|done| summary("forecasts", done)) })
+    let forecasts = forecasts.map(|done| summary("forecasts", done));
+    let n_decoded = camera.n_decoded();
+    log::info!("camera {}: {n_decoded} frames decoded", camera.name());
+    Ok(Report { answers, forecasts, n_decoded })
 }
 
 fn shared(options: &NodeOptions) -> SharedParameters {

@@ -42,11 +42,11 @@ pub struct PredictForecaster {
 }
 
 impl PredictForecaster {
-    /// Claims buffers for camera frames of `pixels_max` pixels.
+    /// Claims buffers for the frames of a look, in the engine's size.
     ///
     /// # Panics
     /// If the engine forecasts from no frames at all.
-    pub fn new(mut predict: Predict, settings: PredictSettings, pixels_max: usize) -> Self {
+    pub fn new(mut predict: Predict, settings: PredictSettings) -> Self {
         let manifest = predict.manifest();
         let clip = &manifest.clip;
         assert!(0 < clip.n_given, "a node's forecast starts from what its camera sees");
@@ -60,7 +60,7 @@ impl PredictForecaster {
             action_names: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.names.clone()),
         };
         predict.seed(settings.seed);
-        let frames = Scaled::new(shape.n_given + shape.horizon, size, pixels_max);
+        let frames = Scaled::new(shape.n_given + shape.horizon, size);
         let (expectation, rgb) = (Expectation::new(&predict), vec![0; size.rgb_bytes()]);
         Self { predict, settings, critic: None, shape, frames, expectation, awaited: None, rgb }
     }
@@ -180,7 +180,7 @@ impl Forecaster for PredictForecaster {
             return Outcome::Rejected { frame, reason, message };
         }
         match self.compare(look, tell).and_then(|()| self.forecast(look, tell)) {
-            Ok(forecast) => Outcome::Answered(forecast),
+            Ok(forecast) => Outcome::Made(forecast),
             Err(ForecastError::Run(RunError::Deadline)) => Outcome::Expired,
             Err(ForecastError::Run(RunError::Stopped)) => Outcome::Stopped,
             Err(error) => Outcome::Failed(error.to_string()),

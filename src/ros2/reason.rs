@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::backend::Memory;
+use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
-use crate::frames::pictures::Pictures;
+use crate::frames::decoded;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
 use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown};
 
@@ -17,14 +18,13 @@ pub type SharedReason = Arc<Mutex<Reason>>;
 pub struct ReasonAnswerer {
     reason: SharedReason,
     settings: AnswerSettings,
-    pictures: Pictures,
+    decoder: Decoder,
 }
 
 impl ReasonAnswerer {
-    /// Claims RGB buffers for questions of `clip_frames` frames of `pixels_max` pixels.
-    pub fn new(reason: Reason, settings: AnswerSettings, clip_frames: usize, pixels_max: usize) -> Self {
-        let reason = Arc::new(Mutex::new(reason));
-        Self { reason, settings, pictures: Pictures::new(clip_frames, pixels_max) }
+    /// Lets an engine answer with these settings.
+    pub fn new(reason: Reason, settings: AnswerSettings) -> Self {
+        Self { reason: Arc::new(Mutex::new(reason)), settings, decoder: Decoder::new() }
     }
 
     /// The engine, which others may ask between questions.
@@ -36,21 +36,17 @@ impl ReasonAnswerer {
     pub fn session_memory(&self) -> Memory {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).session_memory()
     }
-
-    /// Bytes of the RGB buffers.
-    pub fn claimed_bytes(&self) -> usize {
-        self.pictures.claimed_bytes()
-    }
 }
 
 impl Answerer for ReasonAnswerer {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
-        let pictures = match self.pictures.of(question.frames) {
-            Ok(pictures) => pictures,
+        let decoded = match decoded::decode(&mut self.decoder, question.frames) {
+            Ok(decoded) => decoded,
             Err((frame, error)) => {
                 return Outcome::Rejected { frame, reason: error.into(), message: error.to_string() };
             }
         };
+        let pictures: Vec<Picture<'_>> = decoded.iter().map(|decoded| decoded.picture()).collect();
         let shown = match pictures.as_slice() {
             [single] => [Shown::Image(*single)],
             frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
@@ -69,7 +65,7 @@ impl Answerer for ReasonAnswerer {
             }
             Ok(answer) => {
                 let details = details(&answer);
-                Outcome::Answered(Answer { text: answer.text, details })
+                Outcome::Made(Answer { text: answer.text, details })
             }
             Err(AskError::Stopped) => Outcome::Stopped,
             Err(error @ (AskError::Media { .. } | AskError::FrameSizes { .. })) => Outcome::Rejected {

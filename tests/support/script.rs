@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use perihelion::frames::camera::Camera;
 use perihelion::frames::clock::Clock;
-use perihelion::frames::frame::ImageTransport;
-use perihelion::frames::intake::Intake;
 use perihelion::ros2::messages::{ByteOrder, HeaderView, ImageView, Message, ShortString, Time, encode};
 use perihelion::ros2::transport::{
-    Delivery, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
+    Delivery, ImageTransport, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
 };
 
 pub(crate) const MS: i64 = 1_000_000;
@@ -48,13 +47,8 @@ impl Transport for Script {
     fn clock(&self) -> &Arc<Clock> {
         self.memory.clock()
     }
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        self.memory.subscribe_images(topic, transport, intake)
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
+        self.memory.subscribe_images(transport, camera)
     }
     fn subscribe(
         &self,

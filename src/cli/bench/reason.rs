@@ -178,7 +178,7 @@ impl Camera {
     }
 
     fn picture(&self) -> Picture<'_> {
-        Picture { rgb: &self.rgb, size: self.size }
+        Picture::new(&self.rgb, self.size)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::cli::{Context, Usage, engines, output};
 use crate::engine::Engine;
+use crate::frames::listener::ListenerOptions;
 use crate::model::Clip;
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
@@ -98,27 +99,28 @@ impl Cast {
 
     /// Every byte that the node claims, by what it is for.
     pub(super) fn report_memory(&self, node: &NodeOptions) {
-        let table = |what: &str, session, intake_frames: usize, decoded_bytes: usize| {
+        let is_shared = self.answerer.is_some() && self.forecaster.is_some();
+        let table = |what: &str, session, listener: ListenerOptions, scaled_bytes: usize| {
             log::info!("{what}");
             let mut rows = engines::memory_rows(&session);
             let mut row = |name: &str, bytes: u64| {
                 rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
             };
-            row("images as they come, at most", (intake_frames * node.max_image_bytes) as u64);
-            row("images decoded, at most", decoded_bytes as u64);
+            row("images as they come, at most", (listener.n_frames() * node.max_image_bytes) as u64);
+            let decoded_bytes = listener.n_decoded(is_shared) * 3 * node.max_pixels;
+            row("images decoded, at most", (decoded_bytes + scaled_bytes) as u64);
             for line in output::table(&rows).lines() {
                 log::info!("{line}");
             }
         };
         if let Some(answerer) = &self.answerer {
-            let (memory, frames) = (answerer.session_memory(), node.answer_intake().n_frames());
-            table("memory of the engine that answers", memory, frames, answerer.claimed_bytes());
+            let memory = answerer.session_memory();
+            table("memory of the engine that answers", memory, node.answer_listener(), 0);
         }
         if let Some(forecaster) = &self.forecaster {
-            let (memory, intake) =
-                (forecaster.predict().session_memory(), node.forecast_intake(forecaster.shape()));
-            let frames = intake.n_frames();
-            table("memory of the engine that forecasts", memory, frames, forecaster.claimed_bytes());
+            let memory = forecaster.predict().session_memory();
+            let listener = node.forecast_listener(forecaster.shape());
+            table("memory of the engine that forecasts", memory, listener, forecaster.claimed_bytes());
         }
     }
 }
@@ -148,7 +150,7 @@ fn open_answerer(
     // What every question would be refused for is told now.
     let checked = settings.with_request(&[], &node.prompt, None, None, |first| reason.check(first));
     checked.map_err(|error| Usage(error.to_string()))?;
-    Ok(ReasonAnswerer::new(reason, settings, node.clip_frames, options.max_pixels))
+    Ok(ReasonAnswerer::new(reason, settings))
 }
 
 fn open_forecaster(
@@ -167,7 +169,7 @@ fn open_forecaster(
         );
     }
     let settings = PredictSettings { seed: options.forecast_seed, latent_only: node.latent_only };
-    Ok(PredictForecaster::new(predict, settings, options.max_pixels))
+    Ok(PredictForecaster::new(predict, settings))
 }
 
 fn hardware_id(identity: &engines::Identity) -> String {

@@ -11,11 +11,11 @@ mod discovery;
 mod geometry;
 mod image;
 mod parameter;
-mod short_string;
 mod standard;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::frames::short_string::ShortString;
 pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};
@@ -24,7 +24,6 @@ pub use parameter::{
     DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest, ParameterEvent,
     ParameterValue, SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter,
 };
-pub use short_string::ShortString;
 pub use standard::{
     Clock, Float32, Float32MultiArray, Header, HeaderView, Layout, LayoutDimension, Text, Time,
 };

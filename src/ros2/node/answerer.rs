@@ -35,8 +35,8 @@ pub struct Answer {
 /// What became of a question, or of a clip that was to be forecast.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<T = Answer> {
-    /// It was answered, perhaps cut short by the deadline.
-    Answered(T),
+    /// Here is what was made of it, perhaps cut short by the deadline.
+    Made(T),
     /// The deadline came before there was anything to say.
     Expired,
     /// The node is to leave.

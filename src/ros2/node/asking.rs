@@ -14,13 +14,13 @@ use super::{Audience, NodeError, Said, Stage, time_left};
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::intake::{Intake, Verdict};
+use crate::frames::listener::{Listener, Verdict};
 use crate::ros2::diagnostics::{Status, Work};
 use crate::ros2::messages::{Message, Text};
 use crate::ros2::transport::Delivery;
 
 pub(super) struct Asking<'a> {
-    intake: Arc<Intake>,
+    listener: Arc<Listener>,
     board: Arc<Board>,
     prompt: Arc<StandingPrompt>,
     mouth: Mouth,
@@ -34,15 +34,15 @@ impl<'a> Asking<'a> {
     pub(super) fn open(
         stage: &Stage<'a>,
         answerer: &'a mut dyn Answerer,
-        intake: &Arc<Intake>,
+        listener: &Arc<Listener>,
         board: &Arc<Board>,
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
         let Stage { transport, options, topics, parameters, audience } = stage;
-        let prompt = StandingPrompt::new(&options.prompt, Arc::clone(parameters), Arc::clone(intake));
+        let prompt = StandingPrompt::new(&options.prompt, Arc::clone(parameters), Arc::clone(listener));
         let prompt = Arc::new(prompt);
         transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
         let role = Self {
-            intake: Arc::clone(intake),
+            listener: Arc::clone(listener),
             board: Arc::clone(board),
             prompt: Arc::clone(&prompt),
             mouth: Mouth::open(*transport, topics, options)?,
@@ -55,19 +55,19 @@ impl<'a> Asking<'a> {
             status.figures.push(("prompt", prompt.current()));
         };
         let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
-        let (intake, board) = (Arc::clone(intake), Arc::clone(board));
-        let watched = Watched::new(Work::Answers, options, forming_s, intake, board, Box::new(detail));
+        let (listener, board) = (Arc::clone(listener), Arc::clone(board));
+        let watched = Watched::new(Work::Answers, options, forming_s, listener, board, Box::new(detail));
         Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
     }
 }
 
 impl Role for Asking<'_> {
-    fn intake(&self) -> &Intake {
-        &self.intake
+    fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let clock = self.intake.clock();
+        let clock = self.listener.clock();
         let newest = frames.last().expect("a question has at least one frame");
         let prompt = self.prompt.current();
         let question = Question {
@@ -80,21 +80,21 @@ impl Role for Asking<'_> {
         let outcome = self.answerer.answer(&question);
         let ended = clock.now();
         match outcome {
-            Outcome::Answered(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
-                Verdict::Dropped(DropReason::AnswerTooLate)
+            Outcome::Made(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
+                Verdict::Dropped(DropReason::MadeTooLate)
             }
-            Outcome::Answered(answer) => {
+            Outcome::Made(answer) => {
                 let published = self.mouth.say(&answer, frames, &prompt, began, ended);
                 self.board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.answer_ms,
-                    camera_to_answer_ms: published.camera_to_answer_ms,
+                    camera_to_publishing_ms: published.camera_to_answer_ms,
                     stamp_suspect: published.stamp_suspect,
                     unpublished: published.unpublished,
                     now: ended,
                 });
                 self.audience.hears(Said::Answer(&published));
-                Verdict::Answered
+                Verdict::Served
             }
             other => self.board.verdict(other),
         }

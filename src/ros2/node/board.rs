@@ -8,7 +8,7 @@ use super::answerer::Outcome;
 use super::screen::PublishedForecast;
 use crate::frames::accounts::{Accounts, DropReason};
 use crate::frames::clock::Moment;
-use crate::frames::intake::Verdict;
+use crate::frames::listener::Verdict;
 
 /// Latencies that are kept for percentiles; the oldest give way.
 const KEPT_LATENCIES: usize = 4096;
@@ -21,15 +21,15 @@ pub(super) struct Board {
 
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
-    pub(super) answers: u64,
-    pub(super) last_answer_steady_ns: Option<i64>,
+    pub(super) published: u64,
+    pub(super) last_published_steady_ns: Option<i64>,
     pub(super) last: Option<(f64, f64)>,
     pub(super) failure: Option<String>,
     pub(super) stamps_suspect: u64,
     pub(super) unpublished: u64,
     pub(super) foresight: Foresight,
     ages_ms: Vec<f64>,
-    camera_to_answer_ms: Vec<f64>,
+    camera_to_publishing_ms: Vec<f64>,
     rejected: [u64; DropReason::ALL.len()],
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Foresight {
 pub(super) struct Delivered {
     pub(super) age_ms: f64,
     pub(super) taken_ms: f64,
-    pub(super) camera_to_answer_ms: f64,
+    pub(super) camera_to_publishing_ms: f64,
     pub(super) stamp_suspect: bool,
     pub(super) unpublished: u64,
     pub(super) now: Moment,
@@ -63,30 +63,30 @@ pub(super) struct Delivered {
 pub struct Summary {
     /// Every frame's whereabouts.
     pub accounts: Accounts,
-    /// Answers or forecasts published.
-    pub answers: u64,
-    /// Answers whose frame bore an impossible stamp.
+    /// Answers or forecasts that were published.
+    pub published: u64,
+    /// Those whose frame bore an impossible stamp.
     pub stamps_suspect: u64,
     /// Messages that could not be published.
     pub unpublished: u64,
-    /// Ages of answers when published, in milliseconds, in the order of publishing; the last few thousand.
+    /// Their frames' ages when published, in milliseconds, in the order of publishing; the last few thousand.
     pub ages_ms: Vec<f64>,
-    /// From the arrival of a frame to its answer, likewise.
-    pub camera_to_answer_ms: Vec<f64>,
+    /// From the arrival of a frame to publishing, likewise.
+    pub camera_to_publishing_ms: Vec<f64>,
 }
 
 impl Board {
     pub(super) fn new() -> Self {
         let notes = Notes {
-            answers: 0,
-            last_answer_steady_ns: None,
+            published: 0,
+            last_published_steady_ns: None,
             last: None,
             failure: None,
             stamps_suspect: 0,
             unpublished: 0,
             foresight: Foresight::default(),
             ages_ms: Vec::with_capacity(KEPT_LATENCIES),
-            camera_to_answer_ms: Vec::with_capacity(KEPT_LATENCIES),
+            camera_to_publishing_ms: Vec::with_capacity(KEPT_LATENCIES),
             rejected: [0; DropReason::ALL.len()],
         };
         Self { notes: Mutex::new(notes) }
@@ -94,12 +94,12 @@ impl Board {
 
     pub(super) fn delivered(&self, delivered: &Delivered) {
         let mut notes = self.lock();
-        let slot = (notes.answers % KEPT_LATENCIES as u64) as usize;
+        let slot = (notes.published % KEPT_LATENCIES as u64) as usize;
         keep(&mut notes.ages_ms, slot, delivered.age_ms);
-        keep(&mut notes.camera_to_answer_ms, slot, delivered.camera_to_answer_ms);
-        notes.answers += 1;
+        keep(&mut notes.camera_to_publishing_ms, slot, delivered.camera_to_publishing_ms);
+        notes.published += 1;
         notes.last = Some((delivered.age_ms, delivered.taken_ms));
-        notes.last_answer_steady_ns = Some(delivered.now.steady_ns);
+        notes.last_published_steady_ns = Some(delivered.now.steady_ns);
         notes.failure = None;
         notes.stamps_suspect += u64::from(delivered.stamp_suspect);
         notes.unpublished += delivered.unpublished;
@@ -111,8 +111,8 @@ impl Board {
     /// If there is.
     pub(super) fn verdict<T>(&self, outcome: Outcome<T>) -> Verdict {
         match outcome {
-            Outcome::Answered(_) => unreachable!("what is there is published"),
-            Outcome::Expired => Verdict::Dropped(DropReason::AnswerTooLate),
+            Outcome::Made(_) => unreachable!("what is there is published"),
+            Outcome::Expired => Verdict::Dropped(DropReason::MadeTooLate),
             Outcome::Stopped => Verdict::Dropped(DropReason::Stopped),
             Outcome::Rejected { frame, reason, message } => {
                 if self.is_news(reason) {
@@ -122,12 +122,12 @@ impl Board {
             }
             Outcome::Failed(message) => {
                 self.failed(message);
-                Verdict::Dropped(DropReason::AnswerFailed)
+                Verdict::Dropped(DropReason::EngineFailed)
             }
         }
     }
 
-    /// Messages outside an answer that could not be published.
+    /// Messages beside these that could not be published.
     pub(super) fn unpublished(&self, n: u64) {
         self.lock().unpublished += n;
     }
@@ -174,9 +174,9 @@ impl Board {
     }
 
     pub(super) fn summary(&self, accounts: Accounts) -> Summary {
-        let Notes { answers, stamps_suspect, unpublished, ages_ms, camera_to_answer_ms, .. } =
+        let Notes { published, stamps_suspect, unpublished, ages_ms, camera_to_publishing_ms, .. } =
             self.lock().clone();
-        Summary { accounts, answers, stamps_suspect, unpublished, ages_ms, camera_to_answer_ms }
+        Summary { accounts, published, stamps_suspect, unpublished, ages_ms, camera_to_publishing_ms }
     }
 
     fn lock(&self) -> MutexGuard<'_, Notes> {

@@ -17,13 +17,13 @@ use super::{Audience, NodeError, Said, Stage, time_left};
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::intake::{Intake, Verdict};
+use crate::frames::listener::{Listener, Verdict};
 use crate::ros2::diagnostics::{Level, Status, Work};
 use crate::ros2::messages::{Float32MultiArray, Message, Twist};
 use crate::ros2::transport::Delivery;
 
 pub(super) struct Forecasting<'a> {
-    intake: Arc<Intake>,
+    listener: Arc<Listener>,
     board: Arc<Board>,
     screen: Screen,
     plan: Option<Arc<StandingPlan>>,
@@ -39,7 +39,7 @@ impl<'a> Forecasting<'a> {
     pub(super) fn open(
         stage: &Stage<'a>,
         forecaster: &'a mut dyn Forecaster,
-        intake: &Arc<Intake>,
+        listener: &Arc<Listener>,
         board: &Arc<Board>,
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
         let Stage { transport, options, topics, parameters, audience } = stage;
@@ -61,7 +61,7 @@ impl<'a> Forecasting<'a> {
         }
         let planning = Planning::open(*transport, topics, &shape)?;
         let role = Self {
-            intake: Arc::clone(intake),
+            listener: Arc::clone(listener),
             board: Arc::clone(board),
             screen: Screen::open(*transport, topics, options, &shape)?,
             plan: plan.clone(),
@@ -86,15 +86,15 @@ impl<'a> Forecasting<'a> {
             }
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
-        let (intake, board) = (Arc::clone(intake), Arc::clone(board));
-        let watched = Watched::new(Work::Forecasts, options, forming_s, intake, board, Box::new(detail));
+        let (listener, board) = (Arc::clone(listener), Arc::clone(board));
+        let watched = Watched::new(Work::Forecasts, options, forming_s, listener, board, Box::new(detail));
         Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
     }
 }
 
 impl Role for Forecasting<'_> {
-    fn intake(&self) -> &Intake {
-        &self.intake
+    fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     fn glance(&self) {
@@ -104,9 +104,9 @@ impl Role for Forecasting<'_> {
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let Self { intake, board, screen, plan, rows, audience, .. } = self;
+        let Self { listener, board, screen, plan, rows, audience, .. } = self;
         let actions = plan.as_ref().map(|plan| plan.read(rows));
-        let clock = intake.clock();
+        let clock = listener.clock();
         let newest = frames.last().expect("a clip has at least one frame");
         let is_late = || clock.runs() && newest.deadline_steady_ns <= clock.now().steady_ns;
         let (mut n_shown, mut is_cut, mut unpublished) = (0, false, 0);
@@ -114,7 +114,7 @@ impl Role for Forecasting<'_> {
             Glimpse::Surprise { frame, ahead, latent, pixels } => {
                 let stamp_ns = frames[frame].frame.stamp_ns;
                 let surprise = PublishedSurprise { stamp_ns, ahead, latent, pixels };
-                intake.compared(frames[frame].place);
+                listener.compared(frames[frame].place);
                 board.surprised(latent, pixels);
                 unpublished += screen.compare(&surprise);
                 audience.hears(Said::Surprise(&surprise));
@@ -134,8 +134,8 @@ impl Role for Forecasting<'_> {
         let outcome = self.forecaster.look(&look, &mut tell);
         let verdict = match outcome {
             // Frames that were shown in time need their report, even a moment later.
-            Outcome::Answered(_) if n_shown == 0 && is_late() => Verdict::Dropped(DropReason::AnswerTooLate),
-            Outcome::Answered(mut forecast) => {
+            Outcome::Made(_) if n_shown == 0 && is_late() => Verdict::Dropped(DropReason::MadeTooLate),
+            Outcome::Made(mut forecast) => {
                 forecast.is_cut |= is_cut;
                 if let Some(actions) = actions {
                     forecast.details.insert("actions".into(), actions.into());
@@ -148,13 +148,13 @@ impl Role for Forecasting<'_> {
                 board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.forecast_ms,
-                    camera_to_answer_ms: camera_ns as f64 / 1e6,
+                    camera_to_publishing_ms: camera_ns as f64 / 1e6,
                     stamp_suspect: newest.stamp_suspect,
                     unpublished: u64::from(is_lost),
                     now: ended,
                 });
                 audience.hears(Said::Forecast(&published));
-                Verdict::Answered
+                Verdict::Served
             }
             other => board.verdict(other),
         };
@@ -171,7 +171,7 @@ impl Forecasting<'_> {
     fn rank_plans(&mut self, frames: &[Received], stop: &AtomicBool) {
         let Some(planning) = self.planning.as_ref().filter(|_| !stop.load(Relaxed)) else { return };
         let Some(request) = planning.take() else { return };
-        let clock = self.intake.clock();
+        let clock = self.listener.clock();
         let given = &frames[frames.len() - self.forecaster.shape().n_given..];
         // Where time stands still a ranking does not depend on how fast the machine is.
         let deadline = clock.runs().then(|| Instant::now() + Duration::from_millis(request.budget_ms));
@@ -196,7 +196,7 @@ fn detail(notes: &Notes, warn: f32, error: f32, status: &mut Status) {
         ("surprise_pixels", shown(foresight.pixels)),
         ("surprise_warn", warn.to_string()),
         ("surprise_error", error.to_string()),
-        ("forecasts", notes.answers.to_string()),
+        ("forecasts", notes.published.to_string()),
         ("forecasts_cut", foresight.n_cut.to_string()),
         ("step_ms", foresight.step_ms.map_or_else(String::new, |step_ms| format!("{step_ms:.1}"))),
     ]);

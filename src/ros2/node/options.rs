@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use super::forecaster::ForecastShape;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::IntakeOptions;
+use crate::frames::camera::CameraOptions;
+use crate::frames::listener::ListenerOptions;
 use crate::ros2::arguments::{Remap, RosArguments};
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
+use crate::ros2::transport::ImageTransport;
 
 /// The largest prompt that the prompt topic may set.
 pub(super) const PROMPT_BYTES_MAX: usize = 16 << 10;
+
+/// Of the largest images that cameras commonly send.
+const PIXELS_MAX: usize = 3840 * 2160;
 
 /// The node's settings. [`NodeOptions::assign`] lets ROS parameters change them.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +37,8 @@ pub struct NodeOptions {
     pub max_rate_hz: f64,
     /// The largest image message that is taken.
     pub max_image_bytes: usize,
+    /// Pixels of an image at most, for which its picture is claimed.
+    pub max_pixels: usize,
     /// Whether `/clock` gives the time.
     pub use_sim_time: bool,
     /// Beyond which surprise in latent space diagnostics warn; 0 is never.
@@ -89,7 +95,8 @@ impl NodeOptions {
             clip_rate_hz: 4.0,
             max_age: Duration::from_secs(2),
             max_rate_hz: 0.0,
-            max_image_bytes: 3840 * 2160 * 3,
+            max_image_bytes: PIXELS_MAX * 3,
+            max_pixels: PIXELS_MAX,
             use_sim_time: false,
             surprise_warn: 0.0,
             surprise_error: 0.0,
@@ -200,24 +207,34 @@ impl NodeOptions {
     }
 
     /// How frames are chosen for questions.
-    pub fn answer_intake(&self) -> IntakeOptions {
-        IntakeOptions {
+    pub fn answer_listener(&self) -> ListenerOptions {
+        ListenerOptions {
             clip_frames: self.clip_frames,
             clip_rate_hz: self.clip_rate_hz,
             follow_frames: 0,
+            pictures: self.clip_frames,
             max_age: self.max_age,
-            frame_bytes_max: self.max_image_bytes,
         }
     }
 
-    /// How frames are chosen for an engine that forecasts: its clip, and what follows as far as a forecast reaches.
-    pub fn forecast_intake(&self, shape: &ForecastShape) -> IntakeOptions {
-        IntakeOptions {
+    /// How frames are chosen for an engine that forecasts: its clip, and what follows as far as a forecast reaches. It looks at
+    /// one picture at a time, which it scales.
+    pub fn forecast_listener(&self, shape: &ForecastShape) -> ListenerOptions {
+        ListenerOptions {
             clip_frames: shape.n_given,
             clip_rate_hz: shape.rate_hz,
             follow_frames: shape.horizon,
+            pictures: 1,
             max_age: self.max_age,
+        }
+    }
+
+    pub(super) fn camera(&self, topic: &str) -> CameraOptions {
+        CameraOptions {
+            name: "image".to_owned(),
+            topic: topic.to_owned(),
             frame_bytes_max: self.max_image_bytes,
+            pixels_max: self.max_pixels,
         }
     }
 

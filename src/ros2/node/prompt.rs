@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
 use crate::frames::accounts::DropReason;
-use crate::frames::intake::Intake;
+use crate::frames::listener::Listener;
 use crate::ros2::messages::{ByteOrder, Text, decode};
 use crate::ros2::parameter_services::SharedParameters;
 use crate::ros2::parameters::Value;
@@ -15,12 +15,12 @@ pub(super) struct StandingPrompt {
     first: String,
     parameters: SharedParameters,
     refused: AtomicU64,
-    intake: Arc<Intake>,
+    listener: Arc<Listener>,
 }
 
 impl StandingPrompt {
-    pub(super) fn new(first: &str, parameters: SharedParameters, intake: Arc<Intake>) -> Self {
-        Self { first: first.to_owned(), parameters, refused: AtomicU64::new(0), intake }
+    pub(super) fn new(first: &str, parameters: SharedParameters, listener: Arc<Listener>) -> Self {
+        Self { first: first.to_owned(), parameters, refused: AtomicU64::new(0), listener }
     }
 
     pub(super) fn current(&self) -> String {
@@ -54,7 +54,7 @@ impl StandingPrompt {
         drop(parameters);
         // As a stranger's text it is shown in one line, and not all of it.
         log::info!("the question is now {:?}", new.chars().take(200).collect::<String>());
-        self.intake.nudge();
+        self.listener.nudge();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Engines take turns at the frames: each looks at its own intake, serves what is there, and settles it.
+//! Engines take turns at the frames: each looks at what its own listener has, serves what is there, and settles it.
 //!
 //! Where time runs, each engine has a thread of its own, so that neither waits for the other. Where time stands still
 //! between messages, all take their turns in one thread: a bag's next message waits until each has had the last.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::intake::{Intake, Verdict};
+use crate::frames::listener::{Listener, Verdict};
 use crate::ros2::transport::{Pump, Transport};
 
 /// How often a thread without work looks whether to stop.
@@ -17,12 +17,12 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// What an engine does in the node.
 pub(super) trait Role: Send {
     /// Where its frames arrive.
-    fn intake(&self) -> &Intake;
+    fn listener(&self) -> &Listener;
 
     /// Does what does not wait for frames; called before every turn.
     fn glance(&self) {}
 
-    /// Deals with the frames that the intake has handed out, and says what became of them.
+    /// Deals with the frames that the listener has handed out, and says what became of them.
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict;
 }
 
@@ -50,12 +50,12 @@ impl<'a> Turns<'a> {
 
     fn take(&mut self, stop: &AtomicBool) -> Turn {
         self.role.glance();
-        let clock = self.role.intake().clock();
+        let clock = self.role.listener().clock();
         let early_ns = self.next_ns.saturating_sub(clock.now().steady_ns);
         if let Ok(early_ns @ 1..) = u64::try_from(early_ns) {
             return Turn::Early(Duration::from_nanos(early_ns));
         }
-        if !self.role.intake().take(&mut self.frames) {
+        if !self.role.listener().take(&mut self.frames) {
             return Turn::Idle;
         }
         let began = clock.now();
@@ -65,7 +65,7 @@ impl<'a> Turns<'a> {
         let verdict = self.role.serve(&self.frames, began, stop);
         // Their buffers are free for what comes next.
         self.frames.clear();
-        self.role.intake().settle(verdict);
+        self.role.listener().settle(verdict);
         Turn::Served
     }
 }
@@ -99,7 +99,7 @@ fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool
         match (early, pump) {
             _ if is_served => {}
             (Some(left), _) if runs => std::thread::sleep(left.min(GLANCE)),
-            (_, Pump::Live) => roles[0].role.intake().wait(GLANCE),
+            (_, Pump::Live) => roles[0].role.listener().wait(GLANCE),
             (_, Pump::Delivered) => {}
             (_, Pump::Ended) => break,
         }

@@ -7,12 +7,11 @@ use super::board::{Board, Notes};
 use super::options::{NodeOptions, Topics};
 use crate::frames::accounts::Accounts;
 use crate::frames::clock::Moment;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
+use crate::frames::listener::Listener;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
 use crate::ros2::kernel_limits::receive_buffer_errors;
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
-use crate::ros2::transport::{Delivery, Publisher, TopicSeen, Transport, TransportError};
+use crate::ros2::transport::{Delivery, ImageTransport, Publisher, TopicSeen, Transport, TransportError};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
 /// How often the state is looked at.
@@ -42,7 +41,7 @@ pub(super) struct Watch<'a> {
 pub(super) struct Watched<'a> {
     work: Work,
     hardware_id: String,
-    intake: Arc<Intake>,
+    listener: Arc<Listener>,
     board: Arc<Board>,
     detail: Detail<'a>,
     patience_s: f64,
@@ -58,7 +57,7 @@ impl<'a> Watched<'a> {
         work: Work,
         options: &NodeOptions,
         forming_s: f64,
-        intake: Arc<Intake>,
+        listener: Arc<Listener>,
         board: Arc<Board>,
         detail: Detail<'a>,
     ) -> Self {
@@ -68,7 +67,7 @@ impl<'a> Watched<'a> {
                 Work::Answers => options.hardware_id.clone(),
                 Work::Forecasts => options.forecast_hardware_id.clone(),
             },
-            intake,
+            listener,
             board,
             detail,
             patience_s: patience_s(options, forming_s),
@@ -79,23 +78,23 @@ impl<'a> Watched<'a> {
     }
 
     fn status(&mut self, publishers: usize, kernel_drops: u64) -> Status {
-        let now = self.intake.clock().now();
+        let now = self.listener.clock().now();
         let seconds = |since_ns: i64| now.steady_ns.saturating_sub(since_ns) as f64 / NANOSECONDS_PER_SECOND;
-        let silence_s = self.intake.last_receipt().map(|receipt| seconds(receipt.steady_ns));
+        let silence_s = self.listener.last_receipt().map(|receipt| seconds(receipt.steady_ns));
         if silence_s.is_none_or(|silence_s| SILENCE_S_MAX < silence_s) {
             self.streaming_since_ns = now.steady_ns;
         }
         self.board.read(|notes| {
             let mut status = Status {
                 work: self.work,
-                accounts: self.intake.accounts(),
+                accounts: self.listener.accounts(),
                 silence_s,
-                unanswered_s: seconds(notes.last_answer_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
+                unserved_s: seconds(notes.last_published_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
                 patience_s: self.patience_s,
                 publishers,
                 failure: notes.failure.clone(),
                 age_ms: notes.last.map(|(age_ms, _)| age_ms),
-                answer_ms: notes.last.map(|(_, answer_ms)| answer_ms),
+                taken_ms: notes.last.map(|(_, taken_ms)| taken_ms),
                 stamps_suspect: notes.stamps_suspect,
                 unpublished: notes.unpublished,
                 kernel_drops,
@@ -155,7 +154,7 @@ impl<'a> Watch<'a> {
             self.graph = transport.graph();
         }
         let waited_ns = now.steady_ns - self.started.steady_ns;
-        let is_silent = self.engines.iter().all(|engine| engine.intake.last_receipt().is_none());
+        let is_silent = self.engines.iter().all(|engine| engine.listener.last_receipt().is_none());
         if is_silent && self.next_notice_ns <= waited_ns {
             self.notice();
             self.next_notice_ns = self.next_notice_ns.saturating_mul(16);
@@ -225,7 +224,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Long enough for two answers that are just in time, for a clip to form, and for the next question's turn.
+/// Long enough for two results that are just in time, for a clip to form, and for the next question's turn.
 fn patience_s(options: &NodeOptions, forming_s: f64) -> f64 {
     let turn_s = if 0.0 < options.max_rate_hz { 1.0 / options.max_rate_hz } else { 0.0 };
     2.0 * options.max_age.as_secs_f64() + forming_s + turn_s + 1.0

@@ -20,11 +20,13 @@ use mcap::sans_io::indexed_reader::{IndexedReadEvent, IndexedReader, IndexedRead
 use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader};
 
 use super::subscriptions::Subscriptions;
-use super::{Delivery, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport, TransportError};
+use super::{
+    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport,
+    TransportError,
+};
 use crate::frames::accounts::DropReason;
+use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
 use crate::ros2::messages::{split_encapsulation, with_encapsulation};
 
 /// No chunk or record of a sound bag is larger.
@@ -207,13 +209,8 @@ impl Transport for Bag {
         &self.shared.clock
     }
 
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        self.shared.subscriptions.add_images(topic, transport, intake);
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
+        self.shared.subscriptions.add_images(transport, camera);
         Ok(())
     }
 

@@ -22,10 +22,12 @@ use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolic
 use self::entities::Entities;
 use self::reader::{Reader, Sink};
 use self::writer::DdsPublisher;
-use super::{Delivery, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport, TransportError};
+use super::{
+    Delivery, ImageTransport, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport,
+    TransportError,
+};
+use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
 use crate::ros2::environment::{Environment, Reach};
 use crate::ros2::messages::{dds_type_name, ros_type_name};
 use crate::ros2::names::NodeName;
@@ -147,14 +149,10 @@ impl Transport for Dds {
         &self.clock
     }
 
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        let sink = Sink::Images(transport, intake);
-        self.read(format!("rt{topic}"), transport.ros_type(), &qos(Delivery::BestEffort, 1), sink)
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
+        let topic = format!("rt{}", camera.topic());
+        let sink = Sink::Images(transport, camera);
+        self.read(topic, transport.ros_type(), &qos(Delivery::BestEffort, 1), sink)
     }
 
     fn subscribe(

@@ -6,11 +6,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::subscriptions::Subscriptions;
-use super::{Delivery, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport, TransportError};
+use super::{
+    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport,
+    TransportError,
+};
 use crate::frames::accounts::DropReason;
+use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
 use crate::ros2::messages::ByteOrder;
 
 /// Messages that [`Memory::published`] keeps.
@@ -66,13 +68,8 @@ impl Transport for Memory {
         &self.shared.clock
     }
 
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError> {
-        self.shared.subscriptions.add_images(topic, transport, intake);
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
+        self.shared.subscriptions.add_images(transport, camera);
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! How messages come in and go out: DDS, a bag, or memory.
 //!
 //! A transport speaks in message bodies and type names, so that a message type costs it nothing. It calls its
-//! subscribers from its own thread, hands images straight to an [`Intake`], and never makes a publisher wait.
+//! subscribers from its own thread, hands images straight to a [`Camera`], and never makes a publisher wait.
 
 mod bag;
 mod dds;
+mod images;
 mod memory;
 mod subscriptions;
 
@@ -12,13 +13,13 @@ use std::sync::Arc;
 
 pub use bag::{Bag, Pace};
 pub use dds::{Dds, DdsOptions, free_domain};
+pub use images::ImageTransport;
 pub use memory::Memory;
 
 use crate::frames::accounts::DropReason;
+use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
-use crate::ros2::messages::{ByteOrder, CompressedImageView, ImageView, Message};
+use crate::ros2::messages::ByteOrder;
 
 /// The largest message that is not an image.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -34,16 +35,12 @@ pub trait Transport: Send + Sync {
     /// The time that receipts and answers are stamped with.
     fn clock(&self) -> &Arc<Clock>;
 
-    /// Sends a topic's images to `intake`, the newest if it cannot take all. Best effort, so that every camera matches.
+    /// Sends the images of a camera's topic to it, the newest if it cannot take all. Best effort, so that every publisher
+    /// matches.
     ///
     /// # Errors
     /// If the topic cannot be subscribed to.
-    fn subscribe_images(
-        &self,
-        topic: &str,
-        transport: ImageTransport,
-        intake: Arc<Intake>,
-    ) -> Result<(), TransportError>;
+    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError>;
 
     /// Sends a topic's other messages to `sink`.
     ///
@@ -113,7 +110,7 @@ pub enum Delivery {
 /// Whether a transport runs by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pump {
-    /// It does: wait for the intake.
+    /// It does: wait for what comes.
     Live,
     /// It has delivered one message.
     Delivered,
@@ -166,14 +163,4 @@ pub enum PublishError {
     /// The transport is gone.
     #[error("the transport is closed")]
     Closed,
-}
-
-impl ImageTransport {
-    /// The message type, as ROS writes it.
-    pub fn ros_type(self) -> &'static str {
-        match self {
-            ImageTransport::Raw => ImageView::TYPE,
-            ImageTransport::Compressed => CompressedImageView::TYPE,
-        }
-    }
 }

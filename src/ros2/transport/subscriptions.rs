@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{MESSAGE_BYTES_MAX, MessageSink};
+use super::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink};
 use crate::frames::accounts::DropReason;
-use crate::frames::frame::ImageTransport;
-use crate::frames::intake::Intake;
+use crate::frames::camera::Camera;
 use crate::ros2::messages::ByteOrder;
 
 /// Who wants which topic.
@@ -21,13 +20,14 @@ struct Subscription {
 }
 
 enum Sink {
-    Images(ImageTransport, Arc<Intake>),
+    Images(ImageTransport, Arc<Camera>),
     Messages(MessageSink),
 }
 
 impl Subscriptions {
-    pub(super) fn add_images(&self, topic: &str, transport: ImageTransport, intake: Arc<Intake>) {
-        self.add(topic, transport.ros_type(), Sink::Images(transport, intake));
+    pub(super) fn add_images(&self, transport: ImageTransport, camera: Arc<Camera>) {
+        let topic = camera.topic().to_owned();
+        self.add(&topic, transport.ros_type(), Sink::Images(transport, camera));
     }
 
     pub(super) fn add_messages(&self, topic: &str, ros_type: &'static str, sink: MessageSink) {
@@ -49,9 +49,9 @@ impl Subscriptions {
         for entry in entries.iter_mut().filter(|entry| entry.topic == topic) {
             let body = if entry.ros_type == ros_type { body } else { Err(DropReason::WrongType) };
             match &mut entry.sink {
-                Sink::Images(transport, intake) => {
-                    let frame = body.and_then(|(body, order)| intake.pool().take(*transport, body, order));
-                    intake.offer(frame, 0);
+                Sink::Images(transport, camera) => {
+                    let frame = body.and_then(|(body, order)| transport.take(camera, body, order));
+                    camera.offer(frame, 0);
                 }
                 Sink::Messages(sink) => sink(body.and_then(|(body, order)| match body.len() {
                     0..=MESSAGE_BYTES_MAX => Ok((body, order)),

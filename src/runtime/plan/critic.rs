@@ -85,7 +85,7 @@ impl<'a> Critic<'a> {
     fn ask<T>(&self, limits: Limits<'_>, ask: impl FnOnce(&mut Reason, &Request<'_>) -> T) -> T {
         let frame_len = self.size.width * self.size.height * 3;
         let pictures: Vec<Picture<'_>> =
-            self.frames.chunks(frame_len).map(|rgb| Picture { rgb, size: self.size }).collect();
+            self.frames.chunks(frame_len).map(|rgb| Picture::new(rgb, self.size)).collect();
         let shown = match &pictures[..] {
             [only] => [Shown::Image(*only)],
             frames => [Shown::Clip { frames, fps: self.fps }],

@@ -4,8 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::AskError;
 use super::prefix::Digest;
-use super::request::{Picture, Shown};
-use crate::camera::{Grid, Preprocess, PreprocessError, Preprocessor, VideoLayout};
+use super::request::Shown;
+use crate::camera::{Grid, Picture, Preprocess, PreprocessError, Preprocessor, VideoLayout};
 use crate::models::reason2::Media;
 
 /// One run of the vision network.
@@ -175,10 +175,8 @@ fn digest(grid: Grid, is_clip: bool, frames: &[Picture<'_>]) -> Digest {
     for number in [grid.h, grid.w, usize::from(is_clip), frames.len()] {
         hash.update((number as u64).to_le_bytes());
     }
-    for Picture { rgb, size } in frames {
-        hash.update((size.width as u64).to_le_bytes());
-        hash.update((size.height as u64).to_le_bytes());
-        hash.update(rgb);
+    for frame in frames {
+        hash.update(frame.digest());
     }
     hash.finalize().into()
 }
@@ -210,7 +208,7 @@ mod tests {
     fn a_clip_that_moves_on_by_a_group_shares_all_but_one_digest() {
         let rgb: Vec<Vec<u8>> = (0..8u8).map(|t| vec![t; 8 * 4 * 3]).collect();
         let size = FrameSize { width: 8, height: 4 };
-        let frames: Vec<Picture<'_>> = rgb.iter().map(|rgb| Picture { rgb, size }).collect();
+        let frames: Vec<Picture<'_>> = rgb.iter().map(|rgb| Picture::new(rgb, size)).collect();
         let digests = |from: usize, n: usize| {
             let shown = [Shown::Clip { frames: &frames[from..from + n], fps: 8.0 }];
             let layout = MediaLayout::new(&rules(), &shown, |_| usize::MAX).unwrap();
@@ -228,9 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn pixels_whose_digest_is_kept_are_not_read_again() {
+        let (kept, size) = (std::sync::OnceLock::new(), FrameSize { width: 8, height: 4 });
+        let digest = |picture| {
+            let shown = [Shown::Image(picture)];
+            MediaLayout::new(&rules(), &shown, |_| usize::MAX).unwrap().pictures[0].digest
+        };
+        let first = digest(Picture::with_digest(&[1; 8 * 4 * 3], size, &kept));
+        assert_eq!(first, digest(Picture::new(&[1; 8 * 4 * 3], size)));
+        assert_eq!(first, digest(Picture::with_digest(&[2; 8 * 4 * 3], size, &kept)));
+        assert_ne!(first, digest(Picture::new(&[2; 8 * 4 * 3], size)));
+    }
+
+    #[test]
     fn frames_of_two_sizes_are_no_clip() {
         let rgb = [0; 8 * 8 * 3];
-        let picture = |height| Picture { rgb: &rgb[..8 * height * 3], size: FrameSize { width: 8, height } };
+        let picture = |height| Picture::new(&rgb[..8 * height * 3], FrameSize { width: 8, height });
         let shown = [Shown::Clip { frames: &[picture(4), picture(8)], fps: 8.0 }];
         assert!(matches!(
             MediaLayout::new(&rules(), &shown, |_| usize::MAX),

@@ -21,12 +21,11 @@ mod settings;
 mod thought;
 mod wiring;
 
+pub use crate::camera::Picture;
 pub use boxes::{Place, places};
 pub use error::AskError;
 pub use open::{OpenError, Reason, ReasonParts};
 pub use prefix::Digest;
-pub use request::{
-    Answer, Choice, FinishReason, Picture, RecordedPicture, Recording, Request, Shown, Timings,
-};
+pub use request::{Answer, Choice, FinishReason, RecordedPicture, Recording, Request, Shown, Timings};
 pub use settings::AnswerSettings;
 pub use thought::Part;

@@ -6,17 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::boxes::Place;
-use crate::camera::FrameSize;
+use crate::camera::Picture;
 use crate::runtime::Sampling;
-
-/// A decoded image.
-#[derive(Clone, Copy, Debug)]
-pub struct Picture<'a> {
-    /// Packed RGB, `[height, width, 3]`.
-    pub rgb: &'a [u8],
-    /// Its size.
-    pub size: FrameSize,
-}
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug)]

@@ -13,16 +13,16 @@ use rustdds::{
 
 use super::writer::DdsPublisher;
 use crate::frames::accounts::DropReason;
-use crate::frames::frame::{Frame, FramePool, ImageTransport};
-use crate::frames::intake::Intake;
+use crate::frames::camera::Camera;
+use crate::frames::frame::Frame;
 use crate::ros2::messages::ByteOrder;
-use crate::ros2::transport::{MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
+use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
 
 pub(super) enum Sink {
-    Images(ImageTransport, Arc<Intake>),
+    Images(ImageTransport, Arc<Camera>),
     Messages(MessageSink),
     Requests(ServiceHandler, Box<DdsPublisher>),
 }
@@ -62,7 +62,7 @@ impl Reader {
     pub(super) fn take_up_to(&mut self, n_samples: usize, participant: &DomainParticipant) -> bool {
         for _ in 0..n_samples {
             let taker = match &self.sink {
-                Sink::Images(transport, intake) => Taker::Image(*transport, intake.pool()),
+                Sink::Images(transport, camera) => Taker::Image(*transport, camera),
                 Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
             };
             match self.reader.try_take_one_with(taker) {
@@ -89,7 +89,7 @@ impl Reader {
         }
         let asked_by = RequestId::of(&sample);
         match (&mut self.sink, sample.into_value()) {
-            (Sink::Images(_, intake), Taken::Image(frame)) => intake.offer(frame, lost),
+            (Sink::Images(_, camera), Taken::Image(frame)) => camera.offer(frame, lost),
             (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
             (Sink::Messages(sink), Taken::TooLong) => sink(Err(DropReason::Oversized)),
             (Sink::Requests(handler, replies), Taken::Message(bytes, order)) => {
@@ -105,7 +105,7 @@ impl Reader {
 
     fn reject(&mut self, reason: DropReason) {
         match &mut self.sink {
-            Sink::Images(_, intake) => intake.offer(Err(reason), 0),
+            Sink::Images(_, camera) => camera.offer(Err(reason), 0),
             Sink::Messages(sink) => sink(Err(reason)),
             // A request without a reply runs into the client's own timeout.
             Sink::Requests(..) => {}
@@ -212,7 +212,7 @@ impl DeserializerAdapter<Taken> for Copying {
 /// Copies one sample while RustDDS holds the cache's lock.
 #[derive(Clone)]
 enum Taker<'a> {
-    Image(ImageTransport, &'a FramePool),
+    Image(ImageTransport, &'a Camera),
     Message,
 }
 
@@ -223,7 +223,7 @@ impl Decode<'_, Taken> for Taker<'_> {
         let is_big = encoding == RepresentationIdentifier::CDR_BE;
         let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
         Ok(match self {
-            Taker::Image(transport, pool) => Taken::Image(pool.take(transport, body, order)),
+            Taker::Image(transport, camera) => Taken::Image(transport.take(camera, body, order)),
             Taker::Message if MESSAGE_BYTES_MAX < body.len() => Taken::TooLong,
             Taker::Message => Taken::Message(body.to_vec(), order),
         })

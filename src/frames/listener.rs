@@ -1,0 +1,213 @@
+//! What one engine hears of a camera: the slot that holds the newest frame, or the ring that holds a clip.
+//!
+//! A camera offers frames at its own rate; the engine takes a question's worth when it has time. Nothing queues: an offer
+//! either replaces what is older or is dropped, and every frame's fate is settled here, under one lock, so that the
+//! [`Accounts`] balance at every moment.
+//!
+//! An engine that forecasts also looks at the frames that follow a clip, to compare them with what it expected. These are
+//! kept until it looks again, and no longer than a forecast reaches, so that a slow engine misses none of them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::frames::accounts::{Accounts, DropReason};
+use crate::frames::clip::{Sampling, Step};
+use crate::frames::clock::{Clock, Moment};
+use crate::frames::frame::{Frame, Received};
+use crate::frames::ledger::Ledger;
+
+/// Clocks of two machines that are kept in step differ by less than this.
+const STAMP_AHEAD_NS_MAX: i64 = 100_000_000;
+/// No camera pipeline holds a frame for this long beyond `max_age`: then the stamp is wrong, not the frame old.
+const STAMP_BEHIND_NS_MAX: i64 = 10_000_000_000;
+
+/// How frames are chosen for an engine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ListenerOptions {
+    /// Frames of a question: 1, or the length of a clip.
+    pub clip_frames: usize,
+    /// Frames per second within a clip, by their stamps. Without meaning for single frames.
+    pub clip_rate_hz: f64,
+    /// Frames after a clip that are kept until the next look, for a comparison with its forecast; 0 where none is made. With
+    /// a forecast a clip is strict about its rate: one frame missing, and it starts over.
+    pub follow_frames: usize,
+    /// Pictures of frames that the engine looks at at a time.
+    pub pictures: usize,
+    /// How old a frame may be when what is made of it is published.
+    pub max_age: Duration,
+}
+
+impl ListenerOptions {
+    /// Frames that may be held at once: for one question being served, the next one forming, one on its way in, and one
+    /// to spare.
+    pub fn n_frames(&self) -> usize {
+        2 * (self.clip_frames + self.follow_frames) + 2
+    }
+
+    /// Frames that may be held decoded at once. Where others listen too, each frame may be: they may have looked at it before.
+    pub fn n_decoded(&self, is_shared: bool) -> usize {
+        if is_shared { self.n_frames() } else { self.pictures }
+    }
+
+    pub(super) fn is_single(&self) -> bool {
+        self.clip_frames == 1 && self.follow_frames == 0
+    }
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something was made of it, about the newest of its frames.
+    Served,
+    /// Nothing was made of it; the older frames of a clip may still be of use.
+    Dropped(DropReason),
+    /// Nothing was made of it because of one of its frames, counted from the oldest. A clip starts over without it.
+    Rejected(usize, DropReason),
+}
+
+/// Listens to a camera for one engine.
+#[derive(Debug)]
+pub struct Listener {
+    clock: Arc<Clock>,
+    options: ListenerOptions,
+    /// Its own bit in every frame.
+    bit: u32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    /// Of a clip; single frames are all taken.
+    sampling: Option<Sampling>,
+    last_receipt: Option<Moment>,
+    closed: bool,
+    /// Times that something woke the engine without a frame, such as a new prompt.
+    nudges: u64,
+}
+
+impl Listener {
+    pub(super) fn new(options: ListenerOptions, clock: Arc<Clock>, bit: u32) -> Self {
+        let is_strict = 0 < options.follow_frames;
+        let sampling = (!options.is_single()).then(|| Sampling::new(options.clip_rate_hz, is_strict));
+        let ledger = Ledger::new(options);
+        let state = Mutex::new(State { ledger, sampling, last_receipt: None, closed: false, nudges: 0 });
+        Self { clock, options, bit, state, changed: Condvar::new() }
+    }
+
+    /// The clock that stamps receipts.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Takes what the camera has received, or why it is none, with how many went missing before it.
+    pub(super) fn offer(&self, frame: Result<Arc<Frame>, DropReason>, lost: u64, receipt: Moment) {
+        let mut state = self.lock();
+        state.last_receipt = Some(receipt);
+        state.ledger.count(lost);
+        match frame.and_then(|frame| state.admit(self.judge(frame, receipt))) {
+            Ok(received) => state.ledger.admit(received),
+            Err(reason) => state.ledger.refuse(reason),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Moves the newest question's frames into `frames`, oldest first, and says whether there was one. Before the clip stand
+    /// those frames that followed the one looked at last, as far as [`ListenerOptions::follow_frames`] says.
+    ///
+    /// The caller owes a [`Listener::settle`] before the next call. Frames that have become too old are dropped instead.
+    pub fn take(&self, frames: &mut Vec<Received>) -> bool {
+        frames.clear();
+        // Where time stands still nothing grows old: a bag's frames are as old as they were.
+        let now = self.clock.runs().then(|| self.clock.now().steady_ns);
+        self.lock().ledger.take(frames, now)
+    }
+
+    /// Says that the frame at this place of the question was compared with a forecast.
+    pub fn compared(&self, place: u64) {
+        self.lock().ledger.compared(place);
+    }
+
+    /// Says what became of the question that [`Listener::take`] handed out.
+    pub fn settle(&self, verdict: Verdict) {
+        self.lock().ledger.settle(verdict);
+    }
+
+    /// Waits until there may be something to do, at most `timeout`.
+    pub fn wait(&self, timeout: Duration) {
+        let state = self.lock();
+        let nudges = state.nudges;
+        let idle = |state: &mut State| !state.ledger.is_fresh() && !state.closed && state.nudges == nudges;
+        drop(self.changed.wait_timeout_while(state, timeout, idle).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends a [`Listener::wait`] without a frame.
+    pub fn nudge(&self) {
+        self.lock().nudges += 1;
+        self.changed.notify_all();
+    }
+
+    /// Drops what waits and takes nothing more. A question that is being served is still settled.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.ledger.close();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The accounts now; they balance.
+    pub fn accounts(&self) -> Accounts {
+        self.lock().ledger.accounts()
+    }
+
+    /// When the last message arrived, good or bad.
+    pub fn last_receipt(&self) -> Option<Moment> {
+        self.lock().last_receipt
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says by when a frame must be served, and whether its stamp can be believed.
+    fn judge(&self, frame: Arc<Frame>, receipt: Moment) -> Received {
+        let max_age_ns = i64::try_from(self.options.max_age.as_nanos()).unwrap_or(i64::MAX);
+        let transit_ns = receipt.ros_ns.saturating_sub(frame.stamp_ns);
+        let plausible = -STAMP_AHEAD_NS_MAX..=max_age_ns.saturating_add(STAMP_BEHIND_NS_MAX);
+        let stamp_suspect = !plausible.contains(&transit_ns);
+        let spent_ns = if stamp_suspect { 0 } else { transit_ns.max(0) };
+        let deadline_steady_ns = receipt.steady_ns.saturating_add(max_age_ns).saturating_sub(spent_ns);
+        Received { frame, receipt, deadline_steady_ns, stamp_suspect, place: 0, listener: self.bit }
+    }
+}
+
+impl State {
+    /// Decides whether a frame is held; what it takes the place of goes.
+    fn admit(&mut self, received: Received) -> Result<Received, DropReason> {
+        let reason = match &mut self.sampling {
+            _ if self.closed => Err(DropReason::Stopped),
+            None => Ok(Some(DropReason::Superseded)),
+            Some(sampling) => {
+                let last = self.ledger.newest();
+                let is_first = last.is_none();
+                match sampling.step(last, &received.frame) {
+                    Step::OffRate => Err(DropReason::OffRate),
+                    Step::Begins if !is_first => Ok(Some(DropReason::ClipRestart)),
+                    Step::Begins | Step::Joins => Ok(None),
+                }
+            }
+        };
+        match reason {
+            Ok(None) => {}
+            Ok(Some(reason)) => self.ledger.empty_ring(reason),
+            Err(reason) => {
+                received.let_go_of_pixels();
+                return Err(reason);
+            }
+        }
+        Ok(received)
+    }
+}
