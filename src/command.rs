@@ -8,8 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::{Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, plan, run};
+use crate::cli::{
+    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, output, plan, run,
+};
 use crate::demo;
+use crate::install::clean_up_on_signals;
 use crate::ros2::arguments::RosArguments;
 
 /// Runs NVIDIA Cosmos Reason and few-step Predict on a robot, behind ROS 2.
@@ -70,6 +73,10 @@ fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error>
 
 fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
     let context = Context { threads: arguments.threads.unwrap_or_else(machine::default_threads), ros };
+    // These two leave the graph first, and end of themselves.
+    if !matches!(arguments.verb, Verb::Run(_) | Verb::Demo(_)) {
+        clean_up_on_signals()?;
+    }
     match arguments.verb {
         Verb::Export(options) => export::run(&options, &context),
         Verb::Build(options) => build::run(&options, &context),
@@ -90,7 +97,7 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
     if error.downcast_ref().is_some_and(broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", output::chain(&error));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
 

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod export;
 pub mod frames;
 pub mod graph;
+pub mod install;
 pub mod model;
 pub mod models;
 pub mod ros2;

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use error::ContainerError;
 pub use header::Kind;
-pub use write::{SectionWriter, Writer};
+pub use write::{SectionWriter, Untried, Writer};
 
 use header::Header;
 use map::Map;

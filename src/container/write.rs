@@ -1,19 +1,17 @@
-//! Writes a file section by section: into a temporary file beside its place, flushed to the disk, then renamed.
+//! Writes a file section by section: into a hidden file beside its place, flushed to the disk, then renamed.
 //!
 //! Whoever looks at the place sees the old file or the new one, whole. On any error, and when the writer is dropped, the
-//! temporary file goes away.
+//! hidden file goes away; [`install`](crate::install) says how.
 
-use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::header::Header;
 use super::{ALIGNMENT, ContainerError, Kind, Manifest, Section, hex};
+use crate::install::Partial;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -22,9 +20,16 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub struct Writer {
     path: PathBuf,
     kind: Kind,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Partial>,
     at: usize,
     sections: Vec<Section>,
+}
+
+/// A file that is whole and not yet in its place: it can be opened where it lies, and goes away unless it is installed.
+#[derive(Debug)]
+pub struct Untried {
+    partial: Partial,
+    digest: [u8; 32],
 }
 
 /// A section that is being written; [`SectionWriter::finish`] ends it.
@@ -42,20 +47,8 @@ impl Writer {
     /// # Errors
     /// If no file can be made in the directory of `path`.
     pub fn create(path: &Path, kind: Kind) -> Result<Self, ContainerError> {
-        let name = path.file_name().ok_or_else(|| {
-            ContainerError::io(path, io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))
-        })?;
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let temporary = tempfile::Builder::new()
-            .prefix(&prefix)
-            .suffix(".partial")
-            // As any new file: what the user's umask leaves of it.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(dir_of(path))
-            .map_err(|e| ContainerError::io(path, e))?;
-        let file = BufWriter::with_capacity(BUFFER_BYTES, temporary);
+        let partial = Partial::create(path).map_err(|e| ContainerError::io(path, e))?;
+        let file = BufWriter::with_capacity(BUFFER_BYTES, partial);
         let mut writer = Self { path: path.to_owned(), kind, file, at: 0, sections: Vec::new() };
         writer.put(&[0; ALIGNMENT])?;
         Ok(writer)
@@ -90,7 +83,15 @@ impl Writer {
     ///
     /// # Errors
     /// If the disk is full or fails; then what was at the place before is still there.
-    pub fn finish(mut self, content: &impl Serialize) -> Result<[u8; 32], ContainerError> {
+    pub fn finish(self, content: &impl Serialize) -> Result<[u8; 32], ContainerError> {
+        self.close(content)?.install()
+    }
+
+    /// Writes the manifest and the header; the file is then whole, and not yet in its place.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn close(mut self, content: &impl Serialize) -> Result<Untried, ContainerError> {
         let manifest = Manifest { sections: std::mem::take(&mut self.sections), content };
         let text = serde_json::to_vec(&manifest)
             .map_err(|e| ContainerError::Manifest { path: self.path.clone(), message: e.to_string() })?;
@@ -107,11 +108,7 @@ impl Writer {
         let mut file = self.file.into_inner().map_err(|e| io(e.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.write_all(&header.to_bytes()).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(&self.path).map_err(|e| io(e.error))?;
-        // The new name is on the disk only when its directory is.
-        File::open(dir_of(&self.path)).and_then(|dir| dir.sync_all()).map_err(io)?;
-        Ok(header.manifest_sha256)
+        Ok(Untried { partial: file, digest: header.manifest_sha256 })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ContainerError> {
@@ -123,6 +120,30 @@ impl Writer {
     fn align(&mut self) -> Result<(), ContainerError> {
         let missing = self.at.next_multiple_of(ALIGNMENT) - self.at;
         self.put(&[0; ALIGNMENT][..missing])
+    }
+}
+
+impl Untried {
+    /// Where it lies until it is installed.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.partial.path()
+    }
+
+    /// The digest of its manifest, as [`Container::digest`](super::Container::digest) gives it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Flushes it to the disk and puts it into its place. Returns its digest.
+    ///
+    /// # Errors
+    /// If the disk is full or fails; then what was at the place before is still there.
+    pub fn install(self) -> Result<[u8; 32], ContainerError> {
+        let place = self.partial.place().to_owned();
+        self.partial.install().map_err(|e| ContainerError::io(&place, e))?;
+        Ok(self.digest)
     }
 }
 
@@ -161,8 +182,4 @@ impl SectionWriter<'_> {
         let sha256 = hex(&self.hash.finalize());
         self.writer.sections.push(Section { name: self.name, offset: self.begin, bytes, sha256 });
     }
-}
-
-fn dir_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,13 +1,12 @@
 //! A model becomes an engine: limits are set, weights packed, the result tried, and only then put in its place.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::manifest::{EngineManifest, ModelSource, is_exact, version_of};
 use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, WEIGHTS, self_test};
 use crate::backend::{Memory, OpenOptions, Precision, backend};
-use crate::container::{ContainerError, Kind, SectionWriter, Writer, hex};
+use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
 use crate::graph::Network;
 use crate::model::Model;
@@ -52,16 +51,15 @@ pub fn build(
     let network = limited(model, &options.limits)?;
     // The digests that the model's manifest vouches for: an engine of damaged weights must not be built.
     model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
-    let untried = Untried::beside(out)?;
-    let digest = write(model, network, options, &untried.path, progress)?;
+    let untried = write(model, network, options, out, progress)?;
     progress(Progress { stage: "golden case", done: 0, total: 1 });
-    let engine = Engine::open(&untried.path)?;
+    let engine = Engine::open(untried.path())?;
     let mut session = engine.session(&options.open)?;
     let self_test = self_test(&engine, session.as_mut())?;
     let memory = session.memory();
     progress(Progress { stage: "golden case", done: 1, total: 1 });
     let file_bytes = engine.container().file_bytes();
-    untried.install(out)?;
+    let digest = untried.install()?;
     Ok(Summary { file_bytes, sha256: hex(&digest), self_test, memory })
 }
 
@@ -96,7 +94,7 @@ fn write(
     options: &BuildOptions,
     path: &Path,
     progress: &mut dyn FnMut(Progress),
-) -> Result<[u8; 32], EngineError> {
+) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
     let mut file = Writer::create(path, Kind::Engine)?;
@@ -130,7 +128,7 @@ fn write(
     if manifest.has_tokenizer() {
         file.add(TOKENIZER, model.tokenizer()?)?;
     }
-    Ok(file.finish(&manifest)?)
+    Ok(file.close(&manifest)?)
 }
 
 /// A section as a backend writes it.
@@ -152,39 +150,5 @@ impl Write for Section<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// An engine that has not been tried, beside its place; it goes away unless it is installed.
-struct Untried {
-    path: PathBuf,
-}
-
-impl Untried {
-    fn beside(out: &Path) -> Result<Untried, EngineError> {
-        let Some(name) = out.file_name() else {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file");
-            return Err(ContainerError::Io { path: out.to_owned(), source }.into());
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.untried", std::process::id()));
-        Ok(Untried { path: out.with_file_name(hidden) })
-    }
-
-    fn install(self, out: &Path) -> Result<(), EngineError> {
-        let failed = |source| ContainerError::Io { path: out.to_owned(), source };
-        std::fs::rename(&self.path, out).map_err(failed)?;
-        let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The new name is on the disk only when its directory is.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-        Ok(())
-    }
-}
-
-impl Drop for Untried {
-    fn drop(&mut self) {
-        // After an install there is nothing left here.
-        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest row first. A module names only modules of lower rows, and itself.
 const ROWS: &[&[&str]] = &[
-    &["tensor"],
+    &["tensor", "install"],
     &["scenes", "checkpoint", "container"],
     &["camera"],
     &["graph"],
