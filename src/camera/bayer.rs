@@ -6,9 +6,17 @@
 use super::convert::Rows;
 use super::grid::FrameSize;
 
-/// Writes RGB of a filter whose red samples lie at `red` (x, y) of each 2×2 cell, the blue ones diagonally across.
-pub(super) fn demosaic(rows: &Rows<'_>, size: FrameSize, red: (usize, usize), rgb: &mut [u8]) {
+/// Writes RGB of a filter whose red samples lie at `red` (x, y) of each 2×2 cell, the blue ones diagonally across. A sample has
+/// `N` bytes.
+pub(super) fn demosaic<const N: usize>(
+    rows: &Rows<'_>,
+    size: FrameSize,
+    red: (usize, usize),
+    rgb: &mut [u8],
+) {
     let FrameSize { width, height } = size;
+    let high = if N == 1 { 0 } else { rows.high };
+    let at = |row: &[u8], x: usize| row[x * N + high];
     for (y, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
         let above = rows.row(if y == 0 { 1 } else { y - 1 });
         let below = rows.row(if y + 1 == height { height - 2 } else { y + 1 });
@@ -21,13 +29,13 @@ pub(super) fn demosaic(rows: &Rows<'_>, size: FrameSize, red: (usize, usize), rg
             let left = if x == 0 { 1 } else { x - 1 };
             let right = if x + 1 == width { width - 2 } else { x + 1 };
             if x % 2 == own_x {
-                pixel[own] = here[x];
-                pixel[1] = mean4(here[left], here[right], above[x], below[x]);
-                pixel[other] = mean4(above[left], above[right], below[left], below[right]);
+                pixel[own] = at(here, x);
+                pixel[1] = mean4(at(here, left), at(here, right), at(above, x), at(below, x));
+                pixel[other] = mean4(at(above, left), at(above, right), at(below, left), at(below, right));
             } else {
-                pixel[own] = mean2(here[left], here[right]);
-                pixel[1] = here[x];
-                pixel[other] = mean2(above[x], below[x]);
+                pixel[own] = mean2(at(here, left), at(here, right));
+                pixel[1] = at(here, x);
+                pixel[other] = mean2(at(above, x), at(below, x));
             }
         }
     }

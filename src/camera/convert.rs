@@ -19,6 +19,8 @@ pub struct RawFrame<'a> {
     pub step: u32,
     /// The encoding's name.
     pub encoding: &'a str,
+    /// Whether samples of 16 bits stand most significant byte first.
+    pub is_bigendian: bool,
     /// The rows; more bytes than the size needs are ignored (they may be padding).
     pub data: &'a [u8],
 }
@@ -47,7 +49,8 @@ pub fn convert(frame: &RawFrame<'_>, rgb: &mut [u8]) -> Result<FrameSize, FrameE
     if (data.len() as u64) < needed_bytes {
         return Err(FrameError::TooFewBytes { data_bytes: data.len() as u64, needed_bytes });
     }
-    let rows = Rows { data, step: step as usize, row_bytes: row_bytes as usize };
+    let high = usize::from(!frame.is_bigendian);
+    let rows = Rows { data, step: step as usize, row_bytes: row_bytes as usize, high };
     write_rgb(format, &rows, size, &mut rgb[..size.rgb_bytes()]);
     Ok(size)
 }
@@ -57,6 +60,8 @@ pub(super) struct Rows<'a> {
     data: &'a [u8],
     step: usize,
     row_bytes: usize,
+    /// Which byte of a 16-bit sample is the high one.
+    pub(super) high: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -68,10 +73,14 @@ impl<'a> Rows<'a> {
 
 fn write_rgb(format: PixelFormat, rows: &Rows<'_>, size: FrameSize, rgb: &mut [u8]) {
     match format {
-        PixelFormat::BayerRggb8 => bayer::demosaic(rows, size, (0, 0), rgb),
-        PixelFormat::BayerBggr8 => bayer::demosaic(rows, size, (1, 1), rgb),
-        PixelFormat::BayerGbrg8 => bayer::demosaic(rows, size, (0, 1), rgb),
-        PixelFormat::BayerGrbg8 => bayer::demosaic(rows, size, (1, 0), rgb),
+        PixelFormat::BayerRggb8 => bayer::demosaic::<1>(rows, size, (0, 0), rgb),
+        PixelFormat::BayerBggr8 => bayer::demosaic::<1>(rows, size, (1, 1), rgb),
+        PixelFormat::BayerGbrg8 => bayer::demosaic::<1>(rows, size, (0, 1), rgb),
+        PixelFormat::BayerGrbg8 => bayer::demosaic::<1>(rows, size, (1, 0), rgb),
+        PixelFormat::BayerRggb16 => bayer::demosaic::<2>(rows, size, (0, 0), rgb),
+        PixelFormat::BayerBggr16 => bayer::demosaic::<2>(rows, size, (1, 1), rgb),
+        PixelFormat::BayerGbrg16 => bayer::demosaic::<2>(rows, size, (0, 1), rgb),
+        PixelFormat::BayerGrbg16 => bayer::demosaic::<2>(rows, size, (1, 0), rgb),
         _ => {
             for (y, out) in rgb.chunks_exact_mut(size.width * 3).enumerate() {
                 write_row(format, rows, size, y, out);
@@ -81,8 +90,13 @@ fn write_rgb(format: PixelFormat, rows: &Rows<'_>, size: FrameSize, rgb: &mut [u
 }
 
 fn write_row(format: PixelFormat, rows: &Rows<'_>, size: FrameSize, y: usize, out: &mut [u8]) {
-    let row = rows.row(y);
+    let (row, high) = (rows.row(y), rows.high);
     match format {
+        PixelFormat::Mono16 => pick::<2>(row, out, [high; 3]),
+        PixelFormat::Rgb16 => pick::<6>(row, out, [high, 2 + high, 4 + high]),
+        PixelFormat::Bgr16 => pick::<6>(row, out, [4 + high, 2 + high, high]),
+        PixelFormat::Rgba16 => pick::<8>(row, out, [high, 2 + high, 4 + high]),
+        PixelFormat::Bgra16 => pick::<8>(row, out, [4 + high, 2 + high, high]),
         PixelFormat::Rgb8 => out.copy_from_slice(row),
         PixelFormat::Bgr8 => pick::<3>(row, out, [2, 1, 0]),
         PixelFormat::Rgba8 => pick::<4>(row, out, [0, 1, 2]),
@@ -150,7 +164,7 @@ mod tests {
         data: &[u8],
     ) -> Result<Vec<u8>, FrameError> {
         let mut rgb = vec![0xEE; 4 * 4 * 3];
-        let size = convert(&RawFrame { width, height, step, encoding, data }, &mut rgb)?;
+        let size = convert(&RawFrame { width, height, step, encoding, is_bigendian: false, data }, &mut rgb)?;
         assert!(rgb[size.rgb_bytes()..].iter().all(|&byte| byte == 0xEE), "wrote beyond the frame");
         rgb.truncate(size.rgb_bytes());
         Ok(rgb)
@@ -214,6 +228,35 @@ mod tests {
         ] {
             let data: Vec<u8> = (0..16).map(|i| cell[i / 4 % 2][i % 2] * 50).collect();
             assert_eq!(rgb_of(encoding, 4, 4, 4, &data).unwrap(), [50, 100, 150].repeat(16), "{encoding}");
+        }
+    }
+
+    #[test]
+    fn samples_of_16_bits_count_by_their_high_byte_in_either_order() {
+        for is_bigendian in [false, true] {
+            let check = |encoding, samples: &[u16], expected: [u8; 3]| {
+                let of = |v: &u16| if is_bigendian { v.to_be_bytes() } else { v.to_le_bytes() };
+                let data: Vec<u8> = samples.iter().flat_map(of).collect();
+                let step = data.len() as u32;
+                let frame = RawFrame { width: 1, height: 1, step, encoding, is_bigendian, data: &data };
+                let mut rgb = [0; 3];
+                convert(&frame, &mut rgb).unwrap();
+                assert_eq!(rgb, expected, "{encoding}, big-endian: {is_bigendian}");
+            };
+            check("mono16", &[0x12ff], [0x12; 3]);
+            check("rgb16", &[0x0100, 0x0200, 0x0300], [1, 2, 3]);
+            check("bgr16", &[0x0300, 0x0200, 0x0100], [1, 2, 3]);
+            check("16UC3", &[0x0300, 0x0200, 0x0100], [1, 2, 3]);
+            check("rgba16", &[0x0100, 0x0200, 0x0300, 0xffff], [1, 2, 3]);
+            check("bgra16", &[0x0300, 0x0200, 0x0100, 0xffff], [1, 2, 3]);
+            let cell = [0x3201_u16, 0x6402, 0x6403, 0x9604];
+            let of = |v: &u16| if is_bigendian { v.to_be_bytes() } else { v.to_le_bytes() };
+            let data: Vec<u8> = cell.iter().flat_map(of).collect();
+            let (width, height, step) = (2, 2, 4);
+            let frame = RawFrame { width, height, step, encoding: "bayer_rggb16", is_bigendian, data: &data };
+            let mut rgb = [0; 12];
+            convert(&frame, &mut rgb).unwrap();
+            assert_eq!(rgb, [0x32, 0x64, 0x96].repeat(4)[..]);
         }
     }
 

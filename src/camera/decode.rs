@@ -1,13 +1,16 @@
-//! JPEG and PNG from a topic to packed RGB, into a buffer that is already there.
+//! JPEG, PNG and GIF, from a topic or a file, to packed RGB in a buffer that is already there.
 //!
-//! The header is read first and its size held against the buffer, so a lying header costs nothing. The decoders keep
-//! working memory of their own, bounded by the pixel limit; it is freed with each image.
+//! There is one rule for both. The bytes say what an image is; what a message's `format` claims only tells depth from colour. The
+//! header is read first and its size held against the buffer, so a lying header costs nothing. EXIF's orientation is followed. The
+//! decoders keep working memory of their own, bounded by the pixel limit; it is freed with each image.
 //!
-//! Why JPEG is decoded strictly: a truncated image otherwise ends in grey, and a model would answer about it.
+//! Why an image that was cut is refused and never shown in part: the rest would be grey, and a model would answer about it.
 
 use std::io::Cursor;
 
+use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
+use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, Limits};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -16,6 +19,7 @@ use zune_jpeg::JpegDecoder;
 
 use super::error::{FrameError, ShortName};
 use super::grid::FrameSize;
+use super::jpeg::{self, Found};
 use super::pixel_format::is_depth;
 
 /// The formats of compressed images.
@@ -25,26 +29,20 @@ pub enum Compression {
     Jpeg,
     /// PNG; 16 bits are cut to 8, alpha is dropped.
     Png,
+    /// GIF; of several pictures the first, alpha is dropped.
+    Gif,
 }
 
 impl Compression {
-    /// The compression that a message's `format` names, by substring: `jpeg`, `png`, `rgb8; jpeg compressed bgr8`.
-    ///
-    /// # Errors
-    /// [`FrameError::DepthEncoding`] for `compressedDepth` and compressed depth encodings,
-    /// [`FrameError::UnknownCompression`] for other formats.
-    pub fn from_format(format: &str) -> Result<Compression, FrameError> {
-        let encoding = format.split(';').next().unwrap_or("").trim();
-        if format.contains("compressedDepth") || is_depth(encoding) {
-            return Err(FrameError::DepthEncoding(ShortName::new(format)));
-        }
-        if format.contains("jpeg") || format.contains("jpg") {
-            Ok(Compression::Jpeg)
-        } else if format.contains("png") {
-            Ok(Compression::Png)
-        } else {
-            Err(FrameError::UnknownCompression(ShortName::new(format)))
-        }
+    /// The compression whose mark stands at the beginning of `data`.
+    #[must_use]
+    pub fn of(data: &[u8]) -> Option<Compression> {
+        const MARKS: [(&[u8], Compression); 3] = [
+            (b"\xff\xd8", Compression::Jpeg),
+            (b"\x89PNG\r\n\x1a\n", Compression::Png),
+            (b"GIF8", Compression::Gif),
+        ];
+        MARKS.iter().find(|(mark, _)| data.starts_with(mark)).map(|(_, compression)| *compression)
     }
 
     /// The format's name.
@@ -53,6 +51,7 @@ impl Compression {
         match self {
             Compression::Jpeg => "jpeg",
             Compression::Png => "png",
+            Compression::Gif => "gif",
         }
     }
 }
@@ -60,14 +59,14 @@ impl Compression {
 /// Decodes compressed images, keeping what can be kept between them.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Pixels of a PNG that is not RGB, before they are.
+    /// A JPEG as its decoder takes it.
+    jpeg: Vec<u8>,
+    /// Pixels that are not RGB or not upright, before they are.
     scratch: Vec<u8>,
 }
 
-/// More scans than any camera writes; each one costs a pass over the image.
-const JPEG_SCANS_MAX: usize = 32;
-/// What a PNG decoder may claim beside the pixels.
-const PNG_WORK_BYTES_MAX: u64 = 4 << 20;
+/// What a PNG or GIF decoder may claim beside the pixels.
+const WORK_BYTES_MAX: u64 = 4 << 20;
 
 impl Decoder {
     /// A decoder that has claimed nothing yet.
@@ -76,36 +75,84 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Decodes a message's `data` of the given `format` to packed RGB at the start of `rgb`, and returns its size.
+    /// Decodes an image to packed RGB, upright, at the start of `rgb`, and returns its size. `format` is what a message says of
+    /// it: `jpeg`, `rgb8; png compressed`; it may be empty or wrong.
     ///
     /// # Errors
-    /// Those of [`Compression::from_format`]; [`FrameError::TooManyPixels`] if `rgb` is too small, before decoding;
-    /// [`FrameError::Corrupt`] otherwise. After an error `rgb` may hold part of an image.
+    /// [`FrameError::DepthEncoding`] if `format` names depth, [`FrameError::UnknownCompression`] if the bytes are of no format that
+    /// is known here, [`FrameError::TooManyPixels`] if `rgb` is too small, before decoding; [`FrameError::Corrupt`] otherwise. After
+    /// an error `rgb` may hold part of an image.
     pub fn decode(&mut self, format: &str, data: &[u8], rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
-        match Compression::from_format(format)? {
-            Compression::Jpeg => decode_jpeg(data, rgb),
+        let encoding = format.split(';').next().unwrap_or("").trim();
+        if format.contains("compressedDepth") || is_depth(encoding) {
+            return Err(FrameError::DepthEncoding(ShortName::new(format)));
+        }
+        match Compression::of(data).ok_or(FrameError::UnknownCompression(ShortName::new(format)))? {
+            Compression::Jpeg => self.decode_jpeg(data, rgb),
             Compression::Png => self.decode_png(data, rgb),
+            Compression::Gif => self.decode_gif(data, rgb),
         }
     }
 
     /// Bytes that are kept between images.
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
-        self.scratch.capacity()
+        self.jpeg.capacity() + self.scratch.capacity()
+    }
+
+    fn decode_jpeg(&mut self, data: &[u8], rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
+        let corrupt = FrameError::Corrupt(Compression::Jpeg);
+        let (width, height) = jpeg::dimensions(data).map_err(|_| corrupt)?;
+        let size = FrameSize::checked(width, height, rgb.len())?;
+        let Found { exif } = jpeg::canonical(data, &mut self.jpeg).map_err(|_| corrupt)?;
+        let rgb = &mut rgb[..size.rgb_bytes()];
+        let options = DecoderOptions::new_safe()
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX))
+            .set_strict_mode(true)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&self.jpeg), options);
+        decoder.decode_headers().map_err(|_| corrupt)?;
+        if decoder.output_buffer_size() != Some(rgb.len()) {
+            return Err(corrupt);
+        }
+        decoder.decode_into(rgb).map_err(|_| corrupt)?;
+        let orientation = exif.and_then(Orientation::from_exif_chunk);
+        Ok(self.turn(orientation.unwrap_or(Orientation::NoTransforms), size, rgb))
     }
 
     fn decode_png(&mut self, data: &[u8], rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
         let corrupt = FrameError::Corrupt(Compression::Png);
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(8 * (rgb.len() as u64 / 3) + PNG_WORK_BYTES_MAX);
-        let decoder = PngDecoder::with_limits(Cursor::new(data), limits).map_err(|_| corrupt)?;
+        let mut decoder = PngDecoder::with_limits(Cursor::new(data), limits(rgb)).map_err(|_| corrupt)?;
         let (width, height) = decoder.dimensions();
         let size = FrameSize::checked(width, height, rgb.len())?;
         let rgb = &mut rgb[..size.rgb_bytes()];
+        let orientation = decoder.orientation().map_err(|_| corrupt)?;
+        self.read(decoder, size, rgb, corrupt)?;
+        Ok(self.turn(orientation, size, rgb))
+    }
+
+    fn decode_gif(&mut self, data: &[u8], rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
+        let corrupt = FrameError::Corrupt(Compression::Gif);
+        let mut decoder = GifDecoder::new(Cursor::new(data)).map_err(|_| corrupt)?;
+        let (width, height) = decoder.dimensions();
+        let size = FrameSize::checked(width, height, rgb.len())?;
+        decoder.set_limits(limits(rgb)).map_err(|_| corrupt)?;
+        self.read(decoder, size, &mut rgb[..size.rgb_bytes()], corrupt)?;
+        Ok(size)
+    }
+
+    /// Reads an image of any colour type as RGB.
+    fn read(
+        &mut self,
+        decoder: impl ImageDecoder,
+        size: FrameSize,
+        rgb: &mut [u8],
+        corrupt: FrameError,
+    ) -> Result<(), FrameError> {
         let color = decoder.color_type();
         if color == ColorType::Rgb8 {
-            decoder.read_image(rgb).map_err(|_| corrupt)?;
-            return Ok(size);
+            return decoder.read_image(rgb).map_err(|_| corrupt);
         }
         self.scratch.resize(size.n_pixels() * usize::from(color.bytes_per_pixel()), 0);
         decoder.read_image(&mut self.scratch).map_err(|_| corrupt)?;
@@ -126,28 +173,59 @@ impl Decoder {
                 *o = pixel[c];
             }
         }
-        Ok(size)
+        Ok(())
+    }
+
+    /// Turns and mirrors an image of `size`, so that it stands upright; returns its size then.
+    fn turn(&mut self, orientation: Orientation, size: FrameSize, rgb: &mut [u8]) -> FrameSize {
+        let FrameSize { width, height } = size;
+        // Whether rows and columns change places, and along which source axis the result runs backwards.
+        let (is_transposed, from_right, from_below) = match orientation {
+            Orientation::NoTransforms => return size,
+            Orientation::FlipHorizontal => (false, true, false),
+            Orientation::Rotate180 => (false, true, true),
+            Orientation::FlipVertical => (false, false, true),
+            Orientation::Rotate90FlipH => (true, false, false),
+            Orientation::Rotate90 => (true, false, true),
+            Orientation::Rotate270FlipH => (true, true, true),
+            Orientation::Rotate270 => (true, true, false),
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(rgb);
+        let turned = if is_transposed { FrameSize { width: height, height: width } } else { size };
+        for (i, out) in rgb.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (i % turned.width, i / turned.width);
+            let (x, y) = if is_transposed { (y, x) } else { (x, y) };
+            let (x, y) =
+                (if from_right { width - 1 - x } else { x }, if from_below { height - 1 - y } else { y });
+            out.copy_from_slice(&self.scratch[3 * (y * width + x)..][..3]);
+        }
+        turned
     }
 }
 
-fn decode_jpeg(data: &[u8], rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
-    let corrupt = FrameError::Corrupt(Compression::Jpeg);
-    let options = DecoderOptions::new_safe()
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .set_strict_mode(true)
-        .jpeg_set_max_scans(JPEG_SCANS_MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    decoder.decode_headers().map_err(|_| corrupt)?;
-    let (width, height) = decoder.dimensions().ok_or(corrupt)?;
-    let size = FrameSize::checked(width as u32, height as u32, rgb.len())?;
-    let rgb = &mut rgb[..size.rgb_bytes()];
-    if decoder.output_buffer_size() != Some(rgb.len()) {
-        return Err(corrupt);
+/// Width and height as the header says them, for who must make room first.
+///
+/// # Errors
+/// [`FrameError::UnknownCompression`] (of no format), [`FrameError::Corrupt`].
+pub(super) fn dimensions(data: &[u8]) -> Result<(u32, u32), FrameError> {
+    let compression = Compression::of(data).ok_or(FrameError::UnknownCompression(ShortName::new("")))?;
+    let corrupt = FrameError::Corrupt(compression);
+    match compression {
+        Compression::Jpeg => jpeg::dimensions(data).map_err(|_| corrupt),
+        Compression::Png => {
+            PngDecoder::new(Cursor::new(data)).map(|decoder| decoder.dimensions()).map_err(|_| corrupt)
+        }
+        Compression::Gif => {
+            GifDecoder::new(Cursor::new(data)).map(|decoder| decoder.dimensions()).map_err(|_| corrupt)
+        }
     }
-    decoder.decode_into(rgb).map_err(|_| corrupt)?;
-    Ok(size)
+}
+
+fn limits(rgb: &[u8]) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(8 * (rgb.len() as u64 / 3) + WORK_BYTES_MAX);
+    limits
 }
 
 #[cfg(test)]
@@ -157,15 +235,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_told_by_substring_and_depth_is_refused() {
-        type C = Compression;
-        assert_eq!(C::from_format("jpeg"), Ok(C::Jpeg));
-        assert_eq!(C::from_format("bgr8; jpeg compressed bgr8"), Ok(C::Jpeg));
-        assert_eq!(C::from_format("rgb8; png compressed "), Ok(C::Png));
-        let reason = |format| C::from_format(format).unwrap_err().reason();
-        assert_eq!(reason("16UC1; compressedDepth png"), "depth_encoding");
-        assert_eq!(reason("16UC1; png compressed "), "depth_encoding");
-        assert_eq!(reason("h264"), "unknown_compression");
+    fn the_bytes_say_what_an_image_is_and_the_format_only_whether_it_is_depth() {
+        let picture = png(ExtendedColorType::L8, &[9]);
+        let decode = |format: &str, data: &[u8]| {
+            Decoder::new().decode(format, data, &mut [0; 18]).map(|size| size.width).map_err(|e| e.reason())
+        };
+        for format in ["png", "jpeg", "", "h264", "bgr8; jpeg compressed bgr8", "mono16; png compressed "] {
+            assert_eq!(decode(format, &picture), Ok(3), "{format}");
+        }
+        assert_eq!(decode("16UC1; compressedDepth png", &picture), Err("depth_encoding"));
+        assert_eq!(decode("16UC1; png compressed ", &picture), Err("depth_encoding"));
+        for format in ["h264", "jpeg", "png"] {
+            assert_eq!(decode(format, b"\0\0\0\x01\x67"), Err("unknown_compression"));
+        }
+    }
+
+    #[test]
+    fn an_image_is_turned_as_the_image_crate_turns_it() {
+        let rgb: Vec<u8> = (0..18).collect();
+        for exif in 1..=8 {
+            let orientation = Orientation::from_exif(exif).unwrap();
+            let mut expected =
+                image::DynamicImage::ImageRgb8(image::RgbImage::from_raw(3, 2, rgb.clone()).unwrap());
+            expected.apply_orientation(orientation);
+            let mut turned = rgb.clone();
+            let size = Decoder::new().turn(orientation, FrameSize { width: 3, height: 2 }, &mut turned);
+            assert_eq!((size.width as u32, size.height as u32), (expected.width(), expected.height()));
+            assert_eq!(turned, expected.as_bytes(), "{orientation:?}");
+        }
     }
 
     fn png(color: ExtendedColorType, pixel: &[u8]) -> Vec<u8> {

@@ -12,14 +12,14 @@ use super::decode::Compression;
 pub enum FrameError {
     /// Not an encoding that we know.
     #[error(
-        "image encoding `{0}` is not supported; publish rgb8, bgr8, rgba8, bgra8, mono8, yuv422, yuv422_yuy2, nv12 or bayer_*8"
+        "image encoding `{0}` is not supported; publish rgb8, bgr8, rgba8, bgra8, mono8, yuv422, yuv422_yuy2, nv12, bayer_*8, or mono16, rgb16, bgr16, rgba16, bgra16, bayer_*16"
     )]
     UnknownEncoding(ShortName),
     /// Depth, not colour.
     #[error("image encoding `{0}` is depth, and the model sees colour; choose the camera's colour topic")]
     DepthEncoding(ShortName),
-    /// A compressed image in a format that is neither JPEG nor PNG.
-    #[error("compressed format `{0}` is not supported; publish jpeg or png")]
+    /// Bytes that are of no format that is decoded here, with what the message says of them.
+    #[error("the bytes of the image (format `{0}`) begin as neither JPEG, PNG nor GIF; send jpeg or png")]
     UnknownCompression(ShortName),
     /// Width or height is zero.
     #[error("image of {width}×{height} pixels has none")]
@@ -68,7 +68,7 @@ pub enum FrameError {
         needed_bytes: u64,
     },
     /// The decoder refused it.
-    #[error("{} image is corrupt or truncated", .0.name())]
+    #[error("{} image is corrupt or truncated, or of a rare kind that is not decoded here", .0.name())]
     Corrupt(Compression),
 }
 

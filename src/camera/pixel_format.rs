@@ -2,7 +2,7 @@
 
 use super::error::{FrameError, ShortName};
 
-/// How the bytes of a raw image are laid out. All have eight bits a channel.
+/// How the bytes of a raw image are laid out. Of samples of 16 bits the high byte counts, as `cv_bridge` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PixelFormat {
     /// Red, green, blue.
@@ -29,11 +29,29 @@ pub enum PixelFormat {
     BayerGbrg8,
     /// Colour filter, top left 2×2: green red, blue green.
     BayerGrbg8,
+    /// Grey in 16 bits, as thermal and infrared cameras send it.
+    Mono16,
+    /// Red, green, blue in 16 bits each.
+    Rgb16,
+    /// Blue, green, red in 16 bits each; also `16UC3`.
+    Bgr16,
+    /// Red, green, blue, alpha in 16 bits each; alpha is dropped.
+    Rgba16,
+    /// Blue, green, red, alpha in 16 bits each; alpha is dropped.
+    Bgra16,
+    /// As `BayerRggb8`, in 16 bits.
+    BayerRggb16,
+    /// As `BayerBggr8`, in 16 bits.
+    BayerBggr16,
+    /// As `BayerGbrg8`, in 16 bits.
+    BayerGbrg16,
+    /// As `BayerGrbg8`, in 16 bits.
+    BayerGrbg16,
 }
 
 impl PixelFormat {
     /// Every format.
-    pub const ALL: [PixelFormat; 12] = [
+    pub const ALL: [PixelFormat; 21] = [
         PixelFormat::Rgb8,
         PixelFormat::Bgr8,
         PixelFormat::Rgba8,
@@ -46,6 +64,15 @@ impl PixelFormat {
         PixelFormat::BayerBggr8,
         PixelFormat::BayerGbrg8,
         PixelFormat::BayerGrbg8,
+        PixelFormat::Mono16,
+        PixelFormat::Rgb16,
+        PixelFormat::Bgr16,
+        PixelFormat::Rgba16,
+        PixelFormat::Bgra16,
+        PixelFormat::BayerRggb16,
+        PixelFormat::BayerBggr16,
+        PixelFormat::BayerGbrg16,
+        PixelFormat::BayerGrbg16,
     ];
 
     /// The format that an image message names.
@@ -66,6 +93,15 @@ impl PixelFormat {
             "bayer_bggr8" => PixelFormat::BayerBggr8,
             "bayer_gbrg8" => PixelFormat::BayerGbrg8,
             "bayer_grbg8" => PixelFormat::BayerGrbg8,
+            "mono16" => PixelFormat::Mono16,
+            "rgb16" => PixelFormat::Rgb16,
+            "bgr16" | "16UC3" => PixelFormat::Bgr16,
+            "rgba16" => PixelFormat::Rgba16,
+            "bgra16" => PixelFormat::Bgra16,
+            "bayer_rggb16" => PixelFormat::BayerRggb16,
+            "bayer_bggr16" => PixelFormat::BayerBggr16,
+            "bayer_gbrg16" => PixelFormat::BayerGbrg16,
+            "bayer_grbg16" => PixelFormat::BayerGrbg16,
             _ if is_depth(encoding) => return Err(FrameError::DepthEncoding(ShortName::new(encoding))),
             _ => return Err(FrameError::UnknownEncoding(ShortName::new(encoding))),
         })
@@ -87,6 +123,15 @@ impl PixelFormat {
             PixelFormat::BayerBggr8 => "bayer_bggr8",
             PixelFormat::BayerGbrg8 => "bayer_gbrg8",
             PixelFormat::BayerGrbg8 => "bayer_grbg8",
+            PixelFormat::Mono16 => "mono16",
+            PixelFormat::Rgb16 => "rgb16",
+            PixelFormat::Bgr16 => "bgr16",
+            PixelFormat::Rgba16 => "rgba16",
+            PixelFormat::Bgra16 => "bgra16",
+            PixelFormat::BayerRggb16 => "bayer_rggb16",
+            PixelFormat::BayerBggr16 => "bayer_bggr16",
+            PixelFormat::BayerGbrg16 => "bayer_gbrg16",
+            PixelFormat::BayerGrbg16 => "bayer_grbg16",
         }
     }
 
@@ -94,9 +139,15 @@ impl PixelFormat {
     #[must_use]
     pub fn bytes_per_pixel(self) -> u32 {
         match self {
+            PixelFormat::Rgb16 | PixelFormat::Bgr16 => 6,
+            PixelFormat::Rgba16 | PixelFormat::Bgra16 => 8,
             PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
             PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
-            PixelFormat::Uyvy | PixelFormat::Yuyv => 2,
+            PixelFormat::Uyvy | PixelFormat::Yuyv | PixelFormat::Mono16 => 2,
+            PixelFormat::BayerRggb16
+            | PixelFormat::BayerBggr16
+            | PixelFormat::BayerGbrg16
+            | PixelFormat::BayerGrbg16 => 2,
             _ => 1,
         }
     }
@@ -109,16 +160,21 @@ impl PixelFormat {
             | PixelFormat::Bgr8
             | PixelFormat::Rgba8
             | PixelFormat::Bgra8
-            | PixelFormat::Mono8 => (1, 1),
+            | PixelFormat::Mono8
+            | PixelFormat::Mono16
+            | PixelFormat::Rgb16
+            | PixelFormat::Bgr16
+            | PixelFormat::Rgba16
+            | PixelFormat::Bgra16 => (1, 1),
             PixelFormat::Uyvy | PixelFormat::Yuyv => (2, 1),
             _ => (2, 2),
         }
     }
 }
 
-/// Encodings of depth and disparity cameras (16-bit grey counts: that is how depth is published).
+/// Encodings of depth and disparity cameras.
 pub(super) fn is_depth(encoding: &str) -> bool {
-    ["16UC1", "16SC1", "32FC1", "64FC1", "mono16"].contains(&encoding)
+    ["16UC1", "16SC1", "32FC1", "64FC1"].contains(&encoding)
 }
 
 #[cfg(test)]

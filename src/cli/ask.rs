@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// An image that the question is about; may be given several times
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// A clip that the question is about: a directory of frames, taken in byte order of their names
+    /// A clip that the question is about: a directory of frames, taken in natural order of their names
     #[arg(long, value_name = "DIR", requires = "fps")]
     video: Option<PathBuf>,
     /// The rate at which the clip's frames were taken
@@ -186,7 +186,7 @@ fn batch(reason: &mut Reason, general: &AnswerSettings, path: &Path) -> anyhow::
             Ok(answer) => output::json_line(&BatchAnswer::Answered { id: &id, answer: Box::new(answer) })?,
             Err(error) => {
                 n_failed += 1;
-                output::json_line(&BatchAnswer::Failed { id: &id, error: format!("{error:#}") })?;
+                output::json_line(&BatchAnswer::Failed { id: &id, error: output::chain(&error) })?;
             }
         }
     }

@@ -7,17 +7,39 @@ use anyhow::{Context as _, bail};
 use image::RgbImage;
 
 use super::Usage;
-use crate::camera::{FrameSize, Image, Resample, Resizer, load_frames_dir, load_image};
+use crate::camera::{
+    FrameSize, Image, ImageFileError, Resample, Resizer, frame_files, load_frames_dir, load_image,
+};
 use crate::models::predict25::PredictManifest;
 
 /// No camera's frame is larger.
 const FRAME_PIXELS_MAX: u64 = 1 << 26;
 
+/// The frames of a directory in natural order, which is said where it is not that of the names' bytes.
+///
+/// # Errors
+/// As [`load_frames_dir`].
+pub(super) fn load_frames(dir: &Path, pixels_max: u64) -> Result<Vec<Image>, ImageFileError> {
+    let files = frame_files(dir)?;
+    if files.has_mixed_widths {
+        let name = |path: Option<&PathBuf>| -> String {
+            path.and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy().into_owned()
+        };
+        eprintln!(
+            "{}: the numbers in the names have several widths: frames are taken as they count, from {} to {}",
+            dir.display(),
+            name(files.paths.first()),
+            name(files.paths.last())
+        );
+    }
+    load_frames_dir(dir, pixels_max)
+}
+
 /// The newest frames of a directory, as many as the engine takes, at its size.
 pub(super) fn given_frames(dir: Option<&Path>, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
     let n = manifest.clip.n_given;
     let frames = match dir {
-        Some(dir) => load_frames_dir(dir, FRAME_PIXELS_MAX)?,
+        Some(dir) => load_frames(dir, FRAME_PIXELS_MAX)?,
         None if n == 0 => Vec::new(),
         None => return Err(Usage(format!("the engine forecasts from {n} frames: pass --frames DIR")).into()),
     };
@@ -30,7 +52,7 @@ pub(super) fn given_frames(dir: Option<&Path>, manifest: &PredictManifest) -> an
 
 /// Every frame of a directory, at the engine's size.
 pub(super) fn all_frames(dir: &Path, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
-    Ok(scaled(&load_frames_dir(dir, FRAME_PIXELS_MAX)?, manifest))
+    Ok(scaled(&load_frames(dir, FRAME_PIXELS_MAX)?, manifest))
 }
 
 /// One image, at the engine's size.

@@ -25,7 +25,7 @@ use crate::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout,
 pub(crate) struct Options {
     /// The engine
     engine: PathBuf,
-    /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
+    /// A directory of frames, taken in natural order of their names; the last ones are given to the engine, scaled to its size
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
     /// Frames to forecast; beyond the engine's own number it goes on from its own last frames, clip by clip, each with the next

@@ -38,6 +38,22 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An error and its causes on one line. A cause that the message before it already tells is not told twice.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut last = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        if text.is_empty() {
+            text.clone_from(&message);
+        } else if !last.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        last = message;
+    }
+    text
+}
+
 /// A number of bytes as a person reads it: `6.41 MiB`.
 pub(crate) fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -76,6 +92,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_told_once_with_every_cause() {
+        let gone = || io::Error::from_raw_os_error(2);
+        let of_file = crate::camera::ImageFileError::Read { path: "a.png".into(), source: gone() };
+        assert_eq!(chain(&of_file.into()), format!("a.png: {}", gone()));
+        let with_context = anyhow::Error::from(gone()).context("a.csv");
+        assert_eq!(chain(&with_context), format!("a.csv: {}", gone()));
+    }
 
     #[test]
     fn sizes_and_tables_read_well() {

@@ -33,7 +33,7 @@ use report::{Report, Timings};
 pub(crate) struct Options {
     /// The Predict engine; one that takes actions
     engine: PathBuf,
-    /// A directory of frames, taken in byte order of their names; the last ones are given to the engine, scaled to its size
+    /// A directory of frames, taken in natural order of their names; the last ones are given to the engine, scaled to its size
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
     /// Plans: a directory of CSV files with the engine's action names as header, or one such file, in which a first column
@@ -113,7 +113,7 @@ struct ScoreOptions {
     /// better); takes --noises 2 or more. With --came, how far the forecast lies from what really came
     #[arg(long, group = "by")]
     surprise: bool,
-    /// The frames that really came after the given ones, in byte order of their names, at the engine's rate
+    /// The frames that really came after the given ones, in natural order of their names, at the engine's rate
     #[arg(long, value_name = "DIR", requires = "surprise")]
     came: Option<PathBuf>,
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use serde::Deserialize;
 
 use super::Usage;
-use crate::camera::{Image, load_frames_dir, load_image};
+use super::clip::load_frames;
+use crate::camera::{Image, load_image};
 use crate::runtime::reason::{AnswerSettings, Picture, Request, Shown};
 
 /// Pixels of a file at most. Larger than any camera's; the model sees far fewer.
@@ -66,7 +67,7 @@ impl Question {
     ) -> anyhow::Result<Self> {
         let images = images.iter().map(|path| load_image(path, FILE_PIXELS_MAX)).collect::<Result<_, _>>()?;
         let frames = match video {
-            Some((dir, _)) => load_frames_dir(dir, FILE_PIXELS_MAX)?,
+            Some((dir, _)) => load_frames(dir, FILE_PIXELS_MAX)?,
             None => Vec::new(),
         };
         let fps = video.map_or(1.0, |(_, fps)| fps);
@@ -82,7 +83,7 @@ impl Question {
         let load = |path: &PathBuf| load_image(&directory.join(path), FILE_PIXELS_MAX);
         let frames = match &line.video {
             None => Vec::new(),
-            Some(Video::Directory(dir)) => load_frames_dir(&directory.join(dir), FILE_PIXELS_MAX)?,
+            Some(Video::Directory(dir)) => load_frames(&directory.join(dir), FILE_PIXELS_MAX)?,
             Some(Video::Frames(paths)) => paths.iter().map(load).collect::<Result<_, _>>()?,
         };
         if line.video.is_some() && line.fps.is_none() {

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::observer::Heard;
 use super::scoreboard::Verdict;
 use crate::camera::{Decoder, PictureDigest};
+use crate::cli::output;
 use crate::frames::frame::Frame;
 use crate::ros2::node::{Answerer, Outcome, Question};
 
@@ -130,7 +131,9 @@ impl Answerer for Recording<'_> {
         let recorded = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).arrive(question);
         match recorded {
             Ok(()) => self.answerer.answer(question),
-            Err(error) => Outcome::Failed(format!("the question cannot be recorded: {error:#}")),
+            Err(error) => {
+                Outcome::Failed(format!("the question cannot be recorded: {}", output::chain(&error)))
+            }
         }
     }
 }

@@ -121,9 +121,10 @@ impl Frame {
 
     fn convert(&self, decoder: &mut Decoder, rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
         match &self.format {
-            Format::Raw { encoding, width, height, step, .. } => {
-                let (width, height, step) = (*width, *height, *step);
-                convert(&RawFrame { width, height, step, encoding: encoding.as_str(), data: &self.data }, rgb)
+            Format::Raw { encoding, width, height, step, is_bigendian } => {
+                let (width, height, step, is_bigendian) = (*width, *height, *step, *is_bigendian);
+                let encoding = encoding.as_str();
+                convert(&RawFrame { width, height, step, encoding, is_bigendian, data: &self.data }, rgb)
             }
             Format::Compressed { format } => decoder.decode(format.as_str(), &self.data, rgb),
         }
