@@ -335,7 +335,15 @@ fn a_wrong_command_line_is_code_2() {
     );
     fail(2, &["ask", engine, "--image", &image, "--prompt", "a", "--choices", "1,"], &["empty"]);
     fail(2, &["build", model, "-o", "x", "--backend", "tpu"], &["tpu"]);
-    fail(2, &["build", model, "-o", "x", "--precision", "f8"], &["f8"]);
+    fail(2, &["build", model, "-o", "x", "--precision", "f8"], &["f8", "f32, bf16"]);
+    let precision = |asked: &str, words: &[&str]| {
+        fail(2, &["build", model, "-o", "x", "--precision", asked], words);
+    };
+    precision("sight=bf16", &["`sight`", "vision, language and kv"]);
+    precision("language=f8", &["f8", "f32, bf16, int8 and int4"]);
+    precision("language=int8,vision=bf16", &["int8", "`language`", "f32 and bf16"]);
+    precision("kv=bf16", &["`kv`", "f32"]);
+    precision("vision=f32,vision=bf16", &["`vision`", "two formats"]);
     fail(2, &["run", engine, "--choices", "22,23"], &["same token"]);
     fail(2, &["run", engine, "--clip", "17"], &["17", "--max-frames"]);
     fail(2, &["run", engine, "--ros-args", "-r", "__node:=two words"], &["two words"]);
@@ -390,6 +398,28 @@ fn other_precisions_answer_too() {
     let mut all = vec!["ask", built().bf16.as_str()];
     all.extend(arguments);
     assert_eq!(succeed(&all), "green, blue\n");
+    assert_eq!(json(&["inspect", &built().bf16, "--json"])["precision"], "bf16");
+
+    let mixed = built().dir.join("mixed.engine").to_str().unwrap().to_owned();
+    let asked = "vision=f32,language=bf16";
+    let report = json(&["build", &built().model, "-o", &mixed, "--precision", asked, "--json"]);
+    let worst = report["golden_worst"].as_f64().unwrap();
+    assert!(0.0 < worst && worst < 1.0, "{worst} of what bf16 allows");
+    all[1] = &mixed;
+    assert_eq!(succeed(&all), "green, blue\n");
+    let report = json(&["inspect", &mixed, "--json"]);
+    assert_eq!(report["precision"], asked);
+    let formats = report["formats"].as_array().unwrap();
+    let listed: Vec<_> =
+        formats.iter().map(|f| [&f["part"], &f["format"]].map(|v| v.as_str().unwrap())).collect();
+    assert_eq!(listed, [["vision", "f32"], ["language", "bf16"], ["kv", "f32"]]);
+    let weights = |file: &str| {
+        let report = json(&["inspect", file, "--json"]);
+        let sections = report["sections"].as_array().unwrap();
+        sections.iter().find(|s| s["name"] == "weights").unwrap()["bytes"].as_u64().unwrap()
+    };
+    let [f32, mixed, bf16] = [&built().engine, &mixed, &built().bf16].map(|file| weights(file));
+    assert!(bf16 < mixed && mixed < f32, "{bf16}, {mixed}, {f32} bytes");
 }
 
 #[test]

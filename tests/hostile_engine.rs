@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::engine::{BuildOptions, Engine, EngineError, build};
 use perihelion::export::{ReasonOptions, export_reason};
 use perihelion::model::Model;
@@ -60,7 +60,7 @@ impl Fixture {
         let engine = dir.path().join("e");
         let options = BuildOptions {
             backend: "cpu".into(),
-            precision: Precision::Bf16,
+            formats: WeightFormat::Bf16.into(),
             limits: vec![("context".into(), 64), ("image_tokens".into(), 16)],
             open: OpenOptions { threads: Some(1) },
         };
@@ -165,14 +165,20 @@ fn lying_manifests_are_refused() {
     type Lie = (&'static str, fn(&mut Value));
     let lies: &[Lie] = &[
         ("unknown", |m| m["content"]["surprise"] = json!(1)),
-        ("missing", |m| drop(m["content"].as_object_mut().map(|c| c.remove("precision")))),
+        ("missing", |m| drop(m["content"].as_object_mut().map(|c| c.remove("formats")))),
         ("aarch64", |m| {
             let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
-            m["content"]["architecture"] = json!(other);
+            m["content"]["bound_to"]["architecture"] = json!(other);
         }),
-        ("layout", |m| m["content"]["backend_version"] = json!(99)),
+        ("layout", |m| m["content"]["bound_to"]["layout"] = json!("99")),
         ("backend", |m| m["content"]["backend"] = json!("abacus")),
-        ("weights", |m| m["content"]["precision"] = json!("f32")),
+        ("weights", |m| m["content"]["formats"][0]["format"] = json!("f32")),
+        ("a format that nothing reads", |m| {
+            m["content"]["formats"][0] = json!({"part": "vision", "format": "int8", "scales": "in_blocks"});
+        }),
+        ("scales", |m| m["content"]["formats"][0]["scales"] = json!("in_blocks")),
+        ("parts", |m| drop(m["content"]["formats"].as_array_mut().map(|f| f.remove(0)))),
+        ("windows", |m| m["content"]["network"]["buffers"][0]["window_rows"] = json!(0)),
         ("later value", |m| m["content"]["network"]["graphs"][0]["nodes"][9]["inputs"] = json!([999_999])),
         ("elements", |m| m["content"]["network"]["weights"][0]["shape"] = json!([1u64 << 50, 1u64 << 50])),
         ("a smaller weight", |m| m["content"]["network"]["weights"][3]["shape"][0] = json!(1)),
@@ -206,6 +212,36 @@ fn lying_manifests_are_refused() {
 }
 
 #[test]
+fn an_engine_for_something_else_says_what_it_is_for() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    type Change = fn(&mut Value);
+    let cases: &[(Change, &[&str])] = &[
+        (
+            |m| m["content"]["bound_to"]["layout"] = json!("99"),
+            &["`cpu`", "layout 1", "99", "again from its model"],
+        ),
+        (|m| m["content"]["bound_to"]["architecture"] = json!("riscv64"), &["architecture", "riscv64"]),
+        (|m| m["content"]["bound_to"]["driver"] = json!("580.95"), &["driver none", "580.95"]),
+        (
+            |m| drop(m["content"]["bound_to"].as_object_mut().map(|b| b.remove("layout"))),
+            &["layout 1", "none"],
+        ),
+        (|m| m["content"]["backend"] = json!("abacus"), &["`abacus`", "again from its model", "doctor"]),
+        (|m| m["content"]["backend"] = json!("tensorrt"), &["`tensorrt`", "not compiled in", "doctor"]),
+    ];
+    for (change, words) in cases {
+        std::fs::write(fixture.path(), fixture.forged(change)).expect("a disk");
+        // It can be looked at wherever it is, and run only where it belongs.
+        let engine = Engine::open(&fixture.path()).expect("it is sound");
+        let refused = engine.session(&OpenOptions { threads: Some(1) }).err().expect("another's").to_string();
+        for word in words.iter().copied().chain([fixture.path().to_str().expect("UTF-8")]) {
+            assert!(refused.contains(word), "{refused:?} lacks {word:?}");
+        }
+    }
+}
+
+#[test]
 fn an_engine_that_answers_wrongly_is_not_installed() {
     let _alone = ONE_AT_A_TIME.lock();
     let fixture = Fixture::new();
@@ -234,7 +270,7 @@ fn an_engine_that_answers_wrongly_is_not_installed() {
     let out = fixture.dir.path().join("wrong");
     let options = BuildOptions {
         backend: "cpu".into(),
-        precision: Precision::F32,
+        formats: WeightFormat::F32.into(),
         limits: Vec::new(),
         open: OpenOptions { threads: Some(1) },
     };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use perihelion::backend::{Elements, OpenOptions, Precision, Run, RunError, Session};
+use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session, WeightFormat};
 use perihelion::engine::{BuildOptions, Engine, build, self_test};
 use perihelion::export::{ReasonOptions, export_reason};
 use perihelion::graph::{BufferId, GraphId};
@@ -65,10 +65,11 @@ fn main() {
     export_reason(&checkpoint, &ReasonOptions::default(), &model_path, &mut |_| ())
         .expect("it is a checkpoint");
     let model = Model::open(&model_path).expect("it was written just now");
-    for (precision, threads) in [(Precision::F32, 1), (Precision::Bf16, 2)] {
+    for (format, threads) in [(WeightFormat::F32, 1), (WeightFormat::Bf16, 2)] {
         let path = dir.path().join("small.engine");
         let open = OpenOptions { threads: Some(threads) };
-        let options = BuildOptions { backend: "cpu".into(), precision, limits: Vec::new(), open };
+        let options =
+            BuildOptions { backend: "cpu".into(), formats: format.into(), limits: Vec::new(), open };
         build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
         let engine = Engine::open(&path).expect("it was built just now");
         let mut session = engine.session(&open).expect("it is for this machine");
@@ -77,7 +78,7 @@ fn main() {
         steady_state(session.as_mut());
         refusals(session.as_mut());
         println!(
-            "{precision}, {threads} threads: 0 heap calls in {DECODE_STEPS} decode steps, {VISION_ENCODES} vision encodes, \
+            "{format}, {threads} threads: 0 heap calls in {DECODE_STEPS} decode steps, {VISION_ENCODES} vision encodes, \
              and all refusals"
         );
     }
@@ -138,12 +139,12 @@ fn steady_state(session: &mut dyn Session) {
     let counted = heap_calls(|| {
         for step in 0..DECODE_STEPS {
             let past = step % context;
-            session.write(n.tokens, 0, Elements::I32(&[step as i32 % 500])).expect("a token");
+            session.input_i32(n.tokens, 0, 1).expect("a token")[0] = step as i32 % 500;
             session.write(n.positions, 0, Elements::I32(&[past as i32; 3])).expect("its position");
             session.run(n.decode, &Run { extents: &[past], ..Run::default() }).expect("steady state");
-            session.read(n.logits, 0, &mut logits).expect("logits");
+            let logits = session.view(n.logits, 0, 1).expect("logits");
             for sampler in &mut samplers {
-                std::hint::black_box(sampler.pick(&logits).expect("finite logits"));
+                std::hint::black_box(sampler.pick(logits).expect("finite logits"));
             }
         }
     });
@@ -156,6 +157,7 @@ fn steady_state(session: &mut dyn Session) {
         }
     });
     assert_eq!(counted, 0, "encoding touched the heap");
+    session.read(n.logits, 0, &mut logits).expect("logits");
     assert!(
         logits.iter().all(|l| l.is_finite()) && logits.iter().any(|l| *l != 0.0),
         "it computed something"
@@ -181,6 +183,9 @@ fn refusals(session: &mut dyn Session) {
         for _ in 0..100 {
             let short = session.write(n.positions, 0, Elements::I32(&[1, 2]));
             assert!(matches!(short, Err(RunError::Type(_))));
+            assert!(matches!(session.input(n.patches, 0, usize::MAX), Err(RunError::Bounds { .. })));
+            assert!(matches!(session.input_i32(n.patches, 0, 1), Err(RunError::Type(_))));
+            assert!(matches!(session.view(n.patches, 0, 1), Err(RunError::Purpose(_))));
             let far = session.write(n.tokens, usize::MAX - 1, Elements::I32(&[1]));
             assert!(matches!(far, Err(RunError::Bounds { .. })));
             let none = session.run(n.decode, &Run::default());

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use perihelion::backend::cpu::Cpu;
-use perihelion::backend::{Elements, OpenOptions, Precision, Run, Session};
+use perihelion::backend::{Elements, OpenOptions, Run, Session, WeightFormat};
 use perihelion::checkpoint::Tensors;
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
@@ -157,7 +157,7 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     assert_eq!(graphs[..2], ["encode_first.small", "encode_step.small"]);
     assert_eq!(graphs[2..4], ["decode_first.small", "decode_step.small"]);
     let open_options = OpenOptions { threads: Some(2) };
-    let claims = Cpu::new().expect("this machine").claims(model.network(), Precision::F32, &open_options);
+    let claims = Cpu::new().expect("this machine").claims(model.network(), WeightFormat::F32, &open_options);
 
     let mut predict = open(&checkpoint, &options, 1, Some(1));
     assert_eq!(predict.session_memory(), claims.expect("every graph can be computed"));

@@ -6,7 +6,7 @@
 
 mod support;
 
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::camera::Image;
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{ReasonOptions, export_reason};
@@ -88,8 +88,12 @@ fn cpu_engine(case: &Case) -> Reason {
         .expect(case.name());
     let model = Model::open(&model_path).expect(case.name());
     let open = OpenOptions { threads: Some(2) };
-    let options =
-        BuildOptions { backend: "cpu".to_owned(), precision: Precision::F32, limits: Vec::new(), open };
+    let options = BuildOptions {
+        backend: "cpu".to_owned(),
+        formats: WeightFormat::F32.into(),
+        limits: Vec::new(),
+        open,
+    };
     build(&model, &options, &engine_path, &mut |_| ()).expect(case.name());
     // The files may go: what is mapped stays.
     let engine = Engine::open(&engine_path).expect(case.name());

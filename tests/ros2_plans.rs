@@ -12,7 +12,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, ReasonOptions, export_reason};
 use perihelion::frames::clock::Clock;
@@ -161,7 +161,8 @@ fn a_critic_is_the_nodes_own_reason_engine() {
     let (model, path) = (dir.path().join("a.model"), dir.path().join("a.engine"));
     export_reason(Path::new("engines/small-reason"), &ReasonOptions::default(), &model, &mut |_| {}).unwrap();
     let open = OpenOptions { threads: Some(2) };
-    let options = BuildOptions { backend: "cpu".into(), precision: Precision::F32, limits: vec![], open };
+    let options =
+        BuildOptions { backend: "cpu".into(), formats: WeightFormat::F32.into(), limits: vec![], open };
     build(&Model::open(&model).unwrap(), &options, &path, &mut |_| {}).unwrap();
     let built = Engine::open(&path).unwrap();
     let reason = Reason::open(&built, built.session(&open).unwrap()).unwrap();

@@ -27,7 +27,7 @@ pub enum BackendError {
         why: String,
     },
     /// What `build` wrote is not what `open` was given.
-    #[error("the engine's weights do not fit its network: {why}; build the engine again")]
+    #[error("the engine's sections do not fit its network: {why}; build the engine again")]
     Payload {
         /// Expected and found.
         why: String,

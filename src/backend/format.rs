@@ -1,29 +1,449 @@
-//! What the weights of an engine are stored as.
+//! What the weights of an engine are stored as: one format for each weight, chosen by the part of the network that it is of.
+//!
+//! Parts (`vision`, `language`, …) are named by the model. Their formats are asked for when an engine is built
+//! ([`FormatChoice`]) and listed in its manifest ([`PartFormats`]). Within a part one rule says which weights take its format:
+//! matrices of products and tables of rows do; other elements, which are few and are used as they stand, are f32.
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What numbers an engine computes with. Both have f32 arithmetic and caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+use crate::graph::{Network, WeightUse};
+use crate::tensor::DType;
+
+/// The part that caches of keys and values count as. They are no weights, and f32 is the only format they have.
+pub const CACHE_PART: &str = "kv";
+
+/// How the elements of a weight are stored, from the finest to the coarsest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// f32 weights.
+pub enum WeightFormat {
+    /// IEEE 754 binary32.
     F32,
-    /// bfloat16 weights of linear layers, convolutions and embeddings.
+    /// The upper half of binary32, rounded to nearest even.
     Bf16,
+    /// Blocks of 32 whole numbers of 8 bits, each behind its scale, a binary16.
+    Int8,
+    /// Blocks of 32 whole numbers of 4 bits, each behind its scale, a binary16.
+    Int4,
 }
 
-impl Precision {
+/// Where the scales of a format stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scales {
+    /// It has none.
+    None,
+    /// Each before the block that it is of.
+    InBlocks,
+}
+
+impl WeightFormat {
+    /// All that have a name, from the finest to the coarsest. Each backend stores some of them.
+    pub const ALL: [WeightFormat; 4] =
+        [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4];
+
     /// As the command line and manifests name it.
     pub fn name(self) -> &'static str {
         match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
+            WeightFormat::F32 => "f32",
+            WeightFormat::Bf16 => "bf16",
+            WeightFormat::Int8 => "int8",
+            WeightFormat::Int4 => "int4",
+        }
+    }
+
+    /// Elements of a row that are stored together: those of one scale.
+    pub fn block_len(self) -> usize {
+        match self {
+            WeightFormat::F32 | WeightFormat::Bf16 => 1,
+            WeightFormat::Int8 | WeightFormat::Int4 => 32,
+        }
+    }
+
+    /// Bytes of a block, with its scale.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            WeightFormat::F32 => 4,
+            WeightFormat::Bf16 => 2,
+            WeightFormat::Int8 => 2 + 32,
+            WeightFormat::Int4 => 2 + 16,
+        }
+    }
+
+    /// Bytes of a row of `len` elements: blocks never reach over its end.
+    pub fn row_bytes(self, len: usize) -> usize {
+        len.div_ceil(self.block_len()) * self.block_bytes()
+    }
+
+    /// Where its scales stand.
+    pub fn scales(self) -> Scales {
+        match self {
+            WeightFormat::F32 | WeightFormat::Bf16 => Scales::None,
+            WeightFormat::Int8 | WeightFormat::Int4 => Scales::InBlocks,
+        }
+    }
+
+    /// Whether it holds every number of a type.
+    pub fn holds(self, dtype: DType) -> bool {
+        match self {
+            WeightFormat::F32 => matches!(dtype, DType::F32 | DType::F16 | DType::Bf16),
+            WeightFormat::Bf16 => dtype == DType::Bf16,
+            WeightFormat::Int8 | WeightFormat::Int4 => false,
         }
     }
 }
 
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for WeightFormat {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let found = WeightFormat::ALL.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| FormatError::Unknown { found: text.to_owned(), known: listed(WeightFormat::ALL) })
+    }
+}
+
+/// Why weights cannot be stored as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// No format has this name.
+    #[error("no weight format is named `{found}`; there are {known}")]
+    Unknown {
+        /// What was asked for.
+        found: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The network has no such part.
+    #[error("no part is named `{found}`; there are {known}")]
+    Part {
+        /// What was asked for.
+        found: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A part, or the rest of them, was given two formats.
+    #[error("{0} is given two formats")]
+    Twice(String),
+    /// The backend does not store it.
+    #[error("this backend does not store weights as {format}, which is asked for {part}; it stores {known}")]
+    Unsupported {
+        /// What was asked for.
+        format: WeightFormat,
+        /// Of which part.
+        part: String,
+        /// What the backend has.
+        known: String,
+    },
+    /// Caches have one format.
+    #[error("caches (`{CACHE_PART}`) are kept in f32 only, not in {0}")]
+    Cache(WeightFormat),
+    /// What a manifest lists is not what its network has.
+    #[error("formats should be listed for {expected}, they are for {found}")]
+    Listed {
+        /// The network's parts.
+        expected: String,
+        /// Those of the list, or what is wrong with one.
+        found: String,
+    },
+}
+
+/// What is asked for: one format for all parts, another for some. Written as `bf16`, `vision=bf16`, or `bf16,head=f32`; parts
+/// that are not named are f32, unless a format stands alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatChoice {
+    rest: WeightFormat,
+    parts: Vec<(String, WeightFormat)>,
+}
+
+impl From<WeightFormat> for FormatChoice {
+    fn from(rest: WeightFormat) -> Self {
+        FormatChoice { rest, parts: Vec::new() }
+    }
+}
+
+impl FromStr for FormatChoice {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let (mut rest, mut parts) = (None, Vec::new());
+        for item in text.split(',') {
+            let Some((part, format)) = item.split_once('=') else {
+                if rest.replace(item.parse()?).is_some() {
+                    return Err(FormatError::Twice("the rest".to_owned()));
+                }
+                continue;
+            };
+            if parts.iter().any(|(known, _)| known == part) {
+                return Err(FormatError::Twice(format!("part `{part}`")));
+            }
+            parts.push((part.to_owned(), format.parse()?));
+        }
+        Ok(FormatChoice { rest: rest.unwrap_or(WeightFormat::F32), parts })
+    }
+}
+
+impl FormatChoice {
+    /// The format of each part of a network, on a backend that stores these.
+    ///
+    /// # Errors
+    /// If the network has no such part, or the backend does not store such a format.
+    pub fn of_parts(&self, network: &Network, stored: &[WeightFormat]) -> Result<PartFormats, FormatError> {
+        let parts = parts(network);
+        if let Some((found, _)) = self.parts.iter().find(|(name, _)| !parts.contains(&name.as_str())) {
+            let known = if parts.is_empty() { "none".to_owned() } else { listed(parts) };
+            return Err(FormatError::Part { found: found.clone(), known });
+        }
+        let format_of = |part: &str| {
+            let asked = self.parts.iter().find(|(name, _)| name == part).map(|(_, format)| *format);
+            match asked {
+                Some(format) if part == CACHE_PART && format != WeightFormat::F32 => {
+                    Err(FormatError::Cache(format))
+                }
+                None if part == CACHE_PART => Ok(WeightFormat::F32),
+                asked => Ok(asked.unwrap_or(self.rest)),
+            }
+        };
+        let of_part = |part: &str| {
+            let format = format_of(part)?;
+            if !stored.contains(&format) {
+                let known = listed(stored.iter().copied());
+                return Err(FormatError::Unsupported { format, part: format!("`{part}`"), known });
+            }
+            Ok(PartFormat { part: part.to_owned(), format, scales: format.scales() })
+        };
+        Ok(PartFormats(parts.into_iter().map(of_part).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The format of one part, as a manifest lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartFormat {
+    /// The part.
+    pub part: String,
+    /// What its matrices and tables are stored as.
+    pub format: WeightFormat,
+    /// Where their scales stand.
+    pub scales: Scales,
+}
+
+/// The format of every part of a network, in the order in which they are declared.
+///
+/// Shown as one name where all weights agree, as `PART=FORMAT,…` otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartFormats(Vec<PartFormat>);
+
+impl PartFormats {
+    /// The format of each weight of the network, by the rule of this module.
+    ///
+    /// # Errors
+    /// If the parts are not the network's, or one is not as its format has it.
+    pub fn of_weights(&self, network: &Network) -> Result<Vec<WeightFormat>, FormatError> {
+        let expected = parts(network);
+        let wrong = |found: String| FormatError::Listed { expected: listed(&expected), found };
+        if !self.0.iter().map(|p| p.part.as_str()).eq(expected.iter().copied()) {
+            return Err(wrong(listed(self.0.iter().map(|p| &p.part))));
+        }
+        if let Some(p) = self.0.iter().find(|p| p.scales != p.format.scales()) {
+            return Err(wrong(format!("`{}` with the scales of another format than {}", p.part, p.format)));
+        }
+        if let Some(cache) = self.0.iter().find(|p| p.part == CACHE_PART && p.format != WeightFormat::F32) {
+            return Err(FormatError::Cache(cache.format));
+        }
+        let takes_format = takes_format(network);
+        let of_weight = |(weight, takes): (&crate::graph::Weight, bool)| {
+            let of_part = self.0.iter().find(|p| p.part == weight.part).filter(|_| takes);
+            of_part.map_or(WeightFormat::F32, |p| p.format)
+        };
+        Ok(network.weights.iter().zip(takes_format).map(of_weight).collect())
+    }
+
+    /// Each part and its format.
+    pub fn list(&self) -> &[PartFormat] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PartFormats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights: Vec<&PartFormat> = self.0.iter().filter(|p| p.part != CACHE_PART).collect();
+        let Some(first) = weights.first() else { return f.write_str(WeightFormat::F32.name()) };
+        if weights.iter().all(|p| p.format == first.format) {
+            return f.write_str(first.format.name());
+        }
+        for (i, PartFormat { part, format, .. }) in weights.into_iter().enumerate() {
+            write!(f, "{}{part}={format}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// The coarsest format that does not hold all weights that are stored in it, if there is such a one: what explains that an
+/// engine's outputs are not quite the model's.
+pub fn coarsest_rounding(network: &Network, formats: &[WeightFormat]) -> Option<WeightFormat> {
+    let stored = network.weights.iter().zip(formats).zip(takes_format(network));
+    let rounded = stored.filter(|((weight, format), takes)| *takes && !format.holds(weight.dtype));
+    rounded.map(|((_, format), _)| *format).max()
+}
+
+/// The parts of a network in the order in which they are declared, and [`CACHE_PART`] if it has caches of keys and values.
+pub fn parts(network: &Network) -> Vec<&str> {
+    let mut parts: Vec<&str> = Vec::new();
+    for weight in &network.weights {
+        if !parts.contains(&weight.part.as_str()) {
+            parts.push(&weight.part);
+        }
+    }
+    let mut nodes = network.graphs.iter().flat_map(|graph| &graph.nodes);
+    if nodes.any(|node| node.op.touches().buffers.iter().any(|b| b.is_written)) {
+        parts.push(CACHE_PART);
+    }
+    parts
+}
+
+/// Whether each weight takes the format of its part: it is a matrix of products, or a table of which rows are taken.
+fn takes_format(network: &Network) -> Vec<bool> {
+    let mut takes = vec![false; network.weights.len()];
+    for node in network.graphs.iter().flat_map(|graph| &graph.nodes) {
+        for weight in node.op.touches().weights {
+            takes[weight.id.index()] |= matches!(weight.usage, WeightUse::Matrix | WeightUse::Table);
+        }
+    }
+    takes
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Dim, GraphBuilder, Op, Purpose};
+
+    /// `x W + b` and the rows of a table in `language`, a matrix in `vision`, and one cache.
+    fn network() -> Network {
+        let mut network = Network::default();
+        let declare = |network: &mut Network, name: &str, shape: &[usize], purpose| {
+            network.declare_buffer(name, DType::F32, shape, purpose)
+        };
+        let x = declare(&mut network, "x", &[4, 1, 16], Purpose::Input);
+        let caches = ["k", "v"].map(|name| declare(&mut network, name, &[4, 1, 16], Purpose::Cache));
+        let y = declare(&mut network, "y", &[4, 16], Purpose::Output);
+        let ids = network.declare_buffer("ids", DType::I32, &[4], Purpose::Input);
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = Dim::Fixed(1);
+        let past = graph.dim("past", 0, 3, 1);
+        let table = graph.network.declare_weight("language", "table", DType::F16, &[9, 16]);
+        let ids = graph.read(ids, n);
+        let rows = graph.add(Op::Embedding { weight: table }, &[ids]);
+        let matrix = graph.network.declare_weight("vision", "matrix", DType::Bf16, &[16, 16]);
+        let bias = graph.network.declare_weight("vision", "bias", DType::F32, &[16]);
+        let value = graph.linear(rows, matrix, Some(bias));
+        let x = graph.read(x, n);
+        let [key_cache, value_cache] = caches;
+        let attention = Op::CachedAttention { key_cache, value_cache, past, scale: 1.0 };
+        let attended = graph.add(attention, &[x, x, x]);
+        let attended = graph.reshape(attended, &[n, 16.into()]);
+        let value = graph.add(Op::Binary { function: crate::graph::Binary::Add }, &[value, attended]);
+        graph.write(y, value);
+        graph.finish();
+        network
+    }
+
+    const STORED: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
+
+    fn of_parts(text: &str) -> Result<PartFormats, FormatError> {
+        text.parse::<FormatChoice>()?.of_parts(&network(), &STORED)
+    }
+
+    #[test]
+    fn each_weight_has_the_format_of_its_part_unless_it_is_used_as_it_stands() {
+        use WeightFormat::{Bf16, F32};
+        for (asked, shown, weights) in [
+            ("f32", "f32", [F32, F32, F32]),
+            ("bf16", "bf16", [Bf16, Bf16, F32]),
+            ("vision=bf16", "language=f32,vision=bf16", [F32, Bf16, F32]),
+            ("bf16,vision=f32,kv=f32", "language=bf16,vision=f32", [Bf16, F32, F32]),
+            ("vision=bf16,language=bf16", "bf16", [Bf16, Bf16, F32]),
+        ] {
+            let formats = of_parts(asked).unwrap();
+            assert_eq!(formats.to_string(), shown, "{asked}");
+            assert_eq!(formats.of_weights(&network()).unwrap(), weights, "{asked}");
+            let text = serde_json::to_string(&formats).unwrap();
+            assert_eq!(serde_json::from_str::<PartFormats>(&text).unwrap(), formats, "{text}");
+            assert!(text.contains(r#"{"part":"kv","format":"f32","scales":"none"}"#), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_by_name_with_what_there_is() {
+        for (asked, words) in [
+            ("f8", &["`f8`", "f32, bf16, int8 and int4"][..]),
+            ("", &["``", "f32, bf16"]),
+            ("vision=", &["``", "f32, bf16"]),
+            ("sight=bf16", &["`sight`", "language, vision and kv"]),
+            ("vision=int8", &["int8", "`vision`", "f32 and bf16"]),
+            ("int4", &["int4", "`language`", "f32 and bf16"]),
+            ("kv=bf16", &["`kv`", "f32 only"]),
+            ("f32,bf16", &["the rest", "two formats"]),
+            ("vision=f32,vision=f32", &["`vision`", "two formats"]),
+        ] {
+            let refused = of_parts(asked).unwrap_err().to_string();
+            for word in words {
+                assert!(refused.contains(word), "{asked}: {refused:?} lacks {word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_the_networks_is_refused() {
+        let formats = of_parts("bf16").unwrap();
+        let refused = |change: &dyn Fn(&mut Vec<PartFormat>)| {
+            let mut other = formats.clone();
+            change(&mut other.0);
+            other.of_weights(&network()).unwrap_err().to_string()
+        };
+        let short = refused(&|list| drop(list.remove(0)));
+        assert!(short.contains("language, vision and kv") && short.contains("vision and kv"), "{short}");
+        assert!(refused(&|list| list.swap(0, 1)).contains("vision, language and kv"));
+        assert!(refused(&|list| list[1].scales = Scales::InBlocks).contains("`vision`"));
+        assert!(refused(&|list| list[2].format = WeightFormat::Bf16).contains("`kv`"));
+    }
+
+    #[test]
+    fn bytes_are_counted_by_whole_blocks() {
+        let row_bytes = |format: WeightFormat| [0, 1, 32, 33, 64].map(|len| format.row_bytes(len));
+        assert_eq!(row_bytes(WeightFormat::F32), [0, 4, 128, 132, 256]);
+        assert_eq!(row_bytes(WeightFormat::Bf16), [0, 2, 64, 66, 128]);
+        assert_eq!(row_bytes(WeightFormat::Int8), [0, 34, 34, 68, 68]);
+        assert_eq!(row_bytes(WeightFormat::Int4), [0, 18, 18, 36, 36]);
+    }
+
+    #[test]
+    fn the_coarsest_format_that_rounds_explains_the_error() {
+        let rounding = |asked: &str| {
+            coarsest_rounding(&network(), &of_parts(asked).unwrap().of_weights(&network()).unwrap())
+        };
+        assert_eq!(rounding("f32"), None);
+        assert_eq!(rounding("vision=bf16"), None, "the matrix is bf16 in the model, its bias stays f32");
+        assert_eq!(rounding("language=bf16"), Some(WeightFormat::Bf16), "the table is f16 in the model");
+        assert!(WeightFormat::ALL.is_sorted());
     }
 }

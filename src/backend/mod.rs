@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod reference;
 
+mod binding;
 mod error;
 mod format;
 mod memory;
@@ -14,10 +15,14 @@ mod payload;
 mod run;
 mod traits;
 
+pub use binding::{Binding, Difference};
 pub use error::BackendError;
-pub use format::Precision;
+pub use format::{
+    CACHE_PART, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat, coarsest_rounding,
+    parts,
+};
 pub use memory::Memory;
-pub use payload::Payload;
+pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
 pub use traits::{Backend, OpenOptions, Session};
 

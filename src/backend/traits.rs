@@ -1,8 +1,6 @@
 //! The two traits of a backend, at whole-engine grain.
 
-use std::io::Write;
-
-use super::{BackendError, Elements, Memory, Payload, Precision, Run, RunError};
+use super::{BackendError, Binding, Elements, Memory, Run, RunError, SectionSink, Sections, WeightFormat};
 use crate::graph::{BufferId, GraphId, Network, Weights};
 
 /// How to open an engine.
@@ -12,7 +10,7 @@ pub struct OpenOptions {
     pub threads: Option<usize>,
 }
 
-/// Compiles a network into an engine's payload, and opens a payload as a session.
+/// Compiles a network into sections, and opens them as a session.
 pub trait Backend: Send {
     /// As the command line and manifests name it.
     fn name(&self) -> &'static str;
@@ -23,32 +21,38 @@ pub trait Backend: Send {
     /// Why it cannot run here.
     fn check(&self) -> Result<String, BackendError>;
 
-    /// Bytes that [`build`](Backend::build) will write.
-    fn payload_bytes(&self, network: &Network, precision: Precision) -> u64;
+    /// What an engine that is built here is bound to. One that is bound to something else, in any field, is not opened.
+    fn binding(&self) -> Binding;
 
-    /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights. `progress` is told of the
-    /// bytes written so far.
+    /// The formats in which it stores weights.
+    fn formats(&self) -> &'static [WeightFormat];
+
+    /// Bytes that [`build`](Backend::build) will write, if that can be known before.
+    fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64>;
+
+    /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights, and says how many bytes that
+    /// were. `formats` has one for each weight; `progress` is told of the bytes written so far.
     ///
     /// # Errors
-    /// If the network holds what this backend cannot compute, or the writer fails.
+    /// If the network holds what this backend cannot compute, or in a format that it does not store, or the sink fails.
     fn build(
         &self,
         network: &Network,
         weights: &dyn Weights,
-        precision: Precision,
-        out: &mut dyn Write,
+        formats: &[WeightFormat],
+        out: &mut dyn SectionSink,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), BackendError>;
+    ) -> Result<u64, BackendError>;
 
     /// Claims everything that runs of the network need. The network must have passed [`Network::verify`].
     ///
     /// # Errors
-    /// If the payload is not of this network and precision, or the system lacks something.
+    /// If the sections are not of this network in these formats, or the system lacks something.
     fn open(
         &self,
         network: Network,
-        precision: Precision,
-        payload: Payload,
+        formats: &[WeightFormat],
+        sections: &Sections,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError>;
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::engines::memory_rows;
 use super::progress::Progress;
 use super::{Context, Usage, output};
-use crate::backend::{Memory, OpenOptions, Precision};
+use crate::backend::{FormatChoice, Memory, OpenOptions, backend};
 use crate::engine::{self, BuildOptions};
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
@@ -17,7 +17,8 @@ use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 /// Compiles a model for one backend and tries it on the model's golden cases.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16")]
+  perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16
+  perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32")]
 pub(crate) struct Options {
     /// The model's file
     model: PathBuf,
@@ -27,9 +28,10 @@ pub(crate) struct Options {
     /// What runs it
     #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
     backend: BackendName,
-    /// What its weights are stored as; arithmetic and caches are f32
-    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
-    precision: PrecisionName,
+    /// What its weights are stored as, f32 or bf16: all of them, or those of some parts (`inspect` lists the parts), the others
+    /// being f32; arithmetic and caches are f32
+    #[arg(long, value_name = "FORMAT|PART=FORMAT,...", default_value = "f32")]
+    precision: FormatChoice,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
     #[arg(long, value_name = "N")]
     max_context: Option<NonZeroUsize>,
@@ -56,10 +58,13 @@ enum BackendName {
     Tensorrt,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    F32,
-    Bf16,
+impl BackendName {
+    fn name(self) -> &'static str {
+        match self {
+            BackendName::Cpu => "cpu",
+            BackendName::Tensorrt => "tensorrt",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -76,14 +81,8 @@ struct Report<'a> {
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let model = Model::open(&options.model)?;
     let build = BuildOptions {
-        backend: match options.backend {
-            BackendName::Cpu => "cpu".to_owned(),
-            BackendName::Tensorrt => "tensorrt".to_owned(),
-        },
-        precision: match options.precision {
-            PrecisionName::F32 => Precision::F32,
-            PrecisionName::Bf16 => Precision::Bf16,
-        },
+        backend: options.backend.name().to_owned(),
+        formats: formats(options, &model)?,
         limits: limits(options, &model)?,
         open: OpenOptions { threads: Some(context.threads.get()) },
     };
@@ -111,6 +110,14 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         summary.self_test.worst * 100.0,
         output::table(&memory_rows(&summary.memory)),
     ))
+}
+
+/// What was asked for, once it is sure that the model has such parts and the backend such formats.
+fn formats(options: &Options, model: &Model) -> anyhow::Result<FormatChoice> {
+    let stored = backend(options.backend.name())?.formats();
+    let checked = options.precision.of_parts(model.network(), stored);
+    checked.map_err(|why| Usage(format!("--precision: {why}")))?;
+    Ok(options.precision.clone())
 }
 
 /// The limits that the engine will have.

@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::output;
-use crate::backend::{Memory, OpenOptions, Precision};
+use crate::backend::{Memory, OpenOptions};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
 use crate::runtime::predict::Predict;
@@ -21,7 +21,8 @@ pub(crate) struct Identity {
     pub checkpoint: String,
     pub checkpoint_sha256: String,
     pub backend: String,
-    pub precision: Precision,
+    /// What the weights are stored as: one name where all parts agree, `PART=FORMAT,…` otherwise.
+    pub precision: String,
 }
 
 impl Identity {
@@ -33,7 +34,7 @@ impl Identity {
             checkpoint: manifest.source.name.clone(),
             checkpoint_sha256: manifest.source.sha256.clone(),
             backend: manifest.backend.clone(),
-            precision: manifest.precision,
+            precision: manifest.formats.to_string(),
         }
     }
 }

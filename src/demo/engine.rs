@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::backend::{OpenOptions, Precision};
+use crate::backend::{OpenOptions, WeightFormat};
 use crate::cli::Usage;
 use crate::cli::engines::{open_predict, open_reason};
 use crate::engine::{BuildOptions, build};
@@ -112,7 +112,7 @@ fn built(model: &Path, threads: NonZeroUsize) -> anyhow::Result<PathBuf> {
     let engine = model.with_extension("engine");
     let options = BuildOptions {
         backend: "cpu".to_owned(),
-        precision: Precision::F32,
+        formats: WeightFormat::F32.into(),
         limits: Vec::new(),
         open: OpenOptions { threads: Some(threads.get()) },
     };

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::manifest::{EngineManifest, ModelSource, is_exact, version_of};
-use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, WEIGHTS, self_test};
-use crate::backend::{Memory, OpenOptions, Precision, backend};
+use super::manifest::{EngineManifest, ModelSource};
+use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, self_test};
+use crate::backend::{FormatChoice, Memory, OpenOptions, SectionSink, backend};
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
 use crate::graph::Network;
@@ -17,7 +17,7 @@ pub struct BuildOptions {
     /// Name of the backend.
     pub backend: String,
     /// What the weights are stored as.
-    pub precision: Precision,
+    pub formats: FormatChoice,
     /// Limits by name, where they should differ from the model's.
     pub limits: Vec<(String, usize)>,
     /// How the built engine is tried.
@@ -97,17 +97,22 @@ fn write(
 ) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
+    let unstorable = |source| EngineError::Formats { path: model.path().to_owned(), source };
+    let formats = options.formats.of_parts(&network, backend.formats()).map_err(unstorable)?;
+    let of_weights = formats.of_weights(&network).map_err(unstorable)?;
     let mut file = Writer::create(path, Kind::Engine)?;
-    let total = backend.payload_bytes(&network, options.precision);
-    let mut section = Section { writer: file.section(WEIGHTS)?, failed: None };
-    let told = &mut |done| progress(Progress { stage: "weights", done, total });
-    let built = backend.build(&network, model, options.precision, &mut section, told);
+    let estimate = backend.estimate_bytes(&network, &of_weights).unwrap_or(0);
+    let told = &mut |done: u64| {
+        progress(Progress { stage: "weights", done, total: estimate.max(done) });
+    };
+    let mut sections = EngineSections { file: &mut file, failed: None };
+    let built = backend.build(&network, model, &of_weights, &mut sections, told);
     // The container's own error names the file; the backend has seen only that writing failed.
-    if let Some(why) = section.failed {
+    if let Some(why) = sections.failed {
         return Err(why.into());
     }
-    built.map_err(failed)?;
-    section.writer.finish();
+    let total = built.map_err(failed)?;
+    progress(Progress { stage: "weights", done: total, total });
     let (golden, golden_bytes) = model.golden().pack(&network);
     file.add(GOLDEN, &golden_bytes)?;
     let of_model = model.manifest();
@@ -117,10 +122,8 @@ fn write(
         model: ModelSource { name, sha256: hex(&model.digest()) },
         source: of_model.source.clone(),
         backend: backend.name().to_owned(),
-        backend_version: version_of(backend.name()).unwrap_or(0),
-        architecture: std::env::consts::ARCH.to_owned(),
-        precision: options.precision,
-        precision_is_exact: is_exact(&network, options.precision),
+        bound_to: backend.binding(),
+        formats,
         network,
         golden,
         roles: of_model.roles.clone(),
@@ -129,6 +132,41 @@ fn write(
         file.add(TOKENIZER, model.tokenizer()?)?;
     }
     Ok(file.close(&manifest)?)
+}
+
+/// The engine's file, as a backend writes sections to it.
+struct EngineSections<'a> {
+    file: &'a mut Writer,
+    failed: Option<ContainerError>,
+}
+
+impl SectionSink for EngineSections<'_> {
+    fn section(
+        &mut self,
+        name: &str,
+        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let writer = match self.file.section(name) {
+            Ok(writer) => writer,
+            Err(why) => {
+                self.failed = Some(why);
+                return Err(unwritable());
+            }
+        };
+        let mut section = Section { writer, failed: None };
+        let filled = fill(&mut section);
+        if section.failed.is_some() {
+            self.failed = section.failed;
+            return Err(unwritable());
+        }
+        filled?;
+        section.writer.finish();
+        Ok(())
+    }
+}
+
+fn unwritable() -> io::Error {
+    io::Error::other("the engine's file cannot be written")
 }
 
 /// A section as a backend writes it.
@@ -143,7 +181,7 @@ impl Write for Section<'_> {
             Ok(()) => Ok(bytes.len()),
             Err(why) => {
                 self.failed = Some(why);
-                Err(io::Error::other("the engine's file cannot be written"))
+                Err(unwritable())
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{BackendError, RunError};
+use crate::backend::{BackendError, FormatError, RunError};
 use crate::container::ContainerError;
 use crate::graph::GraphError;
 use crate::model::ModelError;
@@ -34,14 +34,42 @@ pub enum EngineError {
         what: String,
     },
     /// It was built for something else.
-    #[error("{}: expected an engine for {expected}, found one for {found}; build it again from its model", path.display())]
+    #[error(
+        "{}: an engine of backend `{backend}` needs {field} {expected} here, this one was built for {found}; \
+         build it again from its model", path.display()
+    )]
     BuiltFor {
         /// The file.
         path: PathBuf,
-        /// This program, on this machine.
+        /// Which backend's it is.
+        backend: String,
+        /// What it is bound to.
+        field: String,
+        /// What that is in this program, on this machine.
         expected: String,
         /// What the manifest says.
         found: String,
+    },
+    /// Its backend is not known, not compiled in, or cannot run here.
+    #[error(
+        "{}: an engine of backend `{backend}`, which this program cannot use: {source}; run it where that can be used, or build it \
+         again from its model for a backend that `doctor` lists as usable", path.display()
+    )]
+    OtherBackend {
+        /// The file.
+        path: PathBuf,
+        /// Which backend's it is.
+        backend: String,
+        /// Why it cannot be used.
+        source: BackendError,
+    },
+    /// Weights cannot be stored as asked.
+    #[error("{}: {source}", path.display())]
+    Formats {
+        /// The model.
+        path: PathBuf,
+        /// Why not.
+        source: FormatError,
     },
     /// Limits that the model does not have, or that do not go together.
     #[error("{}: the limits {asked} cannot be set: {source}", path.display())]
@@ -98,7 +126,7 @@ pub enum EngineError {
         expected: f32,
         /// By the engine.
         found: f32,
-        /// For this buffer, in this precision.
+        /// For this buffer, in these formats.
         allowed: f32,
     },
 }

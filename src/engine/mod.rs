@@ -1,6 +1,6 @@
-//! The built artefact: a model compiled for one backend, one architecture and one precision.
+//! The built artefact: a model compiled for one backend and what that is bound to, its weights in a format for each part.
 //!
-//! An engine is one file that needs no other. Its manifest says what it was built from and for; its weights are in the
+//! An engine is one file that needs no other. Its manifest says what it was built from and for; its sections are in the
 //! backend's own layout and are used where the file is mapped, so opening costs what checking the manifest costs. An engine
 //! that answers its golden case wrongly is not installed, and [`self_test`] asks it again on the machine that runs it.
 
@@ -17,13 +17,11 @@ pub use self_test::{SelfTest, self_test};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{OpenOptions, Payload, Session, backend};
+use crate::backend::{Difference, OpenOptions, Payload, Sections, Session, backend};
 use crate::container::{Container, Kind};
 use crate::graph::Network;
 use crate::model::GoldenCase;
 
-/// Section with the weights, as the backend wrote them.
-const WEIGHTS: &str = "weights";
 /// Section with the inputs and outputs of the golden case.
 const GOLDEN: &str = "golden";
 /// Section with the checkpoint's `tokenizer.json`.
@@ -38,17 +36,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Maps the file and checks all that its manifest says. The weights are not looked at; [`Engine::verify`] compares their
-    /// digest.
+    /// Maps the file and checks all that its manifest says, but for what it is bound to: an engine for another machine can be
+    /// looked at. The weights are not; [`Engine::verify`] compares their digest.
     ///
     /// # Errors
-    /// If it is no engine, was damaged, says of itself what is not so, or was built for something else than this program
-    /// on this machine.
+    /// If it is no engine, was damaged, or says of itself what is not so.
     pub fn open(path: &Path) -> Result<Engine, EngineError> {
         let container = Container::open(path, Kind::Engine)?;
         let manifest: EngineManifest = container.content()?;
         manifest.check(path)?;
-        container.section(WEIGHTS)?;
         if manifest.has_tokenizer() {
             container.section(TOKENIZER)?;
         }
@@ -60,15 +56,30 @@ impl Engine {
     /// Claims everything that runs need.
     ///
     /// # Errors
-    /// If the backend cannot be used here, or the weights are not the network's, or memory or threads are short.
+    /// If the backend cannot be used here, the engine is bound to something else than this program on this machine, its sections
+    /// are not the network's, or memory or threads are short.
     pub fn session(&self, options: &OpenOptions) -> Result<Box<dyn Session>, EngineError> {
-        let failed = |source| EngineError::Backend { path: self.path().to_owned(), source };
-        let backend = backend(&self.manifest.backend).map_err(failed)?;
-        let section =
-            self.container.sections().iter().find(|s| s.name == WEIGHTS).expect("checked when opened");
-        let payload =
-            Payload::mapped(Arc::clone(&self.container) as _, section.offset..section.offset + section.bytes);
-        backend.open(self.manifest.network.clone(), self.manifest.precision, payload, options).map_err(failed)
+        let manifest = &self.manifest;
+        let (path, name) = (|| self.path().to_owned(), || manifest.backend.clone());
+        let backend = backend(&manifest.backend).map_err(|source| EngineError::OtherBackend {
+            path: path(),
+            backend: name(),
+            source,
+        })?;
+        if let Some(Difference { field, expected, found }) = backend.binding().difference(&manifest.bound_to)
+        {
+            return Err(EngineError::BuiltFor { path: path(), backend: name(), field, expected, found });
+        }
+        let formats = manifest.formats.of_weights(&manifest.network).expect("checked when opened");
+        let mut sections = Sections::default();
+        for section in
+            self.container.sections().iter().filter(|s| ![GOLDEN, TOKENIZER].contains(&&s.name[..]))
+        {
+            let range = section.offset..section.offset + section.bytes;
+            sections.add(&section.name, Payload::mapped(Arc::clone(&self.container) as _, range));
+        }
+        let opened = backend.open(manifest.network.clone(), &formats, &sections, options);
+        opened.map_err(|source| EngineError::Backend { path: path(), source })
     }
 
     /// The file's path, as it was opened.

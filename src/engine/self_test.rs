@@ -1,17 +1,20 @@
 //! Runs an engine's golden case and compares.
 
 use super::{Engine, EngineError};
-use crate::backend::{Elements, Precision, Run, Session};
+use crate::backend::{Elements, Run, Session, WeightFormat, coarsest_rounding};
 use crate::graph::GraphId;
 use crate::model::{GoldenStep, GoldenValues};
 
 /// How far an engine's outputs may lie from the reference evaluation's, as a share of the largest element of each.
 ///
 /// With weights that are stored exactly, only the order of sums and the approximation of exponentials differ. Weights rounded
-/// to eight significant bits move the outputs of a deep network by some hundredths; a wrong one is off by its whole size.
-mod tolerance {
-    pub(super) const EXACT_WEIGHTS: f32 = 2e-4;
-    pub(super) const BF16_WEIGHTS: f32 = 8e-2;
+/// to eight significant bits move the outputs of a deep network by some hundredths; a wrong one is off by its whole size. The
+/// coarsest format of any part counts. One of blocks is allowed what bf16 is, until a backend stores it and has shown more to be due.
+fn tolerance(rounding: Option<WeightFormat>) -> f32 {
+    match rounding {
+        None | Some(WeightFormat::F32) => 2e-4,
+        Some(WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4) => 8e-2,
+    }
 }
 
 /// How a self-test went.
@@ -27,14 +30,11 @@ pub struct SelfTest {
 /// What it leaves in caches and features is of no use to anybody.
 ///
 /// # Errors
-/// If a run fails, or an output is farther from the reference evaluation's than the precision explains.
+/// If a run fails, or an output is farther from the reference evaluation's than the formats explain.
 pub fn self_test(engine: &Engine, session: &mut dyn Session) -> Result<SelfTest, EngineError> {
     let manifest = engine.manifest();
-    let share = match manifest.precision {
-        Precision::F32 => tolerance::EXACT_WEIGHTS,
-        Precision::Bf16 if manifest.precision_is_exact => tolerance::EXACT_WEIGHTS,
-        Precision::Bf16 => tolerance::BF16_WEIGHTS,
-    };
+    let formats = manifest.formats.of_weights(&manifest.network).expect("checked when the engine was opened");
+    let share = tolerance(coarsest_rounding(&manifest.network, &formats));
     let mut done = SelfTest { n_runs: 0, worst: 0.0 };
     for step in &engine.golden().steps {
         run(engine, step, session)?;

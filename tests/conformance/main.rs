@@ -2,7 +2,7 @@
 //!
 //! Each case is a small network with random weights and contents. All its buffers, also those that a run should leave alone, are
 //! filled at random, and after several runs at several extents and windows all of them are compared. The CPU backend is run
-//! with every instruction set that this machine has, in f32 and bf16, and on one, two and three threads, whose results must be
+//! with every instruction set that this machine has, in f32, bf16 and both in turn, and on one, two and three threads, whose results must be
 //! equal to the last bit. What this machine lacks is printed as not run.
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
@@ -16,7 +16,7 @@ mod networks;
 
 use case::{Case, Tolerance};
 use perihelion::backend::cpu::{Cpu, Isa};
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 
 #[test]
 fn every_op_agrees_with_the_reference_evaluation() {
@@ -45,10 +45,10 @@ fn check_all(cases: &[Case]) {
             say(&format!("cpu, {isa}: NOT RUN, this machine lacks it"));
             continue;
         }
-        for precision in [Precision::F32, Precision::Bf16] {
-            let problems: Vec<String> = cases.iter().flat_map(|case| check(case, isa, precision)).collect();
+        for formats in FORMATS {
+            let problems: Vec<String> = cases.iter().flat_map(|case| check(case, isa, formats)).collect();
             assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-            say(&format!("cpu, {isa}, {precision}, 1, 2 and 3 threads: {} cases agree", cases.len()));
+            say(&format!("cpu, {isa}, {formats:?}, 1, 2 and 3 threads: {} cases agree", cases.len()));
         }
     }
     say(&format!(
@@ -62,15 +62,21 @@ fn say(what: &str) {
     writeln!(std::io::stderr(), "{what}").expect("stderr is there");
 }
 
-fn check(case: &Case, isa: Isa, precision: Precision) -> Vec<String> {
+/// What the weights of a case take in turn.
+const FORMATS: &[&[WeightFormat]] =
+    &[&[WeightFormat::F32], &[WeightFormat::Bf16], &[WeightFormat::Bf16, WeightFormat::F32]];
+
+fn check(case: &Case, isa: Isa, formats: &[WeightFormat]) -> Vec<String> {
     let expected = case.reference();
     let mut problems = Vec::new();
     let mut on_one_thread = None;
+    let of_weights: Vec<WeightFormat> =
+        formats.iter().copied().cycle().take(case.network.weights.len()).collect();
     for threads in 1..=3 {
         let cpu = if threads == 1 { Cpu::with_isa(isa) } else { Cpu::with_isa(isa).sharing_all_work() };
         let options = OpenOptions { threads: Some(threads) };
-        let place = format!("{} ({isa}, {precision}, {threads} threads)", case.name);
-        let mut session = match cpu.prepare(&case.network, &case.weights, precision, &options) {
+        let place = format!("{} ({isa}, {formats:?}, {threads} threads)", case.name);
+        let mut session = match cpu.prepare(&case.network, &case.weights, &of_weights, &options) {
             Ok(session) => session,
             Err(why) => return vec![format!("{place}: {why}")],
         };

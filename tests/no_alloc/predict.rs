@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
@@ -24,32 +24,29 @@ const CHECKPOINTS: [&str; 4] = [
 ];
 
 pub(crate) fn check(dir: &Path) {
-    for (checkpoint, precision, threads) in
-        CHECKPOINTS.into_iter().zip([1, 2, 1, 2]).flat_map(|(c, threads)| {
-            let precisions: &[Precision] =
-                if threads == 1 { &[Precision::F32] } else { &[Precision::F32, Precision::Bf16] };
-            precisions.iter().map(move |precision| (c, *precision, threads))
-        })
-    {
-        let mut predict =
-            open(dir, &Path::new(env!("CARGO_MANIFEST_DIR")).join(checkpoint), precision, threads);
+    for (checkpoint, format, threads) in CHECKPOINTS.into_iter().zip([1, 2, 1, 2]).flat_map(|(c, threads)| {
+        let formats: &[WeightFormat] =
+            if threads == 1 { &[WeightFormat::F32] } else { &[WeightFormat::F32, WeightFormat::Bf16] };
+        formats.iter().map(move |format| (c, *format, threads))
+    }) {
+        let mut predict = open(dir, &Path::new(env!("CARGO_MANIFEST_DIR")).join(checkpoint), format, threads);
         let (n_steps, n_chunks) = steady_state(&mut predict);
         refusals(&mut predict);
         planning(&mut predict);
         println!(
-            "{checkpoint}, {precision}, {threads} threads: 0 heap calls in {n_steps} denoise steps, {n_chunks} decode chunks, \
+            "{checkpoint}, {format}, {threads} threads: 0 heap calls in {n_steps} denoise steps, {n_chunks} decode chunks, \
              and all refusals"
         );
     }
 }
 
-fn open(dir: &Path, checkpoint: &Path, precision: Precision, threads: usize) -> Predict {
+fn open(dir: &Path, checkpoint: &Path, format: WeightFormat, threads: usize) -> Predict {
     let (model_path, path) = (dir.join("predict.model"), dir.join("predict.engine"));
     export_predict(checkpoint, &PredictOptions::default(), &model_path, &mut |_| ())
         .expect("it is a checkpoint");
     let model = Model::open(&model_path).expect("it was written just now");
     let open = OpenOptions { threads: Some(threads) };
-    let options = BuildOptions { backend: "cpu".into(), precision, limits: Vec::new(), open };
+    let options = BuildOptions { backend: "cpu".into(), formats: format.into(), limits: Vec::new(), open };
     build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
     let engine = Engine::open(&path).expect("it was built just now");
     let manifest = engine.manifest().roles.forecasts.clone().expect("it forecasts");

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
@@ -21,7 +21,7 @@ pub(crate) fn built(checkpoint: &Path, options: &PredictOptions, latents_per_cal
     let model = Model::open(&model).expect("opens");
     let build_options = BuildOptions {
         backend: "cpu".into(),
-        precision: Precision::F32,
+        formats: WeightFormat::F32.into(),
         limits: vec![(LATENTS_PER_CALL.into(), latents_per_call)],
         open: OPEN,
     };

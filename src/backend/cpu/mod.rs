@@ -29,16 +29,18 @@ pub use perihelion_kernels as kernels;
 pub use kernels::{ISA_VARIABLE, Isa, IsaError};
 pub use pool::{THREADS_MAX, default_threads};
 
-use std::io::Write;
-
-use self::pack::{AlignedBytes, PackedWeights, WeightLayout};
+use self::pack::{PackedWeights, WeightLayout};
 use self::session::CpuSession;
-use super::{Backend, BackendError, Memory, OpenOptions, Payload, Precision, Session};
-use crate::graph::Network;
-use crate::graph::Weights;
+use super::{
+    Backend, BackendError, Binding, Memory, OpenOptions, SectionSink, Sections, Session, WeightFormat,
+};
+use crate::graph::{Network, Weights};
 
 /// Version of what `build` writes: counted up by every change of layout or packing.
 pub const LAYOUT_VERSION: u32 = 1;
+
+/// The one section that `build` writes. There is no plan in it: lowering a graph takes no time worth saving.
+const WEIGHTS: &str = "weights";
 
 /// The CPU backend, with the kernels of one instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -68,22 +70,24 @@ impl Cpu {
         Cpu { shares_all: true, ..self }
     }
 
-    /// Bytes by purpose that a session of a verified network would claim, once it is built and its file mapped. Nothing is claimed
-    /// and no weight is looked at: a network may be asked that is too large for this machine.
+    /// Bytes by purpose that a session of a verified network would claim, once it is built with all parts in one format and its
+    /// file mapped. Nothing is claimed and no weight is looked at: a network may be asked that is too large for this machine.
     ///
     /// # Errors
-    /// If the network holds what this backend cannot compute.
+    /// If the network holds what this backend cannot compute, or it does not store the format.
     pub fn claims(
         &self,
         network: &Network,
-        precision: Precision,
+        format: WeightFormat,
         options: &OpenOptions,
     ) -> Result<Memory, BackendError> {
+        let layout = layout(network, &vec![format; network.weights.len()])?;
         let claims = session::claims_of(network, options.threads.unwrap_or_else(default_threads))?;
-        Ok(Memory { weights_mapped_bytes: self.payload_bytes(network, precision), ..claims })
+        Ok(Memory { weights_mapped_bytes: layout.total_bytes() as u64, ..claims })
     }
 
-    /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds.
+    /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds. `formats` has one
+    /// for each weight.
     ///
     /// # Errors
     /// As [`Backend::build`] and [`Backend::open`].
@@ -91,13 +95,17 @@ impl Cpu {
         &self,
         network: &Network,
         weights: &dyn Weights,
-        precision: Precision,
+        formats: &[WeightFormat],
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
-        let mut bytes = AlignedBytes::default();
-        self.build(network, weights, precision, &mut bytes, &mut |_| ())?;
-        self.open(network.clone(), precision, Payload::in_memory(bytes), options)
+        let mut sections = Sections::default();
+        self.build(network, weights, formats, &mut sections, &mut |_| ())?;
+        self.open(network.clone(), formats, &sections, options)
     }
+}
+
+fn layout(network: &Network, formats: &[WeightFormat]) -> Result<WeightLayout, BackendError> {
+    WeightLayout::new(network, formats).map_err(|why| BackendError::Unsupported { why })
 }
 
 impl Backend for Cpu {
@@ -110,35 +118,45 @@ impl Backend for Cpu {
         Ok(format!("{} kernels of {}", self.isa, all.join(", ")))
     }
 
-    fn payload_bytes(&self, network: &Network, precision: Precision) -> u64 {
-        WeightLayout::new(network, precision).total_bytes() as u64
+    fn binding(&self) -> Binding {
+        Binding::default().with("layout", LAYOUT_VERSION).with("architecture", std::env::consts::ARCH)
+    }
+
+    fn formats(&self) -> &'static [WeightFormat] {
+        pack::FORMATS
+    }
+
+    fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64> {
+        Some(layout(network, formats).ok()?.total_bytes() as u64)
     }
 
     fn build(
         &self,
         network: &Network,
         weights: &dyn Weights,
-        precision: Precision,
-        out: &mut dyn Write,
+        formats: &[WeightFormat],
+        out: &mut dyn SectionSink,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), BackendError> {
+    ) -> Result<u64, BackendError> {
         for graph in &network.graphs {
             lower::lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
         }
-        let layout = WeightLayout::new(network, precision);
-        let failed = |source| BackendError::System { what: "the packed weights", source };
-        layout.write(network, weights, out, progress).map_err(failed)
+        let layout = layout(network, formats)?;
+        let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, progress));
+        written.map_err(|source| BackendError::System { what: "the packed weights", source })?;
+        Ok(layout.total_bytes() as u64)
     }
 
     fn open(
         &self,
         network: Network,
-        precision: Precision,
-        payload: Payload,
+        formats: &[WeightFormat],
+        sections: &Sections,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
-        let layout = WeightLayout::new(&network, precision);
-        let weights = PackedWeights::new(layout, payload).map_err(|why| BackendError::Payload { why })?;
+        let layout = layout(&network, formats)?;
+        let weights = PackedWeights::new(layout, sections.get(WEIGHTS)?.clone());
+        let weights = weights.map_err(|why| BackendError::Payload { why })?;
         let n_threads = options.threads.unwrap_or_else(default_threads);
         Ok(Box::new(CpuSession::new(network, weights, self.isa, n_threads, self.shares_all)?))
     }

@@ -1,19 +1,21 @@
 //! The weights of an engine: in the form that the kernels read, in one run of bytes that is mapped and used in place.
 //!
-//! Where each weight stands follows from the network and the precision alone, so no table is stored that could lie.
-//! Matrices of products are panels, in the precision asked for; a table that is also such a matrix (tied embeddings) is
+//! Where each weight stands follows from the network and the formats alone, so no table is stored that could lie.
+//! Matrices of products are panels, each in its format; a table that is also such a matrix (tied embeddings) is
 //! stored once, and its rows are gathered from the panels. Everything else is row-major, f32 (or i32).
 
 use std::io::{self, Write};
 use std::ops::Range;
 
 use super::kernels::{PANEL_ROWS, PanelFormat, Panels, Table, pack_panel_range, panels_bytes};
-use crate::backend::{Payload, Precision};
+use crate::backend::{Payload, SECTION_ALIGN_BYTES, WeightFormat};
 use crate::graph::{Network, WeightId, WeightUse, Weights};
 use crate::tensor::{DType, TensorView};
 
 /// Weights start at multiples of this, in the run of bytes and in memory.
-pub(super) const ALIGN_BYTES: usize = 64;
+pub(super) const ALIGN_BYTES: usize = SECTION_ALIGN_BYTES;
+/// Formats that there are kernels for.
+pub(super) const FORMATS: &[WeightFormat] = &[WeightFormat::F32, WeightFormat::Bf16];
 /// Panels are packed and written in pieces of about this size.
 const PIECE_BYTES: usize = 4 << 20;
 
@@ -34,12 +36,22 @@ struct Stored {
 }
 
 impl WeightLayout {
-    /// The layout of a verified network.
-    pub(super) fn new(network: &Network, precision: Precision) -> WeightLayout {
-        let format = match precision {
-            Precision::F32 => PanelFormat::F32,
-            Precision::Bf16 => PanelFormat::Bf16,
+    /// The layout of a verified network whose weights are of these formats.
+    ///
+    /// # Errors
+    /// If there are no kernels for a format.
+    ///
+    /// # Panics
+    /// If there is not one format for each weight.
+    pub(super) fn new(network: &Network, formats: &[WeightFormat]) -> Result<WeightLayout, String> {
+        assert_eq!(formats.len(), network.weights.len(), "one format for each weight");
+        let panels = |(format, weight): (&WeightFormat, &crate::graph::Weight)| match format {
+            WeightFormat::F32 => Ok(PanelFormat::F32),
+            WeightFormat::Bf16 => Ok(PanelFormat::Bf16),
+            other => Err(format!("weight `{}` is {other}, the kernels read f32 and bf16", weight.name)),
         };
+        let panels: Vec<PanelFormat> =
+            formats.iter().zip(&network.weights).map(panels).collect::<Result<_, _>>()?;
         let (mut in_panels, mut in_rows) =
             (vec![false; network.weights.len()], vec![false; network.weights.len()]);
         let mut tables = Vec::new();
@@ -52,7 +64,7 @@ impl WeightLayout {
         }
         // A table of ids is read from the panels if there are any; rows are kept for f32 only.
         for table in tables {
-            let as_rows = !in_panels[table.index()] && format == PanelFormat::F32;
+            let as_rows = !in_panels[table.index()] && panels[table.index()] == PanelFormat::F32;
             (if as_rows { &mut in_rows } else { &mut in_panels })[table.index()] = true;
         }
         let mut total_bytes = 0usize;
@@ -67,12 +79,15 @@ impl WeightLayout {
             let k = weight.shape.iter().skip(1).product();
             Stored {
                 shape: [n_rows, k],
-                panels: in_panels[i].then(|| (format, take(panels_bytes(format, n_rows, k)))),
+                panels: in_panels[i].then(|| {
+                    let n_bytes = n_rows.next_multiple_of(PANEL_ROWS) * formats[i].row_bytes(k);
+                    (panels[i], take(n_bytes))
+                }),
                 rows: in_rows[i].then(|| take(len * 4)),
             }
         });
         let weights = weights.collect();
-        WeightLayout { weights, total_bytes }
+        Ok(WeightLayout { weights, total_bytes })
     }
 
     /// Length of the run of bytes.
@@ -145,37 +160,6 @@ fn write_rows(view: &TensorView<'_>, out: &mut dyn Write, piece: &mut Vec<u8>) -
         out.write_all(piece)?;
     }
     Ok(())
-}
-
-/// Memory that starts at a multiple of [`ALIGN_BYTES`].
-#[derive(Default)]
-pub(super) struct AlignedBytes {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGN_BYTES]);
-
-impl AsRef<[u8]> for AlignedBytes {
-    fn as_ref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
-    }
-}
-
-impl Write for AlignedBytes {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let end = self.len + bytes.len();
-        self.lines.resize(end.div_ceil(ALIGN_BYTES), Line([0; ALIGN_BYTES]));
-        bytemuck::cast_slice_mut(&mut self.lines)[self.len..end].copy_from_slice(bytes);
-        self.len = end;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Weights in place, by id.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Memory, OpenOptions, Precision};
+use crate::backend::{Backend, Binding, Memory, OpenOptions, PartFormats, WeightFormat, parts};
 use crate::camera::Preprocess;
 use crate::cli::engines::{Identity, memory_rows};
 use crate::cli::output;
@@ -32,6 +32,8 @@ pub(super) struct FileReport {
     limits: BTreeMap<String, usize>,
     graphs: Vec<GraphLine>,
     weights: usize,
+    /// What a build may give formats of their own.
+    parts: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<ReasonLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +56,8 @@ pub(super) struct FileReport {
 struct Built {
     backend: String,
     precision: String,
-    architecture: String,
+    formats: PartFormats,
+    bound_to: Binding,
     model: String,
     model_sha256: String,
 }
@@ -70,7 +73,7 @@ struct GraphLine {
 #[derive(Debug, Serialize)]
 struct Plan {
     backend: &'static str,
-    precision: Precision,
+    precision: WeightFormat,
     memory: Memory,
 }
 
@@ -102,7 +105,7 @@ impl FileReport {
         report.checkpoint.clone_from(&manifest.source.name);
         report.checkpoint_sha256.clone_from(&manifest.source.sha256);
         let (cpu, options) = (Cpu::new()?, OpenOptions { threads: Some(threads.get()) });
-        for precision in [Precision::F32, Precision::Bf16] {
+        for &precision in cpu.formats() {
             let memory = cpu.claims(model.network(), precision, &options)?;
             report.plans.push(Plan { backend: "cpu", precision, memory });
         }
@@ -119,8 +122,9 @@ impl FileReport {
         report.checkpoint_sha256 = identity.checkpoint_sha256;
         report.built = Some(Built {
             backend: identity.backend,
-            precision: identity.precision.to_string(),
-            architecture: manifest.architecture.clone(),
+            precision: identity.precision,
+            formats: manifest.formats.clone(),
+            bound_to: manifest.bound_to.clone(),
             model: manifest.model.name.clone(),
             model_sha256: identity.model_sha256,
         });
@@ -157,6 +161,7 @@ impl FileReport {
             limits: network.limits.iter().map(|limit| (limit.name.clone(), limit.value)).collect(),
             graphs: graphs.collect(),
             weights: network.weights.len(),
+            parts: parts(network).into_iter().map(str::to_owned).collect(),
             reason,
             predict: roles.forecasts.clone(),
             sections: container.sections().to_vec(),
@@ -172,13 +177,16 @@ impl FileReport {
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:12}  {value}\n"));
         line("sha256", format!("{}{}", self.sha256, if is_verified { " (every byte verified)" } else { "" }));
         if let Some(built) = &self.built {
-            line("built for", format!("{}, {}, {}", built.backend, built.precision, built.architecture));
+            let bound_to = built.bound_to.fields().map(|(field, value)| format!("{field} {value}"));
+            let bound_to = bound_to.collect::<Vec<_>>().join(", ");
+            line("built for", format!("{}, {}, {bound_to}", built.backend, built.precision));
             line("model", format!("{} {}", built.model, built.model_sha256));
         }
         line("checkpoint", format!("{} {}", self.checkpoint, self.checkpoint_sha256));
         line("written by", self.written_by.clone());
         let limits = self.limits.iter().map(|(name, value)| format!("{name} {value}"));
         line("limits", limits.collect::<Vec<_>>().join(", "));
+        line("parts", self.parts.join(", "));
         for GraphLine { name, nodes, extents } in &self.graphs {
             let extents = extents.iter().map(|(name, [min, max])| format!("{name} {min}..={max}"));
             let extents = extents.collect::<Vec<_>>().join(", ");
