@@ -18,6 +18,7 @@ pub mod export;
 pub mod frames;
 pub mod graph;
 pub mod install;
+pub mod mapped;
 pub mod model;
 pub mod models;
 pub mod ros2;

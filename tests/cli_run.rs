@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -234,6 +234,35 @@ fn one_node_answers_and_forecasts() {
     let of = |key: &str| said.iter().filter(|line| line.get(key).is_some()).count();
     assert_eq!((of("text"), of("forecast_frames"), of("surprise")), (9, 5, 4));
     assert!(said.iter().all(|line| line["forecast_frames"] != 8), "nothing was decoded");
+}
+
+#[test]
+fn a_node_whose_engine_is_cut_ends_in_order() {
+    let engine = dir().join("cut.engine");
+    fs::copy(self::engine(), &engine).unwrap();
+    let image = scenes().remove(0);
+    // More answers than fit into a pipe: the node is not done when the first was read.
+    let bag = bag("cut.mcap", &vec![image; 600], 33);
+    let run = ["run", engine.to_str().unwrap(), "--bag", &bag, "--prompt", PROMPT, "--greedy", "--json"];
+    let mut node = perihelion(&[&run[..], &REMAP].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(node.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
+    File::options().write(true).open(&engine).unwrap().set_len(4096).unwrap();
+    let mut n_answers = 1;
+    for line in said {
+        let answer: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(answer["text"], first["text"]);
+        n_answers += 1;
+    }
+    let Output { status, stderr, .. } = node.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(n_answers < 600, "{stderr}");
+    assert_eq!(status.code(), Some(perihelion::mapped::EXIT_CODE), "{stderr}");
+    assert!(stderr.contains(&format!("{}: the file was changed while in use", engine.display())), "{stderr}");
 }
 
 #[test]

@@ -10,7 +10,6 @@
 mod error;
 mod header;
 mod json;
-mod map;
 mod tensors;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +20,6 @@ use crate::tensor::TensorView;
 
 pub use error::CheckpointError;
 pub use json::{JsonFile, Section};
-pub use map::FileMap;
 pub use tensors::Tensors;
 
 /// Names under which libraries write weights, in the order in which they are looked for; a single file before shards.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::CheckpointError;
 use super::header::{self, Entry};
 use super::json::{UniqueMap, read_bounded};
-use super::{CheckpointError, FileMap};
+use crate::mapped::FileMap;
 use crate::tensor::TensorView;
 
 /// The largest index of shards that is read: some hundred thousand names.
@@ -143,7 +144,7 @@ impl Tensors {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        let file = FileMap::open(path)?;
+        let file = FileMap::open(path).map_err(|e| CheckpointError::io(path, e))?;
         for entry in header::read(path, &file)? {
             let name = entry.name.clone();
             if let Some(other) = self.tensors.get(&name) {

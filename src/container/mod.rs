@@ -13,7 +13,6 @@
 
 mod error;
 mod header;
-mod map;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +25,8 @@ pub use error::ContainerError;
 pub use header::Kind;
 pub use write::{SectionWriter, Untried, Writer};
 
+use crate::mapped::FileMap;
 use header::Header;
-use map::Map;
 
 /// Sections begin on multiples of this: the page size of every machine that is a target, and more than any vector's.
 pub const ALIGNMENT: usize = 4096;
@@ -58,7 +57,7 @@ struct Manifest<C> {
 #[derive(Debug)]
 pub struct Container {
     path: PathBuf,
-    map: Map,
+    map: FileMap,
     header: Header,
     sections: Vec<Section>,
 }
@@ -69,7 +68,7 @@ impl Container {
     /// # Errors
     /// If it cannot be mapped, is no file of this kind and format version, or any of that does not hold.
     pub fn open(path: &Path, kind: Kind) -> Result<Self, ContainerError> {
-        let map = Map::open(path)?;
+        let map = FileMap::open(path).map_err(|e| ContainerError::io(path, e))?;
         let header = Header::read(path, &map, kind)?;
         let text = &map[header.manifest()];
         let found: [u8; 32] = Sha256::digest(text).into();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest row first. A module names only modules of lower rows, and itself.
 const ROWS: &[&[&str]] = &[
-    &["tensor", "install"],
+    &["tensor", "install", "mapped"],
     &["scenes", "checkpoint", "container"],
     &["camera"],
     &["graph"],
@@ -25,8 +25,7 @@ const ROWS: &[&[&str]] = &[
 
 /// Folders and files in which `unsafe` is expected, each for a reason that it gives.
 const UNSAFE_PLACES: &[&str] = &[
-    "src/checkpoint/map.rs",
-    "src/container/map.rs",
+    "src/mapped.rs",
     "src/backend/cpu/arena.rs",
     "src/backend/cpu/pool.rs",
     "src/backend/cpu/pool/board.rs",
