@@ -40,10 +40,18 @@ impl<'a> GraphBuilder<'a> {
     /// # Panics
     /// If its inputs do not fit; the message names the graph, the op and the shapes.
     pub fn add(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        self.try_add(op, inputs).unwrap_or_else(|why| panic!("graph {}: {why}", self.graph.name))
+    }
+
+    /// Adds a node if its inputs fit.
+    ///
+    /// # Errors
+    /// The op, its inputs and why they do not fit; then nothing was added.
+    pub fn try_add(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId, String> {
         let (shape, dtype) = infer(self.network, &self.graph, &op, inputs)
-            .unwrap_or_else(|why| panic!("graph {}: {op:?} of {inputs:?}: {why}", self.graph.name));
+            .map_err(|why| format!("{op:?} of {inputs:?}: {why}"))?;
         self.graph.nodes.push(Node { op, inputs: inputs.into(), shape, dtype });
-        ValueId(self.graph.nodes.len() as u32 - 1)
+        Ok(ValueId(self.graph.nodes.len() as u32 - 1))
     }
 
     /// `rows` rows of a buffer from the run's window on.
@@ -74,6 +82,11 @@ impl<'a> GraphBuilder<'a> {
     /// The same elements in another shape.
     pub fn reshape(&mut self, x: ValueId, shape: &[Dim]) -> ValueId {
         self.add(Op::Reshape { shape: shape.into() }, &[x])
+    }
+
+    /// The graph as it is, unchecked: for who wants to know whether it is sound.
+    pub fn unfinished(self) -> Graph {
+        self.graph
     }
 
     /// Checks the graph and gives it to the network.

@@ -51,11 +51,21 @@ impl Dim {
     }
 
     /// `self * factor`.
+    ///
+    /// # Panics
+    /// If that is beyond a `usize`: the graph's author made that error.
     pub fn times(self, factor: usize) -> Dim {
-        match self {
-            Dim::Fixed(n) => Dim::Fixed(n * factor),
-            Dim::Scaled { symbol, mul, div, add } => reduced(symbol, mul * factor, div, add * factor),
-        }
+        self.checked_times(factor).unwrap_or_else(|| panic!("{self:?} times {factor} is beyond a usize"))
+    }
+
+    /// `self * factor`, if a `usize` holds it.
+    pub(super) fn checked_times(self, factor: usize) -> Option<Dim> {
+        Some(match self {
+            Dim::Fixed(n) => Dim::Fixed(n.checked_mul(factor)?),
+            Dim::Scaled { symbol, mul, div, add } => {
+                reduced(symbol, mul.checked_mul(factor)?, div, add.checked_mul(factor)?)
+            }
+        })
     }
 
     /// `self / divisor`.
@@ -76,14 +86,28 @@ impl Dim {
     }
 
     /// `self + addend`.
+    ///
+    /// # Panics
+    /// If that is beyond a `usize`: the graph's author made that error.
     pub fn plus(self, addend: usize) -> Dim {
-        match self {
-            Dim::Fixed(n) => Dim::Fixed(n + addend),
-            Dim::Scaled { symbol, mul, div, add } => Dim::Scaled { symbol, mul, div, add: add + addend },
-        }
+        self.checked_plus(addend).unwrap_or_else(|| panic!("{self:?} plus {addend} is beyond a usize"))
     }
 
-    /// Its value for a run's extents, which stand in the order of the graph's dims.
+    /// `self + addend`, if a `usize` holds it.
+    pub(super) fn checked_plus(self, addend: usize) -> Option<Dim> {
+        Some(match self {
+            Dim::Fixed(n) => Dim::Fixed(n.checked_add(addend)?),
+            Dim::Scaled { symbol, mul, div, add } => {
+                Dim::Scaled { symbol, mul, div, add: add.checked_add(addend)? }
+            }
+        })
+    }
+
+    /// Its value for a run's extents, which stand in the order of the graph's dims. The verifier keeps its parts so small that
+    /// nothing overflows here.
+    ///
+    /// # Panics
+    /// If there are fewer extents than its symbol needs.
     pub fn value(self, extents: &[usize]) -> usize {
         match self {
             Dim::Fixed(n) => n,
@@ -122,5 +146,16 @@ mod tests {
         assert_eq!(n.over(4).times(4), n);
         assert_eq!(n.over(4).plus(1).value(&[12]), 4);
         assert_eq!(Dim::Fixed(6).over(3), Dim::Fixed(2));
+    }
+
+    #[test]
+    fn what_a_usize_does_not_hold_is_nothing() {
+        let n = Dim::of(Symbol(0)).plus(2);
+        assert_eq!(n.checked_plus(usize::MAX - 2).map(|d| d.value(&[0])), Some(usize::MAX));
+        assert_eq!(n.checked_plus(usize::MAX - 1), None);
+        assert_eq!(n.checked_times(usize::MAX), None);
+        assert_eq!(n.checked_times(3), Some(Dim::Scaled { symbol: Symbol(0), mul: 3, div: 1, add: 6 }));
+        assert_eq!(Dim::Fixed(3).checked_times(usize::MAX / 2), None);
+        assert_eq!(Dim::Fixed(2).checked_plus(usize::MAX), None);
     }
 }

@@ -1,10 +1,12 @@
 //! Shape inference: what each op yields for given inputs, or why it cannot be computed.
 
-use super::verify::corners;
+use super::verify::{NAMED_MAX, RANK_MAX, corners};
 use super::{Dim, Graph, Network, Node, Op, ValueId, WeightId};
 use crate::tensor::DType;
 
 pub(super) type Shape = Vec<Dim>;
+
+const TOO_LARGE: &str = "an extent beyond what a usize holds";
 
 /// Shape and type of what `op` yields for values of `graph`, or why it cannot be computed.
 pub(super) fn infer(
@@ -224,7 +226,7 @@ pub(super) fn infer(
                     ));
                 }
                 sum = match (sum, other.shape[axis]) {
-                    (a, Dim::Fixed(n)) | (Dim::Fixed(n), a) => a.plus(n),
+                    (a, Dim::Fixed(n)) | (Dim::Fixed(n), a) => a.checked_plus(n).ok_or(TOO_LARGE)?,
                     _ => return Err("only one part may have a named extent along the axis".into()),
                 };
             }
@@ -236,7 +238,8 @@ pub(super) fn infer(
             let mut shape = arguments[0].shape.clone();
             let at = shape.get_mut(usize::from(*axis)).ok_or("no such axis")?;
             for extents in corners(graph) {
-                if at.value(&extents) < start.value(&extents) + len.value(&extents) {
+                let end = start.value(&extents).checked_add(len.value(&extents)).ok_or(TOO_LARGE)?;
+                if at.value(&extents) < end {
                     return Err(format!("{start:?} + {len:?} is beyond {at:?}"));
                 }
             }
@@ -265,7 +268,11 @@ pub(super) fn infer(
             expect_inputs(1)?;
             let x = float(0)?;
             rank(x, 4, "x")?;
-            f32_of((0..4).map(|i| if i < 3 { x[i].times(factor[i]) } else { x[i] }).collect())
+            let mut shape = x.clone();
+            for (dim, factor) in shape.iter_mut().zip(factor) {
+                *dim = dim.checked_times(*factor).ok_or(TOO_LARGE)?;
+            }
+            f32_of(shape)
         }
         Op::Sinusoid { frequency } => {
             expect_inputs(1)?;
@@ -287,7 +294,10 @@ fn convolved(
     if kernel == 0 || stride == 0 {
         return Err("kernel and stride must not be 0".into());
     }
-    let padded = dim.plus(padding[0] + padding[1]);
+    if NAMED_MAX < stride || padding.iter().any(|n| NAMED_MAX < *n) {
+        return Err(format!("stride {stride} and padding {padding:?}; at most {NAMED_MAX}"));
+    }
+    let padded = dim.checked_plus(padding[0] + padding[1]).ok_or(TOO_LARGE)?;
     if corners(graph).iter().any(|extents| padded.value(extents) < kernel) {
         return Err(format!("kernel {kernel} is larger than {padded:?}"));
     }
@@ -297,22 +307,39 @@ fn convolved(
             Ok(Dim::Scaled { symbol, mul, div, add: add - (kernel - 1) })
         }
         // s·m/d + a with both parts multiples of the stride after the kernel is taken off.
-        Dim::Scaled { symbol, mul, div, add }
-            if mul.is_multiple_of(div * stride) && kernel <= add + stride =>
-        {
-            Ok(Dim::Scaled { symbol, mul: mul / stride, div, add: (add + stride - kernel) / stride })
+        Dim::Scaled { symbol, mul, div, add } => {
+            let is_whole = div.checked_mul(stride).is_some_and(|step| mul.is_multiple_of(step));
+            let rest = add.checked_add(stride).and_then(|n| n.checked_sub(kernel)).filter(|_| is_whole);
+            let rest = rest.ok_or_else(|| format!("stride {stride} along the named extent {dim:?}"))?;
+            Ok(Dim::Scaled { symbol, mul: mul / stride, div, add: rest / stride })
         }
-        Dim::Scaled { .. } => Err(format!("stride {stride} along the named extent {dim:?}")),
     }
 }
 
+/// Whether two shapes have equally many elements whatever the extents are.
+///
+/// How many is a polynomial of the extents, in each of a degree of how often it is named. Two that agree at one value more than the
+/// degree, for each extent, are the same; at its two bounds alone `[n, n]` and `[2 n]` would agree for `n` from 0 to 2.
 fn same_elements(graph: &Graph, a: &[Dim], b: &[Dim]) -> Result<(), String> {
-    let count =
-        |shape: &[Dim], extents: &[usize]| shape.iter().map(|d| d.value(extents) as u128).product::<u128>();
-    for extents in corners(graph) {
-        let (a_len, b_len) = (count(a, &extents), count(b, &extents));
+    if RANK_MAX < b.len() {
+        return Err(format!("more than {RANK_MAX} axes"));
+    }
+    let times_named = |shape: &[Dim], i: usize| {
+        shape.iter().filter(|d| matches!(d, Dim::Scaled { symbol, .. } if usize::from(symbol.0) == i)).count()
+    };
+    let mut points = vec![Vec::new()];
+    for (i, dim) in graph.dims.iter().enumerate() {
+        let n_values = 1 + times_named(a, i).max(times_named(b, i));
+        let values = (dim.min..=dim.max).step_by(dim.multiple_of.max(1)).take(n_values);
+        points = points.iter().flat_map(|p| values.clone().map(|v| [&p[..], &[v]].concat())).collect();
+    }
+    let count = |shape: &[Dim], point: &[usize]| {
+        shape.iter().try_fold(1u128, |n, d| n.checked_mul(d.value(point) as u128)).ok_or(TOO_LARGE)
+    };
+    for point in points {
+        let (a_len, b_len) = (count(a, &point)?, count(b, &point)?);
         if a_len != b_len {
-            return Err(format!("{a:?} has {a_len} elements, {b:?} has {b_len}"));
+            return Err(format!("{a:?} has {a_len} elements, {b:?} has {b_len}, at {point:?}"));
         }
     }
     Ok(())

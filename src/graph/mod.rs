@@ -88,7 +88,8 @@ pub struct Graph {
     pub dims: Vec<NamedDim>,
     /// In topological order.
     pub nodes: Vec<Node>,
-    /// Done after all nodes; no two may write overlapping rows of one buffer.
+    /// Done after all nodes, each from the run's window of its buffer on. A graph writes a buffer once at most, here or in place by an
+    /// op: no two writes overlap, whatever extents and windows a run gives.
     pub writes: Vec<Write>,
 }
 
@@ -332,7 +333,8 @@ impl Network {
         BufferId(self.buffers.len() as u32 - 1)
     }
 
-    /// Checks everything that a backend relies on: indices, types, shapes at the maxima, writes, names.
+    /// Checks everything that a backend relies on: indices, types, names, shapes at all extents, that no value is empty, that no
+    /// buffer is written twice by one graph, and that no size is anywhere near overflow. Allocates little, whatever the network says.
     ///
     /// # Errors
     /// The first broken rule, with the graph's name and the node's index.

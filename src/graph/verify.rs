@@ -30,10 +30,16 @@ pub enum GraphError {
     },
 }
 
-/// Elements of any one value, buffer or weight: keeps all arithmetic on sizes far from overflow.
-const ELEMENTS_MAX: u128 = 1 << 40;
-const RANK_MAX: usize = 6;
-const NAMED_MAX: usize = 1 << 32;
+/// Elements of any one value, buffer or weight, and so of any axis: keeps all arithmetic on sizes far from overflow.
+const ELEMENTS_MAX: usize = 1 << 40;
+/// Axes of any one of them.
+pub(super) const RANK_MAX: usize = 6;
+/// Values of a named extent, the addend of one made from it, and steps and padding along it.
+pub(super) const NAMED_MAX: usize = 1 << 32;
+/// Factors of a named extent.
+const FACTOR_MAX: usize = 1 << 16;
+/// Named extents of a graph: rules are tried at each one's two bounds, all combined.
+const DIMS_MAX: usize = 8;
 
 /// See [`Network::verify`].
 pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
@@ -44,13 +50,14 @@ pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
         .map(|w| ("weight", &w.name, &w.shape))
         .chain(network.buffers.iter().map(|b| ("buffer", &b.name, &b.shape)))
     {
-        let elements =
-            shape.iter().try_fold(1u128, |n, d| n.checked_mul(*d as u128).filter(|n| *n <= ELEMENTS_MAX));
-        if elements.is_none() || RANK_MAX < shape.len() || (kind == "buffer" && shape.is_empty()) {
+        if !is_small(shape.iter().copied()) || RANK_MAX < shape.len() || (kind == "buffer" && shape.is_empty()) {
             return Err(broken(format!(
                 "{kind} `{name}` has the shape {shape:?}: more than {RANK_MAX} axes or too many elements"
             )));
         }
+    }
+    if let Some(weight) = network.weights.iter().find(|w| w.shape.contains(&0)) {
+        return Err(broken(format!("weight `{}` has no elements: its shape is {:?}", weight.name, weight.shape)));
     }
     if let Some(buffer) = network.buffers.iter().find(|b| !matches!(b.dtype, DType::F32 | DType::I32)) {
         return Err(broken(format!("buffer `{}` is {}; buffers are f32 or i32", buffer.name, buffer.dtype)));
@@ -71,6 +78,12 @@ pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
     network.graphs.iter().try_for_each(|graph| verify_graph(network, graph))
 }
 
+/// Whether a value of these extents is small enough, and each part of it also where another extent is 0.
+fn is_small(mut extents: impl Iterator<Item = usize>) -> bool {
+    let product = extents.try_fold(1usize, |n, d| n.checked_mul(d.max(1)).filter(|n| *n <= ELEMENTS_MAX));
+    product.is_some()
+}
+
 fn unique<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Result<(), GraphError> {
     let mut seen = std::collections::HashSet::new();
     for name in names {
@@ -86,18 +99,20 @@ fn unique<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Gr
 
 fn verify_graph(network: &Network, graph: &Graph) -> Result<(), GraphError> {
     let broken = |why: String| GraphError::Graph { graph: graph.name.clone(), why };
+    if DIMS_MAX < graph.dims.len() {
+        return Err(broken(format!("{} named extents; at most {DIMS_MAX}", graph.dims.len())));
+    }
     for dim in &graph.dims {
-        let bounds_fit = dim.min <= dim.max && dim.max <= NAMED_MAX && dim.multiple_of != 0;
+        let bounds_fit =
+            dim.min <= dim.max && dim.max <= NAMED_MAX && (1..=NAMED_MAX).contains(&dim.multiple_of);
         if !bounds_fit || !dim.min.is_multiple_of(dim.multiple_of) || !dim.max.is_multiple_of(dim.multiple_of)
         {
             return Err(broken(format!("extent `{}` has impossible bounds {dim:?}", dim.name)));
         }
     }
-    if 8 < graph.dims.len() {
-        return Err(broken(format!("{} named extents; at most 8", graph.dims.len())));
-    }
+    let corners = corners(graph);
     for (i, node) in graph.nodes.iter().enumerate() {
-        verify_node(network, graph, i).map_err(|why| GraphError::Node {
+        verify_node(network, graph, &corners, i).map_err(|why| GraphError::Node {
             graph: graph.name.clone(),
             node: i,
             op: node.op.name().into(),
@@ -120,17 +135,30 @@ fn verify_graph(network: &Network, graph: &Graph) -> Result<(), GraphError> {
                 value.dtype, value.shape, buffer.name
             )));
         }
-        if corners(graph).iter().any(|e| buffer.shape[0] < value.shape[0].value(e)) {
+        if corners.iter().any(|e| buffer.shape[0] < value.shape[0].value(e)) {
             return Err(broken(format!(
                 "writes {:?} rows to `{}`, which has {}",
                 value.shape[0], buffer.name, buffer.shape[0]
             )));
         }
     }
+    // Whatever extents and windows a run gives, two writes of one buffer cannot overlap if there is but one.
+    let in_place = graph.nodes.iter().flat_map(|node| node.op.writes());
+    let mut written = std::collections::HashSet::new();
+    for buffer in in_place.chain(graph.writes.iter().map(|w| w.buffer)) {
+        if !written.insert(buffer) {
+            return Err(broken(format!("writes `{}` twice", network.buffers[buffer.index()].name)));
+        }
+    }
     Ok(())
 }
 
-fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String> {
+fn verify_node(
+    network: &Network,
+    graph: &Graph,
+    corners: &[Vec<usize>],
+    i: usize,
+) -> Result<(), String> {
     let node = &graph.nodes[i];
     if node.inputs.iter().any(|v| i <= v.index()) {
         return Err("reads a later value".into());
@@ -148,15 +176,18 @@ fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String>
     if let Some(missing) = touches.weights.iter().find(|w| network.weights.len() <= w.id.index()) {
         return Err(format!("no weight {}", missing.id.0));
     }
+    let is_i32 = |id: super::WeightId| network.weights[id.index()].dtype == DType::I32;
+    if let Some(whole) = touches.weights.iter().find(|w| is_i32(w.id) && !matches!(node.op, Op::Constant { .. })) {
+        return Err(format!("weight {} is i32: only a constant is", whole.id.0));
+    }
     if let Some(missing) = touches.buffers.iter().find(|b| network.buffers.len() <= b.id.index()) {
         return Err(format!("its buffer {} is not there", missing.id.0));
     }
-    for extents in corners(graph) {
-        let elements = node
-            .shape
-            .iter()
-            .try_fold(1u128, |n, d| n.checked_mul(d.value(&extents) as u128).filter(|n| *n <= ELEMENTS_MAX));
-        if elements.is_none() {
+    for extents in corners {
+        if node.shape.iter().any(|d| d.value(extents) == 0) {
+            return Err(format!("{:?} has no elements at {extents:?}", node.shape));
+        }
+        if !is_small(node.shape.iter().map(|d| d.value(extents))) {
             return Err(format!("{:?} has too many elements", node.shape));
         }
     }
@@ -167,7 +198,7 @@ fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String>
             && node.dtype == declared.dtype
             && !node.shape.is_empty()
             && node.shape[1..] == row
-            && corners(graph).iter().all(|e| node.shape[0].value(e) <= declared.shape[0]);
+            && corners.iter().all(|e| node.shape[0].value(e) <= declared.shape[0]);
         return if fits {
             Ok(())
         } else {
@@ -182,32 +213,28 @@ fn verify_node(network: &Network, graph: &Graph, i: usize) -> Result<(), String>
 }
 
 fn dim_is_sound(graph: &Graph, dim: Dim) -> Result<(), String> {
-    let Dim::Scaled { symbol, mul, div, add } = dim else { return Ok(()) };
+    let (symbol, mul, div, add) = match dim {
+        Dim::Fixed(n) if n <= ELEMENTS_MAX => return Ok(()),
+        Dim::Fixed(n) => return Err(format!("an axis of {n}; at most {ELEMENTS_MAX}")),
+        Dim::Scaled { symbol, mul, div, add } => (symbol, mul, div, add),
+    };
     let named = graph.dims.get(usize::from(symbol.0)).ok_or(format!(
         "names extent {} of {}",
         symbol.0,
         graph.dims.len()
     ))?;
     let sound = div != 0
-        && mul <= 1 << 16
+        && mul <= FACTOR_MAX
         && add <= NAMED_MAX
         && (named.multiple_of as u128 * mul as u128).is_multiple_of(div as u128);
     if sound { Ok(()) } else { Err(format!("extent {dim:?} is not whole for every `{}`", named.name)) }
 }
 
-/// The extents at which a rule that is linear in each symbol has to hold: each symbol at its bounds.
+/// The extents at which a rule has to hold that is linear in each symbol, or grows with it: each symbol at its bounds.
 pub(super) fn corners(graph: &Graph) -> Vec<Vec<usize>> {
-    let n = graph.dims.len().min(8);
-    (0..1usize << n)
-        .map(|bits| {
-            graph
-                .dims
-                .iter()
-                .enumerate()
-                .map(|(i, d)| if bits >> i.min(7) & 1 == 1 { d.max } else { d.min })
-                .collect()
-        })
-        .collect()
+    graph.dims.iter().fold(vec![Vec::new()], |corners, dim| {
+        corners.iter().flat_map(|c| [dim.min, dim.max].map(|bound| [&c[..], &[bound]].concat())).collect()
+    })
 }
 
 #[cfg(test)]
