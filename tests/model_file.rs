@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
+use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::Checkpoint;
 use perihelion::container::{Container, Kind, Writer};
 use perihelion::export::{ReasonOptions, Summary, export_reason};
@@ -82,11 +83,12 @@ fn the_golden_case_comes_out_again() {
     for step in &model.golden().steps {
         for input in &step.inputs {
             match &input.values {
-                GoldenValues::F32(v) => reference.write(input.buffer, 0, v).unwrap(),
-                GoldenValues::I32(v) => reference.write_i32(input.buffer, 0, v).unwrap(),
+                GoldenValues::F32(v) => reference.write(input.buffer, 0, Elements::F32(v)).unwrap(),
+                GoldenValues::I32(v) => reference.write(input.buffer, 0, Elements::I32(v)).unwrap(),
             }
         }
-        reference.run(network.graph(&step.graph).unwrap(), &step.extents, &[]).unwrap();
+        let run = Run { extents: &step.extents, ..Run::default() };
+        reference.run(network.graph(&step.graph).unwrap(), &run).unwrap();
         assert!(!step.outputs.is_empty());
         for output in &step.outputs {
             let mut found = vec![f32::NAN; output.values.len()];

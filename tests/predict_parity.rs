@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
+use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::{Checkpoint, Tensors};
 use perihelion::graph::Network;
 use perihelion::models::constants::Constants;
+use perihelion::export::load_text;
 use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};
 
@@ -103,11 +105,11 @@ impl<'a> Vae<'a> {
                 ("encode_step", 4 * per_call.min(n - at), per_call.min(n - at))
             };
             let from = if at == 0 { 0 } else { 4 * (at - 1) + 1 } * frame_len;
-            reference.write(buffer("frames"), 0, &frames[from..from + n_frames * frame_len]).expect("fits");
+            reference.write(buffer("frames"), 0, Elements::F32(&frames[from..from + n_frames * frame_len])).expect("fits");
             let mut windows = wan_vae::cache_windows(&self.network, graph(name), state);
             windows.push((buffer("encoded"), at));
             let extents: &[usize] = if at == 0 { &[] } else { &[k] };
-            reference.run(graph(name), extents, &windows).expect("runs");
+            reference.run(graph(name), &Run { extents, windows: &windows, ..Run::default() }).expect("runs");
             at += k;
         }
         let encoded = &self.network.buffers[buffer("encoded").index()];
@@ -119,7 +121,7 @@ impl<'a> Vae<'a> {
     fn decode(&self, reference: &mut Reference<'_>, latents: &[f32], per_call: usize) -> Vec<f32> {
         let buffer = |name: &str| self.network.buffer(name).expect("declared");
         let graph = |name: &str| self.network.graph(name).expect("declared");
-        reference.write(buffer("latents"), 0, latents).expect("fits");
+        reference.write(buffer("latents"), 0, Elements::F32(latents)).expect("fits");
         let frame_len = self.size.height * self.size.width * 3;
         let (mut at, mut out) = (0, Vec::new());
         while at < self.size.n_latents {
@@ -127,7 +129,7 @@ impl<'a> Vae<'a> {
             let (name, n_frames) = if at == 0 { ("decode_first", 1) } else { ("decode_step", 4 * k) };
             let windows = [(buffer("latents"), at)];
             let extents: &[usize] = if at == 0 { &[] } else { &[k] };
-            reference.run(graph(name), extents, &windows).expect("runs");
+            reference.run(graph(name), &Run { extents, windows: &windows, ..Run::default() }).expect("runs");
             let mut pixels = vec![0.0; n_frames * frame_len];
             reference.read(buffer("pixels"), 0, &mut pixels).expect("fits");
             out.extend(pixels);
@@ -155,7 +157,7 @@ fn options(case: &Path, checkpoint: &PredictCheckpoint) -> ClipOptions {
 
 fn texts(case: &Path, checkpoint: &PredictCheckpoint) -> Vec<TextEmbedding> {
     let file = case.join("checkpoint/text_embedding.safetensors");
-    ["default", "negative"].map(|name| TextEmbedding::load(checkpoint, name, &file).expect("text")).into()
+    ["default", "negative"].map(|name| load_text(checkpoint, name, &file).expect("text")).into()
 }
 
 #[test]
@@ -173,21 +175,21 @@ fn the_denoiser_answers_as_diffusers() {
         for (i, text) in texts.iter().enumerate() {
             let caches = network.buffers.iter().filter(|b| b.name.starts_with("text."));
             let windows: Vec<_> = caches.map(|b| (buffer(&b.name), i * longest)).collect();
-            reference.run(graph(&text.graph_name()), &[], &windows).expect("runs");
+            reference.run(graph(&text.graph_name()), &Run { windows: &windows, ..Run::default() }).expect("runs");
         }
         let options = options(&case, &checkpoint);
         let shape = checkpoint.latent_shape(&options);
         let mut patches = vec![0.0; shape.len()];
         shape.file_to_patches(&expected.get("call.input").0, &mut patches);
-        reference.write(buffer("patches"), 0, &patches).expect("fits");
-        reference.write(buffer("positions"), 0, &places(shape.grid(), options.rope_fps)).expect("fits");
+        reference.write(buffer("patches"), 0, Elements::F32(&patches)).expect("fits");
+        reference.write(buffer("positions"), 0, Elements::F32(&places(shape.grid(), options.rope_fps))).expect("fits");
         for (to, from) in [("mask", "call.mask"), ("timesteps", "call.timestep"), ("actions", "actions")] {
             if let Some(id) = network.buffer(to) {
-                reference.write(id, 0, &expected.get(from).0).expect("fits");
+                reference.write(id, 0, Elements::F32(&expected.get(from).0)).expect("fits");
             }
         }
         let extents = [texts[0].n_tokens, shape.n_patches()];
-        reference.run(graph("denoise"), &extents, &[]).expect("runs");
+        reference.run(graph("denoise"), &Run { extents: &extents, ..Run::default() }).expect("runs");
         reference.read(buffer("velocity"), 0, &mut patches).expect("fits");
         let (velocity, _) = expected.get("call.output");
         let mut found = vec![0.0; velocity.len()];

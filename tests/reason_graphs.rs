@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
+use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::{Checkpoint, Tensors};
 use perihelion::graph::{BufferId, Network};
 use perihelion::models::reason2::{Limits, PatchInputs, PatchPositions, Reason2};
@@ -102,9 +103,9 @@ fn run(case: &Case, checkpoint: &Path) {
         case.check(&format!("logits {i}"), &logits, &expected[i * vocabulary..(i + 1) * vocabulary]);
         let past = prompt_len + i;
         let position = past as i32 + rope_delta;
-        reference.write_i32(buffer(network, "tokens"), 0, &[token]).expect("fits");
-        reference.write_i32(buffer(network, "positions"), 0, &[position; 3]).expect("fits");
-        reference.run(network.graph("decode").expect("a graph"), &[past], &[]).expect("runs");
+        reference.write(buffer(network, "tokens"), 0, Elements::I32(&[token])).expect("fits");
+        reference.write(buffer(network, "positions"), 0, Elements::I32(&[position; 3])).expect("fits");
+        reference.run(network.graph("decode").expect("a graph"), &Run { extents: &[past], ..Run::default() }).expect("runs");
         reference.read(buffer(network, "logits"), 0, &mut logits).expect("fits");
     }
     case.check("logits after them", &logits, &expected[N_DECODED * vocabulary..(N_DECODED + 1) * vocabulary]);
@@ -139,15 +140,15 @@ fn encode(
         let (mut index, mut share, mut position) = (vec![0; 4 * n], vec![0.0; 4 * n], vec![0; 2 * n]);
         let inputs = PatchInputs { index: &mut index, share: &mut share, position: &mut position };
         places.fill(h, w, inputs);
-        reference.write_i32(buffer(network, "position_index"), 0, &index).expect("fits");
-        reference.write(buffer(network, "position_share"), 0, &share).expect("fits");
-        reference.write_i32(buffer(network, "patch_positions"), 0, &position).expect("fits");
+        reference.write(buffer(network, "position_index"), 0, Elements::I32(&index)).expect("fits");
+        reference.write(buffer(network, "position_share"), 0, Elements::F32(&share)).expect("fits");
+        reference.write(buffer(network, "patch_positions"), 0, Elements::I32(&position)).expect("fits");
         for _ in 0..t {
             let (group, rest) = pixels.split_at(n * patch_len);
             pixels = rest;
-            reference.write(buffer(network, "patches"), 0, group).expect("fits");
+            reference.write(buffer(network, "patches"), 0, Elements::F32(group)).expect("fits");
             let windows: Vec<_> = outputs.iter().map(|b| (*b, features.n_rows)).collect();
-            reference.run(network.graph("vision").expect("a graph"), &[n], &windows).expect("runs");
+            reference.run(network.graph("vision").expect("a graph"), &Run { extents: &[n], windows: &windows, ..Run::default() }).expect("runs");
             features.n_rows += n / vision.spatial_merge_size.pow(2);
         }
     }
@@ -184,13 +185,13 @@ fn prefill(case: &Case, model: &Reason2<'_>, reference: &mut Reference<'_>, feat
 
     let cut = ids.len() / 2;
     for (begin, end) in [(0, cut), (cut, ids.len())] {
-        reference.write_i32(buffer(network, "tokens"), 0, &ids[begin..end]).expect("fits");
-        reference.write_i32(buffer(network, "positions"), 0, &positions[3 * begin..3 * end]).expect("fits");
-        reference.write_i32(buffer(network, "visual_index"), 0, &visual_index[begin..end]).expect("fits");
+        reference.write(buffer(network, "tokens"), 0, Elements::I32(&ids[begin..end])).expect("fits");
+        reference.write(buffer(network, "positions"), 0, Elements::I32(&positions[3 * begin..3 * end])).expect("fits");
+        reference.write(buffer(network, "visual_index"), 0, Elements::I32(&visual_index[begin..end])).expect("fits");
         let extents = [end - begin, begin, features.n_rows.max(1)];
-        reference.run(network.graph("prefill").expect("a graph"), &extents, &[]).expect("runs");
+        reference.run(network.graph("prefill").expect("a graph"), &Run { extents: &extents, ..Run::default() }).expect("runs");
     }
-    reference.run(network.graph("head").expect("a graph"), &[], &[]).expect("runs");
+    reference.run(network.graph("head").expect("a graph"), &Run::default()).expect("runs");
     let mut logits = vec![f32::NAN; config.language.vocab_size];
     reference.read(buffer(network, "logits"), 0, &mut logits).expect("fits");
     logits

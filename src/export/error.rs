@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::reference::ReferenceError;
+use crate::backend::RunError;
 use crate::camera::ProcessorConfigError;
 use crate::checkpoint::CheckpointError;
 use crate::container::ContainerError;
@@ -66,7 +66,7 @@ pub enum ExportError {
         /// The graph that was run.
         graph: String,
         /// Why.
-        source: ReferenceError,
+        source: RunError,
     },
     /// The model could not be written.
     #[error(transparent)]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::ExportError;
-use crate::backend::reference::{Reference, ReferenceError};
+use crate::backend::reference::Reference;
+use crate::backend::{Elements, Run, RunError, Session};
 use crate::graph::{Network, Weights};
 use crate::model::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
 
@@ -48,7 +49,7 @@ fn run(
     network: &Network,
     reference: &mut Reference<'_>,
     planned: PlannedStep,
-) -> Result<GoldenStep, ReferenceError> {
+) -> Result<GoldenStep, RunError> {
     let buffer = |name: &str| network.buffer(name).expect("the case is planned for this network");
     let id = network.graph(&planned.graph).expect("the case is planned for this network");
     let extent = |name: &str| planned.extents.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
@@ -59,12 +60,12 @@ fn run(
     let mut inputs = Vec::new();
     for (name, values) in planned.inputs {
         match &values {
-            GoldenValues::F32(v) => reference.write(buffer(&name), 0, v)?,
-            GoldenValues::I32(v) => reference.write_i32(buffer(&name), 0, v)?,
+            GoldenValues::F32(v) => reference.write(buffer(&name), 0, Elements::F32(v))?,
+            GoldenValues::I32(v) => reference.write(buffer(&name), 0, Elements::I32(v))?,
         }
         inputs.push(GoldenInput { buffer: buffer(&name), values });
     }
-    reference.run(id, &extents, &[])?;
+    reference.run(id, &Run { extents: &extents, ..Run::default() })?;
     let mut outputs = Vec::new();
     for (name, n_rows) in planned.outputs {
         let buffer = buffer(&name);

@@ -8,9 +8,11 @@ mod error;
 mod golden;
 mod predict;
 mod reason;
+mod text;
 mod write;
 
 pub use error::ExportError;
 pub use predict::{PredictOptions, export_predict};
 pub use reason::{ReasonOptions, export_reason};
+pub use text::load_text;
 pub use write::{Progress, Summary};

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::ExportError;
 use super::golden::{self, PlannedStep};
+use super::text::load_text;
 use super::write::{Parts, Progress, Summary, write};
 use crate::checkpoint::Tensors;
 use crate::container::hex;
@@ -99,7 +100,7 @@ fn texts(
             let why = "this name was given twice".to_owned();
             return Err(PredictError::Text { path: path.clone(), name: name.clone(), why });
         }
-        texts.push(TextEmbedding::load(checkpoint, name, path)?);
+        texts.push(load_text(checkpoint, name, path)?);
     }
     if texts.first().is_none_or(|t| t.name == NEGATIVE) { Err(PredictError::NoText) } else { Ok(texts) }
 }

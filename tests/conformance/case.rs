@@ -93,24 +93,12 @@ enum Contents {
 }
 
 impl Case {
-    /// All buffers after the runs, by the reference evaluation (those of i32 are left out: nothing reads them back).
+    /// All buffers after the runs, by the reference evaluation.
     pub(crate) fn reference(&self) -> Vec<Vec<f32>> {
-        let mut reference = Reference::new(&self.network, &self.weights);
-        for (i, contents) in self.contents.iter().enumerate() {
-            match contents {
-                Contents::F32(v) => reference.write(BufferId(i as u32), 0, v),
-                Contents::I32(v) => reference.write_i32(BufferId(i as u32), 0, v),
-            }
-            .expect("contents are of the buffer's shape");
-        }
-        for run in &self.runs {
-            let result = reference.run(run.graph, &run.extents, &run.windows);
-            result.unwrap_or_else(|why| panic!("{}: {run:?}: {why}", self.name));
-        }
-        self.read_all(|id, out| reference.read(id, 0, out).expect("the whole buffer"))
+        self.on(&mut Reference::new(&self.network, &self.weights))
     }
 
-    /// All buffers after the runs on a session.
+    /// All buffers after the runs on a session (those of i32 are left out: nothing reads them back).
     pub(crate) fn on(&self, session: &mut dyn Session) -> Vec<Vec<f32>> {
         for (i, contents) in self.contents.iter().enumerate() {
             let elements = match contents {
@@ -123,15 +111,11 @@ impl Case {
             let given = Run { extents: &run.extents, windows: &run.windows, ..Run::default() };
             session.run(run.graph, &given).unwrap_or_else(|why| panic!("{}: {run:?}: {why}", self.name));
         }
-        self.read_all(|id, out| session.read(id, 0, out).expect("the whole buffer"))
-    }
-
-    fn read_all(&self, read: impl Fn(BufferId, &mut [f32])) -> Vec<Vec<f32>> {
         let buffers = self.network.buffers.iter().enumerate();
         let read_one = |(i, buffer): (usize, &perihelion::graph::Buffer)| match buffer.dtype {
             DType::F32 => {
                 let mut out = vec![f32::NAN; buffer.len()];
-                read(BufferId(i as u32), &mut out);
+                session.read(BufferId(i as u32), 0, &mut out).expect("the whole buffer");
                 out
             }
             _ => Vec::new(),

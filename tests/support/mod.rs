@@ -1,8 +1,6 @@
 //! What several tests share: the reference's fixtures under `tests/fixtures/reason`, read back.
 #![allow(dead_code, unreachable_pub, reason = "every test is a crate of its own and uses another part")]
 
-pub mod reference_session;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

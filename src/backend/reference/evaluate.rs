@@ -1,13 +1,19 @@
 //! Evaluates the nodes of a graph, one after the other.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
 use super::attention::{Heads, attention, rotary, rotary_table};
-use super::{Reference, ReferenceError, Tensor, Values, dense, layout, pointwise};
-use crate::graph::{BufferId, Graph, Merge, Node, Op, ValueId, WeightId};
+use super::{Reference, Tensor, Values, dense, layout, pointwise};
+use crate::backend::run::whole_rows;
+use crate::backend::{Elements, Run, RunError, Session};
+use crate::graph::{BufferId, Graph, GraphId, Merge, Node, Op, ValueId, WeightId};
 use crate::tensor::DType;
 
 /// What is known while one graph runs.
 struct Evaluation<'r, 'a> {
     reference: &'r mut Reference<'a>,
+    id: GraphId,
     extents: &'r [usize],
     windows: &'r [(BufferId, usize)],
     values: Vec<Option<Tensor>>,
@@ -15,14 +21,21 @@ struct Evaluation<'r, 'a> {
 
 pub(super) fn run(
     reference: &mut Reference<'_>,
+    id: GraphId,
     graph: &Graph,
-    extents: &[usize],
-    windows: &[(BufferId, usize)],
-) -> Result<(), ReferenceError> {
+    run: &Run<'_>,
+) -> Result<(), RunError> {
     let last_use = last_uses(graph);
     let values = Vec::with_capacity(graph.nodes.len());
-    let mut evaluation = Evaluation { reference, extents, windows, values };
+    let (extents, windows) = (run.extents, run.windows);
+    let mut evaluation = Evaluation { reference, id, extents, windows, values };
     for (i, node) in graph.nodes.iter().enumerate() {
+        if run.stop.is_some_and(|stop| stop.load(Relaxed)) {
+            return Err(RunError::Stopped);
+        }
+        if run.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(RunError::Deadline);
+        }
         let value = evaluation.node(i, node)?;
         evaluation.values.push(Some(value));
         for input in &node.inputs {
@@ -52,10 +65,10 @@ fn last_uses(graph: &Graph) -> Vec<usize> {
 }
 
 impl Evaluation<'_, '_> {
-    fn node(&mut self, i: usize, node: &Node) -> Result<Tensor, ReferenceError> {
+    fn node(&mut self, i: usize, node: &Node) -> Result<Tensor, RunError> {
         let shape: Vec<usize> = node.shape.iter().map(|d| d.value(self.extents)).collect();
         let input = |n: usize| node.inputs[n];
-        let index_error = ReferenceError::Index { node: i };
+        let index_error = RunError::Index(self.id);
         let values = match &node.op {
             Op::Read { buffer } => return self.read(*buffer, shape),
             Op::Constant { weight } => self.constant(*weight),
@@ -188,25 +201,27 @@ impl Evaluation<'_, '_> {
         Ok(Tensor { shape, values })
     }
 
-    fn read(&self, buffer: BufferId, shape: Vec<usize>) -> Result<Tensor, ReferenceError> {
-        let at = self.reference.span(buffer, self.window(buffer), shape.iter().product())?;
+    fn read(&self, buffer: BufferId, shape: Vec<usize>) -> Result<Tensor, RunError> {
+        let (network, len) = (self.reference.network, shape.iter().product());
+        let dtype = network.buffers[buffer.index()].dtype;
+        let at = whole_rows(network, buffer, dtype, self.window(buffer), len)?;
         let values = self.reference.buffers[buffer.index()].slice(at.start, at.end);
         Ok(Tensor { shape, values })
     }
 
-    fn write(&mut self, buffer: BufferId, value: ValueId) -> Result<(), ReferenceError> {
+    fn write(&mut self, buffer: BufferId, value: ValueId) -> Result<(), RunError> {
         let row = self.window(buffer);
         let value = self.values[value.index()].clone().expect("kept for the buffer");
         match value.values {
-            Values::F32(v) => self.reference.write(buffer, row, &v),
-            Values::I32(v) => self.reference.write_i32(buffer, row, &v),
+            Values::F32(v) => self.reference.write(buffer, row, Elements::F32(&v)),
+            Values::I32(v) => self.reference.write(buffer, row, Elements::I32(&v)),
         }
     }
 
     /// Writes new keys or values to their cache.
-    fn append(&mut self, cache: BufferId, past: usize, value: ValueId) -> Result<(), ReferenceError> {
+    fn append(&mut self, cache: BufferId, past: usize, value: ValueId) -> Result<(), RunError> {
         let new = self.f32s(value).to_vec();
-        self.reference.write(cache, past, &new)
+        self.reference.write(cache, past, Elements::F32(&new))
     }
 
     fn window(&self, buffer: BufferId) -> usize {

@@ -5,6 +5,9 @@
 //! whole values and makes a whole value. Weights are widened row by row, so that a network of gigabytes is evaluated in the
 //! memory of its values.
 //!
+//! It is a session like any other, so that whatever runs on a backend runs on it, golden cases first of all; what it lacks is what an
+//! engine is for: it allocates while it runs.
+//!
 //! Why not with vectors and tiles: whoever doubts a backend must be able to read this.
 
 mod attention;
@@ -13,41 +16,12 @@ mod evaluate;
 mod layout;
 mod pointwise;
 
-use crate::graph::{BufferId, Graph, GraphId, Network, Weights};
-use crate::tensor::DType;
+use std::ops::Range;
 
-/// Why a run, a write, a read or a copy was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReferenceError {
-    /// Not as many extents as the graph has, or one that its declaration does not allow.
-    #[error("extent {index} is {value:?}: not as declared, or not given")]
-    Extent {
-        /// Which.
-        index: usize,
-        /// What was given.
-        value: Option<usize>,
-    },
-    /// Rows beyond a buffer.
-    #[error("rows {row}..{end} are beyond buffer {}", .buffer.0)]
-    Bounds {
-        /// Which buffer.
-        buffer: BufferId,
-        /// First row.
-        row: usize,
-        /// One past the last row.
-        end: usize,
-    },
-    /// An element type or a length that does not fit the buffer.
-    #[error("buffer {} holds other elements, or not a whole number of rows was given", .0.0)]
-    Type(BufferId),
-    /// An id or index points outside its table.
-    #[error("node {node}: an index points outside its table")]
-    Index {
-        /// The node that looked it up.
-        node: usize,
-    },
-}
+use super::run::{rows_of, whole_rows};
+use super::{Elements, Memory, Run, RunError, Session};
+use crate::graph::{BufferId, GraphId, Network, Purpose, Weights};
+use crate::tensor::DType;
 
 /// Elements of a value or a buffer, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,169 +71,98 @@ impl<'a> Reference<'a> {
         });
         Reference { network, weights, buffers: buffers.collect() }
     }
+}
 
-    /// Puts whole rows into an f32 buffer, from `row` on.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn write(&mut self, buffer: BufferId, row: usize, elements: &[f32]) -> Result<(), ReferenceError> {
-        let at = self.span(buffer, row, elements.len())?;
-        match &mut self.buffers[buffer.index()] {
-            Values::F32(to) => to[at].copy_from_slice(elements),
-            Values::I32(_) => return Err(ReferenceError::Type(buffer)),
-        }
-        Ok(())
-    }
-
-    /// Puts whole rows into an i32 buffer, from `row` on.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn write_i32(
-        &mut self,
-        buffer: BufferId,
-        row: usize,
-        elements: &[i32],
-    ) -> Result<(), ReferenceError> {
-        let at = self.span(buffer, row, elements.len())?;
-        match &mut self.buffers[buffer.index()] {
-            Values::I32(to) => to[at].copy_from_slice(elements),
-            Values::F32(_) => return Err(ReferenceError::Type(buffer)),
-        }
-        Ok(())
-    }
-
-    /// Gets whole rows out of an f32 buffer, from `row` on.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), ReferenceError> {
-        let at = self.span(buffer, row, out.len())?;
-        match &self.buffers[buffer.index()] {
-            Values::F32(from) => out.copy_from_slice(&from[at]),
-            Values::I32(_) => return Err(ReferenceError::Type(buffer)),
-        }
-        Ok(())
-    }
-
-    /// `n_rows` rows of an f32 buffer, from `row` on.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn rows(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], ReferenceError> {
-        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
-        match &self.buffers[buffer.index()] {
-            Values::F32(rows) => Ok(&rows[at]),
-            Values::I32(_) => Err(ReferenceError::Type(buffer)),
+impl Reference<'_> {
+    /// `rows` of a buffer of f32.
+    fn f32s(&self, id: BufferId, rows: Range<usize>) -> &[f32] {
+        match &self.buffers[id.index()] {
+            Values::F32(values) => &values[rows],
+            Values::I32(_) => unreachable!("the type was checked with the rows"),
         }
     }
 
-    /// `n_rows` rows of an f32 buffer, from `row` on, to be written.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn rows_mut(
-        &mut self,
-        buffer: BufferId,
-        row: usize,
-        n_rows: usize,
-    ) -> Result<&mut [f32], ReferenceError> {
-        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
-        match &mut self.buffers[buffer.index()] {
-            Values::F32(rows) => Ok(&mut rows[at]),
-            Values::I32(_) => Err(ReferenceError::Type(buffer)),
+    fn f32s_mut(&mut self, id: BufferId, rows: Range<usize>) -> &mut [f32] {
+        match &mut self.buffers[id.index()] {
+            Values::F32(values) => &mut values[rows],
+            Values::I32(_) => unreachable!("the type was checked with the rows"),
         }
     }
 
-    /// The same of an i32 buffer.
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn rows_mut_i32(
-        &mut self,
-        buffer: BufferId,
-        row: usize,
-        n_rows: usize,
-    ) -> Result<&mut [i32], ReferenceError> {
-        let at = self.span(buffer, row, n_rows * self.network.buffers[buffer.index()].row_len())?;
-        match &mut self.buffers[buffer.index()] {
-            Values::I32(rows) => Ok(&mut rows[at]),
-            Values::F32(_) => Err(ReferenceError::Type(buffer)),
+    fn i32s_mut(&mut self, id: BufferId, rows: Range<usize>) -> &mut [i32] {
+        match &mut self.buffers[id.index()] {
+            Values::I32(values) => &mut values[rows],
+            Values::F32(_) => unreachable!("the type was checked with the rows"),
         }
-    }
-
-    /// Copies `rows` rows between two buffers of equal rows, or inside one (the ranges may overlap).
-    ///
-    /// # Errors
-    /// If they do not fit in type or extent.
-    pub fn copy(
-        &mut self,
-        from: (BufferId, usize),
-        to: (BufferId, usize),
-        rows: usize,
-    ) -> Result<(), ReferenceError> {
-        let row_len = |id: BufferId| self.network.buffers[id.index()].row_len();
-        if row_len(from.0) != row_len(to.0) {
-            return Err(ReferenceError::Type(to.0));
-        }
-        let source = self.span(from.0, from.1, rows * row_len(from.0))?;
-        let target = self.span(to.0, to.1, rows * row_len(to.0))?;
-        let copied = self.buffers[from.0.index()].slice(source.start, source.end);
-        match (&mut self.buffers[to.0.index()], copied) {
-            (Values::F32(to), Values::F32(from)) => to[target].copy_from_slice(&from),
-            (Values::I32(to), Values::I32(from)) => to[target].copy_from_slice(&from),
-            _ => return Err(ReferenceError::Type(to.0)),
-        }
-        Ok(())
-    }
-
-    /// Runs a graph: `extents` in the order of its `dims`, `windows` as in a backend's run (row 0 for a buffer not named).
-    ///
-    /// # Errors
-    /// If an extent is not as declared, rows lie beyond their buffer, or an index points outside its table. Then rows
-    /// that the run would have written are undefined.
-    ///
-    /// # Panics
-    /// If there is no such graph.
-    pub fn run(
-        &mut self,
-        graph: GraphId,
-        extents: &[usize],
-        windows: &[(BufferId, usize)],
-    ) -> Result<(), ReferenceError> {
-        let graph = &self.network.graphs[graph.index()];
-        check_extents(graph, extents)?;
-        evaluate::run(self, graph, extents, windows)
-    }
-
-    /// Elements of whole rows, or why they are none.
-    fn span(&self, id: BufferId, row: usize, len: usize) -> Result<std::ops::Range<usize>, ReferenceError> {
-        let buffer = &self.network.buffers[id.index()];
-        let row_len = buffer.row_len().max(1);
-        if !len.is_multiple_of(row_len) {
-            return Err(ReferenceError::Type(id));
-        }
-        let end = row.saturating_add(len / row_len);
-        if buffer.shape[0] < end {
-            return Err(ReferenceError::Bounds { buffer: id, row, end });
-        }
-        Ok(row * row_len..end * row_len)
     }
 }
 
-fn check_extents(graph: &Graph, extents: &[usize]) -> Result<(), ReferenceError> {
-    for (index, dim) in graph.dims.iter().enumerate() {
-        let value = extents.get(index).copied();
-        let fits = value.is_some_and(|v| dim.min <= v && v <= dim.max && v.is_multiple_of(dim.multiple_of));
-        if !fits {
-            return Err(ReferenceError::Extent { index, value });
+impl Session for Reference<'_> {
+    fn network(&self) -> &Network {
+        self.network
+    }
+
+    fn input(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [f32], RunError> {
+        let rows = rows_of(self.network, Purpose::Input, buffer, DType::F32, row, n_rows)?;
+        Ok(self.f32s_mut(buffer, rows))
+    }
+
+    fn input_i32(&mut self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&mut [i32], RunError> {
+        let rows = rows_of(self.network, Purpose::Input, buffer, DType::I32, row, n_rows)?;
+        Ok(self.i32s_mut(buffer, rows))
+    }
+
+    fn view(&self, buffer: BufferId, row: usize, n_rows: usize) -> Result<&[f32], RunError> {
+        let rows = rows_of(self.network, Purpose::Output, buffer, DType::F32, row, n_rows)?;
+        Ok(self.f32s(buffer, rows))
+    }
+
+    fn write(&mut self, buffer: BufferId, row: usize, elements: Elements<'_>) -> Result<(), RunError> {
+        match elements {
+            Elements::F32(values) => {
+                let rows = whole_rows(self.network, buffer, DType::F32, row, values.len())?;
+                self.f32s_mut(buffer, rows).copy_from_slice(values);
+            }
+            Elements::I32(values) => {
+                let rows = whole_rows(self.network, buffer, DType::I32, row, values.len())?;
+                self.i32s_mut(buffer, rows).copy_from_slice(values);
+            }
         }
+        Ok(())
     }
-    if graph.dims.len() < extents.len() {
-        let index = graph.dims.len();
-        return Err(ReferenceError::Extent { index, value: Some(extents[index]) });
+
+    fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), RunError> {
+        let rows = whole_rows(self.network, buffer, DType::F32, row, out.len())?;
+        out.copy_from_slice(self.f32s(buffer, rows));
+        Ok(())
     }
-    Ok(())
+
+    /// Unlike a backend's, it allocates. It looks at deadline and stop flag before each node.
+    fn run(&mut self, graph: GraphId, run: &Run<'_>) -> Result<(), RunError> {
+        let network = self.network;
+        let described = network.graphs.get(graph.index()).ok_or(RunError::Graph(graph))?;
+        run.check_extents(described)?;
+        run.check_windows(network)?;
+        evaluate::run(self, graph, described, run)
+    }
+
+    /// A node takes as long as it takes.
+    fn looks_ms_max(&self) -> Option<u32> {
+        None
+    }
+
+    /// Buffers alone: the weights are whoever's they are, and values come and go.
+    fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for buffer in &self.network.buffers {
+            let n_bytes = (buffer.len() * buffer.dtype.size_bytes()) as u64;
+            match buffer.purpose {
+                Purpose::Input | Purpose::Output => memory.buffers_bytes += n_bytes,
+                Purpose::Cache | Purpose::Features => memory.caches_bytes += n_bytes,
+            }
+        }
+        memory
+    }
 }
 
 #[cfg(test)]

@@ -50,11 +50,11 @@ fn check(
     let mut reference = Reference::new(&network, &held);
     for (buffer, (_, values)) in buffers.iter().zip(inputs) {
         match values {
-            Values::F32(v) => reference.write(*buffer, 0, v).unwrap(),
-            Values::I32(v) => reference.write_i32(*buffer, 0, v).unwrap(),
+            Values::F32(v) => reference.write(*buffer, 0, Elements::F32(v)).unwrap(),
+            Values::I32(v) => reference.write(*buffer, 0, Elements::I32(v)).unwrap(),
         }
     }
-    reference.run(GraphId(0), &[], &[]).unwrap();
+    reference.run(GraphId(0), &Run::default()).unwrap();
     let mut found = vec![f32::NAN; expected.len()];
     reference.read(out, 0, &mut found).unwrap();
     for (f, e) in found.iter().zip(expected) {
@@ -210,29 +210,30 @@ fn cached_network() -> Network {
     network
 }
 
+fn run(reference: &mut Reference<'_>, extents: &[usize], windows: &[(BufferId, usize)]) -> Result<(), RunError> {
+    reference.run(GraphId(0), &Run { extents, windows, ..Run::default() })
+}
+
 #[test]
 fn a_prompt_in_pieces_is_the_prompt_at_once() {
     let network = cached_network();
     let held = Held(Vec::new());
     let mut reference = Reference::new(&network, &held);
     let (x, y) = (BufferId(0), BufferId(1));
-    reference.write(x, 0, &[1., 3., 5., 7.]).unwrap();
-    reference.run(GraphId(0), &[4, 0], &[]).unwrap();
+    reference.write(x, 0, Elements::F32(&[1., 3., 5., 7.])).unwrap();
+    run(&mut reference, &[4, 0], &[]).unwrap();
     let mut whole = [0.; 4];
     reference.read(y, 0, &mut whole).unwrap();
     assert_eq!(whole, [1., 2., 3., 4.]);
 
     // The same tokens, two by two, each piece at its window.
     for past in [0, 2] {
-        reference.run(GraphId(0), &[2, past], &[(x, past), (y, past)]).unwrap();
+        run(&mut reference, &[2, past], &[(x, past), (y, past)]).unwrap();
     }
     let mut pieces = [0.; 4];
     reference.read(y, 0, &mut pieces).unwrap();
     assert_eq!(pieces, whole);
 
-    reference.copy((x, 0), (x, 1), 3).unwrap();
-    reference.read(x, 0, &mut pieces).unwrap();
-    assert_eq!(pieces, [1., 1., 3., 5.]);
 }
 
 #[test]
@@ -242,15 +243,49 @@ fn what_does_not_fit_is_refused() {
     let mut reference = Reference::new(&network, &held);
     let (x, y) = (BufferId(0), BufferId(1));
     let cache = BufferId(2);
-    use ReferenceError::{Bounds, Extent, Type};
-    assert_eq!(reference.run(GraphId(0), &[5, 0], &[]), Err(Extent { index: 0, value: Some(5) }));
-    assert_eq!(reference.run(GraphId(0), &[1], &[]), Err(Extent { index: 1, value: None }));
-    assert_eq!(reference.run(GraphId(0), &[1, 0, 0], &[]), Err(Extent { index: 2, value: Some(0) }));
-    assert_eq!(reference.run(GraphId(0), &[2, 3], &[]), Err(Bounds { buffer: cache, row: 3, end: 5 }));
-    assert_eq!(reference.run(GraphId(0), &[2, 0], &[(y, 3)]), Err(Bounds { buffer: y, row: 3, end: 5 }));
-    assert_eq!(reference.write(x, 4, &[0.]), Err(Bounds { buffer: x, row: 4, end: 5 }));
-    assert_eq!(reference.write_i32(x, 0, &[0]), Err(Type(x)));
-    assert_eq!(reference.copy((x, 2), (y, 0), 3), Err(Bounds { buffer: x, row: 2, end: 5 }));
+    use RunError::{Bounds, Extent, Graph, Type};
+    let mut run = |extents: &[usize], windows: &[_]| run(&mut reference, extents, windows);
+    assert_eq!(run(&[5, 0], &[]), Err(Extent { index: 0, value: 5 }));
+    assert_eq!(run(&[1], &[]), Err(Extent { index: 1, value: usize::MAX }));
+    assert_eq!(run(&[1, 0, 0], &[]), Err(Extent { index: 2, value: 0 }));
+    assert_eq!(run(&[2, 3], &[]), Err(Bounds { buffer: cache, row: 3, end: 5 }));
+    assert_eq!(run(&[2, 0], &[(y, 3)]), Err(Bounds { buffer: y, row: 3, end: 5 }));
+    assert_eq!(reference.run(GraphId(1), &Run::default()), Err(Graph(GraphId(1))));
+    assert_eq!(reference.write(x, 4, Elements::F32(&[0.])), Err(Bounds { buffer: x, row: 4, end: 5 }));
+    assert_eq!(reference.write(x, 0, Elements::I32(&[0])), Err(Type(x)));
+    assert_eq!(reference.write(BufferId(9), 0, Elements::I32(&[0])), Err(Type(BufferId(9))));
+}
+
+#[test]
+fn inputs_are_filled_and_outputs_viewed_in_place() {
+    let network = cached_network();
+    let held = Held(Vec::new());
+    let mut reference = Reference::new(&network, &held);
+    let (x, y) = (BufferId(0), BufferId(1));
+    reference.input(x, 1, 3).unwrap().copy_from_slice(&[3., 5., 7.]);
+    reference.input(x, 0, 1).unwrap()[0] = 1.;
+    run(&mut reference, &[4, 0], &[]).unwrap();
+    assert_eq!(reference.view(y, 1, 3), Ok(&[2., 3., 4.][..]));
+    assert_eq!(reference.view(y, 3, 2), Err(RunError::Bounds { buffer: y, row: 3, end: 5 }));
+    assert_eq!(reference.view(x, 0, 1), Err(RunError::Purpose(x)));
+    assert_eq!(reference.input(y, 0, 1), Err(RunError::Purpose(y)));
+    assert_eq!(reference.input_i32(x, 0, 1), Err(RunError::Type(x)));
+}
+
+#[test]
+fn a_run_that_was_stopped_or_is_late_writes_nothing() {
+    let network = cached_network();
+    let held = Held(Vec::new());
+    let mut reference = Reference::new(&network, &held);
+    reference.write(BufferId(0), 0, Elements::F32(&[1., 3., 5., 7.])).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    let whole = Run { extents: &[4, 0], ..Run::default() };
+    assert_eq!(reference.run(GraphId(0), &Run { stop: Some(&stop), ..whole }), Err(RunError::Stopped));
+    let deadline = Some(std::time::Instant::now());
+    assert_eq!(reference.run(GraphId(0), &Run { deadline, ..whole }), Err(RunError::Deadline));
+    let mut found = [f32::NAN; 4];
+    reference.read(BufferId(1), 0, &mut found).unwrap();
+    assert_eq!(found, [0.; 4]);
 }
 
 #[test]
@@ -264,7 +299,7 @@ fn an_id_outside_its_table_is_refused() {
         graph.add(Op::Embedding { weight }, &[value]);
         graph.finish();
         let mut reference = Reference::new(&network, &held);
-        reference.write_i32(ids, 0, &[id]).unwrap();
-        assert_eq!(reference.run(GraphId(0), &[], &[]), Err(ReferenceError::Index { node: 1 }));
+        reference.write(ids, 0, Elements::I32(&[id])).unwrap();
+        assert_eq!(reference.run(GraphId(0), &Run::default()), Err(RunError::Index(GraphId(0))));
     }
 }

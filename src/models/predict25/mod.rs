@@ -29,6 +29,7 @@ pub use manifest::{Guidance, PredictManifest, TextEntry};
 pub use options::{ActionSpan, Actions, ClipOptions};
 pub use positions::places;
 pub use schedule::{Renoise, Schedule, Spacing, UniPc};
+pub(crate) use text::projection;
 pub use text::{NEGATIVE, TextEmbedding, graph_name};
 
 use names::Tensors;

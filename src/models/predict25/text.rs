@@ -1,10 +1,9 @@
-//! Texts as the denoiser sees them: embeddings from files, through the checkpoint's projection where it has one.
+//! Texts as the denoiser sees them: embeddings from files, and the checkpoint's projection of them where it has one.
 
 use std::path::Path;
 
 use super::names::Tensors;
 use super::{PredictCheckpoint, PredictError};
-use crate::backend::reference::Reference;
 use crate::checkpoint;
 use crate::graph::{GraphBuilder, Network, Op, Purpose, Unary};
 use crate::models::constants::Constants;
@@ -32,11 +31,12 @@ impl TextEmbedding {
         graph_name(&self.name)
     }
 
-    /// Reads an embedding `[n, d]` or `[1, n, d]` from a safetensors file: the tensor of the text's name, or the only one.
+    /// Reads an embedding `[n, d]` or `[1, n, d]` from a safetensors file: the tensor of the text's name, or the only one. Where
+    /// the checkpoint has a [`projection`], it is of the width that this takes, and has yet to go through it.
     ///
     /// # Errors
     /// If there is none, or it is not of the width that the checkpoint's texts have, or not finite.
-    pub fn load(
+    pub(crate) fn read(
         checkpoint: &PredictCheckpoint,
         name: &str,
         path: &Path,
@@ -72,8 +72,6 @@ impl TextEmbedding {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(wrong("it holds values that are not finite".into()));
         }
-        let values =
-            if config.text_projection.is_some() { project(checkpoint, n_tokens, &values)? } else { values };
         Ok(TextEmbedding { name: name.to_owned(), n_tokens, values })
     }
 }
@@ -83,14 +81,16 @@ pub fn graph_name(text: &str) -> String {
     format!("text_{text}")
 }
 
-/// `gelu(W x + b)`, once, here.
-fn project(
+/// `y = gelu(W x + b)` of so many tokens, if the checkpoint has it: graph `project` from buffer `x` to buffer `y`.
+///
+/// # Errors
+/// If its weights are not there, or of other shapes.
+pub(crate) fn projection(
     checkpoint: &PredictCheckpoint,
     n_tokens: usize,
-    values: &[f32],
-) -> Result<Vec<f32>, PredictError> {
+) -> Result<Option<(Network, Constants<'_>)>, PredictError> {
     let config = checkpoint.config();
-    let (n, k) = (config.text_dim, config.text_projection.unwrap_or(config.text_dim));
+    let (n, Some(k)) = (config.text_dim, config.text_projection) else { return Ok(None) };
     let tensors = Tensors::new(checkpoint.transformer());
     let (mut network, mut constants) = (Network::default(), Constants::default());
     constants.begin_part("text");
@@ -106,12 +106,5 @@ fn project(
     let value = graph.add(Op::Unary { function: Unary::GeluErf }, &[value]);
     graph.write(y, value);
     graph.finish();
-
-    let mut reference = Reference::new(&network, &constants);
-    let mut out = vec![0.0; n_tokens * n];
-    reference.write(x, 0, values).expect("checked: of this shape");
-    let graph = network.graph("project").expect("finished above");
-    reference.run(graph, &[], &[]).expect("no extents, no indices");
-    reference.read(y, 0, &mut out).expect("of this shape");
-    Ok(out)
+    Ok(Some((network, constants)))
 }
