@@ -9,7 +9,10 @@
 //!
 //! Why not a copy, sealed: engines have gigabytes. Why not a read lease (`F_SETLEASE`): it only delays the writer, and only files of
 //! the same user on local disks have one. Why not check the length before each run: it may change between check and use.
-#![expect(unsafe_code, reason = "a map is unsafe because others may write to the file below it; a handler of signals is FFI")]
+#![expect(
+    unsafe_code,
+    reason = "a map is unsafe because others may write to the file below it; a handler of signals is FFI"
+)]
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};

@@ -22,17 +22,7 @@ type Choice = [u8; 6];
 /// The extents that shapes are made of.
 fn dims(n: Symbol, m: Symbol) -> [Dim; 9] {
     let n_dim = Dim::of(n);
-    [
-        1.into(),
-        2.into(),
-        4.into(),
-        6.into(),
-        n_dim,
-        n_dim.over(2),
-        n_dim.times(3),
-        n_dim.plus(1),
-        Dim::of(m),
-    ]
+    [1.into(), 2.into(), 4.into(), 6.into(), n_dim, n_dim.over(2), n_dim.times(3), n_dim.plus(1), Dim::of(m)]
 }
 
 /// A network of one graph: some buffers, some weights, and of the nodes chosen those that fit.
@@ -54,7 +44,7 @@ fn network(choices: &[Choice], bounds: [u8; 3]) -> Network {
         [&[6usize, 4][..], &[4, 6], &[4], &[6], &[8, 4], &[5, 1, 1, 1, 4], &[2, 1, 2, 1, 2]]
             .iter()
             .enumerate()
-            .map(|(i, shape)| network.declare_weight(&format!("w{i}"), DType::F32, shape))
+            .map(|(i, shape)| network.declare_weight("all", &format!("w{i}"), DType::F32, shape))
             .collect();
 
     let mut graph = GraphBuilder::new(&mut network, "main");
@@ -96,9 +86,7 @@ fn network(choices: &[Choice], bounds: [u8; 3]) -> Network {
                 let [key_cache, value_cache] = caches;
                 (Op::CachedAttention { key_cache, value_cache, past, scale: 0.5 }, vec![a, b, b])
             }
-            12 => {
-                (Op::SelectRows { merge: [Merge::Add, Merge::Replace][usize::from(p % 2)] }, vec![a, b, c])
-            }
+            12 => (Op::SelectRows { merge: [Merge::Add, Merge::Replace][usize::from(p % 2)] }, vec![a, b, c]),
             13 => (Op::InterpolateRows { weight: weight(p) }, vec![a, b]),
             14 => (Op::LastRow, vec![a]),
             15 => {
@@ -144,11 +132,8 @@ fn network(choices: &[Choice], bounds: [u8; 3]) -> Network {
     let maxima: Vec<usize> = vec![2 * (1 + low % 2 + more % 3), 3, past_max % 4];
     for (i, value) in values.iter().rev().take(4).enumerate() {
         let shape = graph.shape(*value).to_vec();
-        let fixed: Option<Vec<usize>> = shape
-            .iter()
-            .skip(1)
-            .map(|d| if let Dim::Fixed(d) = d { Some(*d) } else { None })
-            .collect();
+        let fixed: Option<Vec<usize>> =
+            shape.iter().skip(1).map(|d| if let Dim::Fixed(d) = d { Some(*d) } else { None }).collect();
         if let (Some(row), Some(rows), DType::F32) = (fixed, shape.first(), graph.dtype(*value)) {
             let shape = [&[rows.value(&maxima)][..], &row].concat();
             let out = graph.network.declare_buffer(&format!("out{i}"), DType::F32, &shape, Purpose::Output);
@@ -247,13 +232,16 @@ fn runs_alike(network: &Network) -> Result<Vec<Result<Vec<f32>, RunError>>, Test
         match (expected, found) {
             (Ok(expected), Ok(found)) => {
                 prop_assert_eq!(expected.len(), found.len());
-                let largest = expected.iter().fold(1f32, |m, v| if v.is_finite() { m.max(v.abs()) } else { m });
+                let largest =
+                    expected.iter().fold(1f32, |m, v| if v.is_finite() { m.max(v.abs()) } else { m });
                 for (e, f) in expected.iter().zip(&found) {
                     let same = e == f || (e - f).abs() <= 1e-3 * largest || !e.is_finite();
                     prop_assert!(same, "expected {}, found {}", e, f);
                 }
             }
-            (expected, found) => prop_assert_eq!(expected.is_ok(), found.is_ok(), "{:?} {:?}", expected, found),
+            (expected, found) => {
+                prop_assert_eq!(expected.is_ok(), found.is_ok(), "{:?} {:?}", expected, found)
+            }
         }
     }
     Ok(expected)

@@ -193,9 +193,9 @@ fn lying_manifests_are_refused() {
         ("beyond", |m| m["sections"][0]["bytes"] = json!(1u64 << 62)),
         ("overlap", |m| m["sections"][1]["offset"] = m["sections"][0]["offset"].clone()),
         ("unaligned", |m| m["sections"][1]["offset"] = json!(4097)),
-        ("golden", |m| m["content"]["golden"][0]["outputs"][0]["offset"] = json!(u64::MAX - 3)),
-        ("golden rows", |m| m["content"]["golden"][0]["inputs"][0]["rows"] = json!(1u64 << 60)),
-        ("golden graph", |m| m["content"]["golden"][0]["graph"] = json!("cellar")),
+        ("golden", |m| m["content"]["golden"][0]["steps"][0]["outputs"][0]["offset"] = json!(u64::MAX - 3)),
+        ("golden rows", |m| m["content"]["golden"][0]["steps"][0]["inputs"][0]["rows"] = json!(1u64 << 60)),
+        ("golden graph", |m| m["content"]["golden"][0]["steps"][0]["graph"] = json!("cellar")),
         ("version", |m| m["content"]["network"]["limits"][0]["value"] = json!(-1)),
     ];
     for (name, lie) in lies {

@@ -8,9 +8,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use perihelion::checkpoint::FileMap;
 use perihelion::export::{ReasonOptions, export_reason};
-use perihelion::mapped::EXIT_CODE;
+use perihelion::mapped::{EXIT_CODE, FileMap};
 use serde_json::Value;
 
 const CHANGED: &str = "the file was changed while in use";
@@ -146,7 +145,9 @@ fn the_file_that_was_cut_is_named_among_several() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    ["a", "b", "c"].map(|name| fs::write(dir.path().join(name), [1; 10_000]).unwrap());
+    for name in ["a", "b", "c"] {
+        fs::write(dir.path().join(name), [1; 10_000]).unwrap();
+    }
     let (code, stderr) = as_child("the_file_that_was_cut_is_named_among_several", dir.path());
     assert_eq!(code, Some(EXIT_CODE), "{stderr}");
     let named = dir.path().join("b");

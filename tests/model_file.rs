@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
-use perihelion::backend::{Elements, Run, Session};
+use perihelion::backend::{OpenOptions, Precision};
 use perihelion::checkpoint::Checkpoint;
 use perihelion::container::{Container, Kind, Writer};
+use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{ReasonOptions, Summary, export_reason};
-use perihelion::model::{GoldenValues, Model};
+use perihelion::model::{GoldenCase, Model};
 use perihelion::models::reason2::{Limits, PATCH_EMBEDDING, Reason2};
 use serde_json::{Value, json};
 
@@ -70,33 +71,64 @@ fn a_model_holds_all_of_its_checkpoint() {
 }
 
 #[test]
-fn the_golden_case_comes_out_again() {
+fn the_golden_cases_come_out_again() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("a.model");
     export(&fixture("video"), &out).unwrap();
     let model = Model::open(&out).unwrap();
-    let graphs: Vec<&str> = model.golden().steps.iter().map(|s| s.graph.as_str()).collect();
-    assert_eq!(graphs, ["vision", "prefill", "prefill", "head", "decode"]);
-
+    let [smallest, larger] = model.golden() else { panic!("two cases") };
+    let graphs = |case: &GoldenCase| case.steps.iter().map(|s| s.graph.clone()).collect::<Vec<_>>();
+    assert_eq!(graphs(smallest), ["vision", "prefill", "prefill", "head", "decode"]);
+    assert_eq!(graphs(larger), ["vision", "prefill", "head", "decode"]);
     let network = model.network();
+    for step in &smallest.steps {
+        let dims = &network.graphs[network.graph(&step.graph).unwrap().index()].dims;
+        let at_least = dims.iter().zip(&step.extents).filter(|(d, _)| d.name != "past");
+        assert!(at_least.into_iter().all(|(d, e)| d.min == *e), "{}: {:?}", step.graph, step.extents);
+        assert!(step.windows.is_empty());
+    }
+    // More rows than kernels for few of them take, tokens that are there already, and features at rows of their own.
+    assert_eq!(
+        (larger.steps[0].extents[..].to_vec(), larger.steps[1].extents[..].to_vec()),
+        (vec![8], vec![5, 3, 5])
+    );
+    assert!(!larger.steps[0].windows.is_empty() && larger.steps[0].windows.iter().all(|(_, row)| *row == 3));
+
     let mut reference = Reference::new(network, &model);
-    for step in &model.golden().steps {
-        for input in &step.inputs {
-            match &input.values {
-                GoldenValues::F32(v) => reference.write(input.buffer, 0, Elements::F32(v)).unwrap(),
-                GoldenValues::I32(v) => reference.write(input.buffer, 0, Elements::I32(v)).unwrap(),
-            }
-        }
-        let run = Run { extents: &step.extents, ..Run::default() };
-        reference.run(network.graph(&step.graph).unwrap(), &run).unwrap();
+    for step in model.golden().iter().flat_map(|case| &case.steps) {
+        let found = step.run(&mut reference).unwrap();
         assert!(!step.outputs.is_empty());
-        for output in &step.outputs {
-            let mut found = vec![f32::NAN; output.values.len()];
-            reference.read(output.buffer, 0, &mut found).unwrap();
+        for (output, found) in step.outputs.iter().zip(found) {
             assert_eq!(found, output.values, "{}", step.graph);
             assert!(found.iter().any(|v| 1e-3 < v.abs()), "{}: all but zero", step.graph);
         }
     }
+    // What the larger case reads of the smaller one's matters: alone, it is another.
+    let mut alone = Reference::new(network, &model);
+    let found: Vec<Vec<Vec<f32>>> = larger.steps.iter().map(|s| s.run(&mut alone).unwrap()).collect();
+    assert_ne!(found[2][0], larger.steps[2].outputs[0].values);
+}
+
+#[test]
+fn an_engine_too_small_for_the_larger_case_has_the_smallest_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let (out, engine_path) = (place.path().join("a.model"), place.path().join("a.engine"));
+    export(&fixture("video"), &out).unwrap();
+    let model = Model::open(&out).unwrap();
+    let built = |context: usize| {
+        let options = BuildOptions {
+            backend: "cpu".into(),
+            precision: Precision::F32,
+            limits: vec![("context".into(), context), ("image_tokens".into(), 2)],
+            open: OpenOptions { threads: Some(1) },
+        };
+        build(&model, &options, &engine_path, &mut |_| ())
+            .map(|summary| (summary.self_test.n_runs, Engine::open(&engine_path).unwrap().golden().len()))
+    };
+    assert_eq!(built(9).unwrap(), (9, 2));
+    assert_eq!(built(8).unwrap(), (5, 1), "its last token would be the ninth");
+    let too_small = built(2).expect_err("the smallest case has three tokens").to_string();
+    assert!(too_small.contains("graph `decode` needs past = 2, at most 1 is left"), "{too_small}");
 }
 
 #[test]
@@ -209,11 +241,13 @@ fn a_manifest_that_lies_is_refused() {
     check("/network/graphs/0/name", json!("sight"), "graph `vision` should be there");
     check("/network/graphs/3/name", json!("head"), "two graphs");
     check("/network/limits/0", json!({"name": "context"}), "missing field `value`");
-    check("/golden/0/graph", json!("sight"), "no graph `sight`");
-    check("/golden/0/extents", json!([]), "1 extents, the case 0");
-    check("/golden/0/inputs/0/rows", json!(1u64 << 40), "rows of `patches`");
-    check("/golden/0/outputs/0/offset", json!(u64::MAX), "are not in");
-    check("/golden/1/outputs/0/buffer", json!("tokens"), "should be f32");
+    check("/golden/0/steps/0/graph", json!("sight"), "no graph `sight`");
+    check("/golden/0/steps/0/extents", json!([]), "1 extents, the case 0");
+    check("/golden/0/steps/0/inputs/0/rows", json!(1u64 << 40), "rows of `patches`");
+    check("/golden/0/steps/0/outputs/0/offset", json!(u64::MAX), "are not in");
+    check("/golden/0/steps/0/inputs/0/row", json!(u64::MAX), "rows of `patches`");
+    check("/golden/1/steps/0/windows/0/buffer", json!("cellar"), "no buffer `cellar`");
+    check("/golden/0/steps/1/outputs/0/buffer", json!("tokens"), "should be f32");
     check("/roles/answers/vocab_size", json!(7), "buffer `logits` should have rows of 7");
     check("/roles/answers/n_deepstack", json!(1u64 << 60), "buffer `deepstack.2` should be there");
     check("/roles/answers/stop_token_ids", json!([512]), "below 512");

@@ -153,7 +153,7 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     let path = dir.path().join("large.model");
     export_predict(&checkpoint, &options, &path, &mut |_| {}).expect("exports");
     let model = Model::open(&path).expect("opens");
-    let graphs: Vec<&str> = model.golden().steps.iter().map(|step| &step.graph[..]).collect();
+    let graphs: Vec<&str> = model.golden()[0].steps.iter().map(|step| &step.graph[..]).collect();
     assert_eq!(graphs[..2], ["encode_first.small", "encode_step.small"]);
     assert_eq!(graphs[2..4], ["decode_first.small", "decode_step.small"]);
     let open_options = OpenOptions { threads: Some(2) };

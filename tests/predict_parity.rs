@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use perihelion::backend::reference::Reference;
 use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::{Checkpoint, Tensors};
+use perihelion::export::load_text;
 use perihelion::graph::Network;
 use perihelion::models::constants::Constants;
-use perihelion::export::load_text;
 use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};
 
@@ -105,7 +105,9 @@ impl<'a> Vae<'a> {
                 ("encode_step", 4 * per_call.min(n - at), per_call.min(n - at))
             };
             let from = if at == 0 { 0 } else { 4 * (at - 1) + 1 } * frame_len;
-            reference.write(buffer("frames"), 0, Elements::F32(&frames[from..from + n_frames * frame_len])).expect("fits");
+            reference
+                .write(buffer("frames"), 0, Elements::F32(&frames[from..from + n_frames * frame_len]))
+                .expect("fits");
             let mut windows = wan_vae::cache_windows(&self.network, graph(name), state);
             windows.push((buffer("encoded"), at));
             let extents: &[usize] = if at == 0 { &[] } else { &[k] };
@@ -175,14 +177,18 @@ fn the_denoiser_answers_as_diffusers() {
         for (i, text) in texts.iter().enumerate() {
             let caches = network.buffers.iter().filter(|b| b.name.starts_with("text."));
             let windows: Vec<_> = caches.map(|b| (buffer(&b.name), i * longest)).collect();
-            reference.run(graph(&text.graph_name()), &Run { windows: &windows, ..Run::default() }).expect("runs");
+            reference
+                .run(graph(&text.graph_name()), &Run { windows: &windows, ..Run::default() })
+                .expect("runs");
         }
         let options = options(&case, &checkpoint);
         let shape = checkpoint.latent_shape(&options);
         let mut patches = vec![0.0; shape.len()];
         shape.file_to_patches(&expected.get("call.input").0, &mut patches);
         reference.write(buffer("patches"), 0, Elements::F32(&patches)).expect("fits");
-        reference.write(buffer("positions"), 0, Elements::F32(&places(shape.grid(), options.rope_fps))).expect("fits");
+        reference
+            .write(buffer("positions"), 0, Elements::F32(&places(shape.grid(), options.rope_fps)))
+            .expect("fits");
         for (to, from) in [("mask", "call.mask"), ("timesteps", "call.timestep"), ("actions", "actions")] {
             if let Some(id) = network.buffer(to) {
                 reference.write(id, 0, Elements::F32(&expected.get(from).0)).expect("fits");

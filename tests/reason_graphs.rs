@@ -105,7 +105,9 @@ fn run(case: &Case, checkpoint: &Path) {
         let position = past as i32 + rope_delta;
         reference.write(buffer(network, "tokens"), 0, Elements::I32(&[token])).expect("fits");
         reference.write(buffer(network, "positions"), 0, Elements::I32(&[position; 3])).expect("fits");
-        reference.run(network.graph("decode").expect("a graph"), &Run { extents: &[past], ..Run::default() }).expect("runs");
+        reference
+            .run(network.graph("decode").expect("a graph"), &Run { extents: &[past], ..Run::default() })
+            .expect("runs");
         reference.read(buffer(network, "logits"), 0, &mut logits).expect("fits");
     }
     case.check("logits after them", &logits, &expected[N_DECODED * vocabulary..(N_DECODED + 1) * vocabulary]);
@@ -148,7 +150,12 @@ fn encode(
             pixels = rest;
             reference.write(buffer(network, "patches"), 0, Elements::F32(group)).expect("fits");
             let windows: Vec<_> = outputs.iter().map(|b| (*b, features.n_rows)).collect();
-            reference.run(network.graph("vision").expect("a graph"), &Run { extents: &[n], windows: &windows, ..Run::default() }).expect("runs");
+            reference
+                .run(
+                    network.graph("vision").expect("a graph"),
+                    &Run { extents: &[n], windows: &windows, ..Run::default() },
+                )
+                .expect("runs");
             features.n_rows += n / vision.spatial_merge_size.pow(2);
         }
     }
@@ -186,10 +193,16 @@ fn prefill(case: &Case, model: &Reason2<'_>, reference: &mut Reference<'_>, feat
     let cut = ids.len() / 2;
     for (begin, end) in [(0, cut), (cut, ids.len())] {
         reference.write(buffer(network, "tokens"), 0, Elements::I32(&ids[begin..end])).expect("fits");
-        reference.write(buffer(network, "positions"), 0, Elements::I32(&positions[3 * begin..3 * end])).expect("fits");
-        reference.write(buffer(network, "visual_index"), 0, Elements::I32(&visual_index[begin..end])).expect("fits");
+        reference
+            .write(buffer(network, "positions"), 0, Elements::I32(&positions[3 * begin..3 * end]))
+            .expect("fits");
+        reference
+            .write(buffer(network, "visual_index"), 0, Elements::I32(&visual_index[begin..end]))
+            .expect("fits");
         let extents = [end - begin, begin, features.n_rows.max(1)];
-        reference.run(network.graph("prefill").expect("a graph"), &Run { extents: &extents, ..Run::default() }).expect("runs");
+        reference
+            .run(network.graph("prefill").expect("a graph"), &Run { extents: &extents, ..Run::default() })
+            .expect("runs");
     }
     reference.run(network.graph("head").expect("a graph"), &Run::default()).expect("runs");
     let mut logits = vec![f32::NAN; config.language.vocab_size];

@@ -9,7 +9,7 @@ use crate::backend::{FormatChoice, Memory, OpenOptions, SectionSink, backend};
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
 use crate::graph::Network;
-use crate::model::Model;
+use crate::model::{GoldenCase, Model};
 
 /// What a model does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub struct Summary {
     pub file_bytes: u64,
     /// The engine's digest, in hexadecimal digits.
     pub sha256: String,
-    /// How the golden case went.
+    /// How the golden cases went.
     pub self_test: SelfTest,
     /// What a session claims.
     pub memory: Memory,
 }
 
-/// Builds an engine for this machine and puts it at `out`, where nothing new lies unless it answered its golden case.
+/// Builds an engine for this machine and puts it at `out`, where nothing new lies unless it answered its golden cases.
 ///
 /// # Errors
 /// If the backend cannot be used or cannot compute the model, a limit is not to be had, the disk fails, or the engine
@@ -73,19 +73,11 @@ fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineE
         asked: limits.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
         source,
     })?;
-    for step in &model.golden().steps {
-        let graph = network.graph(&step.graph).expect("checked when the model was opened");
-        for (dim, value) in network.graphs[graph.index()].dims.iter().zip(&step.extents) {
-            if dim.max < *value {
-                let what = format!(
-                    "graph `{}` needs {} = {value}, at most {} is left",
-                    step.graph, dim.name, dim.max
-                );
-                return Err(EngineError::TooSmall { path: path(), what });
-            }
-        }
+    // An engine that cannot run the smallest case answers nothing. One that is too small for a larger case never runs what it tries.
+    match model.golden().first().and_then(|case| case.misfit(&network)) {
+        Some(what) => Err(EngineError::TooSmall { path: path(), what }),
+        None => Ok(network),
     }
-    Ok(network)
 }
 
 fn write(
@@ -113,7 +105,8 @@ fn write(
     }
     let total = built.map_err(failed)?;
     progress(Progress { stage: "weights", done: total, total });
-    let (golden, golden_bytes) = model.golden().pack(&network);
+    let golden = model.golden().iter().filter(|case| case.misfit(&network).is_none()).cloned();
+    let (golden, golden_bytes) = GoldenCase::pack(&golden.collect::<Vec<_>>(), &network);
     file.add(GOLDEN, &golden_bytes)?;
     let of_model = model.manifest();
     let name = model.path().file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::EngineError;
 use crate::backend::{Binding, PartFormats};
 use crate::graph::Network;
-use crate::model::{GoldenStepPlaces, Roles, Source};
+use crate::model::{GoldenCasePlaces, Roles, Source};
 
 /// The content of an engine's manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct EngineManifest {
     pub formats: PartFormats,
     /// Graphs, buffers, limits as the build set them, and the declarations of the weights.
     pub network: Network,
-    /// Where the golden case lies in its section.
-    pub golden: Vec<GoldenStepPlaces>,
+    /// Where the golden cases lie in their section.
+    pub golden: Vec<GoldenCasePlaces>,
     /// What it does.
     pub roles: Roles,
 }

@@ -2,7 +2,7 @@
 //!
 //! An engine is one file that needs no other. Its manifest says what it was built from and for; its sections are in the
 //! backend's own layout and are used where the file is mapped, so opening costs what checking the manifest costs. An engine
-//! that answers its golden case wrongly is not installed, and [`self_test`] asks it again on the machine that runs it.
+//! that answers its golden cases wrongly is not installed, and [`self_test`] asks it again on the machine that runs it.
 
 mod build;
 mod error;
@@ -22,7 +22,7 @@ use crate::container::{Container, Kind};
 use crate::graph::Network;
 use crate::model::GoldenCase;
 
-/// Section with the inputs and outputs of the golden case.
+/// Section with the inputs and outputs of the golden cases.
 const GOLDEN: &str = "golden";
 /// Section with the checkpoint's `tokenizer.json`.
 const TOKENIZER: &str = "tokenizer";
@@ -32,7 +32,7 @@ const TOKENIZER: &str = "tokenizer";
 pub struct Engine {
     container: Arc<Container>,
     manifest: EngineManifest,
-    golden: GoldenCase,
+    golden: Vec<GoldenCase>,
 }
 
 impl Engine {
@@ -107,8 +107,8 @@ impl Engine {
         &self.manifest.network
     }
 
-    /// The golden case.
-    pub fn golden(&self) -> &GoldenCase {
+    /// The golden cases, in the order in which they are run: those of the model's that the limits leave room for.
+    pub fn golden(&self) -> &[GoldenCase] {
         &self.golden
     }
 

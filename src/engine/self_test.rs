@@ -1,9 +1,8 @@
-//! Runs an engine's golden case and compares.
+//! Runs an engine's golden cases and compares.
 
 use super::{Engine, EngineError};
-use crate::backend::{Elements, Run, Session, WeightFormat, coarsest_rounding};
-use crate::graph::GraphId;
-use crate::model::{GoldenStep, GoldenValues};
+use crate::backend::{Session, WeightFormat, coarsest_rounding};
+use crate::model::GoldenStep;
 
 /// How far an engine's outputs may lie from the reference evaluation's, as a share of the largest element of each.
 ///
@@ -26,8 +25,8 @@ pub struct SelfTest {
     pub worst: f32,
 }
 
-/// Runs the golden case in a session of the engine, which must have been opened just now: its buffers are still empty.
-/// What it leaves in caches and features is of no use to anybody.
+/// Runs the golden cases in a session of the engine, which must have been opened just now: its buffers are still empty.
+/// What they leave in caches and features is of no use to anybody.
 ///
 /// # Errors
 /// If a run fails, or an output is farther from the reference evaluation's than the formats explain.
@@ -36,50 +35,26 @@ pub fn self_test(engine: &Engine, session: &mut dyn Session) -> Result<SelfTest,
     let formats = manifest.formats.of_weights(&manifest.network).expect("checked when the engine was opened");
     let share = tolerance(coarsest_rounding(&manifest.network, &formats));
     let mut done = SelfTest { n_runs: 0, worst: 0.0 };
-    for step in &engine.golden().steps {
-        run(engine, step, session)?;
-        let worst = compare(engine, step, session, share)?;
+    for step in engine.golden().iter().flat_map(|case| &case.steps) {
+        let found = step.run(session).map_err(|source| {
+            let (path, graph) = (engine.path().to_owned(), step.graph.clone());
+            EngineError::GoldenRun { path, graph, source }
+        })?;
+        let worst = compare(engine, step, &found, share)?;
         done = SelfTest { n_runs: done.n_runs + 1, worst: done.worst.max(worst) };
     }
     Ok(done)
 }
 
-fn run(engine: &Engine, step: &GoldenStep, session: &mut dyn Session) -> Result<(), EngineError> {
-    let failed = |source| {
-        let (path, graph) = (engine.path().to_owned(), step.graph.clone());
-        EngineError::GoldenRun { path, graph, source }
-    };
-    for input in &step.inputs {
-        let elements = match &input.values {
-            GoldenValues::F32(values) => Elements::F32(values),
-            GoldenValues::I32(values) => Elements::I32(values),
-        };
-        session.write(input.buffer, 0, elements).map_err(failed)?;
-    }
-    let graph: GraphId = engine.network().graph(&step.graph).expect("checked when the case was read");
-    session.run(graph, &Run { extents: &step.extents, ..Run::default() }).map_err(failed)
-}
-
 /// The largest difference of any output, as a share of what is allowed.
-fn compare(
-    engine: &Engine,
-    step: &GoldenStep,
-    session: &dyn Session,
-    share: f32,
-) -> Result<f32, EngineError> {
+fn compare(engine: &Engine, step: &GoldenStep, found: &[Vec<f32>], share: f32) -> Result<f32, EngineError> {
     let mut worst_of_step: f32 = 0.0;
-    for output in &step.outputs {
-        let mut found = vec![0.0; output.values.len()];
-        let failed = |source| {
-            let (path, graph) = (engine.path().to_owned(), step.graph.clone());
-            EngineError::GoldenRun { path, graph, source }
-        };
-        session.read(output.buffer, 0, &mut found).map_err(failed)?;
+    for (output, found) in step.outputs.iter().zip(found) {
         let largest = output.values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let allowed = share * largest.max(f32::MIN_POSITIVE);
         // A difference that is not a number is the worst there is.
         let off = |(e, f): (&f32, &f32)| if (e - f).is_nan() { f32::INFINITY } else { (e - f).abs() };
-        let differences = output.values.iter().zip(&found).map(off).enumerate();
+        let differences = output.values.iter().zip(found).map(off).enumerate();
         let Some((element, worst)) = differences.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
         if allowed < worst {
             return Err(EngineError::Golden {

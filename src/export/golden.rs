@@ -4,74 +4,85 @@ use std::path::Path;
 
 use super::ExportError;
 use crate::backend::reference::Reference;
-use crate::backend::{Elements, Run, RunError, Session};
-use crate::graph::{Network, Weights};
+use crate::graph::{BufferId, Network, Weights};
 use crate::model::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
 
+/// The case with the smallest extents, which every engine can run.
+pub(super) const SMALLEST: &str = "smallest";
+/// The case beyond them: more rows than what backends have special kernels for, and windows that do not begin at row 0. It goes on
+/// from what the smallest left.
+pub(super) const LARGER: &str = "larger";
+
 /// A step whose outputs are not known yet.
+#[derive(Default)]
 pub(super) struct PlannedStep {
     pub(super) graph: String,
     /// By name; the graph says in which order.
     pub(super) extents: Vec<(&'static str, usize)>,
+    /// Buffers and the rows at which they begin; row 0 for the others.
+    pub(super) windows: Vec<(String, usize)>,
+    /// What is written, from the run's window on.
     pub(super) inputs: Vec<(String, GoldenValues)>,
-    /// Buffers and how many of their rows.
+    /// Buffers and how many of their rows, from the run's window on.
     pub(super) outputs: Vec<(String, usize)>,
 }
 
-/// Runs the steps in the reference evaluation. `dir` is the checkpoint's, for messages.
+/// Runs the cases in the reference evaluation, one after the other; those that do not fit the network's limits are left out.
+/// `dir` is the checkpoint's, for messages; `progress` is told how many steps are done, and of how many.
 pub(super) fn make(
     network: &Network,
     weights: &dyn Weights,
-    steps: Vec<PlannedStep>,
+    cases: Vec<(&'static str, Vec<PlannedStep>)>,
     dir: &Path,
-    mut progress: impl FnMut(usize),
-) -> Result<GoldenCase, ExportError> {
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Vec<GoldenCase>, ExportError> {
+    let cases = cases.into_iter().map(|(name, steps)| GoldenCase {
+        name: name.to_owned(),
+        steps: steps.into_iter().map(|step| step.of(network)).collect(),
+    });
+    let mut cases: Vec<GoldenCase> =
+        cases.filter(|case| !case.steps.is_empty() && case.misfit(network).is_none()).collect();
     let mut reference = Reference::new(network, weights);
-    let mut case = GoldenCase::default();
-    for (i, planned) in steps.into_iter().enumerate() {
-        let graph = planned.graph.clone();
-        let failed = |source| ExportError::Golden { dir: dir.to_owned(), graph: graph.clone(), source };
-        let step = run(network, &mut reference, planned).map_err(failed)?;
-        for output in &step.outputs {
-            if let Some(value) = output.values.iter().find(|v| !v.is_finite()) {
+    let total = cases.iter().map(|case| case.steps.len()).sum();
+    for (i, step) in cases.iter_mut().flat_map(|case| &mut case.steps).enumerate() {
+        let graph = || step.graph.clone();
+        let failed = |source| ExportError::Golden { dir: dir.to_owned(), graph: graph(), source };
+        let found = step.run(&mut reference).map_err(failed)?;
+        for (output, values) in step.outputs.iter_mut().zip(found) {
+            if let Some(value) = values.iter().find(|v| !v.is_finite()) {
                 let buffer = network.buffers[output.buffer.index()].name.clone();
-                let (dir, graph) = (dir.to_owned(), graph.clone());
+                let (dir, graph) = (dir.to_owned(), step.graph.clone());
                 return Err(ExportError::NotFinite { dir, graph, buffer, value: *value });
             }
+            output.values = values;
         }
-        case.steps.push(step);
-        progress(i + 1);
+        progress(i + 1, total);
     }
-    Ok(case)
+    Ok(cases)
 }
 
-fn run(
-    network: &Network,
-    reference: &mut Reference<'_>,
-    planned: PlannedStep,
-) -> Result<GoldenStep, RunError> {
-    let buffer = |name: &str| network.buffer(name).expect("the case is planned for this network");
-    let id = network.graph(&planned.graph).expect("the case is planned for this network");
-    let extent = |name: &str| planned.extents.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
-    let dims = &network.graphs[id.index()].dims;
-    let extents: Vec<usize> =
-        dims.iter().map(|d| extent(&d.name).expect("the case names every extent")).collect();
-
-    let mut inputs = Vec::new();
-    for (name, values) in planned.inputs {
-        match &values {
-            GoldenValues::F32(v) => reference.write(buffer(&name), 0, Elements::F32(v))?,
-            GoldenValues::I32(v) => reference.write(buffer(&name), 0, Elements::I32(v))?,
-        }
-        inputs.push(GoldenInput { buffer: buffer(&name), values });
+impl PlannedStep {
+    /// The step, with zeros for its outputs.
+    fn of(self, network: &Network) -> GoldenStep {
+        let buffer = |name: &str| network.buffer(name).expect("the case is planned for this network");
+        let id = network.graph(&self.graph).expect("the case is planned for this network");
+        let extent = |name: &str| self.extents.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        let dims = network.graphs[id.index()].dims.iter();
+        let extents = dims.map(|d| extent(&d.name).expect("the case names every extent")).collect();
+        let windows: Vec<(BufferId, usize)> =
+            self.windows.iter().map(|(name, row)| (buffer(name), *row)).collect();
+        let row = |id: BufferId| windows.iter().find(|(b, _)| *b == id).map_or(0, |(_, row)| *row);
+        let inputs = self.inputs.into_iter().map(|(name, values)| {
+            let buffer = buffer(&name);
+            GoldenInput { buffer, row: row(buffer), values }
+        });
+        let inputs = inputs.collect();
+        let outputs = self.outputs.into_iter().map(|(name, n_rows)| {
+            let buffer = buffer(&name);
+            let values = vec![0.0; n_rows * network.buffers[buffer.index()].row_len()];
+            GoldenOutput { buffer, row: row(buffer), values }
+        });
+        let outputs = outputs.collect();
+        GoldenStep { graph: self.graph, extents, windows, inputs, outputs }
     }
-    reference.run(id, &Run { extents: &extents, ..Run::default() })?;
-    let mut outputs = Vec::new();
-    for (name, n_rows) in planned.outputs {
-        let buffer = buffer(&name);
-        let mut values = vec![0.0; n_rows * network.buffers[buffer.index()].row_len()];
-        reference.read(buffer, 0, &mut values)?;
-        outputs.push(GoldenOutput { buffer, values });
-    }
-    Ok(GoldenStep { graph: planned.graph, extents, inputs, outputs })
 }

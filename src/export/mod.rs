@@ -7,7 +7,9 @@
 mod error;
 mod golden;
 mod predict;
+mod predict_golden;
 mod reason;
+mod reason_golden;
 mod text;
 mod write;
 

@@ -2,25 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
-use super::golden::{self, PlannedStep};
+use super::golden;
+use super::predict_golden::GoldenInputs;
 use super::text::load_text;
 use super::write::{Parts, Progress, Summary, write};
 use crate::checkpoint::Tensors;
 use crate::container::hex;
-use crate::graph::Network;
-use crate::model::{GoldenValues, Roles, Source};
+use crate::model::{Roles, Source};
 use crate::models::predict25::{
-    ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, SMALL,
-    Schedule, TextEmbedding, TextEntry, places,
+    ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, Schedule,
+    TextEmbedding, TextEntry,
 };
 
-/// Golden inputs are the same for every export of a checkpoint.
-const GOLDEN_SEED: u64 = 2_026;
 /// The file of embeddings that lies in a checkpoint's directory.
 const TEXT_FILE: &str = "text_embedding.safetensors";
 /// The rate of NVIDIA's clips.
@@ -64,10 +60,9 @@ pub fn export_predict(
     let manifest = manifest(&checkpoint, options, &texts)?;
     let (network, constants) = checkpoint.network(&manifest.clip, &texts)?;
 
-    let steps = golden_steps(&network, &manifest, &texts);
-    let total = steps.len() as u64;
-    let golden = golden::make(&network, &constants, steps, dir, |done| {
-        progress(Progress { stage: "golden case", done: done as u64, total });
+    let cases = GoldenInputs::new(&network, &manifest, &texts).cases();
+    let golden = golden::make(&network, &constants, cases, dir, |done, total| {
+        progress(Progress { stage: "golden case", done: done as u64, total: total as u64 });
     })?;
     let name = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -164,59 +159,4 @@ fn digest(checkpoint: &PredictCheckpoint, texts: &[TextEmbedding]) -> Result<[u8
         text.values.iter().for_each(|v| hash.update(v.to_le_bytes()));
     }
     Ok(hash.finalize().into())
-}
-
-/// Every graph at its smallest extents: two chunks of frames become latents and back, and one patch a frame is denoised.
-fn golden_steps(network: &Network, manifest: &PredictManifest, texts: &[TextEmbedding]) -> Vec<PlannedStep> {
-    let mut rng = ChaCha8Rng::seed_from_u64(GOLDEN_SEED);
-    let mut values =
-        |n: usize| GoldenValues::F32((0..n).map(|_| rng.next_u32() as f32 / 2f32.powi(31) - 1.0).collect());
-    let suffix = if network.graph(&format!("encode_first{SMALL}")).is_some() { SMALL } else { "" };
-    let named = |name: &str| format!("{name}{suffix}");
-    let row = |name: &str| network.buffers[network.buffer(name).expect("built with it").index()].row_len();
-    let mut codec = |graph: &str, (from, n_in): (&str, usize), (to, n_out): (&str, usize)| PlannedStep {
-        graph: named(graph),
-        extents: vec![("latents", 1)],
-        inputs: vec![(named(from), values(n_in * row(&named(from))))],
-        outputs: vec![(named(to), n_out)],
-    };
-    let mut steps = vec![
-        codec("encode_first", ("frames", 1), ("encoded", 1)),
-        codec("encode_step", ("frames", 4), ("encoded", 1)),
-        codec("decode_first", ("latents", 1), ("pixels", 1)),
-        codec("decode_step", ("latents", 1), ("pixels", 4)),
-    ];
-    let last_layer =
-        (0..).take_while(|i| network.buffer(&format!("text.{i}.key")).is_some()).last().unwrap_or(0);
-    let shortest = texts.iter().min_by_key(|t| t.n_tokens).expect("there is a text");
-    // The last text that runs is the one that the denoiser sees.
-    for text in texts.iter().filter(|t| t.name != shortest.name).chain([shortest]) {
-        let outputs = ["key", "value"].map(|kind| (format!("text.{last_layer}.{kind}"), text.n_tokens));
-        steps.push(PlannedStep {
-            graph: text.graph_name(),
-            extents: vec![],
-            inputs: vec![],
-            outputs: outputs.into(),
-        });
-    }
-    let t = manifest.latents.n_latents;
-    let n_given = manifest.n_given_latents();
-    let of_frames = |f: &dyn Fn(usize) -> f32| GoldenValues::F32((0..t).map(f).collect());
-    let given = |i: usize| i < n_given;
-    let mut inputs = vec![
-        ("patches".to_owned(), values(t * row("patches"))),
-        ("positions".to_owned(), GoldenValues::F32(places([t, 1, 1], manifest.clip.rope_fps))),
-        ("mask".to_owned(), of_frames(&|i| f32::from(given(i)))),
-        ("timesteps".to_owned(), of_frames(&|i| if given(i) { manifest.given_timestep } else { 0.75 })),
-    ];
-    if let Some(actions) = &manifest.clip.actions {
-        inputs.push(("actions".to_owned(), values((manifest.clip.n_frames - 1) * actions.names.len())));
-    }
-    steps.push(PlannedStep {
-        graph: "denoise".to_owned(),
-        extents: vec![("n_patches", 1), ("text_tokens", shortest.n_tokens)],
-        inputs,
-        outputs: vec![("velocity".to_owned(), t)],
-    });
-    steps
 }

@@ -3,22 +3,17 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{RngCore, SeedableRng};
-
 use super::ExportError;
-use super::golden::{self, PlannedStep};
+use super::golden;
+use super::reason_golden::GoldenInputs;
 use super::write::{Parts, Progress, Summary, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::Checkpoint;
 use crate::container::hex;
-use crate::model::{Clip, GoldenValues, ReasonManifest, Roles, Source};
+use crate::model::{Clip, ReasonManifest, Roles, Source};
 use crate::models::reason2::{
-    ChatTemplate, GenerationConfig, Limits, PatchInputs, PatchPositions, Reason2, Reason2Config, Tokenizer,
+    ChatTemplate, GenerationConfig, Limits, PatchPositions, Reason2, Reason2Config, Tokenizer,
 };
-
-/// Golden inputs are the same for every export of a checkpoint.
-const GOLDEN_SEED: u64 = 2_026;
 
 /// What a checkpoint does not say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,10 +52,9 @@ pub fn export_reason(
         .map_err(|source| ExportError::Tokenizer { path: tokenizer_path, source })?;
     let answers = Some(manifest(&checkpoint, &config, &tokenizer, options)?);
 
-    let golden_steps = golden_steps(&config);
-    let total = golden_steps.len() as u64;
-    let golden = golden::make(&model.network, &model, golden_steps, dir, |done| {
-        progress(Progress { stage: "golden case", done: done as u64, total });
+    let cases = GoldenInputs::new(&config).cases();
+    let golden = golden::make(&model.network, &model, cases, dir, |done, total| {
+        progress(Progress { stage: "golden case", done: done as u64, total: total as u64 });
     })?;
     let name = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -139,61 +133,7 @@ fn preprocess(checkpoint: &Checkpoint, config: &Reason2Config) -> Result<Preproc
     Ok(rules)
 }
 
-fn patch_positions(config: &Reason2Config) -> PatchPositions {
+pub(super) fn patch_positions(config: &Reason2Config) -> PatchPositions {
     let vision = &config.vision;
     PatchPositions { merge_size: vision.spatial_merge_size, table_side: vision.position_grid_side }
-}
-
-/// Every graph at its smallest extents: one visual token is made, then a text token and the visual one are read, and one
-/// more token follows.
-fn golden_steps(config: &Reason2Config) -> Vec<PlannedStep> {
-    let (vision, language) = (&config.vision, &config.language);
-    let mut rng = ChaCha8Rng::seed_from_u64(GOLDEN_SEED);
-    let mut token = || (rng.next_u32() as usize % language.vocab_size) as i32;
-    let (first, last) = (token(), token());
-    let n = vision.spatial_merge_size.pow(2);
-    let patch_len = vision.in_channels * vision.temporal_patch_size * vision.patch_size.pow(2);
-    // Pixels from -1 to 1, as normalised ones are.
-    let mut pixel = || rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
-    let patches = (0..n * patch_len).map(|_| pixel()).collect();
-    let (mut index, mut share, mut position) = (vec![0; 4 * n], vec![0.0; 4 * n], vec![0; 2 * n]);
-    let inputs = PatchInputs { index: &mut index, share: &mut share, position: &mut position };
-    patch_positions(config).fill(vision.spatial_merge_size, vision.spatial_merge_size, inputs);
-
-    use GoldenValues::{F32, I32};
-    let mut features = vec![("visual_features".to_owned(), 1)];
-    features.extend((0..vision.deepstack_layers.len()).map(|i| (format!("deepstack.{i}"), 1)));
-    let prefill = |past: usize, token: i32, visual_index: i32| PlannedStep {
-        graph: "prefill".to_owned(),
-        extents: vec![("n_tokens", 1), ("past", past), ("n_visual", 1)],
-        inputs: vec![
-            ("tokens".to_owned(), I32(vec![token])),
-            ("positions".to_owned(), I32(vec![past as i32; 3])),
-            ("visual_index".to_owned(), I32(vec![visual_index])),
-        ],
-        outputs: vec![("hidden".to_owned(), 1)],
-    };
-    let logits = || vec![("logits".to_owned(), 1)];
-    vec![
-        PlannedStep {
-            graph: "vision".to_owned(),
-            extents: vec![("n_patches", n)],
-            inputs: vec![
-                ("patches".to_owned(), F32(patches)),
-                ("position_index".to_owned(), I32(index)),
-                ("position_share".to_owned(), F32(share)),
-                ("patch_positions".to_owned(), I32(position)),
-            ],
-            outputs: features,
-        },
-        prefill(0, first, -1),
-        prefill(1, config.image_token_id as i32, 0),
-        PlannedStep { graph: "head".to_owned(), extents: vec![], inputs: vec![], outputs: logits() },
-        PlannedStep {
-            graph: "decode".to_owned(),
-            extents: vec![("past", 2)],
-            inputs: vec![("tokens".to_owned(), I32(vec![last])), ("positions".to_owned(), I32(vec![2; 3]))],
-            outputs: logits(),
-        },
-    ]
 }

@@ -11,7 +11,11 @@ use crate::models::predict25::{PredictCheckpoint, PredictError, TextEmbedding, p
 ///
 /// # Errors
 /// If there is none, or it is not of the width that the checkpoint's texts have, or not finite.
-pub fn load_text(checkpoint: &PredictCheckpoint, name: &str, path: &Path) -> Result<TextEmbedding, PredictError> {
+pub fn load_text(
+    checkpoint: &PredictCheckpoint,
+    name: &str,
+    path: &Path,
+) -> Result<TextEmbedding, PredictError> {
     let read = TextEmbedding::read(checkpoint, name, path)?;
     let Some((network, weights)) = projection(checkpoint, read.n_tokens)? else { return Ok(read) };
     let buffer = |name: &str| network.buffer(name).expect("a projection has x and y");

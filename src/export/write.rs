@@ -41,7 +41,7 @@ pub(super) struct Parts<'a> {
     pub(super) network: Network,
     pub(super) weights: &'a dyn Weights,
     pub(super) tokenizer: Option<&'a [u8]>,
-    pub(super) golden: GoldenCase,
+    pub(super) golden: Vec<GoldenCase>,
     pub(super) source: Source,
     pub(super) roles: Roles,
 }
@@ -74,7 +74,7 @@ pub(super) fn write(
     if let Some(tokenizer) = tokenizer {
         file.add(TOKENIZER, tokenizer)?;
     }
-    let (golden, golden_bytes) = golden.pack(&network);
+    let (golden, golden_bytes) = GoldenCase::pack(&golden, &network);
     file.add(GOLDEN, &golden_bytes)?;
     let n_tensors = tensors.len();
     let written_by = concat!("perihelion ", env!("CARGO_PKG_VERSION")).to_owned();

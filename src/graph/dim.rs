@@ -13,7 +13,7 @@ pub struct Symbol(pub u16);
 pub struct NamedDim {
     /// As dumps and errors show it.
     pub name: String,
-    /// Smallest value; golden cases use it.
+    /// Smallest value; the first golden case uses it.
     pub min: usize,
     /// Largest value; the arena is planned for it.
     pub max: usize,

@@ -50,14 +50,20 @@ pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
         .map(|w| ("weight", &w.name, &w.shape))
         .chain(network.buffers.iter().map(|b| ("buffer", &b.name, &b.shape)))
     {
-        if !is_small(shape.iter().copied()) || RANK_MAX < shape.len() || (kind == "buffer" && shape.is_empty()) {
+        if !is_small(shape.iter().copied())
+            || RANK_MAX < shape.len()
+            || (kind == "buffer" && shape.is_empty())
+        {
             return Err(broken(format!(
                 "{kind} `{name}` has the shape {shape:?}: more than {RANK_MAX} axes or too many elements"
             )));
         }
     }
     if let Some(weight) = network.weights.iter().find(|w| w.shape.contains(&0)) {
-        return Err(broken(format!("weight `{}` has no elements: its shape is {:?}", weight.name, weight.shape)));
+        return Err(broken(format!(
+            "weight `{}` has no elements: its shape is {:?}",
+            weight.name, weight.shape
+        )));
     }
     if let Some(buffer) = network.buffers.iter().find(|b| !matches!(b.dtype, DType::F32 | DType::I32)) {
         return Err(broken(format!("buffer `{}` is {}; buffers are f32 or i32", buffer.name, buffer.dtype)));
@@ -153,12 +159,7 @@ fn verify_graph(network: &Network, graph: &Graph) -> Result<(), GraphError> {
     Ok(())
 }
 
-fn verify_node(
-    network: &Network,
-    graph: &Graph,
-    corners: &[Vec<usize>],
-    i: usize,
-) -> Result<(), String> {
+fn verify_node(network: &Network, graph: &Graph, corners: &[Vec<usize>], i: usize) -> Result<(), String> {
     let node = &graph.nodes[i];
     if node.inputs.iter().any(|v| i <= v.index()) {
         return Err("reads a later value".into());
@@ -177,7 +178,9 @@ fn verify_node(
         return Err(format!("no weight {}", missing.id.0));
     }
     let is_i32 = |id: super::WeightId| network.weights[id.index()].dtype == DType::I32;
-    if let Some(whole) = touches.weights.iter().find(|w| is_i32(w.id) && !matches!(node.op, Op::Constant { .. })) {
+    if let Some(whole) =
+        touches.weights.iter().find(|w| is_i32(w.id) && !matches!(node.op, Op::Constant { .. }))
+    {
         return Err(format!("weight {} is i32: only a constant is", whole.id.0));
     }
     if let Some(missing) = touches.buffers.iter().find(|b| network.buffers.len() <= b.id.index()) {

@@ -14,7 +14,7 @@ use crate::tensor::TensorView;
 pub struct Model {
     container: Container,
     manifest: ModelManifest,
-    golden: GoldenCase,
+    golden: Vec<GoldenCase>,
 }
 
 impl Model {
@@ -71,8 +71,8 @@ impl Model {
         TensorView { dtype: weight.dtype, shape: weight.shape.clone(), bytes: &section[begin..begin + bytes] }
     }
 
-    /// The golden case.
-    pub fn golden(&self) -> &GoldenCase {
+    /// The golden cases, in the order in which they are run.
+    pub fn golden(&self) -> &[GoldenCase] {
         &self.golden
     }
 

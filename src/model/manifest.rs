@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::golden::GoldenStepPlaces;
+use super::golden::GoldenCasePlaces;
 use crate::camera::Preprocess;
 use crate::graph::Network;
 use crate::models::predict25::PredictManifest;
@@ -10,7 +10,7 @@ use crate::models::reason2::{PatchPositions, PromptLayout, Sampling};
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
 pub(crate) const WEIGHTS: &str = "weights";
-/// Section with the inputs and outputs of the golden case.
+/// Section with the inputs and outputs of the golden cases.
 pub(crate) const GOLDEN: &str = "golden";
 /// Section with the checkpoint's `tokenizer.json`.
 pub(crate) const TOKENIZER: &str = "tokenizer";
@@ -29,7 +29,7 @@ pub struct ModelManifest {
     pub network: Network,
     /// For each weight its first byte in section `weights`.
     pub(crate) tensors: Vec<usize>,
-    pub(crate) golden: Vec<GoldenStepPlaces>,
+    pub(crate) golden: Vec<GoldenCasePlaces>,
     /// What it does.
     pub roles: Roles,
 }

@@ -10,6 +10,6 @@ mod manifest;
 
 pub use error::ModelError;
 pub use file::Model;
-pub use golden::{GoldenCase, GoldenInput, GoldenOutput, GoldenStep, GoldenStepPlaces, GoldenValues};
+pub use golden::{GoldenCase, GoldenCasePlaces, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
 pub use manifest::{Clip, ModelManifest, ReasonManifest, Roles, Source};
 pub(crate) use manifest::{GOLDEN, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};

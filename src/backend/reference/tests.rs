@@ -210,7 +210,11 @@ fn cached_network() -> Network {
     network
 }
 
-fn run(reference: &mut Reference<'_>, extents: &[usize], windows: &[(BufferId, usize)]) -> Result<(), RunError> {
+fn run(
+    reference: &mut Reference<'_>,
+    extents: &[usize],
+    windows: &[(BufferId, usize)],
+) -> Result<(), RunError> {
     reference.run(GraphId(0), &Run { extents, windows, ..Run::default() })
 }
 
@@ -233,7 +237,6 @@ fn a_prompt_in_pieces_is_the_prompt_at_once() {
     let mut pieces = [0.; 4];
     reference.read(y, 0, &mut pieces).unwrap();
     assert_eq!(pieces, whole);
-
 }
 
 #[test]
