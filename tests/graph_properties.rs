@@ -239,9 +239,9 @@ fn runs_alike(network: &Network) -> Result<Vec<Result<Vec<f32>, RunError>>, Test
                     prop_assert!(same, "expected {}, found {}", e, f);
                 }
             }
-            (expected, found) => {
-                prop_assert_eq!(expected.is_ok(), found.is_ok(), "{:?} {:?}", expected, found)
-            }
+            // An index of a value that nothing uses is looked up by the one and not by the other.
+            (Err(RunError::Index(_)), Ok(_)) => {}
+            (expected, found) => prop_assert_eq!(expected.as_ref().err(), found.as_ref().err()),
         }
     }
     Ok(expected)

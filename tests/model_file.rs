@@ -128,7 +128,7 @@ fn an_engine_too_small_for_the_larger_case_has_the_smallest_alone() {
     assert_eq!(built(9).unwrap(), (9, 2));
     assert_eq!(built(8).unwrap(), (5, 1), "its last token would be the ninth");
     let too_small = built(2).expect_err("the smallest case has three tokens").to_string();
-    assert!(too_small.contains("graph `decode` needs past = 2, at most 1 is left"), "{too_small}");
+    assert!(too_small.contains("graph `decode` needs 3 rows of `key_cache.0`, 2 are left"), "{too_small}");
 }
 
 #[test]

@@ -157,4 +157,48 @@ graph main
 ";
         assert_eq!(network.to_string(), expected);
     }
+
+    #[test]
+    fn long_lists_are_cut_and_limits_show_how_they_are_followed() {
+        let mut network = Network::default();
+        let rows = network.declare_limit("rows", 8);
+        let capped = LimitedBy { mul: 2, cap: Some(12), ..rows };
+        let x = network.declare_limited_buffer("x", DType::F32, capped, &[2], Purpose::Input);
+        let [k, v] =
+            ["k", "v"].map(|name| network.declare_buffer(name, DType::F32, &[9, 1, 4], Purpose::Cache));
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = graph.limited_dim("n", 1, rows, 1);
+        let past = graph.dim("past", 0, 4, 1);
+        let positions = graph.read(x, n);
+        for n_frequencies in [6, 7] {
+            let (axis, inverse_frequency) = (vec![1; n_frequencies], vec![0.5; n_frequencies]);
+            graph.add(Op::RotaryTable { axis, inverse_frequency }, &[positions]);
+        }
+        let tokens = graph.reshape(positions, &[Dim::of(n).over(1), 1.into(), 2.into()]);
+        let tokens = graph.add(Op::Concat { axis: 2 }, &[tokens, tokens]);
+        let op = Op::CachedAttention { key_cache: k, value_cache: v, past, scale: 1.0 };
+        let value = graph.add(op, &[tokens, tokens, tokens]);
+        graph.write(v, value);
+        // Not finished: a cache may not be written twice. It can be shown all the same.
+        let graph = graph.unfinished();
+        network.graphs.push(graph);
+        let text = network.to_string();
+        for expected in [
+            "  x f32[12, 2] input, rows min(rows * 2, 12)\n",
+            "  n in 1..=8, at most rows\n  past in 0..=4\n",
+            "axis=[1,1,1,1,1,1] inverse_frequency=[0.5,0.5,0.5,0.5,0.5,0.5] : f32[n, 12]\n",
+            "axis=[1,1,1,1,1, … 7 in all] inverse_frequency=[0.5,0.5,0.5,0.5,0.5, … 7 in all] : f32[n, 14]\n",
+            "cached_attention %4 %4 %4 key_cache=k value_cache=v past=past scale=1.0 : f32[n, 1, 4]\n  v <- %5\n",
+            "reshape %0 : f32[n, 1, 2]\n",
+        ] {
+            assert!(text.contains(expected), "{text}\nlacks {expected}");
+        }
+        network.buffers.clear();
+        network.graphs[0].dims.clear();
+        let text = network.to_string();
+        assert!(
+            text.contains("key_cache=1") && text.contains("f32[?, 1, 4]") && text.contains("? <- %5"),
+            "{text}"
+        );
+    }
 }

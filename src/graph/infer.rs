@@ -344,3 +344,235 @@ fn same_elements(graph: &Graph, a: &[Dim], b: &[Dim]) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BufferId, GraphBuilder, Merge, NamedDim, Purpose, RotaryStyle, Symbol};
+    use super::*;
+
+    const W: WeightId = WeightId(0);
+    const OF_FOUR: WeightId = WeightId(1);
+    const OF_SIX: WeightId = WeightId(2);
+    const KERNEL: WeightId = WeightId(3);
+
+    /// `W [6, 4]`, vectors of four and of six, a kernel `[5, 2, 3, 3, 4]`, and two caches `[9, 2, 4]`.
+    fn network() -> Network {
+        let mut network = Network::default();
+        for (i, shape) in [&[6usize, 4][..], &[4], &[6], &[5, 2, 3, 3, 4]].iter().enumerate() {
+            network.declare_weight("all", &format!("w{i}"), DType::F32, shape);
+        }
+        for name in ["k", "v"] {
+            network.declare_buffer(name, DType::F32, &[9, 2, 4], Purpose::Cache);
+        }
+        network.declare_buffer("wide", DType::F32, &[9, 2, 5], Purpose::Cache);
+        network
+    }
+
+    /// `n` from 2 to 6 in steps of 2, and `m` from 0 to 2.
+    fn dims() -> Vec<NamedDim> {
+        let named = |name: &str, min, max, multiple_of| NamedDim {
+            name: name.into(),
+            min,
+            max,
+            multiple_of,
+            max_limit: None,
+        };
+        vec![named("n", 2, 6, 2), named("m", 0, 2, 1)]
+    }
+
+    fn n() -> Dim {
+        Dim::of(Symbol(0))
+    }
+
+    fn m() -> Dim {
+        Dim::of(Symbol(1))
+    }
+
+    /// What an op yields for values of these shapes; those of one axis whose extent is named are i32.
+    fn yields(op: Op, inputs: &[&[Dim]]) -> Result<Vec<Dim>, String> {
+        let network = network();
+        let nodes = inputs.iter().map(|shape| Node {
+            op: Op::Read { buffer: BufferId(0) },
+            inputs: Vec::new(),
+            shape: shape.to_vec(),
+            dtype: if matches!(shape, [Dim::Scaled { .. }]) { DType::I32 } else { DType::F32 },
+        });
+        let graph = Graph { name: "main".into(), dims: dims(), nodes: nodes.collect(), writes: Vec::new() };
+        let ids: Vec<ValueId> = (0..inputs.len() as u32).map(ValueId).collect();
+        infer(&network, &graph, &op, &ids).map(|(shape, _)| shape)
+    }
+
+    #[track_caller]
+    fn refused(op: Op, inputs: &[&[Dim]], expected: &str) {
+        let shown = format!("{op:?}");
+        match yields(op, inputs) {
+            Ok(shape) => panic!("{shown} yields {shape:?}"),
+            Err(why) => assert!(why.contains(expected), "{shown}: {why:?} does not say {expected:?}"),
+        }
+    }
+
+    fn d<const N: usize>(extents: [usize; N]) -> [Dim; N] {
+        extents.map(Dim::Fixed)
+    }
+
+    #[test]
+    fn products_and_norms_know_their_weights_shapes() {
+        let linear = |weight, bias| Op::Linear { weight, bias };
+        assert_eq!(yields(linear(W, Some(OF_SIX)), &[&[n(), 4.into()]]), Ok(vec![n(), 6.into()]));
+        refused(linear(W, None), &[&[n(), 6.into()]], "x is");
+        refused(linear(W, Some(OF_FOUR)), &[&[n(), 4.into()]], "bias is [4]");
+        refused(linear(OF_SIX, None), &[&[n(), 6.into()]], "two axes");
+        refused(linear(WeightId(9), None), &[&[n(), 4.into()]], "no weight 9");
+        refused(linear(W, None), &[&[n(), 4.into()], &[n(), 4.into()]], "takes 1 values, was given 2");
+        refused(linear(W, None), &[&[n()]], "i32");
+        refused(Op::RmsNorm { weight: Some(OF_SIX), eps: 1.0 }, &[&[n(), 4.into()]], "weight is [6]");
+        refused(Op::LayerNorm { weight: None, bias: Some(W), eps: 1.0 }, &[&d([2, 4])], "bias is [6, 4]");
+        refused(Op::RmsNorm { weight: None, eps: 1.0 }, &[&[]], "no axis");
+        assert_eq!(yields(Op::Embedding { weight: W }, &[&[n()]]), Ok(vec![n(), 4.into()]));
+        refused(Op::Embedding { weight: W }, &[&d([3])], "must be i32");
+    }
+
+    #[test]
+    fn what_meets_element_by_element_fits() {
+        let add = || Op::Binary { function: super::super::Binary::Add };
+        assert_eq!(yields(add(), &[&d([3, 4]), &d([1, 4])]), Ok(d([3, 4]).to_vec()));
+        refused(add(), &[&d([3, 4]), &d([2, 4])], "does not broadcast");
+        refused(add(), &[&d([4]), &d([3, 4])], "does not broadcast");
+        refused(add(), &[&[n(), 4.into()], &[m(), 4.into()]], "does not broadcast");
+        let select = || Op::SelectRows { merge: Merge::Add };
+        assert_eq!(yields(select(), &[&[n(), 4.into()], &d([7, 4]), &[n()]]), Ok(vec![n(), 4.into()]));
+        refused(select(), &[&[n(), 4.into()], &d([7, 5]), &[n()]], "do not fit");
+        refused(select(), &[&[n(), 4.into()], &d([7, 4]), &[m()]], "do not fit");
+    }
+
+    #[test]
+    fn positions_name_columns_that_are_there() {
+        let table = |axis: &[u8], n_frequencies| Op::RotaryTable {
+            axis: axis.into(),
+            inverse_frequency: vec![1.0; n_frequencies],
+        };
+        assert_eq!(yields(table(&[0, 1, 1], 3), &[&d([7, 2])]), Ok(d([7, 6]).to_vec()));
+        refused(table(&[0, 2], 2), &[&d([7, 2])], "2 axes for 2 frequencies of 2 columns");
+        refused(table(&[0, 1], 3), &[&d([7, 2])], "2 axes for 3");
+        let rotary = || Op::Rotary { style: RotaryStyle::Pairs };
+        assert!(yields(rotary(), &[&d([7, 2, 4]), &d([7, 4])]).is_ok());
+        refused(rotary(), &[&d([7, 2, 4]), &d([7, 2])], "table is");
+        refused(rotary(), &[&d([7, 2, 4]), &d([6, 4])], "table is");
+    }
+
+    #[test]
+    fn heads_are_whole_groups_and_caches_hold_such_rows() {
+        let attention = || Op::Attention { scale: 1.0 };
+        let kv = d([9, 2, 4]);
+        assert!(yields(attention(), &[&d([3, 4, 4]), &kv, &kv]).is_ok());
+        refused(attention(), &[&d([3, 3, 4]), &kv, &kv], "do not fit");
+        refused(attention(), &[&d([3, 4, 5]), &kv, &kv], "do not fit");
+        refused(attention(), &[&d([3, 4, 4]), &kv, &d([8, 2, 4])], "do not fit");
+        refused(attention(), &[&d([3, 4, 4]), &d([9, 0, 4]), &d([9, 0, 4])], "do not fit");
+        refused(attention(), &[&d([5, 3, 4, 4]), &d([5, 9, 2, 4]), &d([6, 9, 2, 4])], "equally many parts");
+        refused(attention(), &[&d([3, 4, 4]), &d([1, 9, 2, 4]), &kv], "axes, expected 3");
+        let cached = |key: u32, value: u32, past| Op::CachedAttention {
+            key_cache: BufferId(key),
+            value_cache: BufferId(value),
+            past: Symbol(past),
+            scale: 1.0,
+        };
+        let (q, kv): (&[Dim], &[Dim]) = (&[n(), 4.into(), 4.into()], &[n(), 2.into(), 4.into()]);
+        assert!(yields(cached(0, 1, 1), &[q, kv, kv]).is_ok());
+        refused(cached(0, 0, 1), &[q, kv, kv], "two caches");
+        refused(cached(0, 1, 2), &[q, kv, kv], "a past");
+        refused(cached(0, 2, 1), &[q, kv, kv], "cache `wide`");
+        refused(cached(0, 7, 1), &[q, kv, kv], "no such cache");
+        let longer: &[Dim] = &[n().plus(1), 2.into(), 4.into()];
+        refused(cached(0, 1, 1), &[q, longer, longer], "same tokens");
+    }
+
+    #[test]
+    fn parts_lie_in_the_whole_at_all_extents() {
+        let slice = |axis, start: Dim, len: Dim| Op::Slice { axis, start, len };
+        assert_eq!(yields(slice(1, 1.into(), 3.into()), &[&d([2, 4])]), Ok(d([2, 3]).to_vec()));
+        refused(slice(1, 2.into(), 3.into()), &[&d([2, 4])], "is beyond");
+        refused(slice(2, 0.into(), 1.into()), &[&d([2, 4])], "no such axis");
+        // Whole at the largest n, not at the smallest; and the reverse.
+        refused(slice(0, 0.into(), 4.into()), &[&[n(), 4.into()]], "is beyond");
+        refused(slice(0, m(), 6.into()), &[&d([6, 4])], "is beyond");
+        assert!(yields(slice(0, m(), 4.into()), &[&d([6, 4])]).is_ok());
+        refused(slice(0, usize::MAX.into(), 2.into()), &[&d([6, 4])], "beyond what a usize holds");
+        let concat = |axis| Op::Concat { axis };
+        assert_eq!(yields(concat(0), &[&d([2, 4]), &[n(), 4.into()]]), Ok(vec![n().plus(2), 4.into()]));
+        refused(concat(0), &[&d([2, 4]), &d([2, 5])], "does not continue");
+        refused(concat(0), &[&[n(), 4.into()], &[n(), 4.into()]], "only one part");
+        refused(concat(0), &[], "at least one");
+        refused(concat(1), &[&d([2]), &d([2])], "no such axis");
+        refused(concat(0), &[&d([2, usize::MAX]), &d([usize::MAX, usize::MAX])], "beyond what a usize holds");
+        let transpose = |order: &[u8]| Op::Transpose { order: order.into() };
+        assert_eq!(yields(transpose(&[1, 0]), &[&d([2, 4])]), Ok(d([4, 2]).to_vec()));
+        for order in [&[0u8, 0][..], &[0], &[0, 2], &[0, 1, 1]] {
+            assert!(yields(transpose(order), &[&d([2, 4])]).is_err(), "{order:?}");
+        }
+        assert_eq!(yields(Op::LastRow, &[&[n(), 4.into()]]), Ok(d([1, 4]).to_vec()));
+    }
+
+    #[test]
+    fn reshapes_hold_as_many_elements_at_all_extents() {
+        let to = |shape: &[Dim]| Op::Reshape { shape: shape.into() };
+        assert!(yields(to(&[n().over(2), 8.into()]), &[&[n(), 4.into()]]).is_ok());
+        refused(to(&[n(), 5.into()]), &[&[n(), 4.into()]], "elements");
+        // As many at n = 2 alone, and at m = 0 and m = 2 but not between.
+        refused(to(&d([8])), &[&[n(), 4.into()]], "elements");
+        refused(to(&[m().times(2)]), &[&[m(), m()]], "at [2, 1]");
+        refused(to(&[n().times(8)]), &[&[n(), n()]], "elements");
+        assert!(yields(to(&[n(), m(), 6.into()]), &[&[m().times(3), n().times(2)]]).is_ok());
+        refused(
+            to(&[usize::MAX.into(), usize::MAX.into(), 9.into()]),
+            &[&d([1])],
+            "beyond what a usize holds",
+        );
+        refused(to(&[1.into(); 7]), &[&d([1])], "more than 6 axes");
+    }
+
+    #[test]
+    fn convolutions_and_enlargements_count_their_places() {
+        let conv = |stride, padding| Op::Conv3d { weight: KERNEL, bias: None, stride, padding };
+        let padding = [[1, 0], [1, 1], [1, 1]];
+        let shape = |t: Dim, h, w| [t, Dim::Fixed(h), Dim::Fixed(w), 4.into()];
+        assert_eq!(
+            yields(conv([1, 2, 2], padding), &[&shape(n(), 7, 8)]),
+            Ok(vec![n(), 4.into(), 4.into(), 5.into()])
+        );
+        assert_eq!(
+            yields(conv([1, 1, 1], [[0, 0], [1, 1], [1, 1]]), &[&shape(n().plus(1), 7, 8)]),
+            Ok(vec![n(), 7.into(), 8.into(), 5.into()])
+        );
+        // Four times n in steps of two: the kernel of two covers the first place with one zero before it.
+        assert_eq!(
+            yields(conv([2, 1, 1], padding), &[&shape(n().times(4), 3, 3)]),
+            Ok(vec![n().times(2), 3.into(), 3.into(), 5.into()])
+        );
+        refused(conv([2, 1, 1], padding), &[&shape(n(), 3, 3)], "stride 2 along the named extent");
+        refused(conv([1, 1, 1], [[0, 0]; 3]), &[&shape(n(), 7, 8)], "stride 1 along the named extent");
+        refused(conv([1, 1, 1], [[0, 0]; 3]), &[&shape(2.into(), 2, 8)], "kernel 3 is larger");
+        refused(conv([1, 0, 1], padding), &[&shape(n(), 7, 8)], "must not be 0");
+        refused(conv([1, 1, 1], padding), &[&[n(), 7.into(), 8.into(), 5.into()]], "weight takes 4 channels");
+        for hostile in [usize::MAX, NAMED_MAX + 1] {
+            refused(conv([1, 1, 1], [[0, 0], [hostile, 1], [0, 0]]), &[&shape(n(), 7, 8)], "at most");
+            refused(conv([1, 1, hostile], padding), &[&shape(n(), 7, 8)], "at most");
+        }
+        let upsample = |factor| Op::Upsample { factor };
+        assert_eq!(yields(upsample([1, 2, 3]), &[&shape(n(), 7, 8)]), Ok(shape(n(), 14, 24).to_vec()));
+        refused(upsample([1, usize::MAX, 1]), &[&shape(n(), 7, 8)], "beyond what a usize holds");
+        let sinusoid = Op::Sinusoid { frequency: vec![1.0; 3] };
+        assert_eq!(yields(sinusoid, &[&d([7])]), Ok(d([7, 6]).to_vec()));
+    }
+
+    #[test]
+    fn the_builder_says_what_does_not_fit() {
+        let mut network = network();
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let x = graph.read(BufferId(0), 3);
+        let why = graph.try_add(Op::Linear { weight: OF_FOUR, bias: None }, &[x]).unwrap_err();
+        assert!(why.contains("Linear") && why.contains("two axes"), "{why}");
+        assert_eq!(graph.try_add(Op::LastRow, &[x]), Ok(ValueId(1)), "nothing was added before");
+        assert!(graph.try_add(Op::LastRow, &[ValueId(2)]).is_err());
+    }
+}

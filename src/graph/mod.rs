@@ -342,3 +342,52 @@ impl Network {
         verify::verify(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_extents_follow_their_limits() {
+        let mut network = Network::default();
+        let rows = network.declare_limit("rows", 8);
+        let other = network.declare_limit("other", 5);
+        let capped = LimitedBy { mul: 3, cap: Some(20), ..rows };
+        let x = network.declare_limited_buffer("x", DType::F32, rows, &[2], Purpose::Input);
+        let y = network.declare_limited_buffer("y", DType::F32, capped, &[2], Purpose::Input);
+        let z = network.declare_limited_buffer("z", DType::F32, other, &[2], Purpose::Input);
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = graph.limited_dim("n", 2, rows, 2);
+        graph.read(x, n);
+        graph.finish();
+        let sizes = |network: &Network| {
+            let rows = [x, y, z].map(|id| network.buffers[id.index()].shape[0]);
+            (rows, network.graphs[0].dims[0].max)
+        };
+        assert_eq!(sizes(&network), ([8, 20, 5], 8));
+        // The maximum of an extent is rounded down to its multiple.
+        network.set_limit("rows", 5).unwrap();
+        assert_eq!((sizes(&network), network.limit("rows")), (([5, 15, 5], 4), Some(5)));
+        network.set_limits(&[("rows", 7), ("other", 1)]).unwrap();
+        assert_eq!((sizes(&network), network.limit("other")), (([7, 20, 1], 6), Some(1)));
+        let refused = network.clone().set_limit("rows", 1).unwrap_err().to_string();
+        assert!(refused.contains("extent `n` has impossible bounds"), "{refused}");
+        let refused = network.clone().set_limit("rows", usize::MAX).unwrap_err().to_string();
+        assert!(refused.contains("buffer `x` has the shape"), "{refused}");
+        let refused = network.set_limit("columns", 1).unwrap_err().to_string();
+        assert!(refused.contains("no limit is named `columns`"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_declared_is_found_and_tied_weights_are_one() {
+        let mut network = Network::default();
+        let a = network.declare_weight("all", "a", DType::F32, &[2]);
+        let b = network.declare_weight("all", "b", DType::F32, &[2]);
+        assert_eq!(network.declare_weight("all", "a", DType::F32, &[2]), a);
+        assert_eq!((network.weight("b"), network.weight("c"), network.weights.len()), (Some(b), None, 2));
+        let x = network.declare_buffer("x", DType::I32, &[3, 2, 5], Purpose::Input);
+        assert_eq!((network.buffer("x"), network.buffer("y")), (Some(x), None));
+        let buffer = &network.buffers[x.index()];
+        assert_eq!((buffer.row_len(), buffer.len(), buffer.is_empty()), (10, 30, false));
+    }
+}

@@ -3,7 +3,7 @@
 //! Said once, in the one `match` below that has no `_`: whoever only wants to know that (the verifier, the dump, what is alive, what
 //! is packed) asks here, so that a new op cannot be forgotten by any of them.
 
-use super::{BufferId, Dim, Op, WeightId};
+use super::{BufferId, Dim, Graph, Op, Symbol, WeightId};
 
 /// How an op reads a weight: what a backend must know to store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct TouchedWeight {
     pub field: &'static str,
 }
 
-/// One buffer of an op.
+/// One buffer of an op, of which it touches as many rows as its value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TouchedBuffer {
     /// Which.
@@ -36,6 +36,8 @@ pub struct TouchedBuffer {
     pub is_read: bool,
     /// Whether rows of it are written in place, before the graph's own writes.
     pub is_written: bool,
+    /// The named extent whose value is the first of those rows; none where it is the run's window.
+    pub begins_at: Option<Symbol>,
     /// The op's field that names it, as serialised.
     pub field: &'static str,
 }
@@ -58,12 +60,13 @@ impl Touches {
     }
 
     fn reads(mut self, field: &'static str, id: BufferId) -> Self {
-        self.buffers.push(TouchedBuffer { id, is_read: true, is_written: false, field });
+        self.buffers.push(TouchedBuffer { id, is_read: true, is_written: false, begins_at: None, field });
         self
     }
 
-    fn appends(mut self, field: &'static str, id: BufferId) -> Self {
-        self.buffers.push(TouchedBuffer { id, is_read: true, is_written: true, field });
+    fn appends(mut self, field: &'static str, id: BufferId, past: Symbol) -> Self {
+        let begins_at = Some(past);
+        self.buffers.push(TouchedBuffer { id, is_read: true, is_written: true, begins_at, field });
         self
     }
 
@@ -92,8 +95,8 @@ impl Op {
             // Its rows are weighed as they are read, which is done on elements.
             Op::InterpolateRows { weight } => none.weight("weight", *weight, Elements),
             Op::CachedAttention { key_cache, value_cache, past, .. } => none
-                .appends("key_cache", *key_cache)
-                .appends("value_cache", *value_cache)
+                .appends("key_cache", *key_cache, *past)
+                .appends("value_cache", *value_cache, *past)
                 .extent("past", Dim::of(*past)),
             Op::Reshape { shape } => shape.iter().fold(none, |t, dim| t.extent("shape", *dim)),
             Op::Slice { start, len, .. } => none.extent("start", *start).extent("len", *len),
@@ -128,11 +131,34 @@ impl Op {
     }
 }
 
+impl Graph {
+    /// The rows of buffers that a run of a verified graph touches, in no order: each buffer with one past the last of them.
+    pub fn rows_touched(
+        &self,
+        extents: &[usize],
+        windows: &[(BufferId, usize)],
+    ) -> impl Iterator<Item = (BufferId, usize)> {
+        let window = |id: BufferId| windows.iter().find(|(b, _)| *b == id).map_or(0, |(_, row)| *row);
+        let end = move |id: BufferId, begins_at: Option<Symbol>, shape: &[Dim]| {
+            let begin = begins_at.map_or_else(|| window(id), |symbol| extents[usize::from(symbol.0)]);
+            (id, begin.saturating_add(shape.first().map_or(1, |rows| rows.value(extents))))
+        };
+        let by_nodes = self.nodes.iter().flat_map(move |node| {
+            let buffers = node.op.touches().buffers.into_iter();
+            buffers.map(move |b| end(b.id, b.begins_at, &node.shape))
+        });
+        let by_writes = self.writes.iter();
+        by_nodes.chain(by_writes.map(move |w| end(w.buffer, None, &self.nodes[w.value.index()].shape)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::{GraphBuilder, Network, Purpose};
     use super::*;
+    use crate::tensor::DType;
 
     /// One of every op, whose weights are 900 and up, buffers 800 and up, symbols 700 and up: numbers that stand for nothing else.
     fn one_of_each() -> Vec<Value> {
@@ -190,6 +216,26 @@ mod tests {
             let found: Vec<_> = weights.chain(buffers).chain(extents).collect();
             assert_eq!(found, expected, "{op}");
         }
+    }
+
+    #[test]
+    fn rows_begin_at_windows_and_at_the_past() {
+        let mut network = Network::default();
+        let x = network.declare_buffer("x", DType::F32, &[9, 1, 2], Purpose::Input);
+        let [k, v, y] =
+            ["k", "v", "y"].map(|name| network.declare_buffer(name, DType::F32, &[9, 1, 2], Purpose::Cache));
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let (n, past) = (graph.dim("n", 1, 4, 1), graph.dim("past", 0, 9, 1));
+        let value = graph.read(x, Dim::of(n).plus(1));
+        let value = graph.add(Op::Slice { axis: 0, start: 1.into(), len: n.into() }, &[value]);
+        let op = Op::CachedAttention { key_cache: k, value_cache: v, past, scale: 1.0 };
+        let value = graph.add(op, &[value, value, value]);
+        graph.write(y, value);
+        graph.finish();
+        let touched = |windows: &[_]| network.graphs[0].rows_touched(&[3, 6], windows).collect::<Vec<_>>();
+        assert_eq!(touched(&[]), [(x, 4), (k, 9), (v, 9), (y, 3)]);
+        assert_eq!(touched(&[(y, 2), (x, 1), (k, 5)]), [(x, 5), (k, 9), (v, 9), (y, 5)]);
+        assert_eq!(touched(&[(y, usize::MAX)])[3], (y, usize::MAX));
     }
 
     #[test]

@@ -242,7 +242,9 @@ pub(super) fn corners(graph: &Graph) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{GraphBuilder, Purpose, ValueId, WeightId};
+    use super::super::{
+        BufferId, GraphBuilder, Limit, LimitedBy, Node, Purpose, Symbol, ValueId, WeightId, Write,
+    };
     use super::*;
 
     fn linear_network() -> Network {
@@ -266,6 +268,55 @@ mod tests {
         assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
     }
 
+    /// An extent made from the first named one.
+    fn scaled(mul: usize, div: usize, add: usize) -> Dim {
+        Dim::Scaled { symbol: Symbol(0), mul, div, add }
+    }
+
+    /// Adds a slice of the first value's columns.
+    fn slice(network: &mut Network, start: Dim, len: Dim) {
+        let nodes = &mut network.graphs[0].nodes;
+        let node = Node {
+            op: Op::Slice { axis: 1, start, len },
+            inputs: vec![ValueId(0)],
+            shape: vec![nodes[0].shape[0], len],
+            dtype: DType::F32,
+        };
+        nodes.push(node);
+    }
+
+    #[test]
+    fn a_cache_is_written_by_one_op_and_by_nothing_else() {
+        let mut network = Network::default();
+        let x = network.declare_buffer("x", DType::F32, &[4, 1, 2], Purpose::Input);
+        let caches =
+            ["k", "v", "w"].map(|name| network.declare_buffer(name, DType::F32, &[9, 1, 2], Purpose::Cache));
+        let cached = |key_cache, value_cache| Op::CachedAttention {
+            key_cache,
+            value_cache,
+            past: Symbol(1),
+            scale: 1.0,
+        };
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let n = graph.dim("n", 1, 4, 1);
+        graph.dim("past", 0, 5, 1);
+        let x = graph.read(x, n);
+        graph.add(cached(caches[0], caches[1]), &[x, x, x]);
+        graph.finish();
+        let with = |change: &dyn Fn(&mut Graph)| {
+            let mut network = network.clone();
+            change(&mut network.graphs[0]);
+            network.verify().map_err(|e| e.to_string())
+        };
+        let again = |key, value| Node { op: cached(key, value), ..network.graphs[0].nodes[1].clone() };
+        assert_eq!(with(&|_| ()), Ok(()));
+        assert_eq!(with(&|g| g.writes.push(Write { buffer: caches[2], value: ValueId(0) })), Ok(()));
+        let twice = |name| Err(format!("graph `main`: writes `{name}` twice"));
+        assert_eq!(with(&|g| g.writes.push(Write { buffer: caches[1], value: ValueId(0) })), twice("v"));
+        assert_eq!(with(&|g| g.nodes.push(again(caches[2], caches[0]))), twice("k"));
+        assert!(with(&|g| g.nodes.push(again(caches[2], BufferId(9)))).is_err());
+    }
+
     #[test]
     fn broken_networks_are_refused() {
         #[expect(clippy::type_complexity, reason = "read once, right below")]
@@ -278,6 +329,61 @@ mod tests {
             ("which has", |n| n.buffers[1].shape[0] = 7),
             ("two buffers", |n| n.buffers[1].name = "x".into()),
             ("too many", |n| n.weights[0].shape = vec![usize::MAX, usize::MAX]),
+            ("weight `w` has the shape", |n| n.weights[0].shape = vec![1; 7]),
+            ("weight `w` has the shape", |n| n.weights[0].shape = vec![1 << 41]),
+            ("weight `w` has no elements", |n| n.weights[0].shape[0] = 0),
+            ("buffer `x` has the shape", |n| n.buffers[0].shape = Vec::new()),
+            ("buffer `x` has the shape", |n| n.buffers[0].shape = vec![0, 1 << 40, 1 << 40]),
+            ("buffers are f32 or i32", |n| n.buffers[0].dtype = DType::Bf16),
+            ("a limit that is not declared", |n| {
+                n.buffers[0].rows_limit = Some(LimitedBy { limit: 0, mul: 1, cap: None });
+            }),
+            ("a limit that is not declared", |n| {
+                n.limits.push(Limit { name: "rows".into(), value: 8 });
+                n.graphs[0].dims[0].max_limit = Some(LimitedBy { limit: 1, mul: 1, cap: None });
+            }),
+            ("two limits", |n| {
+                n.limits = vec![Limit { name: "rows".into(), value: 8 }; 2];
+            }),
+            ("two weights", |n| n.weights.push(n.weights[0].clone())),
+            ("two graphs", |n| n.graphs.push(n.graphs[0].clone())),
+            ("impossible", |n| n.graphs[0].dims[0].multiple_of = 0),
+            ("impossible", |n| n.graphs[0].dims[0].multiple_of = 3),
+            ("impossible", |n| {
+                let dim = &mut n.graphs[0].dims[0];
+                (dim.min, dim.multiple_of) = (1, 2);
+            }),
+            ("impossible", |n| n.graphs[0].dims[0].max = NAMED_MAX + 1),
+            ("9 named extents", |n| n.graphs[0].dims = vec![n.graphs[0].dims[0].clone(); 9]),
+            ("later value", |n| n.graphs[0].nodes[1].inputs[0] = ValueId(7)),
+            ("more than 6 axes", |n| n.graphs[0].nodes[0].shape = vec![Dim::Fixed(1); 7]),
+            ("names extent 1 of 1", |n| n.graphs[0].nodes[0].shape[0] = Dim::of(Symbol(1))),
+            ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 0, 0)),
+            ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 2, 0)),
+            ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled((1 << 16) + 1, 1, 0)),
+            ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 1, NAMED_MAX + 1)),
+            ("an axis of", |n| n.graphs[0].nodes[0].shape[0] = Dim::Fixed(ELEMENTS_MAX + 1)),
+            ("has too many elements", |n| n.graphs[0].nodes[0].shape = vec![Dim::Fixed(1 << 21); 2]),
+            ("has no elements", |n| n.graphs[0].dims[0].min = 0),
+            ("reads", |n| n.graphs[0].nodes[0].shape[0] = Dim::Fixed(9)),
+            ("reads", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 1, 1)),
+            ("reads", |n| n.graphs[0].nodes[0].shape[1] = Dim::Fixed(2)),
+            ("reads", |n| n.graphs[0].nodes[0].dtype = DType::I32),
+            ("reads", |n| n.graphs[0].nodes[0].shape = Vec::new()),
+            ("its buffer 9", |n| n.graphs[0].nodes[0].op = Op::Read { buffer: BufferId(9) }),
+            ("yields", |n| n.graphs[0].nodes[1].dtype = DType::I32),
+            ("is i32: only a constant", |n| n.weights[0].dtype = DType::I32),
+            ("a buffer that is not there", |n| n.graphs[0].writes[0].buffer = BufferId(9)),
+            ("to `y` of rows", |n| n.buffers[1].shape[1] = 4),
+            ("to `y` of rows", |n| n.buffers[1].dtype = DType::I32),
+            ("writes `y` twice", |n| {
+                let write = n.graphs[0].writes[0];
+                n.graphs[0].writes.push(write);
+            }),
+            ("is beyond", |n| slice(n, Dim::Fixed(3), Dim::Fixed(2))),
+            ("windows of buffer `x`", |n| n.buffers[0].window_rows = 0),
+            ("an axis of 18446744073709551615", |n| slice(n, Dim::Fixed(usize::MAX), Dim::Fixed(2))),
+            ("an axis of 18446744073709551615", |n| slice(n, Dim::Fixed(2), Dim::Fixed(usize::MAX))),
         ];
         for (expected, change) in break_it {
             let mut network = linear_network();

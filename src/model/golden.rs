@@ -136,9 +136,8 @@ impl GoldenCase {
     /// What the network's limits leave no room for, if anything.
     pub fn misfit(&self, network: &Network) -> Option<String> {
         self.steps.iter().find_map(|step| {
-            let id = network.graph(&step.graph)?;
-            let dims = network.graphs[id.index()].dims.iter().zip(&step.extents);
-            let beyond = dims.into_iter().find(|(dim, value)| dim.max < **value);
+            let graph = &network.graphs[network.graph(&step.graph)?.index()];
+            let beyond = graph.dims.iter().zip(&step.extents).find(|(dim, value)| dim.max < **value);
             if let Some((dim, value)) = beyond {
                 let (graph, dim, max) = (&step.graph, &dim.name, dim.max);
                 return Some(format!("graph `{graph}` needs {dim} = {value}, at most {max} is left"));
@@ -149,11 +148,12 @@ impl GoldenCase {
             };
             let inputs = step.inputs.iter().map(|i| rows(i.buffer, i.row, i.values.len()));
             let outputs = step.outputs.iter().map(|o| rows(o.buffer, o.row, o.values.len()));
-            let (buffer, end) = inputs
-                .chain(outputs)
-                .find(|(buffer, end)| network.buffers[buffer.index()].shape[0] < *end)?;
-            let buffer = &network.buffers[buffer.index()];
-            Some(format!("`{}` needs {end} rows, {} are left", buffer.name, buffer.shape[0]))
+            let all = graph.rows_touched(&step.extents, &step.windows).chain(inputs).chain(outputs);
+            let (buffer, end) = all
+                .map(|(id, end)| (&network.buffers[id.index()], end))
+                .find(|(buffer, end)| buffer.shape[0] < *end)?;
+            let (graph, name, rows) = (&step.graph, &buffer.name, buffer.shape[0]);
+            Some(format!("graph `{graph}` needs {end} rows of `{name}`, {rows} are left"))
         })
     }
 
