@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use perihelion::backend::reference::Reference;
-use perihelion::backend::{OpenOptions, Precision};
+use perihelion::backend::{OpenOptions, WeightFormat};
 use perihelion::checkpoint::Checkpoint;
 use perihelion::container::{Container, Kind, Writer};
 use perihelion::engine::{BuildOptions, Engine, build};
@@ -118,7 +118,7 @@ fn an_engine_too_small_for_the_larger_case_has_the_smallest_alone() {
     let built = |context: usize| {
         let options = BuildOptions {
             backend: "cpu".into(),
-            precision: Precision::F32,
+            formats: WeightFormat::F32.into(),
             limits: vec![("context".into(), context), ("image_tokens".into(), 2)],
             open: OpenOptions { threads: Some(1) },
         };
