@@ -444,6 +444,11 @@ mod tests {
         assert_eq!(rounding("f32"), None);
         assert_eq!(rounding("vision=bf16"), None, "the matrix is bf16 in the model, its bias stays f32");
         assert_eq!(rounding("language=bf16"), Some(WeightFormat::Bf16), "the table is f16 in the model");
+        let of = |formats: [WeightFormat; 3]| coarsest_rounding(&network(), &formats);
+        use WeightFormat::{Bf16, F32, Int4, Int8};
+        assert_eq!(of([Int8, Bf16, F32]), Some(Int8));
+        assert_eq!(of([Bf16, Int4, F32]), Some(Int4));
+        assert_eq!(of([F32, Bf16, Bf16]), None, "what is used as it stands is stored as it stands");
         assert!(WeightFormat::ALL.is_sorted());
     }
 }

@@ -41,7 +41,7 @@ impl Payload {
     }
 }
 
-/// Takes what a backend builds: a plan for each graph where it has such, its weights once.
+/// Takes what a backend builds: `plan.GRAPH` for each graph, where it compiles them ahead, and `weights` once for all of them.
 pub trait SectionSink {
     /// Takes a section, whose bytes `fill` writes in order. No two have one name.
     ///

@@ -10,6 +10,7 @@
 use std::io::Write;
 
 mod buffers;
+mod building;
 mod case;
 mod cases;
 mod networks;
