@@ -5,6 +5,8 @@
 
 #[path = "support/predict.rs"]
 mod engine;
+#[path = "support/reason.rs"]
+mod reason;
 #[path = "support/script.rs"]
 mod script;
 
@@ -13,11 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::image::ImageEncoder as _;
 use perihelion::export::PredictOptions;
 use perihelion::frames::accounts::DropReason;
 use perihelion::frames::clock::Clock;
 use perihelion::ros2::messages::{
-    ByteOrder, DiagnosticArray, Float32, Float32MultiArray, ImageView, Message, Text, Twist, decode, encode,
+    ByteOrder, CompressedImageView, DiagnosticArray, Float32, Float32MultiArray, HeaderView, ImageView,
+    Message, ShortString, Text, Time, Twist, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{
@@ -25,13 +29,24 @@ use perihelion::ros2::node::{
     PublishedSurprise, Question, Said, Summary, run,
 };
 use perihelion::ros2::predict::{PredictForecaster, PredictSettings};
-use perihelion::ros2::transport::{Memory, Transport};
+use perihelion::ros2::reason::ReasonAnswerer;
+use perihelion::ros2::transport::{ImageTransport, Memory, Transport};
+use perihelion::runtime::reason::AnswerSettings;
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 use script::{Event, MS, Script, image, image_body};
 use serde_json::{Value, json};
 
 /// Beyond what quiet scenes surprise, and below what a ball that jumps does: see `a_jump_surprises`.
 const THRESHOLD: f32 = 0.6;
+
+/// Answers what a closure says.
+struct Says<F>(F);
+
+impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
+    fn answer(&mut self, question: &Question<'_>) -> Outcome {
+        (self.0)(question)
+    }
+}
 
 fn options() -> NodeOptions {
     let name = NodeName::new("/", "eye").unwrap();
@@ -106,8 +121,18 @@ fn forecast_frames_bear_the_stamps_of_the_future() {
         for ahead in 1..=3 {
             tell(Glimpse::Frame { ahead, rgb: &[ahead as u8; 12] });
         }
-        let details = json!({ "seed": 5, "stamp": "not this" }).as_object().unwrap().clone();
-        Outcome::Made(Forecast { is_cut: false, details })
+        let (encode_ms, denoise_ms, step_ms, decode_ms) = (1.5, 12.0, 4.0, 2.5);
+        let (is_cut, n_steps, seed, latent_only) = (false, 3, 5, false);
+        Outcome::Made(Forecast {
+            is_cut,
+            encode_ms,
+            denoise_ms,
+            step_ms,
+            decode_ms,
+            n_steps,
+            seed,
+            latent_only,
+        })
     });
     let (summary, _) = play(&script, &options(), &mut engine);
     assert_eq!((summary.published, summary.accounts.served, summary.accounts.clip_members), (3, 3, 1));
@@ -133,6 +158,17 @@ fn forecast_frames_bear_the_stamps_of_the_future() {
     assert_eq!((&report["horizon_frames"], &report["forecast_frames"]), (&json!(3), &json!(3)));
     assert_eq!((&report["truncated"], &report["seed"]), (&json!(false), &json!(5)));
     assert_eq!((&report["age_ms"], &report["frame_id"]), (&json!(0.0), &json!("cam")));
+    let members: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    let of_the_engine = ["encode_ms", "denoise_ms", "step_ms", "decode_ms", "steps", "seed", "latent_only"];
+    assert_eq!(
+        members[members.len() - of_the_engine.len()..],
+        of_the_engine,
+        "in the order that readers know"
+    );
+    assert_eq!(
+        of_the_engine.map(|name| report[name].to_string()),
+        ["1.5", "12.0", "4.0", "2.5", "3", "5", "false"]
+    );
 }
 
 #[test]
@@ -251,41 +287,44 @@ fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
     );
 }
 
-/// Answers only once `n_forecasts` says that three were made meanwhile.
-struct Patient<'a>(&'a AtomicUsize);
-
-impl Answerer for Patient<'_> {
-    fn answer(&mut self, question: &Question<'_>) -> Outcome {
-        while self.0.load(Relaxed) < 3 {
-            if question.stop.load(Relaxed)
-                || question.deadline.is_some_and(|deadline| deadline < Instant::now())
-            {
-                return Outcome::Expired;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+/// Waits until `count` has come to three; false if the node leaves before, or it takes too long.
+fn three_came(count: &AtomicUsize, stop: &AtomicBool, deadline: Option<Instant>) -> bool {
+    while count.load(Relaxed) < 3 {
+        if stop.load(Relaxed) || deadline.is_some_and(|deadline| deadline < Instant::now()) {
+            return false;
         }
-        Outcome::Made(Answer { text: "so so".into(), ..Answer::default() })
+        std::thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
-#[test]
-fn neither_of_two_engines_waits_for_the_other() {
+/// Runs two engines on one camera until the slow one, which waits until the other has been heard three times, is heard once.
+fn hears_one_while_it_waits_for_three_of_the_other(slow_is_the_answerer: bool) {
     let memory = Memory::new(Arc::new(Clock::system()));
     let options = NodeOptions { max_age: Duration::from_secs(60), ..options() };
-    let (stop, n_forecasts) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut answerer = Patient(&n_forecasts);
-    let mut forecaster = Scripted::new(|_: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+    let stop = AtomicBool::new(false);
+    let (n_answers, n_forecasts) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let mut answerer = Says(|question: &Question<'_>| {
+        if slow_is_the_answerer && !three_came(&n_forecasts, question.stop, question.deadline) {
+            return Outcome::Expired;
+        }
+        Outcome::Made(Answer { text: "so so".into(), ..Answer::default() })
+    });
+    let mut forecaster = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        if !slow_is_the_answerer && !three_came(&n_answers, look.stop, look.deadline) {
+            return Outcome::Expired;
+        }
         tell(Glimpse::Frame { ahead: 1, rgb: &[1; 12] });
         Outcome::Made(Forecast::default())
     });
-    let mut texts = Vec::new();
-    let mut hear = |said: Said<'_>| match said {
-        Said::Answer(answer) => {
-            texts.push(answer.text.clone());
-            stop.store(true, Relaxed);
-        }
-        Said::Forecast(_) => drop(n_forecasts.fetch_add(1, Relaxed)),
-        Said::Surprise(_) => {}
+    let mut hear = |said: Said<'_>| {
+        let (count, is_slow) = match said {
+            Said::Answer(_) => (&n_answers, slow_is_the_answerer),
+            Said::Forecast(_) => (&n_forecasts, !slow_is_the_answerer),
+            Said::Surprise(_) => return,
+        };
+        count.fetch_add(1, Relaxed);
+        stop.fetch_or(is_slow, Relaxed);
     };
     let engines = Engines { answerer: Some(&mut answerer), forecaster: Some(&mut forecaster) };
     let report = std::thread::scope(|scope| {
@@ -301,8 +340,9 @@ fn neither_of_two_engines_waits_for_the_other() {
         run(&memory, &options, engines, &stop, &mut hear).unwrap()
     });
     let (answers, forecasts) = (report.answers.unwrap(), report.forecasts.unwrap());
-    assert_eq!((answers.published, texts), (1, vec!["so so".to_owned()]));
-    assert!(3 <= forecasts.published, "{forecasts:?}");
+    let (slow, quick) = if slow_is_the_answerer { (&answers, &forecasts) } else { (&forecasts, &answers) };
+    assert_eq!(slow.published, 1, "{slow:?} {quick:?}");
+    assert!(3 <= quick.published, "{quick:?}");
     for accounts in [answers.accounts, forecasts.accounts] {
         assert!(accounts.balance() && accounts.in_flight == 0, "{accounts}");
     }
@@ -311,6 +351,64 @@ fn neither_of_two_engines_waits_for_the_other() {
     let last: DiagnosticArray = decode(bodies.last().unwrap(), ByteOrder::Little).unwrap();
     let names: Vec<&str> = last.status.iter().map(|status| status.name.as_str()).collect();
     assert_eq!(names, ["eye: forecasts", "eye: answers"]);
+    let texts = memory.published("/eye/answer").len();
+    assert_eq!(texts as u64, answers.published);
+}
+
+#[test]
+fn neither_of_two_engines_waits_for_the_other() {
+    hears_one_while_it_waits_for_three_of_the_other(true);
+    hears_one_while_it_waits_for_three_of_the_other(false);
+}
+
+/// Real engines on a camera of JPEG images: each frame is decoded once, whoever looks at it, and neither hears another picture than
+/// it would alone.
+#[test]
+fn two_engines_decode_each_frame_once() {
+    let scene = Scene::draw(&mut Rng::new(8), SceneOptions { n_frames: 20, ..SceneOptions::default() });
+    let events = || {
+        let seen = |t: usize| -> Event {
+            let mut data = Vec::new();
+            let encoder = ::image::codecs::jpeg::JpegEncoder::new_with_quality(&mut data, 95);
+            let (size, color) = (SIZE as u32, ::image::ExtendedColorType::Rgb8);
+            encoder.write_image(&rendered(&scene, t), size, size, color).unwrap();
+            let stamp = Time::from_ns(t as i64 * 125 * MS);
+            let header = HeaderView { stamp, frame_id: ShortString::new("cam").unwrap() };
+            let format = ShortString::new("jpeg").unwrap();
+            let body = encode(&CompressedImageView { header, format, data: &data });
+            Box::new(move |memory: &Memory| {
+                memory.clock().set(stamp.ns());
+                memory.inject("/image/compressed", CompressedImageView::TYPE, &body, ByteOrder::Little);
+            })
+        };
+        (0..20).map(seen).collect()
+    };
+    let options = NodeOptions { image_transport: ImageTransport::Compressed, max_rate_hz: 2.0, ..options() };
+    let settings = AnswerSettings { tokens_max: 4, ..AnswerSettings::default() };
+    let mut answerer = ReasonAnswerer::new(reason::open(), settings);
+    let mut heard = |answers: bool, forecasts: bool| {
+        let mut forecaster = small_predict();
+        let engines = Engines {
+            answerer: answers.then_some(&mut answerer as &mut dyn Answerer),
+            forecaster: forecasts.then_some(&mut *forecaster as &mut dyn Forecaster),
+        };
+        let (mut texts, mut surprises) = (Vec::new(), Vec::new());
+        let mut hear = |said: Said<'_>| match said {
+            Said::Answer(answer) => texts.push((answer.stamp_ns, answer.text.clone())),
+            Said::Surprise(surprise) => surprises.push(*surprise),
+            Said::Forecast(_) => {}
+        };
+        let script = Script::new(Clock::stepped(), events());
+        let report = run(&script, &options, engines, &AtomicBool::new(false), &mut hear).unwrap();
+        (texts, surprises, report.n_decoded)
+    };
+    let (texts, _, n_answered) = heard(true, false);
+    let (_, surprises, n_forecast) = heard(false, true);
+    let (texts_beside, surprises_beside, n_both) = heard(true, true);
+    assert_eq!((&texts_beside, &surprises_beside), (&texts, &surprises));
+    assert!(4 <= texts.len() && 8 <= surprises.len(), "{texts:?} {surprises:?}");
+    // Forecasts are made from all frames but the last three; every question's frame is among them.
+    assert_eq!((n_answered, n_forecast, n_both), (texts.len() as u64, 17, 17));
 }
 
 fn small_predict() -> MutexGuard<'static, PredictForecaster> {

@@ -5,6 +5,8 @@
 
 #[path = "support/predict.rs"]
 mod engine;
+#[path = "support/reason.rs"]
+mod reason;
 #[path = "support/script.rs"]
 mod script;
 
@@ -12,11 +14,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use perihelion::backend::{OpenOptions, WeightFormat};
-use perihelion::engine::{BuildOptions, Engine, build};
-use perihelion::export::{PredictOptions, ReasonOptions, export_reason};
+use perihelion::export::PredictOptions;
 use perihelion::frames::clock::Clock;
-use perihelion::model::Model;
 use perihelion::ros2::messages::{ByteOrder, Message, Text, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Engines, NodeOptions, run};
@@ -25,7 +24,7 @@ use perihelion::ros2::reason::ReasonAnswerer;
 use perihelion::ros2::transport::Memory;
 use perihelion::runtime::plan::{Around, Noises, Score, Target, search};
 use perihelion::runtime::predict::{Limits, Predict};
-use perihelion::runtime::reason::{AnswerSettings, Reason};
+use perihelion::runtime::reason::AnswerSettings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use script::{Event, Script, image};
@@ -157,15 +156,7 @@ fn forecasts_and_surprise_are_what_they_are_without_plans() {
 
 #[test]
 fn a_critic_is_the_nodes_own_reason_engine() {
-    let dir = tempfile::tempdir().unwrap();
-    let (model, path) = (dir.path().join("a.model"), dir.path().join("a.engine"));
-    export_reason(Path::new("engines/small-reason"), &ReasonOptions::default(), &model, &mut |_| {}).unwrap();
-    let open = OpenOptions { threads: Some(2) };
-    let options =
-        BuildOptions { backend: "cpu".into(), formats: WeightFormat::F32.into(), limits: vec![], open };
-    build(&Model::open(&model).unwrap(), &options, &path, &mut |_| {}).unwrap();
-    let built = Engine::open(&path).unwrap();
-    let reason = Reason::open(&built, built.session(&open).unwrap()).unwrap();
+    let reason = reason::open();
     let settings =
         AnswerSettings { sampling: reason.default_sampling(), tokens_max: 8, ..AnswerSettings::default() };
     let answerer = ReasonAnswerer::new(reason, settings);

@@ -7,7 +7,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::backend::RunError;
 use crate::camera::FrameSize;
@@ -117,20 +117,16 @@ impl PredictForecaster {
         if self.awaited.is_some() {
             self.predict.keep_for(&self.expectation);
         }
-        let mut details = Map::new();
         let mut last = Instant::now();
-        let mut lap = |details: &mut Map<String, Value>, name: &str| {
-            let now = Instant::now();
-            details.insert(name.to_owned(), json!((now - last).as_secs_f64() * 1e3));
-            last = now;
+        let mut lap_ms = || {
+            let before = std::mem::replace(&mut last, Instant::now());
+            (last - before).as_secs_f64() * 1e3
         };
         let pixels: Vec<&[u8]> = given.iter().map(|received| self.frames.rgb(received.place)).collect();
         self.predict.show(&pixels, limits)?;
-        lap(&mut details, "encode_ms");
+        let encode_ms = lap_ms();
         self.predict.denoise(limits, |_| {})?;
-        lap(&mut details, "denoise_ms");
-        let step_ms = details["denoise_ms"].as_f64().unwrap_or(0.0) / self.predict.n_steps() as f64;
-        details.insert("step_ms".into(), json!(step_ms));
+        let denoise_ms = lap_ms();
         let is_awaited = self.awaited.is_none();
         if is_awaited {
             self.expectation.take(&self.predict);
@@ -156,11 +152,10 @@ impl PredictForecaster {
             })?;
             is_cut = n_decoded < shape.n_given + shape.horizon;
         }
-        lap(&mut details, "decode_ms");
-        details.insert("steps".into(), json!(self.predict.n_steps()));
-        details.insert("seed".into(), json!(self.settings.seed));
-        details.insert("latent_only".into(), json!(self.settings.latent_only));
-        Ok(Forecast { is_cut, details })
+        let PredictSettings { seed, latent_only } = self.settings;
+        let n_steps = self.predict.n_steps();
+        let (step_ms, decode_ms) = (denoise_ms / n_steps as f64, lap_ms());
+        Ok(Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only })
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
-
 use super::answerer::Outcome;
 use super::screen::PublishedForecast;
 use crate::frames::accounts::{Accounts, DropReason};
@@ -165,7 +163,7 @@ impl Board {
     pub(super) fn forecast(&self, forecast: &PublishedForecast) {
         let foresight = &mut self.lock().foresight;
         foresight.n_cut += u64::from(forecast.is_cut);
-        foresight.step_ms = forecast.json.get("step_ms").and_then(Value::as_f64);
+        foresight.step_ms = Some(forecast.step_ms);
     }
 
     /// Lets `read` look at the notes.

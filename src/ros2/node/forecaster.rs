@@ -64,12 +64,24 @@ pub enum Glimpse<'a> {
 }
 
 /// A forecast, made.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Forecast {
     /// Whether frames should have been told, and not all were.
     pub is_cut: bool,
-    /// Further members of the JSON report: timings, seed.
-    pub details: Map<String, Value>,
+    /// Milliseconds that the clip's encoding took.
+    pub encode_ms: f64,
+    /// Milliseconds that denoising took.
+    pub denoise_ms: f64,
+    /// Milliseconds of one step of the denoiser.
+    pub step_ms: f64,
+    /// Milliseconds that the frames took; what was told of them is part of it.
+    pub decode_ms: f64,
+    /// Calls of the denoiser.
+    pub n_steps: usize,
+    /// Of the noise.
+    pub seed: u64,
+    /// Whether it stayed in latent space.
+    pub latent_only: bool,
 }
 
 /// Forecasts frames and compares what comes with what it expected; an engine's session, or whatever else can.

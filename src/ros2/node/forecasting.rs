@@ -137,12 +137,10 @@ impl Role for Forecasting<'_> {
             Outcome::Made(_) if n_shown == 0 && is_late() => Verdict::Dropped(DropReason::MadeTooLate),
             Outcome::Made(mut forecast) => {
                 forecast.is_cut |= is_cut;
-                if let Some(actions) = actions {
-                    forecast.details.insert("actions".into(), actions.into());
-                }
                 let ended = clock.now();
                 let given = &frames[frames.len() - self.forecaster.shape().n_given..];
-                let (published, is_lost) = screen.report(&forecast, given, n_shown, began, ended);
+                let (published, is_lost) =
+                    screen.report(&forecast, actions.as_deref(), given, n_shown, began, ended);
                 let camera_ns = ended.steady_ns.saturating_sub(newest.receipt.steady_ns);
                 board.forecast(&published);
                 board.delivered(&Delivered {

@@ -29,6 +29,8 @@ pub struct PublishedForecast {
     pub age_ms: f64,
     /// From the taking of the frames to the report, in steady time.
     pub forecast_ms: f64,
+    /// Of one step of the denoiser.
+    pub step_ms: f64,
 }
 
 /// A comparison that was published.
@@ -103,10 +105,12 @@ impl Screen {
         publish(&*self.surprise, surprise.latent) + publish(&*self.surprise_pixels, surprise.pixels)
     }
 
-    /// Publishes the report of a forecast of which `n_frames` were shown; the second value says if it was not taken.
+    /// Publishes the report of a forecast of which `n_frames` were shown, for actions from the source that is named; the second
+    /// value says if it was not taken.
     pub(super) fn report(
         &self,
         forecast: &Forecast,
+        actions: Option<&str>,
         given: &[Received],
         n_frames: usize,
         began: Moment,
@@ -134,13 +138,25 @@ impl Screen {
             json!(milliseconds(now.steady_ns, newest.receipt.steady_ns)),
         );
         json.insert("valid_until".into(), time(stamp_ns.saturating_add(self.max_age_ns)));
-        for (key, value) in &forecast.details {
-            json.entry(key.clone()).or_insert_with(|| value.clone());
+        let Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only } =
+            *forecast;
+        for (name, value) in [
+            ("encode_ms", json!(encode_ms)),
+            ("denoise_ms", json!(denoise_ms)),
+            ("step_ms", json!(step_ms)),
+            ("decode_ms", json!(decode_ms)),
+            ("steps", json!(n_steps)),
+            ("seed", json!(seed)),
+            ("latent_only", json!(latent_only)),
+        ] {
+            json.insert(name.to_owned(), value);
+        }
+        if let Some(actions) = actions {
+            json.insert("actions".into(), json!(actions));
         }
         let text = encode(&Text::padded(Value::Object(json.clone()).to_string()));
         let is_lost = self.json.publish(text).is_err();
-        let is_cut = forecast.is_cut;
-        (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms }, is_lost)
+        (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms, step_ms }, is_lost)
     }
 }
 
