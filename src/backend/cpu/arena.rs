@@ -6,9 +6,8 @@
 //!
 //! That no two threads write the same element, or one writes what another reads, is checked where it comes about: of the places
 //! of each stage, whenever a session opens, by [`super::placement`]; of the tasks of each kernel by the kernels' tests, which
-//! run them one by one and see what each writes; of the hand-over from thread to thread by `tests/soundness`.
-//!
-//! Why not Miri: it needs a nightly compiler, and the project builds with a stable one.
+//! run them one by one and see what each writes; of the hand-over from thread to thread by `tests/soundness`, which has Miri
+//! look at a run over this memory as well.
 #![expect(unsafe_code, reason = "threads of a run write disjoint places of one piece of memory")]
 
 use std::ops::Range;
@@ -109,12 +108,13 @@ impl Placer {
             return Err(std::io::Error::new(std::io::ErrorKind::OutOfMemory, why));
         }
         let mut map = MmapMut::map_anon(n_bytes)?;
-        // Larger pages are a wish: where the system has none, everything works with small ones.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        #[cfg(target_os = "linux")]
-        let is_claimed = map.advise(memmap2::Advice::PopulateWrite).is_ok();
-        #[cfg(not(target_os = "linux"))]
+        // Larger pages are a wish: where the system has none, everything works with small ones. Miri knows no advice.
+        #[cfg(all(target_os = "linux", not(miri)))]
+        let is_claimed = {
+            let _ = map.advise(memmap2::Advice::HugePage);
+            map.advise(memmap2::Advice::PopulateWrite).is_ok()
+        };
+        #[cfg(any(not(target_os = "linux"), miri))]
         let is_claimed = false;
         if !is_claimed {
             map.fill(0);
