@@ -258,14 +258,14 @@ fn texts_arrive_reliably_and_in_order() {
 #[test]
 fn a_latched_topic_reaches_late_readers() {
     let (early, late) = (join("early_e"), join("late_e"));
-    let publisher = early.advertise("/e/state", Text::TYPE, Delivery::Latched).unwrap();
+    let publisher = early.advertise("/e/state", Text::TYPE, Delivery::Latched { kept: 10 }).unwrap();
     publisher.publish(encode(&Text { data: "as it is".into() })).unwrap();
     let (sender, heard) = mpsc::channel();
     let sink: MessageSink = Box::new(move |body| {
         let (body, order) = body.unwrap();
         sender.send(decode::<Text>(body, order).unwrap().data).unwrap();
     });
-    late.subscribe("/e/state", Text::TYPE, Delivery::Latched, sink).unwrap();
+    late.subscribe("/e/state", Text::TYPE, Delivery::Latched { kept: 10 }, sink).unwrap();
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "as it is");
 }
 

@@ -136,7 +136,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             warn_of(&environment, &node);
             let dds = Dds::join(&DdsOptions::new(node.name.clone(), &environment), Arc::new(clock))?;
             if !context.ros.rosout_disabled {
-                logging::set_rosout(Some(dds.advertise("/rosout", Log::TYPE, Delivery::Latched)?));
+                logging::set_rosout(Some(dds.advertise(
+                    "/rosout",
+                    Log::TYPE,
+                    Delivery::Latched { kept: 10 },
+                )?));
             }
             log::info!("{} in domain {}", node.name, dds.domain_id());
             let ended = node::run(&dds, &node, cast.engines(), &stop, &mut show);

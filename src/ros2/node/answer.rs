@@ -10,6 +10,8 @@ use crate::ros2::messages::{Message, Text, Time, encode};
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
+/// Who comes later hears the last answer too; its `valid_until` says what it is still worth.
+const LATEST: Delivery = Delivery::Latched { kept: 1 };
 
 /// An answer that was published.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +48,8 @@ impl Mouth {
         options: &NodeOptions,
     ) -> Result<Self, TransportError> {
         Ok(Self {
-            text: transport.advertise(&topics.answer, Text::TYPE, Delivery::Reliable)?,
-            json: transport.advertise(&topics.answer_json, Text::TYPE, Delivery::Reliable)?,
+            text: transport.advertise(&topics.answer, Text::TYPE, LATEST)?,
+            json: transport.advertise(&topics.answer_json, Text::TYPE, LATEST)?,
             max_age_ns: i64::try_from(options.max_age.as_nanos()).unwrap_or(i64::MAX),
         })
     }

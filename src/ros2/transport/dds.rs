@@ -5,7 +5,11 @@
 //! compared here, writer by writer. Nothing but copying happens while RustDDS holds the lock of a topic's cache, since
 //! its network thread waits for that lock.
 
+mod datagrams;
 mod entities;
+mod farewell;
+mod greeting;
+mod ports;
 mod reader;
 mod writer;
 
@@ -20,6 +24,8 @@ use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, Topic, TopicKind};
 
 use self::entities::Entities;
+use self::farewell::Farewell;
+use self::greeting::Greeting;
 use self::reader::{Reader, Sink};
 use self::writer::DdsPublisher;
 use super::{
@@ -65,6 +71,8 @@ pub struct Dds {
     entities: Entities,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Last, so that it is said when the participant is gone.
+    farewell: Farewell,
 }
 
 struct Shared {
@@ -92,11 +100,22 @@ impl Dds {
         let (arriving, stop) = Default::default();
         let shared = Arc::new(Shared { participant: participant.clone(), arriving, stop });
         let receiving = Arc::clone(&shared);
+        let greeting = Greeting::new(&participant).map_err(refused("speak to ourselves"))?;
         let thread = std::thread::Builder::new()
             .name("ros2-receive".into())
-            .spawn(move || receive(&receiving))
+            .spawn(move || receive(&receiving, &greeting))
             .map_err(refused("start the receiving thread"))?;
-        Ok(Self { participant, publisher, subscriber, clock, entities, shared, thread: Some(thread) })
+        let farewell = Farewell::of(&participant, options.reach);
+        Ok(Self {
+            participant,
+            publisher,
+            subscriber,
+            clock,
+            entities,
+            shared,
+            thread: Some(thread),
+            farewell,
+        })
     }
 
     /// The domain that we are in.
@@ -140,6 +159,7 @@ impl Drop for Dds {
                 log::error!("the receiving thread has panicked");
             }
         }
+        self.farewell.address(&self.participant);
         self.entities.leave();
     }
 }
@@ -234,10 +254,10 @@ impl Transport for Dds {
 pub fn free_domain() -> u16 {
     const FIRST: u16 = 40;
     const COUNT: u16 = 60;
-    // RTPS 2.5, 9.6.2.3: base, gain of the domain, offset of unicast discovery, gain of the participant.
     let is_free = |domain: &u16| {
         (0..8).all(|participant| {
-            UdpSocket::bind(("0.0.0.0", 7400 + 250 * domain + 10 + 2 * participant)).is_ok()
+            ports::discovery(*domain, participant)
+                .is_some_and(|address| UdpSocket::bind(("0.0.0.0", address.port())).is_ok())
         })
     };
     let start = (std::process::id() % u32::from(COUNT)) as u16;
@@ -259,10 +279,10 @@ fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
             .durability(Durability::Volatile)
             .history(History::KeepLast { depth: depth.max(10) })
             .build(),
-        Delivery::Latched => builder
+        Delivery::Latched { kept } => builder
             .reliable(rustdds::Duration::ZERO)
             .durability(Durability::TransientLocal)
-            .history(History::KeepLast { depth })
+            .history(History::KeepLast { depth: i32::from(kept) })
             .build(),
     }
 }
@@ -281,10 +301,11 @@ impl Wake for Unpark {
 }
 
 /// The receiving thread: takes what there is, then sleeps until a reader has something.
-fn receive(shared: &Shared) {
+fn receive(shared: &Shared, greeting: &Greeting) {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut readers: Vec<Reader> = Vec::new();
     while !shared.stop.load(Relaxed) {
+        greeting.greet(&waker);
         readers.append(&mut shared.arriving.lock().unwrap_or_else(PoisonError::into_inner));
         let mut is_drained = true;
         for reader in &mut readers {

@@ -104,7 +104,10 @@ pub enum Delivery {
     /// Lost messages are repeated, to the readers that are there.
     Reliable,
     /// Reliable, and the last messages also reach readers that come later.
-    Latched,
+    Latched {
+        /// How many of them.
+        kept: u8,
+    },
 }
 
 /// Whether a transport runs by itself.

@@ -27,7 +27,12 @@ impl Entities {
         let dds_type = dds_type_name(ParticipantEntities::TYPE);
         // Without the prefix of ROS topics: it is the middleware's own.
         let topic = participant
-            .create_topic("ros_discovery_info".into(), dds_type, &qos(Delivery::Latched, 1), TopicKind::NoKey)
+            .create_topic(
+                "ros_discovery_info".into(),
+                dds_type,
+                &qos(Delivery::Latched { kept: 1 }, 1),
+                TopicKind::NoKey,
+            )
             .map_err(refused("create ros_discovery_info"))?;
         let writer = DdsPublisher::new(publisher, &topic).map_err(refused("publish ros_discovery_info"))?;
         let node = NodeEntities {

@@ -1,0 +1,175 @@
+//! The RTPS datagrams that we send ourselves, beside RustDDS (RTPS 2.5, chapter 9.4).
+//!
+//! Fast DDS needs two things that RustDDS does not say: who leaves, by a hash of the key, and that a new reader wants to
+//! know what there is. Each is a datagram of a few dozen bytes about identities that RustDDS tells us.
+
+use std::net::SocketAddrV4;
+
+use rustdds::GUID;
+
+/// "RTPS", version 2.3, and the vendor id of RustDDS, whose participant we speak for.
+const HEADER: [u8; 8] = *b"RTPS\x02\x03\x01\x12";
+const PREFIX_BYTES: usize = 12;
+
+const ACKNACK: u8 = 0x06;
+const INFO_SOURCE: u8 = 0x0c;
+const INFO_DESTINATION: u8 = 0x0e;
+const INFO_REPLY: u8 = 0x0f;
+const HEARTBEAT: u8 = 0x07;
+const DATA: u8 = 0x15;
+/// A submessage's numbers are little-endian.
+const LITTLE_ENDIAN: u8 = 0x01;
+/// `DATA` has parameters before its payload.
+const INLINE_PARAMETERS: u8 = 0x02;
+
+const PARAMETER_END: u16 = 0x01;
+const PARAMETER_KEY_HASH: u16 = 0x70;
+const PARAMETER_STATUS: u16 = 0x71;
+/// Disposed and unregistered, big-endian whatever the submessage says.
+const STATUS_GONE: [u8; 4] = [0, 0, 0, 3];
+
+/// The entities by which participants are announced and heard of.
+const ANNOUNCER: [u8; 4] = [0, 1, 0, 0xc2];
+const DETECTOR: [u8; 4] = [0, 1, 0, 0xc7];
+/// Later than any announcement of ours: RustDDS counts these from 1, one every ten seconds.
+const LAST_ANNOUNCEMENT: u32 = i32::MAX as u32;
+
+/// The count of a reader's first question that Fast DDS heeds: it ignores those that are not above zero.
+const FIRST_COUNT: u32 = 1;
+
+/// Asks `writer` what it has, in the place of `reader`, which is ours: a question of no sample, before the first.
+///
+/// Fast DDS answers it with a heartbeat at once; its own readers begin with it.
+pub(super) fn question(writer: GUID, reader: GUID) -> Vec<u8> {
+    let (writer, reader) = (writer.to_bytes(), reader.to_bytes());
+    let mut datagram = begin(&reader);
+    submessage(&mut datagram, INFO_DESTINATION, 0, &writer[..PREFIX_BYTES]);
+    let (base, n_bits, count) = (number(0), [0; 4], FIRST_COUNT.to_le_bytes());
+    let body = [&reader[PREFIX_BYTES..], &writer[PREFIX_BYTES..], &base, &n_bits, &count].concat();
+    submessage(&mut datagram, ACKNACK, 0, &body);
+    datagram
+}
+
+/// Tells `reader`, one of ours, that `writer` has a sample of number 1, and that questions about it go to `answer_to`.
+///
+/// The datagram goes from us to us: its header names our own participant, so that RustDDS learns nothing of the way to
+/// the writer from it, and a later submessage names the writer.
+pub(super) fn heartbeat(writer: GUID, reader: GUID, answer_to: SocketAddrV4) -> Vec<u8> {
+    let (writer, reader) = (writer.to_bytes(), reader.to_bytes());
+    let mut datagram = begin(&reader);
+    // A reserved word, the version, and the vendor, with whose id a GUID begins.
+    let source = [&[0; 4], &HEADER[4..6], &writer[..2], &writer[..PREFIX_BYTES]].concat();
+    submessage(&mut datagram, INFO_SOURCE, 0, &source);
+    // One locator: its kind (UDP over IPv4), its port, and an address of 16 bytes. RustDDS reads one byte more, which says
+    // that there is no multicast.
+    let (one, kind, port) =
+        (1u32.to_le_bytes(), 1u32.to_le_bytes(), u32::from(answer_to.port()).to_le_bytes());
+    let reply = [&one[..], &kind, &port, &[0; 12], &answer_to.ip().octets(), &[0; 4]].concat();
+    submessage(&mut datagram, INFO_REPLY, 0, &reply);
+    submessage(&mut datagram, INFO_DESTINATION, 0, &reader[..PREFIX_BYTES]);
+    let (first, last, count) = (number(1), number(1), 1u32.to_le_bytes());
+    let body = [&reader[PREFIX_BYTES..], &writer[PREFIX_BYTES..], &first, &last, &count].concat();
+    submessage(&mut datagram, HEARTBEAT, 0, &body);
+    datagram
+}
+
+/// Tells everyone that `participant`, which is ours, is gone with all that it had.
+pub(super) fn departure(participant: GUID) -> Vec<u8> {
+    let key = participant.to_bytes();
+    let mut datagram = begin(&key);
+    let mut body = Vec::new();
+    // Flags, and the distance from behind this number to the parameters.
+    body.extend_from_slice(&[0, 0, 16, 0]);
+    body.extend_from_slice(&DETECTOR);
+    body.extend_from_slice(&ANNOUNCER);
+    body.extend_from_slice(&number(LAST_ANNOUNCEMENT));
+    for (parameter, value) in
+        [(PARAMETER_KEY_HASH, &key[..]), (PARAMETER_STATUS, &STATUS_GONE), (PARAMETER_END, &[])]
+    {
+        body.extend_from_slice(&parameter.to_le_bytes());
+        body.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        body.extend_from_slice(value);
+    }
+    submessage(&mut datagram, DATA, INLINE_PARAMETERS, &body);
+    datagram
+}
+
+/// A datagram's header, from the participant of this GUID.
+fn begin(guid: &[u8; 16]) -> Vec<u8> {
+    [&HEADER[..], &guid[..PREFIX_BYTES]].concat()
+}
+
+fn submessage(datagram: &mut Vec<u8>, kind: u8, flags: u8, body: &[u8]) {
+    datagram.extend_from_slice(&[kind, flags | LITTLE_ENDIAN]);
+    datagram.extend_from_slice(&(body.len() as u16).to_le_bytes());
+    datagram.extend_from_slice(body);
+}
+
+/// A sequence number: its high word, then its low word.
+fn number(low: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[4..].copy_from_slice(&low.to_le_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guid(fill: u8, entity: [u8; 4]) -> GUID {
+        let mut bytes = [fill; 16];
+        bytes[12..].copy_from_slice(&entity);
+        GUID::from_bytes(bytes)
+    }
+
+    #[test]
+    fn a_heartbeat_comes_from_us_and_speaks_of_the_writer() {
+        let answer_to = SocketAddrV4::new([127, 0, 0, 1].into(), 0x1234);
+        let datagram = heartbeat(guid(7, [0, 0, 1, 3]), guid(9, [0, 0, 2, 4]), answer_to);
+        let expected: Vec<u8> = [
+            &b"RTPS\x02\x03\x01\x12"[..],
+            &[9; 12],
+            &[0x0c, 1, 20, 0, 0, 0, 0, 0, 2, 3, 7, 7],
+            &[7; 12],
+            &[0x0f, 1, 32, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0x34, 0x12, 0, 0],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0],
+            &[0x0e, 1, 12, 0],
+            &[9; 12],
+            &[0x07, 1, 28, 0, 0, 0, 2, 4, 0, 0, 1, 3],
+            &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(datagram, expected);
+    }
+
+    #[test]
+    fn a_question_is_the_readers_to_the_writer() {
+        let datagram = question(guid(7, [0, 0, 1, 3]), guid(9, [0, 0, 2, 4]));
+        let expected: Vec<u8> = [
+            &b"RTPS\x02\x03\x01\x12"[..],
+            &[9; 12],
+            &[0x0e, 1, 12, 0],
+            &[7; 12],
+            &[0x06, 1, 24, 0, 0, 0, 2, 4, 0, 0, 1, 3],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(datagram, expected);
+    }
+
+    #[test]
+    fn a_departure_names_the_participant_by_its_hash() {
+        let datagram = departure(guid(5, [0, 0, 1, 0xc1]));
+        let expected: Vec<u8> = [
+            &b"RTPS\x02\x03\x01\x12"[..],
+            &[5; 12],
+            &[0x15, 3, 52, 0, 0, 0, 16, 0, 0, 1, 0, 0xc7, 0, 1, 0, 0xc2],
+            &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f],
+            &[0x70, 0, 16, 0],
+            &[5; 12],
+            &[0, 0, 1, 0xc1, 0x71, 0, 4, 0, 0, 0, 0, 3, 1, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(datagram, expected);
+    }
+}
