@@ -15,6 +15,7 @@ pub mod logging;
 pub mod messages;
 pub mod names;
 pub mod node;
+pub mod parameter_events;
 pub mod parameter_services;
 pub mod parameters;
 mod planner;

@@ -44,6 +44,7 @@ use crate::frames::frame::Received;
 use crate::frames::listener::{Listener, ListenerOptions};
 use crate::ros2::messages::{self, Message};
 use crate::ros2::names::NameError;
+use crate::ros2::parameter_events::ParameterEvents;
 use crate::ros2::parameter_services::{self, SharedParameters};
 use crate::ros2::transport::{Delivery, Transport, TransportError};
 
@@ -173,6 +174,7 @@ pub fn run(
     };
     let mut watch = Watch::open(transport, &stage.topics, options, watched)?;
     parameter_services::offer(transport, &options.name, &stage.parameters)?;
+    let mut events = ParameterEvents::open(transport, &options.name)?;
     // Last, so that the first frame finds everything else ready.
     if !camera.listeners().is_empty() {
         transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
@@ -185,6 +187,8 @@ pub fn run(
             scope.spawn(|| {
                 while !done.load(Relaxed) {
                     watch.look(transport);
+                    let parameters = stage.parameters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    events.tell(&parameters, clock.now().ros_ns);
                     std::thread::park_timeout(watch.period());
                 }
                 watch

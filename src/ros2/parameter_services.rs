@@ -102,7 +102,7 @@ fn describe(parameters: &mut Parameters, request: NamesRequest) -> DescribeReply
 
 fn set(parameters: &mut Parameters, request: SetRequest) -> SetReply {
     let set_one = |parameter: WireParameter| {
-        result(from_wire(&parameter).and_then(|v| parameters.set(&parameter.name, v)))
+        result(fitting(parameters, &parameter).and_then(|value| parameters.set(&parameter.name, value)))
     };
     SetReply { results: request.parameters.into_iter().map(set_one).collect() }
 }
@@ -112,7 +112,7 @@ fn set_atomically(parameters: &mut Parameters, request: SetRequest) -> SetAtomic
     let all = request
         .parameters
         .iter()
-        .try_for_each(|parameter| from_wire(parameter).and_then(|value| trial.set(&parameter.name, value)));
+        .try_for_each(|wire| fitting(&trial, wire).and_then(|value| trial.set(&wire.name, value)));
     if all.is_ok() {
         *parameters = trial;
     }
@@ -132,7 +132,7 @@ fn kind(value: &Value) -> u8 {
     }
 }
 
-fn to_wire(value: &Value) -> ParameterValue {
+pub(super) fn to_wire(value: &Value) -> ParameterValue {
     let mut wire = ParameterValue { kind: kind(value), ..ParameterValue::default() };
     match value {
         Value::Bool(value) => wire.bool_value = *value,
@@ -141,6 +141,21 @@ fn to_wire(value: &Value) -> ParameterValue {
         Value::Text(value) => wire.string_value.clone_from(value),
     }
     wire
+}
+
+/// A value of the type that the parameter was declared with; rclcpp converts none either.
+fn fitting(parameters: &Parameters, wire: &WireParameter) -> Result<Value, String> {
+    let value = from_wire(wire)?;
+    let name = |value: &Value| ["bool", "integer", "double", "string"][usize::from(kind(value)) - 1];
+    match parameters.get(&wire.name) {
+        Some(declared) if kind(declared) != kind(&value) => Err(format!(
+            "Wrong parameter type, parameter {{{}}} is of type {{{}}}, setting it to {{{}}} is not allowed.",
+            wire.name,
+            name(declared),
+            name(&value)
+        )),
+        _ => Ok(value),
+    }
 }
 
 fn from_wire(parameter: &WireParameter) -> Result<Value, String> {
@@ -194,6 +209,19 @@ mod tests {
         let each = set(&mut parameters, request()).results;
         assert_eq!(each.iter().map(|result| result.successful).collect::<Vec<_>>(), [true, false]);
         assert_eq!(parameters.text("prompt"), "Clear?");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        let mut parameters = parameters();
+        let wires = [wire("prompt", &Value::Integer(3)), wire("max_age", &Value::Integer(3))];
+        for parameter in wires {
+            let each = set(&mut parameters, SetRequest { parameters: vec![parameter.clone()] }).results;
+            assert!(!each[0].successful && each[0].reason.contains("{integer} is not allowed"), "{each:?}");
+            let all = set_atomically(&mut parameters, SetRequest { parameters: vec![parameter] }).result;
+            assert!(!all.successful, "{all:?}");
+        }
+        assert_eq!(parameters.text("prompt"), "What do you see?");
     }
 
     #[test]
