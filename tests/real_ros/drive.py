@@ -1,0 +1,281 @@
+"""Drives a node of ours from rclpy, as users' nodes do, and checks what they see of it.
+
+    python drive.py PERIHELION REASON_ENGINE PREDICT_ENGINE DRIVEN_ENGINE WORK_DIR [CHECK...]
+
+Each check has a node and participants of its own: whoever was there before hides what a newcomer sees.
+"""
+
+import json
+import signal
+import sys
+import time
+
+from rcl_interfaces.msg import Log, Parameter, ParameterEvent, ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float32, String
+
+from camera import Camera
+from ours import Ours, Peer
+
+PERIHELION, REASON, PREDICT, DRIVEN, WORK = sys.argv[1:6]
+NODE = "/robot/eye"
+IMAGE = "/camera/image_raw"
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STARTED = time.monotonic()
+problems = []
+
+
+def expect(holds, what):
+    if not holds:
+        problems.append(what)
+        print(f"  WRONG: {what}")
+
+
+def ours(name, *engines, **options):
+    return Ours(PERIHELION, WORK, name, engines or (REASON,), **options)
+
+
+def ns(time):
+    return time["sec"] * 10**9 + time["nanosec"]
+
+
+def graph_and_accounts():
+    """Two engines, 128 frames: names, types, every frame accounted for, and every answer and forecast is of frames that were sent."""
+    with Peer("before") as peer:
+        camera = Camera(peer)
+        node = ours("accounts", REASON, PREDICT)
+        heard = {"answer/json": [], "forecast/json": [], "forecast": []}
+        for topic, messages in heard.items():
+            kind = Image if topic == "forecast" else String
+            peer.node.create_subscription(kind, f"{NODE}/{topic}", messages.append, 100)
+        reports, lines = [], []
+        peer.node.create_subscription(DiagnosticArray, "/diagnostics", reports.append, 10)
+        peer.node.create_subscription(Log, "/rosout", lines.append, LATCHED)
+        expect(peer.until(camera.is_seen, 10) is not None, "a camera that was there before is not found")
+        joined = lambda: all(peer.node.count_publishers(f"{NODE}/{topic}") for topic in heard)
+        expect(peer.until(joined, 10) is not None, "topics are not found")
+        look_at_graph(peer.node)
+        camera.play(128, 30)
+        peer.spin(1)
+        node.stop()
+        peer.spin(0.3)
+        for what in ("answers", "forecasts"):
+            account = node.account(what)
+            print(f"  {what}: {account}")
+            expect(account["received"] == len(camera.sent) and account["lost"] == 0, f"{len(camera.sent)} sent: {account}")
+            total = sum(account[key] for key in ("answered", "clip_members", "dropped", "in_flight"))
+            expect(account["received"] == total, f"the account does not balance: {account}")
+        answers = [json.loads(message.data) for message in heard["answer/json"]]
+        forecasts = [json.loads(message.data) for message in heard["forecast/json"]]
+        expect(answers and node.account("answers")["answered"] == len(answers), f"{len(answers)} answers heard")
+        expect(forecasts and node.account("forecasts")["answered"] == len(forecasts), f"{len(forecasts)} forecasts heard")
+        sent = set(camera.sent)
+        for message in answers + forecasts:
+            expect({ns(stamp) for stamp in message["stamps"]} <= sent, f"stamps that nobody sent: {message}")
+        ahead = {ns(f["stamp"]) + round((k + 1) / f["fps"] * 1e9) for f in forecasts for k in range(f["forecast_frames"])}
+        shown = {image.header.stamp.sec * 10**9 + image.header.stamp.nanosec for image in heard["forecast"]}
+        expect(shown == ahead, f"{len(shown)} frames shown, {len(ahead)} announced")
+        names = sorted({status.name for report in reports for status in report.status})
+        expect(names == ["robot.eye: answers", "robot.eye: forecasts"], f"diagnostics of {names}")
+        expect(any("listening to" in line.msg for line in lines), "a late listener of /rosout hears nothing")
+
+
+def look_at_graph(node):
+    get = node.get_publisher_names_and_types_by_node
+    until = time.monotonic() + 5
+    while time.monotonic() < until and ("eye", "/robot") not in node.get_node_names_and_namespaces():
+        time.sleep(0.02)
+    text, image, number = (["std_msgs/msg/String"], ["sensor_msgs/msg/Image"], ["std_msgs/msg/Float32"])
+    publishers = dict(get("eye", "/robot"))
+    wanted = {
+        f"{NODE}/answer": text,
+        f"{NODE}/answer/json": text,
+        f"{NODE}/forecast": image,
+        f"{NODE}/forecast/json": text,
+        f"{NODE}/surprise": number,
+        f"{NODE}/surprise/pixels": number,
+        "/diagnostics": ["diagnostic_msgs/msg/DiagnosticArray"],
+        "/parameter_events": ["rcl_interfaces/msg/ParameterEvent"],
+        "/rosout": ["rcl_interfaces/msg/Log"],
+    }
+    expect(wanted.items() <= publishers.items(), f"publishes {publishers}")
+    subscribed = dict(node.get_subscriber_names_and_types_by_node("eye", "/robot"))
+    expect({IMAGE: image, f"{NODE}/prompt": text}.items() <= subscribed.items(), f"subscribes to {subscribed}")
+    services = dict(node.get_service_names_and_types_by_node("eye", "/robot"))
+    for name in ("DescribeParameters", "GetParameterTypes", "GetParameters", "ListParameters", "SetParameters", "SetParametersAtomically"):
+        path = f"{NODE}/{''.join('_' + c.lower() if c.isupper() else c for c in name)[1:]}"
+        expect(services.get(path) == [f"rcl_interfaces/srv/{name}"], f"{path} is {services.get(path)}")
+    endpoints = node.get_subscriptions_info_by_topic(IMAGE)
+    expect([(e.node_namespace, e.node_name) for e in endpoints] == [("/robot", "eye")], f"the camera is read by {endpoints}")
+
+
+def no_loss_also_after_a_kill():
+    """VGA at 30 Hz, also when the node was killed and came back."""
+    for name in ("vga", "vga_again"):
+        with Peer("vga") as peer:
+            node = ours(name)
+            camera = Camera(peer, 640, 480)
+            expect(peer.until(camera.is_seen, 10) is not None, "a camera that came later is not found")
+            # The camera knows the node; the node must know the camera too.
+            peer.spin(1)
+            camera.play(90, 30)
+            peer.spin(0.5)
+            node.stop()
+            account = node.account("answers")
+            print(f"  {name}: {account}")
+            expect(account["received"] == 90 and account["lost"] == 0, f"{name}: 90 sent: {account}")
+        if name == "vga":
+            killed = ours("killed")
+            killed.stop(signal.SIGKILL)
+
+
+def nothing_stays():
+    """Endpoints and services go with the node: no subscriber is counted, no service is offered."""
+    with Peer("watcher") as peer:
+        camera = Camera(peer)
+        for _ in range(3):
+            node = ours("leave")
+            count = camera.publisher.get_subscription_count
+            service = lambda: [s for s, _ in peer.node.get_service_names_and_types() if s.startswith(NODE)]
+            expect(peer.until(lambda: count() == 1 and len(service()) >= 6, 10) is not None, f"{count()} subscribers, {service()}")
+            expect(node.stop() == 0, "the node did not end well")
+            gone = peer.until(lambda: count() == 0 and not service() and not peer.node.count_publishers(f"{NODE}/answer"), 10)
+            print(f"  gone after {gone}")
+            expect(gone is not None and gone < 3, f"{count()} subscribers, {service()} are there {gone or 10} s after the node left")
+            expect("eye" not in peer.node.get_node_names(), "the node's name stays")
+
+
+def first_words():
+    """What a newcomer says first is heard at once: calls, and a prompt of one who leaves."""
+    node = ours("first")
+    times = []
+    for i in range(5):
+        with Peer(f"caller{i}") as peer:
+            client = peer.node.create_client(GetParameters, f"{NODE}/get_parameters")
+            expect(peer.until(client.service_is_ready, 10) is not None, "a service is not found")
+            call = client.call_async(GetParameters.Request(names=["prompt", "max_age"]))
+            times.append(peer.until(call.done, 6) or 6.0)
+            kinds = [value.type for value in call.result().values] if call.done() else []
+            expect(kinds == [ParameterType.PARAMETER_STRING, ParameterType.PARAMETER_DOUBLE], f"values of types {kinds}")
+    print(f"  first calls: {[round(t, 3) for t in times]}")
+    expect(max(times) < 1, f"first calls took {times}")
+    n_heard = 0
+    for i in range(5):
+        with Peer(f"asker{i}") as peer:
+            publisher = peer.node.create_publisher(String, f"{NODE}/prompt", 10)
+            expect(peer.until(lambda: 0 < publisher.get_subscription_count(), 10) is not None, "the prompt topic is not found")
+            for word in ("is", "are"):
+                publisher.publish(String(data=f"What {word} {i}?"))
+            time.sleep(0.1)
+        time.sleep(0.1)
+        n_heard += all(f'"What {word} {i}?"' in node.log() for word in ("is", "are"))
+    expect(n_heard == 5, f"of 5 who left at once {n_heard} were heard")
+    node.stop()
+    with Peer("old") as peer:
+        publisher = peer.node.create_publisher(String, f"{NODE}/prompt", 10)
+        for i in range(20):
+            publisher.publish(String(data=f"before {i}"))
+        node = ours("first_again")
+        expect(peer.until(lambda: 0 < publisher.get_subscription_count(), 10) is not None, "the prompt topic is not found")
+        publisher.publish(String(data="What is new?"))
+        took = node.await_log('What is new')
+        print(f"  a topic older than the node: {took:.2f} s")
+        expect(took < 1, f"a prompt on a topic older than the node took {took} s")
+        expect('"before' not in node.log(), "prompts of before were heard")
+        node.stop()
+
+
+def last_answer_stays():
+    """Who comes after the last frame hears what was said of it."""
+    node = ours("latched")
+    with Peer("camera") as peer:
+        camera = Camera(peer)
+        peer.until(camera.is_seen, 10)
+        peer.spin(0.2)
+        camera.play(3, 10)
+        peer.spin(0.5)
+    with Peer("late") as peer:
+        heard = []
+        peer.node.create_subscription(String, f"{NODE}/answer/json", heard.append, LATCHED)
+        took = peer.until(lambda: heard, 5)
+        expect(took is not None, "a late reader hears no answer")
+        peer.spin(0.3)
+        stamps = [ns(json.loads(message.data)["stamp"]) for message in heard]
+        expect(stamps[-1:] == camera.sent[-1:], f"a late reader hears answers of {stamps}, frames were {camera.sent}")
+    node.stop()
+
+
+def parameters_speak():
+    """Who sets a parameter, and who only listens, hears that it changed."""
+    node = ours("parameters")
+    with Peer("setter") as peer:
+        events = []
+        peer.node.create_subscription(ParameterEvent, "/parameter_events", lambda e: e.node == NODE and events.append(e), 100)
+        client = peer.node.create_client(SetParameters, f"{NODE}/set_parameters")
+        expect(peer.until(lambda: client.service_is_ready() and peer.node.count_publishers("/parameter_events") == 2, 10) is not None, "not found")
+        peer.spin(0.3)
+        set_to = lambda value: SetParameters.Request(parameters=[Parameter(name="prompt", value=value)])
+        call = client.call_async(set_to(ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="Clear?")))
+        expect(peer.until(call.done, 5) is not None and call.result().results[0].successful, "not set")
+        expect(peer.until(lambda: events, 2) is not None, "/parameter_events is silent")
+        changed = [(p.name, p.value.string_value) for event in events for p in event.changed_parameters]
+        expect(changed == [("prompt", "Clear?")], f"events say {changed}")
+        call = client.call_async(set_to(ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=3)))
+        expect(peer.until(call.done, 5) is not None and not call.result().results[0].successful, "a number became the prompt")
+    node.stop()
+
+
+def simulated_time():
+    """With use_sim_time, /clock tells how old an answer is."""
+    node = ours("sim", ros=["-p", "use_sim_time:=true"])
+    with Peer("simulator") as peer:
+        camera, heard = Camera(peer), []
+        clock = peer.node.create_publisher(Clock, "/clock", 10)
+        peer.node.create_subscription(String, f"{NODE}/answer/json", heard.append, 10)
+        peer.until(lambda: camera.is_seen() and 0 < clock.get_subscription_count(), 10)
+        real, time.time_ns = time.time_ns, lambda: 5_000_000_000 + time.monotonic_ns() % 10**9
+        try:
+            for _ in range(20):
+                tick = Clock()
+                tick.clock.sec, tick.clock.nanosec = divmod(time.time_ns(), 10**9)
+                clock.publish(tick)
+                camera.send()
+                peer.spin(0.05)
+        finally:
+            time.time_ns = real
+        ages = [json.loads(message.data)["age_ms"] for message in heard]
+        expect(ages and all(-1100 < age < 2100 for age in ages), f"ages in simulated time: {ages}")
+    node.stop()
+
+
+def plans_are_ranked():
+    """A plan request of a newcomer is answered."""
+    node = ours("plans", DRIVEN)
+    with Peer("planner") as peer:
+        camera, results = Camera(peer), []
+        asks = peer.node.create_publisher(String, f"{NODE}/plan/request", 10)
+        peer.node.create_subscription(String, f"{NODE}/plan/result", results.append, 10)
+        found = lambda: camera.is_seen() and asks.get_subscription_count() and peer.node.count_publishers(f"{NODE}/plan/result")
+        expect(peer.until(found, 10) is not None, "no planner is found")
+        request = dict(id=1, around=[[0.0, 0.0]], spread=0.3, samples=3, noises=2, budget_ms=10_000, score=dict(expected_surprise={}))
+        asks.publish(String(data=json.dumps(request)))
+        while not results and len(camera.sent) < 240:
+            camera.play(1, 8)
+        result = json.loads(results[0].data) if results else {}
+        expect(result.get("id") == 1 and result.get("n_evaluated") == 4, f"the plan's result is {result}")
+    node.stop()
+
+
+CHECKS = [graph_and_accounts, no_loss_also_after_a_kill, nothing_stays, first_words, last_answer_stays, parameters_speak,
+          simulated_time, plans_are_ranked]
+for check in CHECKS:
+    if len(sys.argv) == 6 or check.__name__ in sys.argv[6:]:
+        print(f"{check.__name__} (after {time.monotonic() - STARTED:.0f} s): {check.__doc__}", flush=True)
+        check()
+if problems:
+    raise SystemExit("\n  ".join([f"real ROS 2: {len(problems)} wrong", *problems]))
+print(f"real ROS 2: all as expected after {time.monotonic() - STARTED:.0f} s")
