@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use perihelion::export::PredictOptions;
 use perihelion::runtime::plan::{Around, Candidate, Noises, PlanError, Ranking, Score, Target, search};
-use perihelion::runtime::predict::{Expectation, ForecastError, Limits, Predict};
+use perihelion::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 
 #[path = "support/predict.rs"]
@@ -46,14 +46,17 @@ fn candidates(predict: &Predict, n: usize) -> Vec<Candidate> {
 
 fn rank(predict: &mut Predict, candidates: &[Candidate], score: &mut Score<'_>, n_noises: usize) -> Ranking {
     let noises = Noises { seed: 5, n: n_noises };
-    search(predict, candidates, score, noises, Limits::default(), |_| {}).expect("ranks")
+    search(predict, candidates, score, noises, &ForecastRequest::default(), |_| {}).expect("ranks")
 }
 
 /// The whole clip's latents, `[C, T, h, w]`, of one plan from one seed.
 fn outcome(predict: &mut Predict, candidate: &Candidate, seed: u64) -> Vec<f32> {
-    predict.seed(seed);
-    predict.set_actions(&candidate.actions).expect("fits");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    let request = ForecastRequest {
+        noise: Noise::Seed(seed),
+        actions: Some(&candidate.actions),
+        ..ForecastRequest::default()
+    };
+    predict.denoise(&request, |_| {}).expect("denoises");
     let mut clip = vec![0.0; predict.manifest().latents.len()];
     predict.latents(&mut clip).expect("forecast");
     clip
@@ -103,7 +106,8 @@ fn equal_plans_keep_their_order_and_several_noises_are_averaged() {
     let by_seed: Vec<f64> = (0..3)
         .map(|i| {
             let noises = Noises { seed: predict.seed_of(5, i), n: 1 };
-            let ranking = search(&mut predict, &plans, &mut goal, noises, Limits::default(), |_| {});
+            let request = ForecastRequest::default();
+            let ranking = search(&mut predict, &plans, &mut goal, noises, &request, |_| {});
             let ranking = ranking.expect("ranks");
             ranking.ranked.iter().find(|r| r.candidate == 2).expect("all are ranked").score
         })
@@ -160,7 +164,8 @@ fn the_expected_surprise_is_the_distance_between_forecasts_of_other_noise() {
     let found = ranking.ranked.iter().find(|r| r.candidate == 1).expect("all are ranked");
     assert!((found.score - expected).abs() < 1e-6 * expected, "{found:?} for {expected}");
     assert_eq!(found.deviation, None);
-    let error = search(&mut predict, &plans, &mut score, Noises { seed: 0, n: 1 }, Limits::default(), |_| {});
+    let one = Noises { seed: 0, n: 1 };
+    let error = search(&mut predict, &plans, &mut score, one, &ForecastRequest::default(), |_| {});
     assert!(matches!(error, Err(PlanError::OneNoise)));
 }
 
@@ -174,7 +179,8 @@ fn a_budget_ends_the_search_between_candidates() {
     let noises = Noises { seed: 5, n: 1 };
     let deadline = Instant::now() + Duration::from_secs(3);
     let limits = Limits { deadline: Some(deadline), stop: None };
-    let ranking = search(&mut predict, &plans, &mut goal, noises, limits, |done| {
+    let request = ForecastRequest { limits, ..ForecastRequest::default() };
+    let ranking = search(&mut predict, &plans, &mut goal, noises, &request, |done| {
         if done == 2 {
             std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
         }
@@ -182,7 +188,7 @@ fn a_budget_ends_the_search_between_candidates() {
     let mut evaluated: Vec<usize> = ranking.expect("two").ranked.iter().map(|r| r.candidate).collect();
     evaluated.sort();
     assert_eq!(evaluated, [0, 1]);
-    let ranking = search(&mut predict, &plans, &mut goal, noises, limits, |_| {});
+    let ranking = search(&mut predict, &plans, &mut goal, noises, &request, |_| {});
     assert!(matches!(ranking, Err(PlanError::NoTime)));
     // A search that was cut leaves the engine as it was.
     assert_eq!(rank(&mut predict, &plans, &mut goal, 1).ranked[0].candidate, 4);
@@ -211,7 +217,9 @@ fn what_does_not_fit_is_refused_before_any_work() {
     let plans = candidates(&predict, 3);
     let noises = Noises { seed: 0, n: 1 };
     let mut refuse = |plans: &[Candidate], noises, words: &str| {
-        let error = search(&mut predict, plans, &mut goal, noises, limits, |_| panic!("no work is done"));
+        let error = search(&mut predict, plans, &mut goal, noises, &ForecastRequest::default(), |_| {
+            panic!("no work is done")
+        });
         let message = error.expect_err(words).to_string();
         assert!(message.contains(words), "{message:?} lacks {words:?}");
     };

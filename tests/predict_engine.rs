@@ -4,13 +4,15 @@
 use std::path::PathBuf;
 
 use perihelion::backend::cpu::Cpu;
-use perihelion::backend::{Elements, OpenOptions, Run, Session, WeightFormat};
+use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session, WeightFormat};
 use perihelion::checkpoint::Tensors;
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
 use perihelion::models::predict25::{Guidance, Renoise, Schedule};
 use perihelion::models::wan_vae::cache_windows;
-use perihelion::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
+use perihelion::runtime::predict::{
+    Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict, to_byte,
+};
 
 #[path = "support/predict.rs"]
 mod support;
@@ -55,6 +57,23 @@ fn texture(width: usize, height: usize, n_frames: usize) -> Vec<Vec<u8>> {
     (0..n_frames).map(frame).collect()
 }
 
+/// From seed 0, with the engine's own text and guidance, and no actions.
+const WANTED: ForecastRequest<'static> = ForecastRequest {
+    noise: Noise::Seed(0),
+    actions: None,
+    text: None,
+    guidance: None,
+    limits: Limits { deadline: None, stop: None },
+};
+
+fn given<'a>(noise: &'a [f32], renoise: &'a [f32]) -> Noise<'a> {
+    Noise::Given { noise, renoise }
+}
+
+fn denoise(predict: &mut Predict, request: ForecastRequest<'_>) -> Result<(), ForecastError> {
+    predict.denoise(&request, |_| {})
+}
+
 fn views(frames: &[Vec<u8>]) -> Vec<&[u8]> {
     frames.iter().map(|f| &f[..]).collect()
 }
@@ -75,12 +94,15 @@ fn whole_forecasts_are_diffusers_own() {
         let mut predict = open(&case.join("checkpoint"), &PredictOptions::default(), 1, steps);
 
         let scale = said["guidance"].as_f64().unwrap_or(0.0) as f32;
-        predict.set_guidance(Guidance { scale, interval: [0.0, 1.0] }).expect("has a negative text");
         let renoise = if expected.contains("renoise") { tensor("renoise").to_f32() } else { Vec::new() };
-        predict.set_noise(&tensor("noise").to_f32(), &renoise).expect("fits");
-        if expected.contains("actions") {
-            predict.set_actions(&tensor("actions").to_f32()).expect("fits");
-        }
+        let noise = tensor("noise").to_f32();
+        let actions = expected.contains("actions").then(|| tensor("actions").to_f32());
+        let request = ForecastRequest {
+            noise: Noise::Given { noise: &noise, renoise: &renoise },
+            actions: actions.as_deref(),
+            guidance: Some(Guidance { scale, interval: [0.0, 1.0] }),
+            ..ForecastRequest::default()
+        };
         let manifest = predict.manifest().clone();
         let frame_len = manifest.clip.height * manifest.clip.width * 3;
         let frames: Vec<&[u8]> =
@@ -88,7 +110,7 @@ fn whole_forecasts_are_diffusers_own() {
         // Twice: the second forecast must not see the first.
         for _ in 0..2 {
             predict.show(&frames, Limits::default()).expect("encodes");
-            predict.denoise(Limits::default(), |_| {}).expect("denoises");
+            predict.denoise(&request, |_| {}).expect("denoises");
         }
         let mut latents = vec![0.0; manifest.latents.len()];
         predict.latents(&mut latents).expect("forecast");
@@ -162,7 +184,7 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     let mut predict = open(&checkpoint, &options, 1, Some(1));
     assert_eq!(predict.session_memory(), claims.expect("every graph can be computed"));
     predict.show(&views(&texture(96, 80, 1)), Limits::default()).expect("encodes");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    predict.denoise(&WANTED, |_| {}).expect("denoises");
     let pixels = decoded(&mut predict);
     assert!(pixels.len() == 5 * 80 * 96 * 3 && pixels.iter().all(|v| v.is_finite()));
 }
@@ -209,7 +231,7 @@ fn a_forecast_is_the_same_however_many_latents_are_in_a_call() {
         for latents_per_call in [1, 3, 8] {
             let mut predict = open(&checkpoint, &options, latents_per_call, Some(1));
             predict.show(&views(&frames), Limits::default()).expect("encodes");
-            predict.denoise(Limits::default(), |_| {}).expect("denoises");
+            predict.denoise(&WANTED, |_| {}).expect("denoises");
             let mut latents = vec![0.0; predict.manifest().latents.len()];
             predict.latents(&mut latents).expect("forecast");
             let found = (latents, decoded(&mut predict));
@@ -234,7 +256,7 @@ fn what_comes_is_compared_with_its_forecast_frame_by_frame() {
     let mut surprises = Vec::new();
     for comes_as_forecast in [true, false] {
         predict.show(&given, Limits::default()).expect("encodes");
-        predict.denoise(Limits::default(), |_| {}).expect("denoises");
+        predict.denoise(&WANTED, |_| {}).expect("denoises");
         expectation.take(&predict);
         let mut forecast = Vec::new();
         predict
@@ -283,19 +305,25 @@ fn what_does_not_fit_is_refused_and_nothing_is_lost() {
     let frames = texture(clip.width, clip.height, clip.n_given);
     assert_eq!(predict.decode(Limits::default(), |_| {}).expect_err("nothing yet"), ForecastError::Nothing);
     predict.show(&views(&frames), Limits::default()).expect("encodes");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    predict.denoise(&WANTED, |_| {}).expect("denoises");
     let mut before = vec![0.0; predict.manifest().latents.len()];
     predict.latents(&mut before).expect("forecast");
 
     let n = before.len();
     type Try = fn(&mut Predict, usize) -> Result<(), ForecastError>;
     let refused: [(Try, &str); 9] = [
-        (|p, _| p.set_actions(&[0.0; 3]), "no whole rows"),
-        (|p, _| p.set_actions(&[0.0; 2 * 13]), "a plan of 13 rows"),
-        (|p, _| p.set_actions(&[f32::NAN; 2 * 12]), "not a finite"),
-        (|p, _| p.set_text("nothing"), "no text"),
-        (|p, n| p.set_noise(&vec![0.0; n - 1], &[]), "expected"),
-        (|p, n| p.set_noise(&vec![f32::INFINITY; n], &vec![0.0; 3 * n]), "not a finite"),
+        (|p, _| denoise(p, ForecastRequest { actions: Some(&[0.0; 3]), ..WANTED }), "no whole rows"),
+        (|p, _| denoise(p, ForecastRequest { actions: Some(&[0.0; 2 * 13]), ..WANTED }), "a plan of 13 rows"),
+        (|p, _| denoise(p, ForecastRequest { actions: Some(&[f32::NAN; 2 * 12]), ..WANTED }), "not a finite"),
+        (|p, _| denoise(p, ForecastRequest { text: Some("nothing"), ..WANTED }), "no text"),
+        (|p, n| denoise(p, ForecastRequest { noise: given(&vec![0.0; n - 1], &[]), ..WANTED }), "expected"),
+        (
+            |p, n| {
+                let noise = (vec![f32::INFINITY; n], vec![0.0; 3 * n]);
+                denoise(p, ForecastRequest { noise: given(&noise.0, &noise.1), ..WANTED })
+            },
+            "not a finite",
+        ),
         (|p, _| p.show(&[], Limits::default()), "0 frames"),
         (|p, _| p.show(&[&[0u8; 5][..]; 5], Limits::default()), "5 bytes"),
         (|p, _| p.latents(&mut []), "nothing has been forecast"),
@@ -305,18 +333,20 @@ fn what_does_not_fit_is_refused_and_nothing_is_lost() {
         assert!(message.contains(expected), "{message:?} does not say {expected:?}");
     }
     predict.show(&views(&frames), Limits::default()).expect("encodes");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    predict.denoise(&WANTED, |_| {}).expect("denoises");
     let mut after = vec![0.0; n];
     predict.latents(&mut after).expect("forecast");
     assert_eq!(before, after);
     // A clip that starts from nothing has an action less than frames.
     let options = PredictOptions { condition_frames: Some(0), ..PredictOptions::default() };
-    let mut from_nothing = open(&case("predict25_actions_of_the_clip/checkpoint"), &options, 1, None);
-    assert!(from_nothing.set_actions(&[0.0; 3 * 8]).is_ok());
-    let refused = from_nothing.set_actions(&[0.0; 3 * 9]).expect_err("one too many");
+    let from_nothing = open(&case("predict25_actions_of_the_clip/checkpoint"), &options, 1, None);
+    let with = |actions| ForecastRequest { actions: Some(actions), ..WANTED };
+    assert!(from_nothing.check(&with(&[0.0; 3 * 8])).is_ok());
+    let refused = from_nothing.check(&with(&[0.0; 3 * 9])).expect_err("one too many");
     assert!(matches!(refused, ForecastError::PlanRows { found: 9, whole: 8, forecast: 8 }), "{refused:?}");
     // A deadline that has passed stops decoding at once, and says so.
     let limits = Limits { deadline: Some(std::time::Instant::now()), stop: None };
     assert_eq!(predict.decode(limits, |_| {}), Ok(0));
-    assert!(predict.denoise(limits, |_| {}).is_err());
+    let late = ForecastRequest { limits, ..WANTED };
+    assert_eq!(predict.denoise(&late, |_| {}), Err(ForecastError::Run(RunError::Deadline)));
 }

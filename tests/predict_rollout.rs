@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use perihelion::export::PredictOptions;
-use perihelion::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout, to_byte};
+use perihelion::runtime::predict::{
+    ForecastError, ForecastRequest, Limits, Noise, Predict, Progress, Rollout, to_byte,
+};
 
 #[path = "support/predict.rs"]
 mod support;
@@ -26,9 +28,9 @@ fn views(frames: &[Vec<u8>]) -> Vec<&[u8]> {
 }
 
 /// The forecast frames, as bytes.
-fn forecast(predict: &mut Predict, given: &[Vec<u8>]) -> Vec<Vec<u8>> {
+fn forecast(predict: &mut Predict, given: &[Vec<u8>], request: &ForecastRequest<'_>) -> Vec<Vec<u8>> {
     predict.show(&views(given), Limits::default()).expect("encodes");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    predict.denoise(request, |_| {}).expect("denoises");
     let clip = predict.manifest().clip.clone();
     let mut frames = Vec::new();
     let mut push = |pixels: &[f32]| {
@@ -44,12 +46,12 @@ fn rolled_out(
     predict: &mut Predict,
     rollout: &mut Rollout,
     given: &[Vec<u8>],
-    limits: Limits<'_>,
+    request: &ForecastRequest<'_>,
 ) -> (Vec<Vec<u8>>, [usize; 3]) {
     let frame_len = given[0].len();
     let (mut frames, mut counts) = (Vec::new(), [0; 3]);
     let n = rollout
-        .run(predict, &views(given), Some(7), limits, |progress| match progress {
+        .run(predict, &views(given), request, |progress| match progress {
             Progress::Encoded { chunk } => {
                 assert_eq!(counts[1], chunk);
                 counts[1] += 1;
@@ -84,36 +86,34 @@ fn two_chunks_equal_two_forecasts_by_hand() {
         let given = texture(&predict);
         let plan: Vec<f32> = (0..2 * per_chunk * width).map(|i| (i as f32 * 0.7).sin()).collect();
 
-        predict.seed(7);
-        predict.set_actions(&plan[..per_chunk * width]).expect("fits");
-        let mut by_hand = forecast(&mut predict, &given);
-        predict.seed(next_seed);
+        let wanted = |seed, plan| ForecastRequest {
+            noise: Noise::Seed(seed),
+            actions: Some(plan),
+            ..ForecastRequest::default()
+        };
+        let mut by_hand = forecast(&mut predict, &given, &wanted(7, &plan[..per_chunk * width]));
         // The actions that led through the given frames are known now.
         let before = (per_chunk + 1 - n_given) * width;
-        predict.set_actions(&plan[before..]).expect("fits");
         let newest: Vec<Vec<u8>> = [&given[..], &by_hand[..]].concat().split_off(per_chunk);
-        by_hand.extend(forecast(&mut predict, &newest));
+        by_hand.extend(forecast(&mut predict, &newest, &wanted(next_seed, &plan[before..])));
         assert_ne!(by_hand[..per_chunk], by_hand[per_chunk..]);
 
         let mut rollout = Rollout::new(&predict, 2 * per_chunk).expect("it may");
         assert_eq!(rollout.n_chunks(), 2);
-        rollout.set_actions(&predict, &plan).expect("fits");
         let n_steps = 2 * predict.n_steps();
-        let (found, counts) = rolled_out(&mut predict, &mut rollout, &given, Limits::default());
+        let (found, counts) = rolled_out(&mut predict, &mut rollout, &given, &wanted(7, &plan[..]));
         assert_eq!(counts, [n_given, 2, n_steps]);
         assert!(found == by_hand, "{name}, {latents_per_call} latents a call");
 
         // A shorter one is a part of it, when the plan says the same of what is forecast after it: the last action goes on.
         let horizon = per_chunk + 3;
         let mut shorter = Rollout::new(&predict, horizon).expect("it may");
-        shorter.set_actions(&predict, &plan[..horizon * width]).expect("fits");
         let mut going_on = plan[..horizon * width].to_vec();
         while going_on.len() < plan.len() {
             going_on.extend_from_within(going_on.len() - width..);
         }
-        rollout.set_actions(&predict, &going_on).expect("fits");
-        let (whole, _) = rolled_out(&mut predict, &mut rollout, &given, Limits::default());
-        let (part, _) = rolled_out(&mut predict, &mut shorter, &given, Limits::default());
+        let (whole, _) = rolled_out(&mut predict, &mut rollout, &given, &wanted(7, &going_on[..]));
+        let (part, _) = rolled_out(&mut predict, &mut shorter, &given, &wanted(7, &plan[..horizon * width]));
         assert_eq!(part.len(), horizon);
         assert!(part == whole[..horizon], "{name}");
     }
@@ -129,18 +129,18 @@ fn a_horizon_or_plan_that_cannot_be_is_refused() {
     }
     let predict =
         support::open(&case("predict25_actions_of_each_latent"), &PredictOptions::default(), 1, Some(1));
-    let mut rollout = Rollout::new(&predict, 20).expect("it may");
+    let rollout = Rollout::new(&predict, 20).expect("it may");
     assert_eq!(rollout.n_chunks(), 3);
+    let check = |plan: &[f32]| {
+        rollout.check(&predict, &ForecastRequest { actions: Some(plan), ..ForecastRequest::default() })
+    };
     for (n_rows, fits) in [(20, true), (24, true), (19, false), (21, false), (25, false)] {
-        assert_eq!(rollout.set_actions(&predict, &vec![0.5; 2 * n_rows]).is_ok(), fits, "{n_rows} rows");
+        assert_eq!(check(&vec![0.5; 2 * n_rows]).is_ok(), fits, "{n_rows} rows");
     }
-    assert_eq!(
-        rollout.set_actions(&predict, &[0.0; 39]),
-        Err(ForecastError::PlanWidth { found: 39, width: 2 })
-    );
+    assert_eq!(check(&[0.0; 39]), Err(ForecastError::PlanWidth { found: 39, width: 2 }));
     let mut plan = [0.0; 40];
     plan[37] = f32::NAN;
-    assert_eq!(rollout.set_actions(&predict, &plan), Err(ForecastError::NotFinite { row: 18, column: 1 }));
+    assert_eq!(check(&plan), Err(ForecastError::NotFinite { row: 18, column: 1 }));
 }
 
 #[test]
@@ -150,15 +150,14 @@ fn the_deadline_ends_a_rollout_between_its_chunks_and_in_them() {
     let per_chunk = predict.manifest().horizon();
     let mut rollout = Rollout::new(&predict, 3 * per_chunk).expect("it may");
     let past = Limits { deadline: Some(Instant::now()), stop: None };
-    assert!(
-        rollout.run(&mut predict, &views(&given), Some(0), past, |_| {}).is_err(),
-        "nothing was denoised"
-    );
+    let late = ForecastRequest { limits: past, ..ForecastRequest::default() };
+    assert!(rollout.run(&mut predict, &views(&given), &late, |_| {}).is_err(), "nothing was denoised");
     let stop = std::sync::atomic::AtomicBool::new(false);
     // Stopped while the second chunk is denoised, or decoded: what was decoded before counts.
     for stop_at_step in [true, false] {
         stop.store(false, std::sync::atomic::Ordering::Relaxed);
         let limits = Limits { deadline: None, stop: Some(&stop) };
+        let request = ForecastRequest { limits, ..ForecastRequest::default() };
         let told = |progress: Progress<'_>| {
             let is_then = match progress {
                 Progress::Encoded { chunk } => stop_at_step && chunk == 1,
@@ -169,6 +168,6 @@ fn the_deadline_ends_a_rollout_between_its_chunks_and_in_them() {
                 stop.store(true, std::sync::atomic::Ordering::Relaxed);
             }
         };
-        assert_eq!(rollout.run(&mut predict, &views(&given), Some(0), limits, told), Ok(per_chunk));
+        assert_eq!(rollout.run(&mut predict, &views(&given), &request, told), Ok(per_chunk));
     }
 }

@@ -23,7 +23,7 @@ use perihelion::ros2::predict::{PredictForecaster, PredictSettings};
 use perihelion::ros2::reason::ReasonAnswerer;
 use perihelion::ros2::transport::Memory;
 use perihelion::runtime::plan::{Around, Noises, Score, Target, search};
-use perihelion::runtime::predict::{Limits, Predict};
+use perihelion::runtime::predict::{ForecastRequest, Limits, Predict};
 use perihelion::runtime::reason::AnswerSettings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -118,7 +118,8 @@ fn a_request_is_ranked_on_the_newest_clip_as_the_library_ranks() {
         Around { actions: &plan, width: 2, spread: &[1.0, 2.0], correlation: 0.8, limits: &[], seed: 9 };
     let (candidates, noises) = (around.candidates(4).unwrap(), Noises { seed: 9, n: 2 });
     let mut score = Score::Goal(goal);
-    let ranking = search(&mut predict, &candidates, &mut score, noises, Limits::default(), |_| {}).unwrap();
+    let ranking =
+        search(&mut predict, &candidates, &mut score, noises, &ForecastRequest::default(), |_| {}).unwrap();
     let found = result["candidates"].as_array().unwrap();
     assert_eq!(found.len(), 5);
     for (found, expected) in found.iter().zip(&ranking.ranked) {

@@ -7,16 +7,20 @@ use std::path::Path;
 
 use perihelion::checkpoint::Tensors;
 use perihelion::export::PredictOptions;
-use perihelion::runtime::predict::{Expectation, Limits, Predict, to_byte};
+use perihelion::runtime::predict::{Expectation, ForecastRequest, Limits, Noise, Predict, to_byte};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 
 const CHECKPOINT: &str = "engines/small-predict";
 const N_GIVEN: usize = 5;
 const N_FRAMES: usize = 13;
 
-fn forecast(predict: &mut Predict, given: &[&[u8]]) -> Vec<u8> {
+fn from(noise: Noise<'_>) -> ForecastRequest<'_> {
+    ForecastRequest { noise, ..ForecastRequest::default() }
+}
+
+fn forecast(predict: &mut Predict, given: &[&[u8]], noise: Noise<'_>) -> Vec<u8> {
     predict.show(given, Limits::default()).expect("encodes");
-    predict.denoise(Limits::default(), |_| {}).expect("denoises");
+    predict.denoise(&from(noise), |_| {}).expect("denoises");
     let mut frames = Vec::with_capacity(N_FRAMES * FRAME_BYTES);
     predict
         .decode(Limits::default(), |part| frames.extend(part.pixels.iter().map(|v| to_byte(*v))))
@@ -45,8 +49,8 @@ fn twenty_forecasts_equal_diffusers() {
             })
             .collect();
         let given: Vec<&[u8]> = given.iter().map(|f| &f[..]).collect();
-        predict.set_noise(&noise[scene * len..][..len], &[]).expect("fits");
-        let found_frames = forecast(&mut predict, &given);
+        let noise = Noise::Given { noise: &noise[scene * len..][..len], renoise: &[] };
+        let found_frames = forecast(&mut predict, &given, noise);
         let mut found = vec![0.0; len];
         predict.latents(&mut found).expect("forecast");
         for (a, b) in found.iter().zip(&latents[scene * len..]) {
@@ -83,15 +87,15 @@ fn what_came_as_forecast_surprises_less_than_what_did_not() {
     let mut expectation = Expectation::new(&predict);
     let mut means = [0.0f32; 3];
     for (i, scene) in scenes.iter().enumerate() {
-        predict.seed(i as u64);
-        let forecast = forecast(&mut predict, &views(&scene[..N_GIVEN]));
+        let noise = Noise::Seed(i as u64);
+        let forecast = forecast(&mut predict, &views(&scene[..N_GIVEN]), noise);
         let forecast: Vec<Vec<u8>> = forecast.chunks(FRAME_BYTES).map(<[u8]>::to_vec).collect();
         let another = &scenes[(i + 1) % scenes.len()];
         let mut of_scene = [0.0f32; 3];
         for (k, came) in [&forecast[..], &scene[N_GIVEN..], &another[N_GIVEN..]].into_iter().enumerate() {
             // Comparing moves the encoder's caches on, so each future needs them made anew.
             predict.show(&views(&scene[..N_GIVEN]), Limits::default()).expect("encodes");
-            predict.denoise(Limits::default(), |_| {}).expect("denoises");
+            predict.denoise(&from(noise), |_| {}).expect("denoises");
             expectation.take(&predict);
             for frame in came {
                 let surprise = expectation.compare(&mut predict, frame, Limits::default()).expect("compares");
@@ -159,8 +163,7 @@ fn forecasts_of_200_scenes_are_as_good_as_the_readme_says() {
     for i in 0..200 {
         let scene = Scene::draw(&mut rng, options);
         let frames = rendered(&scene);
-        predict.seed(i);
-        let found = forecast(&mut predict, &views(&frames[..N_GIVEN]));
+        let found = forecast(&mut predict, &views(&frames[..N_GIVEN]), Noise::Seed(i));
         let (all, moving, n) = errors(&found, &frames[N_GIVEN..].concat(), &frames[N_GIVEN - 1]);
         psnr.push(10.0 * (4.0 / all).log10());
         (squares, n_moving) = (squares + moving, n_moving + n);

@@ -35,6 +35,18 @@ pub(super) fn load_frames(dir: &Path, pixels_max: u64) -> Result<Vec<Image>, Ima
     load_frames_dir(dir, pixels_max)
 }
 
+/// Whether the engine has a text, if one is named.
+///
+/// # Errors
+/// Which it has.
+pub(super) fn check_text(name: Option<&str>, manifest: &PredictManifest) -> anyhow::Result<()> {
+    let names: Vec<&str> = manifest.texts.iter().map(|text| text.name.as_str()).collect();
+    match name.filter(|name| !names.contains(name)) {
+        Some(name) => Err(Usage(format!("--text {name}: the engine has {}", names.join(", "))).into()),
+        None => Ok(()),
+    }
+}
+
 /// The newest frames of a directory, as many as the engine takes, at its size.
 pub(super) fn given_frames(dir: Option<&Path>, manifest: &PredictManifest) -> anyhow::Result<Vec<Vec<u8>>> {
     let n = manifest.clip.n_given;

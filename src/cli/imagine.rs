@@ -1,20 +1,22 @@
 //! `imagine`: runs a Predict engine on files: frames and actions in, the frames that it expects next out.
 
+mod asked;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, buffer::ConvertBuffer};
 use serde::Serialize;
 
+use self::asked::Asked;
 use super::progress::Progress as Bar;
 use super::{Context, Usage, clip, output, tensors};
-use crate::checkpoint::Tensors;
-use crate::models::predict25::{Guidance, PredictManifest};
-use crate::runtime::predict::{ForecastError, Limits, Predict, Progress, Rollout, to_byte};
+use crate::models::predict25::PredictManifest;
+use crate::runtime::predict::{Limits, Progress, Rollout, to_byte};
 
 /// Forecasts the frames that follow the newest ones of a clip.
 #[derive(Debug, Args)]
@@ -117,18 +119,19 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if 1 < rollout.n_chunks() {
         one_clip_only(options, manifest.horizon())?;
     }
-    prepare(&mut predict, &mut rollout, options, &manifest)?;
+    let asked = Asked::load(options, &predict, &manifest)?;
+    let mut request = asked.request(options, &predict, &rollout)?;
 
     let n_steps = rollout.n_chunks() * predict.n_steps();
     let mut seen = Seen::new(options, &manifest, n_steps, rollout.horizon());
     let deadline = options.budget_ms.map(|budget| seen.started + Duration::from_millis(budget));
-    let limits = Limits { deadline, stop: None };
+    request.limits = Limits { deadline, stop: None };
     let seed = options.noise.is_none().then_some(options.seed);
     let forecast_frames = if options.latent_only {
-        rollout.denoise_first(&mut predict, &given, seed, limits, |progress| seen.take(progress))?;
+        rollout.denoise_first(&mut predict, &given, &request, |progress| seen.take(progress))?;
         0
     } else {
-        rollout.run(&mut predict, &given, seed, limits, |progress| seen.take(progress))?
+        rollout.run(&mut predict, &given, &request, |progress| seen.take(progress))?
     };
     let total_ms = ms(seen.started);
     drop(seen.bar);
@@ -295,68 +298,6 @@ fn text(report: &Report) -> String {
         text.push_str(&format!("{}\n", file.display()));
     }
     text
-}
-
-/// Text, guidance, noise and plan.
-fn prepare(
-    predict: &mut Predict,
-    rollout: &mut Rollout,
-    options: &Options,
-    manifest: &PredictManifest,
-) -> anyhow::Result<()> {
-    let usage = |error: ForecastError| anyhow::Error::from(Usage(error.to_string()));
-    if let Some(name) = &options.text {
-        let names: Vec<&str> = manifest.texts.iter().map(|t| t.name.as_str()).collect();
-        predict
-            .set_text(name)
-            .map_err(|_| Usage(format!("--text {name}: the engine has {}", names.join(", "))))?;
-    }
-    let mut guidance = manifest.guidance;
-    guidance.scale = options.guidance.unwrap_or(guidance.scale);
-    if let Some(interval) = &options.guidance_interval {
-        // Not two numbers: an interval that the check below refuses.
-        guidance.interval = <[f32; 2]>::try_from(&interval[..]).unwrap_or([f32::NAN; 2]);
-    }
-    let Guidance { scale, interval: [low, high] } = guidance;
-    if !scale.is_finite() || scale < 0.0 || !(0.0 <= low && low <= high && high <= 1.0) {
-        let message =
-            "--guidance takes a number from 0 on, --guidance-interval two rising ones in 0…1".to_owned();
-        return Err(Usage(message).into());
-    }
-    predict.set_guidance(guidance).map_err(usage)?;
-    match &options.noise {
-        None => {}
-        Some(path) => {
-            let file = Tensors::open(path)?;
-            let shape = manifest.latents;
-            let latents = [shape.channels, shape.n_latents, shape.height, shape.width];
-            let whole = |n: usize| [&[n][..], &latents].concat();
-            let noise = file.expect("noise", &whole(1))?.to_f32();
-            let renoise = match file.contains("renoise") {
-                true => file.expect("renoise", &whole(predict.n_steps() - 1))?.to_f32(),
-                false => Vec::new(),
-            };
-            let wanted = predict.wants_renoise();
-            if wanted && renoise.is_empty() && 1 < predict.n_steps() {
-                bail!("{}: no tensor `renoise`, which this engine's schedule takes", path.display());
-            }
-            let renoise = if wanted { renoise } else { Vec::new() };
-            predict.set_noise(&noise, &renoise).with_context(|| path.display().to_string())?;
-        }
-    }
-    match (&options.actions, &manifest.clip.actions) {
-        (None, None) => Ok(()),
-        (Some(path), Some(actions)) => {
-            let plan = clip::read_plan(path, &actions.names)?;
-            rollout.set_actions(predict, &plan).with_context(|| path.display().to_string())
-        }
-        (None, Some(actions)) => Err(Usage(format!(
-            "the engine takes actions ({}): pass --actions FILE.csv",
-            actions.names.join(", ")
-        ))
-        .into()),
-        (Some(_), None) => Err(usage(ForecastError::NoActions)),
-    }
 }
 
 /// Writes a GIF that repeats.

@@ -6,7 +6,6 @@ mod sheet;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,8 +15,9 @@ use super::progress::Progress;
 use super::{Context, Usage, clip, engines, output};
 use crate::checkpoint::Tensors;
 use crate::models::predict25::{Actions, PredictManifest};
+use crate::runtime::Lender;
 use crate::runtime::plan::{self, Around, Candidate, Critic, Noises, PlanError, Score, Target, search};
-use crate::runtime::predict::{Limits, Predict};
+use crate::runtime::predict::{ForecastRequest, Limits, Predict};
 use crate::runtime::reason::Reason;
 use report::{Report, Timings};
 
@@ -128,15 +128,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let candidates = candidates(options, actions)?;
     let given = clip::given_frames(options.frames.as_deref(), &manifest)?;
     let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
-    if let Some(name) = &options.text {
-        let names: Vec<&str> = manifest.texts.iter().map(|t| t.name.as_str()).collect();
-        predict
-            .set_text(name)
-            .map_err(|_| Usage(format!("--text {name}: the engine has {}", names.join(", "))))?;
-    }
+    clip::check_text(options.text.as_deref(), &manifest)?;
     let goal_image = goal_image(options, &manifest)?;
     let reason = match &options.score.critic {
-        Some(path) => Some(Mutex::new(engines::open_reason(path, context.threads, false)?.0)),
+        Some(path) => Some(Lender::new(engines::open_reason(path, context.threads, false)?.0)),
         None => None,
     };
 
@@ -151,10 +146,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         score(&options.score, &mut predict, goal_image.as_deref(), (reason.as_ref(), &choices), limits)?;
     let target_ms = ms(started) - encode_ms;
     let noises = Noises { seed: options.seed, n: options.noises };
+    let forecasts = ForecastRequest { text: options.text.as_deref(), limits, ..ForecastRequest::default() };
     let ranking = {
         let bar = Progress::counting("plans");
         bar.set(0, candidates.len() as u64, "");
-        search(&mut predict, &candidates, &mut score, noises, limits, |done| {
+        search(&mut predict, &candidates, &mut score, noises, &forecasts, |done| {
             bar.set(done as u64, candidates.len() as u64, "");
         })
         .map_err(refused)?
@@ -241,7 +237,7 @@ fn score<'a>(
     options: &'a ScoreOptions,
     predict: &mut Predict,
     goal_image: Option<&[u8]>,
-    (reason, choices): (Option<&'a Mutex<Reason>>, &'a [&'a str]),
+    (reason, choices): (Option<&'a Lender<Reason>>, &'a [&'a str]),
     limits: Limits<'_>,
 ) -> anyhow::Result<Score<'a>> {
     if let Some(image) = goal_image {
@@ -258,7 +254,7 @@ fn score<'a>(
     if let Some(reason) = reason {
         let question = options.question.as_deref().unwrap_or_default();
         let n_frames = options.critic_frames;
-        let critic = Critic::new(reason, predict, question, choices, &options.expect, n_frames);
+        let critic = Critic::new(reason, predict, question, choices, &options.expect, n_frames, limits);
         return Ok(Score::Critic(critic.map_err(refused)?));
     }
     let Some(dir) = &options.came else { return Ok(Score::ExpectedSurprise) };

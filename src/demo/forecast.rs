@@ -13,7 +13,7 @@ use super::engine::PredictEngine;
 use super::plot::{self, Curve, Panel};
 use super::sheet::{self, Forecasted};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
-use crate::runtime::predict::{Expectation, Limits, Predict, to_byte};
+use crate::runtime::predict::{Expectation, ForecastRequest, Limits, Noise, Predict, to_byte};
 use crate::runtime::statistics::Summary;
 use crate::scenes::{FPS, Rng, SIZE, Scene, SceneOptions};
 
@@ -155,9 +155,9 @@ impl Forecaster {
     fn forecast(&mut self, given: &[Vec<u8>], seed: u64) -> anyhow::Result<Vec<Vec<u8>>> {
         let given: Vec<&[u8]> = given.iter().map(|frame| &frame[..]).collect();
         let (limits, frame_len) = (Limits::default(), given[0].len());
-        self.predict.seed(seed);
         self.predict.show(&given, limits)?;
-        self.predict.denoise(limits, |_| {})?;
+        let request = ForecastRequest { noise: Noise::Seed(seed), ..ForecastRequest::default() };
+        self.predict.denoise(&request, |_| {})?;
         let mut frames = Vec::new();
         let expectation = &mut self.expectation;
         expectation.take(&self.predict);

@@ -1,9 +1,8 @@
 //! Best of N for a node: a request's plans, rolled out from the newest clip by the engine that also forecasts.
 //!
 //! The clip is encoded again, so that a goal can be encoded onward from it while the caches that the standing forecast will be
-//! compared with stay as they are. Whatever a search leaves behind (noise, plan) is set again before the next forecast.
+//! compared with stay as they are.
 
-use std::sync::Mutex;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
@@ -11,8 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::camera::{Decoder, FrameSize, Resample, Resizer};
 use crate::ros2::node::{PlanRequest, Plans, ScoreRequest};
 use crate::runtime::plan::{Around, Candidate, Critic, Noises, PlanError, Report, Score, Target, search};
-use crate::runtime::predict::{Limits, Predict};
+use crate::runtime::predict::{ForecastRequest, Predict};
 use crate::runtime::reason::Reason;
+use crate::runtime::{Lender, Limits};
 
 /// The largest goal image; a frame of the engine is far smaller.
 const GOAL_PIXELS_MAX: usize = 1 << 21;
@@ -20,7 +20,7 @@ const GOAL_PIXELS_MAX: usize = 1 << 21;
 /// Evaluates a request from `given`, frames of the engine's own size, oldest first; the result's members, or what is wrong.
 pub(super) fn plan(
     predict: &mut Predict,
-    critic: Option<&Mutex<Reason>>,
+    critic: Option<&Lender<Reason>>,
     request: &PlanRequest,
     given: &[&[u8]],
     limits: Limits<'_>,
@@ -64,7 +64,8 @@ pub(super) fn plan(
         }
         (ScoreRequest::Critic { question, choices: texts, expect, frames }, Some(reason)) => {
             choices = texts.iter().map(String::as_str).collect();
-            Score::Critic(Critic::new(reason, predict, question, &choices, expect, *frames).map_err(words)?)
+            let critic = Critic::new(reason, predict, question, &choices, expect, *frames, limits);
+            Score::Critic(critic.map_err(words)?)
         }
         (ScoreRequest::Critic { .. }, None) => {
             return Err("this node runs no engine that answers questions, so there is no critic".to_owned());
@@ -72,7 +73,8 @@ pub(super) fn plan(
     };
     let target_ms = ms() - encode_ms;
     let noises = Noises { seed: request.seed, n: request.noises };
-    let ranking = search(predict, &candidates, &mut score, noises, limits, |_| {}).map_err(words)?;
+    let forecasts = ForecastRequest { limits, ..ForecastRequest::default() };
+    let ranking = search(predict, &candidates, &mut score, noises, &forecasts, |_| {}).map_err(words)?;
     let report = Report::new(&score, &candidates, &ranking, &actions.names);
     let Ok(Value::Object(mut members)) = serde_json::to_value(report) else {
         unreachable!("a report is a JSON object")

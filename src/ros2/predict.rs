@@ -16,7 +16,7 @@ use crate::frames::scaled::Scaled;
 use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome, PlanRequest};
 use crate::ros2::planner;
 use crate::ros2::reason::SharedReason;
-use crate::runtime::predict::{Expectation, ForecastError, Limits, Predict, to_byte};
+use crate::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict, to_byte};
 
 /// How the node's forecasts are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl PredictForecaster {
     ///
     /// # Panics
     /// If the engine forecasts from no frames at all.
-    pub fn new(mut predict: Predict, settings: PredictSettings) -> Self {
+    pub fn new(predict: Predict, settings: PredictSettings) -> Self {
         let manifest = predict.manifest();
         let clip = &manifest.clip;
         assert!(0 < clip.n_given, "a node's forecast starts from what its camera sees");
@@ -59,7 +59,6 @@ impl PredictForecaster {
             height: clip.height,
             action_names: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.names.clone()),
         };
-        predict.seed(settings.seed);
         let frames = Scaled::new(shape.n_given + shape.horizon, size);
         let (expectation, rgb) = (Expectation::new(&predict), vec![0; size.rgb_bytes()]);
         Self { predict, settings, critic: None, shape, frames, expectation, awaited: None, rgb }
@@ -111,9 +110,13 @@ impl PredictForecaster {
     ) -> Result<Forecast, ForecastError> {
         let limits = Limits { deadline: look.deadline, stop: Some(look.stop) };
         let given = &look.frames[look.frames.len() - self.shape.n_given..];
-        if let Some(plan) = look.plan {
-            self.predict.set_actions(plan)?;
-        }
+        let request = ForecastRequest {
+            noise: Noise::Seed(self.settings.seed),
+            actions: look.plan,
+            limits,
+            ..ForecastRequest::default()
+        };
+        self.predict.check(&request)?;
         if self.awaited.is_some() {
             self.predict.keep_for(&self.expectation);
         }
@@ -125,7 +128,7 @@ impl PredictForecaster {
         let pixels: Vec<&[u8]> = given.iter().map(|received| self.frames.rgb(received.place)).collect();
         self.predict.show(&pixels, limits)?;
         let encode_ms = lap_ms();
-        self.predict.denoise(limits, |_| {})?;
+        self.predict.denoise(&request, |_| {})?;
         let denoise_ms = lap_ms();
         let is_awaited = self.awaited.is_none();
         if is_awaited {
@@ -194,9 +197,6 @@ impl Forecaster for PredictForecaster {
             self.predict.keep_for(&self.expectation);
         }
         let limits = Limits { deadline, stop: Some(stop) };
-        let result = planner::plan(&mut self.predict, self.critic.as_deref(), request, &given, limits);
-        // The next forecast has its own noise, whatever the search began with.
-        self.predict.seed(self.settings.seed);
-        result
+        planner::plan(&mut self.predict, self.critic.as_deref(), request, &given, limits)
     }
 }

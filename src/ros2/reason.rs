@@ -1,22 +1,24 @@
 //! Reason as the node's engine: frames become pictures, the standing question a request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::backend::Memory;
+use crate::backend::{Memory, RunError};
 use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
 use crate::frames::decoded;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
 use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown};
+use crate::runtime::{Lender, Limits};
 
 /// A Reason engine that answers the node's questions, and is a critic of its plans.
-pub type SharedReason = Arc<Mutex<Reason>>;
+pub type SharedReason = Arc<Lender<Reason>>;
 
 /// An opened Reason engine that answers a node's questions.
 pub struct ReasonAnswerer {
     reason: SharedReason,
+    memory: Memory,
     settings: AnswerSettings,
     decoder: Decoder,
 }
@@ -24,7 +26,8 @@ pub struct ReasonAnswerer {
 impl ReasonAnswerer {
     /// Lets an engine answer with these settings.
     pub fn new(reason: Reason, settings: AnswerSettings) -> Self {
-        Self { reason: Arc::new(Mutex::new(reason)), settings, decoder: Decoder::new() }
+        let (memory, reason) = (reason.session_memory(), Arc::new(Lender::new(reason)));
+        Self { reason, memory, settings, decoder: Decoder::new() }
     }
 
     /// The engine, which others may ask between questions.
@@ -34,7 +37,7 @@ impl ReasonAnswerer {
 
     /// Bytes of its session.
     pub fn session_memory(&self) -> Memory {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).session_memory()
+        self.memory.clone()
     }
 }
 
@@ -51,13 +54,17 @@ impl Answerer for ReasonAnswerer {
             [single] => [Shown::Image(*single)],
             frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
         };
-        let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = self.settings.with_request(
             &shown,
             question.prompt,
             question.deadline,
             Some(question.stop),
-            |request| reason.ask(request, None, &mut |_, _| {}),
+            |request| {
+                // A critic may have it: it is waited for no longer than the answer would be.
+                let limits = Limits { deadline: request.deadline, stop: request.stop };
+                let mut reason = self.reason.take(limits).map_err(AskError::Run)?;
+                reason.ask(request, None, &mut |_, _| {})
+            },
         );
         match answer {
             Ok(answer) if answer.finish_reason == FinishReason::Deadline && answer.tokens.is_empty() => {
@@ -67,7 +74,8 @@ impl Answerer for ReasonAnswerer {
                 let details = details(&answer);
                 Outcome::Made(Answer { text: answer.text, details })
             }
-            Err(AskError::Stopped) => Outcome::Stopped,
+            Err(AskError::Run(RunError::Deadline)) => Outcome::Expired,
+            Err(AskError::Stopped | AskError::Run(RunError::Stopped)) => Outcome::Stopped,
             Err(error @ (AskError::Media { .. } | AskError::FrameSizes { .. })) => Outcome::Rejected {
                 frame: question.frames.len() - 1,
                 reason: DropReason::Unfit,

@@ -8,7 +8,9 @@ use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
 use perihelion::runtime::plan::{Candidate, Noises, Score, Target, search};
-use perihelion::runtime::predict::{Decoded, Expectation, ForecastError, Limits, Predict};
+use perihelion::runtime::predict::{
+    Decoded, Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict,
+};
 
 use crate::heap_calls;
 
@@ -67,16 +69,17 @@ fn steady_state(predict: &mut Predict) -> (usize, usize) {
     let counted = heap_calls(|| {
         for seed in 0..u64::MAX {
             if n_steps < DENOISE_STEPS {
-                predict.seed(seed);
-                if seed % 2 == 1 {
-                    predict.set_noise(&noise, &renoise).expect("it fits");
-                }
-                if !plan.is_empty() {
-                    predict.set_actions(&plan).expect("it fits");
-                }
-                predict.set_text("default").expect("it is there");
+                let request = ForecastRequest {
+                    noise: match seed % 2 {
+                        0 => Noise::Seed(seed),
+                        _ => Noise::Given { noise: &noise, renoise: &renoise },
+                    },
+                    actions: (!plan.is_empty()).then_some(&plan[..]),
+                    text: Some("default"),
+                    ..ForecastRequest::default()
+                };
                 predict.show(&given, Limits::default()).expect("steady state");
-                predict.denoise(Limits::default(), |_| n_steps += 1).expect("steady state");
+                predict.denoise(&request, |_| n_steps += 1).expect("steady state");
                 predict.latents(&mut latents).expect("there is a forecast");
             } else if DECODE_CHUNKS <= n_chunks {
                 break;
@@ -113,6 +116,7 @@ fn refusals(predict: &mut Predict) {
     let not_finite = vec![f32::NAN; width * (clip.n_frames - 1)];
     let stop = AtomicBool::new(true);
     let stopped = Limits { deadline: None, stop: Some(&stop) };
+    let request = ForecastRequest::default();
     let counted = heap_calls(|| {
         for _ in 0..100 {
             assert!(matches!(
@@ -121,11 +125,16 @@ fn refusals(predict: &mut Predict) {
             ));
             assert!(matches!(predict.show(&short, Limits::default()), Err(ForecastError::FrameSize { .. })));
             assert!(matches!(predict.show(&given, stopped), Err(ForecastError::Run(_))));
-            assert!(matches!(predict.denoise(stopped, |_| ()), Err(ForecastError::Run(_))));
+            let while_stopped = ForecastRequest { limits: stopped, ..request };
+            assert!(matches!(predict.denoise(&while_stopped, |_| ()), Err(ForecastError::Run(_))));
+            assert_eq!(predict.denoise(&request, |_| ()), Err(ForecastError::NotShown));
             assert_eq!(predict.decode(Limits::default(), |_| ()), Err(ForecastError::Nothing));
-            assert_eq!(predict.set_text("none"), Err(ForecastError::NoText));
-            assert!(matches!(predict.set_noise(&[0.0], &[]), Err(ForecastError::NoiseLen { .. })));
-            let refused = predict.set_actions(&not_finite).expect_err("no plan");
+            let other_text = ForecastRequest { text: Some("none"), ..request };
+            assert_eq!(predict.denoise(&other_text, |_| ()), Err(ForecastError::NoText));
+            let short = ForecastRequest { noise: Noise::Given { noise: &[0.0], renoise: &[] }, ..request };
+            assert!(matches!(predict.denoise(&short, |_| ()), Err(ForecastError::NoiseLen { .. })));
+            let endless = ForecastRequest { actions: Some(&not_finite), ..request };
+            let refused = predict.denoise(&endless, |_| ()).expect_err("no plan");
             assert!(matches!(
                 refused,
                 ForecastError::NoActions | ForecastError::NotFinite { row: 0, column: 0 }
@@ -134,7 +143,7 @@ fn refusals(predict: &mut Predict) {
     });
     assert_eq!(counted, 0, "refusing touched the heap");
     predict.show(&given, Limits::default()).expect("it forecasts on after refusals");
-    predict.denoise(Limits::default(), |_| ()).expect("it forecasts on after refusals");
+    predict.denoise(&request, |_| ()).expect("it forecasts on after refusals");
 }
 
 /// A search claims what it needs at its start, so that further candidates cost no heap calls.
@@ -150,8 +159,14 @@ fn planning(predict: &mut Predict) {
         let mut searched = |n: usize| {
             heap_calls(|| {
                 let noises = Noises { seed: 1, n: 2 };
-                let ranking =
-                    search(predict, &candidates[..n], &mut score, noises, Limits::default(), |_| ());
+                let ranking = search(
+                    predict,
+                    &candidates[..n],
+                    &mut score,
+                    noises,
+                    &ForecastRequest::default(),
+                    |_| (),
+                );
                 assert_eq!(ranking.expect("it ranks").ranked.len(), n);
             })
         };

@@ -11,7 +11,7 @@ use super::{Measured, Options, Samples};
 use crate::cli::Context;
 use crate::cli::engines::open_predict;
 use crate::models::predict25::PredictManifest;
-use crate::runtime::predict::{Limits, Predict};
+use crate::runtime::predict::{ForecastRequest, Limits, Noise, Predict};
 
 /// The forecast.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
     let mut scene = Scene::new(&manifest);
     let mut samples = Samples::new(&STAGES);
     for run in 0..options.warmup + options.runs {
-        scene.next(&mut predict, run as u64)?;
+        scene.next(run as u64);
         let times = Times::of(&mut predict, &scene, workload.frames_per_chunk)?;
         if options.warmup <= run {
             times.add_to(&mut samples);
@@ -115,7 +115,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         samples,
         session: predict.session_memory(),
         loop_bytes: predict.claimed_bytes(),
-        loop_holds: "noise, samples, frames",
+        loop_holds: "noise, samples, latents",
     })
 }
 
@@ -145,6 +145,7 @@ struct Scene {
     random: ChaCha8Rng,
     frames: Vec<Vec<u8>>,
     plan: Vec<f32>,
+    seed: u64,
     n_given: usize,
     frame_len: usize,
 }
@@ -157,22 +158,19 @@ impl Scene {
             random: ChaCha8Rng::seed_from_u64(0),
             frames: vec![vec![0; clip.width * clip.height * 3]; clip.n_given],
             plan: vec![0.0; (clip.n_frames - 1) * actions],
+            seed: 0,
             n_given: clip.n_given,
             frame_len: clip.width * clip.height * 3,
         }
     }
 
     /// New frames, noise and plan.
-    fn next(&mut self, predict: &mut Predict, seed: u64) -> anyhow::Result<()> {
+    fn next(&mut self, seed: u64) {
         self.frames.iter_mut().for_each(|frame| self.random.fill_bytes(frame));
         for action in &mut self.plan {
             *action = self.random.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0;
         }
-        predict.seed(seed);
-        if !self.plan.is_empty() {
-            predict.set_actions(&self.plan)?;
-        }
-        Ok(())
+        self.seed = seed;
     }
 }
 
@@ -200,7 +198,12 @@ impl Times {
         times.encode = ms(started);
         let denoising = Instant::now();
         let mut last = denoising;
-        predict.denoise(Limits::default(), |_| {
+        let request = ForecastRequest {
+            noise: Noise::Seed(scene.seed),
+            actions: (!scene.plan.is_empty()).then_some(&scene.plan[..]),
+            ..ForecastRequest::default()
+        };
+        predict.denoise(&request, |_| {
             times.steps.push(ms(last));
             last = Instant::now();
         })?;

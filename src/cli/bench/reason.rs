@@ -125,7 +125,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         samples,
         session: reason.session_memory(),
         loop_bytes: reason.claimed_bytes(),
-        loop_holds: "sampler, patches, keys",
+        loop_holds: "sampler, keys",
     })
 }
 

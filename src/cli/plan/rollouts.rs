@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::{Options, Shown, sheet};
 use crate::cli::clip;
 use crate::runtime::plan::{Candidate, Ranking};
-use crate::runtime::predict::{Limits, Predict, to_byte};
+use crate::runtime::predict::{ForecastRequest, Limits, Noise, Predict, to_byte};
 
 /// Writes what the options ask for; returns the files.
 pub(super) fn write(
@@ -22,11 +22,15 @@ pub(super) fn write(
     if options.frames_out.is_none() && options.contact_sheet.is_none() {
         return Ok(files);
     }
-    predict.seed(options.seed);
     let mut rows = Vec::new();
     for (place, ranked) in ranking.ranked.iter().take(options.top).enumerate() {
-        predict.set_actions(&candidates[ranked.candidate].actions)?;
-        let frames = roll_out(predict)?;
+        let request = ForecastRequest {
+            noise: Noise::Seed(options.seed),
+            actions: Some(&candidates[ranked.candidate].actions),
+            text: options.text.as_deref(),
+            ..ForecastRequest::default()
+        };
+        let frames = roll_out(predict, &request)?;
         if let Some(dir) = &options.frames_out {
             files.extend(clip::write_frames(&dir.join(format!("{:02}", place + 1)), &frames)?);
         }
@@ -42,11 +46,11 @@ pub(super) fn write(
     Ok(files)
 }
 
-/// The forecast frames of the standing plan.
-fn roll_out(predict: &mut Predict) -> anyhow::Result<Vec<RgbImage>> {
+/// The forecast frames.
+fn roll_out(predict: &mut Predict, request: &ForecastRequest<'_>) -> anyhow::Result<Vec<RgbImage>> {
     let clip = predict.manifest().clip.clone();
     let mut frames = Vec::with_capacity(clip.n_frames - clip.n_given);
-    predict.denoise(Limits::default(), |_| {})?;
+    predict.denoise(request, |_| {})?;
     predict.decode(Limits::default(), |decoded| {
         for (i, pixels) in decoded.pixels.chunks(clip.width * clip.height * 3).enumerate() {
             if clip.n_given <= decoded.first + i {

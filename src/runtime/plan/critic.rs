@@ -1,15 +1,15 @@
 //! A Reason engine that looks at a forecast and says how likely an answer is.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::error::PlanError;
+use crate::backend::RunError;
 use crate::camera::FrameSize;
-use crate::runtime::predict::{Limits, Predict, to_byte};
-use crate::runtime::reason::{FinishReason, Picture, Reason, Request, Shown};
+use crate::runtime::predict::{Predict, to_byte};
+use crate::runtime::reason::{AskError, FinishReason, Picture, Reason, Request, Shown};
+use crate::runtime::{Lender, Limits};
 
 /// A question about every forecast, with the answer that is hoped for.
 pub struct Critic<'a> {
-    reason: &'a Mutex<Reason>,
+    reason: &'a Lender<Reason>,
     question: &'a str,
     choices: Vec<&'a str>,
     expected: usize,
@@ -22,17 +22,19 @@ pub struct Critic<'a> {
 
 impl<'a> Critic<'a> {
     /// Asks `reason` about the last `n_frames` of every forecast: one is shown as an image, several as a clip at the engine's rate.
-    /// It is held for one question at a time, so that others may ask between them.
+    /// It is taken for one question at a time, so that others may ask between them, and waited for no longer than the limits say.
     ///
     /// # Errors
-    /// If `expected` is none of the choices, fewer or more frames are asked for than are forecast, or the question would be refused.
+    /// If `expected` is none of the choices, fewer or more frames are asked for than are forecast, the question would be refused, or the
+    /// limits come before whoever has the engine gives it back.
     pub fn new(
-        reason: &'a Mutex<Reason>,
+        reason: &'a Lender<Reason>,
         predict: &Predict,
         question: &'a str,
         choices: &[&'a str],
         expected: &str,
         n_frames: usize,
+        limits: Limits<'_>,
     ) -> Result<Critic<'a>, PlanError> {
         let manifest = predict.manifest();
         let Some(place) = choices.iter().position(|choice| *choice == expected) else {
@@ -52,8 +54,10 @@ impl<'a> Critic<'a> {
             frames: vec![0; n_frames * size.width * size.height * 3],
             first: manifest.clip.n_frames - n_frames,
         };
-        critic.ask(Limits::default(), |reason, request| reason.check(request))?;
-        Ok(critic)
+        match critic.ask(limits, |reason, request| reason.check(request)) {
+            Err(AskError::Run(RunError::Deadline)) => Err(PlanError::NoTime),
+            other => other.map(|()| critic).map_err(PlanError::from),
+        }
     }
 
     /// The probability of the expected answer among the choices, of the forecast that `predict` has just made; none if the deadline
@@ -76,13 +80,20 @@ impl<'a> Critic<'a> {
         if n_decoded < predict.manifest().clip.n_frames {
             return Ok(None);
         }
-        let answer = self.ask(limits, |reason, request| reason.ask(request, None, &mut |_, _| {}))?;
+        let answer = match self.ask(limits, |reason, request| reason.ask(request, None, &mut |_, _| {})) {
+            Err(AskError::Run(RunError::Deadline)) => return Ok(None),
+            other => other?,
+        };
         let is_decided = answer.finish_reason != FinishReason::Deadline;
         Ok(answer.choices.get(self.expected).filter(|_| is_decided).map(|choice| choice.share))
     }
 
-    /// Calls `ask` with the question about the frames.
-    fn ask<T>(&self, limits: Limits<'_>, ask: impl FnOnce(&mut Reason, &Request<'_>) -> T) -> T {
+    /// Calls `ask` with the question about the frames, once the engine is there.
+    fn ask<T>(
+        &self,
+        limits: Limits<'_>,
+        ask: impl FnOnce(&mut Reason, &Request<'_>) -> Result<T, AskError>,
+    ) -> Result<T, AskError> {
         let frame_len = self.size.width * self.size.height * 3;
         let pictures: Vec<Picture<'_>> =
             self.frames.chunks(frame_len).map(|rgb| Picture::new(rgb, self.size)).collect();
@@ -96,7 +107,10 @@ impl<'a> Critic<'a> {
             stop: limits.stop,
             ..Request::new(&shown, self.question, 1)
         };
-        // Whoever panicked with it left its caches as good as they were: they are counted when a run has ended.
-        ask(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner), &request)
+        let mut reason = self.reason.take(limits).map_err(|error| match error {
+            RunError::Stopped => AskError::Stopped,
+            other => AskError::Run(other),
+        })?;
+        ask(&mut reason, &request)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::critic::Critic;
 use crate::models::wan_vae::FRAMES_PER_LATENT;
-use crate::runtime::predict::{ForecastError, Limits, Predict};
+use crate::runtime::Limits;
+use crate::runtime::predict::{ForecastError, Predict};
 
 /// What makes one plan better than another. Of several noises, a plan's score is the mean over its forecasts, unless said otherwise.
 pub enum Score<'a> {

@@ -6,7 +6,7 @@ use super::candidates::Candidate;
 use super::error::PlanError;
 use super::score::Score;
 use crate::backend::RunError;
-use crate::runtime::predict::{ForecastError, Limits, Predict};
+use crate::runtime::predict::{ForecastError, ForecastRequest, Noise, Predict};
 
 /// The noises that every candidate's forecasts start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub struct Ranking {
 }
 
 /// Rolls candidates out from the frames that `predict` was shown last, one after the other until time is up, and ranks them.
-/// `progress` is told how many are done. A candidate counts only once all its noises are done.
+/// `request` is every forecast's but for noise and actions. `progress` is told how many are done. A candidate counts only once all its
+/// noises are done.
 ///
 /// # Errors
 /// If there is no candidate, one does not fit the engine, a forecast failed, the critic did not answer, or the first candidate was not
@@ -48,13 +49,13 @@ pub fn search(
     candidates: &[Candidate],
     score: &mut Score<'_>,
     noises: Noises,
-    limits: Limits<'_>,
+    request: &ForecastRequest<'_>,
     mut progress: impl FnMut(usize),
 ) -> Result<Ranking, PlanError> {
     check(candidates, score, noises)?;
     // What does not fit is told before any work.
     for (index, candidate) in candidates.iter().enumerate() {
-        predict.set_actions(&candidate.actions).map_err(|error| of(index, candidate, error))?;
+        predict.check(&of_candidate(candidate, request)).map_err(|error| of(index, candidate, error))?;
     }
     let manifest = predict.manifest();
     let n_forecast = manifest.latents.len() - manifest.n_given_latents() * manifest.latents.frame_len();
@@ -66,7 +67,7 @@ pub fn search(
     };
     for (index, candidate) in candidates.iter().enumerate() {
         let begin = Instant::now();
-        let scored = match roll_out(predict, candidate, score, noises, limits, &mut pairs) {
+        let scored = match roll_out(predict, score, noises, &of_candidate(candidate, request), &mut pairs) {
             Err(PlanError::Forecast(ForecastError::Run(RunError::Deadline))) => None,
             Err(PlanError::Forecast(error)) => return Err(of(index, candidate, error)),
             other => other?,
@@ -98,6 +99,11 @@ fn check(candidates: &[Candidate], score: &Score<'_>, noises: Noises) -> Result<
     }
 }
 
+/// What every forecast of a candidate has in common.
+fn of_candidate<'a>(candidate: &'a Candidate, request: &ForecastRequest<'a>) -> ForecastRequest<'a> {
+    ForecastRequest { actions: Some(&candidate.actions), ..*request }
+}
+
 fn of(index: usize, candidate: &Candidate, error: ForecastError) -> PlanError {
     PlanError::Candidate { index, from: candidate.source.clone(), error }
 }
@@ -105,28 +111,26 @@ fn of(index: usize, candidate: &Candidate, error: ForecastError) -> PlanError {
 /// Score and deviation of one candidate; none if time was up.
 fn roll_out(
     predict: &mut Predict,
-    candidate: &Candidate,
     score: &mut Score<'_>,
     noises: Noises,
-    limits: Limits<'_>,
+    request: &ForecastRequest<'_>,
     pairs: &mut Pairs,
 ) -> Result<Option<(f64, Option<f64>)>, PlanError> {
-    if limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+    if request.limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return Ok(None);
     }
-    predict.set_actions(&candidate.actions)?;
     pairs.begin();
     let (mut mean, mut squares) = (0.0, 0.0);
     for i in 0..noises.n {
-        predict.seed(predict.seed_of(noises.seed, i));
-        predict.denoise(limits, |_| {})?;
+        let noise = Noise::Seed(predict.seed_of(noises.seed, i));
+        predict.denoise(&ForecastRequest { noise, ..*request }, |_| {})?;
         let value = match score {
             Score::Goal(target) | Score::Surprise(target) => target.distance(predict.continuation()?),
             Score::ExpectedSurprise => {
                 pairs.add(predict.continuation()?);
                 continue;
             }
-            Score::Critic(critic) => match critic.score(predict, limits)? {
+            Score::Critic(critic) => match critic.score(predict, request.limits)? {
                 Some(value) => value,
                 None => return Ok(None),
             },

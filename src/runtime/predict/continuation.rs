@@ -5,8 +5,8 @@
 
 use super::error::ForecastError;
 use super::forecast::Predict;
-use super::wiring::Limits;
 use crate::models::wan_vae::FRAMES_PER_LATENT;
+use crate::runtime::Limits;
 
 impl Predict {
     /// The forecast's latents after the given ones, `[n, height, width, channels]`, in standard deviations of the checkpoint's latents.
@@ -45,10 +45,16 @@ impl Predict {
         if !(least..=most).contains(&frames.len()) {
             return Err(ForecastError::Continuation { found: frames.len(), least, most });
         }
-        if 0 < first && self.shown[self.state] == 0 {
-            return Err(ForecastError::NotShown);
-        }
-        self.shown[self.state] = 0;
+        self.check_sizes(frames)?;
+        let shared = self.session.clone();
+        let mut held = shared.take(limits)?;
+        let session = held.session.as_mut();
+        let encoding = match first {
+            0 => Some(self.encodings.begin()),
+            _ => self.shown.take().and_then(|lease| self.encodings.go_on(lease)),
+        };
+        // Never finished: what follows shown frames is compared once, and its caches are of no use to anyone.
+        let encoding = encoding.ok_or(ForecastError::NotShown)?;
         let n_latents = (frames.len() - alone) / FRAMES_PER_LATENT + alone;
         let (mut at, mut from) = (0, 0);
         while at < n_latents {
@@ -59,11 +65,11 @@ impl Predict {
                     (k, k * FRAMES_PER_LATENT)
                 }
             };
-            self.encode(&frames[from..from + n_frames], self.state, first + at, limits)?;
+            self.encode(&frames[from..from + n_frames], &encoding, first + at, session, limits)?;
             (at, from) = (at + k, from + n_frames);
         }
         let len = n_latents * self.manifest.latents.frame_len();
-        self.session.read(self.wiring.encoded, first, &mut out[..len])?;
+        session.read(self.wiring.encoded, first, &mut out[..len])?;
         Ok(n_latents)
     }
 }

@@ -7,13 +7,16 @@
 mod claimed;
 mod decoding;
 
+use super::encodings::{Encoding, Encodings, Lease};
 use super::error::{ForecastError, OpenError};
 use super::noise::fill_noise;
+use super::request::{ForecastRequest, Noise};
 use super::solver::{Inputs, Solver};
-use super::wiring::{Limits, Wiring};
-use crate::backend::{Elements, Memory, RunError, Session};
-use crate::models::predict25::{Guidance, NEGATIVE, PredictManifest, Renoise, Schedule, places};
+use super::wiring::Wiring;
+use crate::backend::{Elements, RunError, Session};
+use crate::models::predict25::{NEGATIVE, PredictManifest, Renoise, Schedule, places};
 use crate::models::wan_vae::FRAMES_PER_LATENT;
+use crate::runtime::{Limits, SharedSession};
 
 /// Decoded frames, nearest first.
 #[derive(Clone, Copy, Debug)]
@@ -26,42 +29,43 @@ pub struct Decoded<'a> {
 
 /// An opened Predict engine. Claims everything when it is made.
 pub struct Predict {
-    pub(super) session: Box<dyn Session>,
+    pub(super) session: SharedSession,
     pub(super) wiring: Wiring,
     pub(super) manifest: PredictManifest,
     solver: Solver,
-    guidance: Guidance,
-    /// Of the standing text and of the one to lead away from.
+    /// The text whose keys and values the session holds; none after a run of one that failed.
+    text: Option<usize>,
+    /// Of that text and of the one to lead away from.
     n_text_tokens: [usize; 2],
-    noise: Vec<f32>,
-    renoise: Vec<f32>,
+    /// What the noises were drawn from; none if they were given.
+    seed: Option<u64>,
+    pub(super) noise: Vec<f32>,
+    pub(super) renoise: Vec<f32>,
     given: Vec<f32>,
+    /// Whether `given` is of the frames that were shown last.
+    is_given: bool,
     velocity: Vec<f32>,
-    without_text: Vec<f32>,
-    timesteps: Vec<f32>,
     /// Latents of the clip, channels last.
     pub(super) latents: Vec<f32>,
-    /// Frames on their way in or out, as many as one call takes.
-    pub(super) pixels: Vec<f32>,
-    actions: Vec<f32>,
-    /// Whose encoder caches the shown frames left.
-    pub(super) state: usize,
-    /// Which showing each state's caches are of, counted from 1; 0 if they are of none any more.
-    pub(super) shown: [u64; 2],
-    n_shown: u64,
+    /// Whose the encoder's caches are, and what the shown frames left there.
+    pub(super) encodings: Encodings,
+    pub(super) shown: Option<Lease>,
     pub(super) forecast_done: bool,
 }
 
 impl Predict {
-    /// Claims the loop's own buffers for a session and prepares the standing text.
+    /// Claims the loop's own buffers for a session, which loops of other roles may share, and prepares the first text.
     ///
     /// # Errors
     /// If network and manifest do not belong together, or the schedule has no such number of steps.
     pub fn new(
-        session: Box<dyn Session>,
+        session: impl Into<SharedSession>,
         manifest: PredictManifest,
         steps: Option<usize>,
     ) -> Result<Self, OpenError> {
+        let shared: SharedSession = session.into();
+        let mut held = shared.wait();
+        let session = held.session.as_mut();
         manifest.check(session.network()).map_err(OpenError::Network)?;
         let wiring = Wiring::new(session.network(), &manifest).map_err(OpenError::Network)?;
         let steps = steps.unwrap_or(manifest.steps);
@@ -77,42 +81,33 @@ impl Predict {
         let len = shape.len();
         let solver = Solver::new(&manifest.schedule, steps, len);
         let fresh = matches!(manifest.schedule, Schedule::Fixed { renoise: Renoise::Fresh, .. });
-        let guided = if manifest.can_guide() { len } else { 0 };
-        let frame_len = manifest.clip.height * manifest.clip.width * 3;
-        let per_call = wiring.latents_per_call * FRAMES_PER_LATENT;
-        let actions =
-            manifest.clip.actions.as_ref().map_or(0, |a| (manifest.clip.n_frames - 1) * a.names.len());
         let mut predict = Self {
             solver,
-            guidance: manifest.guidance,
+            text: None,
             n_text_tokens: [0; 2],
+            seed: None,
             noise: vec![0.0; len],
             renoise: vec![0.0; if fresh { (steps - 1) * len } else { 0 }],
             given: vec![0.0; manifest.n_given_latents() * shape.frame_len()],
+            is_given: manifest.clip.n_given == 0,
             velocity: vec![0.0; len],
-            without_text: vec![0.0; guided],
-            timesteps: vec![0.0; shape.n_latents],
             latents: vec![0.0; len],
-            pixels: vec![0.0; per_call * frame_len],
-            actions: vec![0.0; actions],
-            state: 0,
-            shown: [0; 2],
-            n_shown: 0,
+            encodings: Encodings::new(wiring.encoder_states),
+            shown: None,
             forecast_done: false,
-            session,
+            session: shared.clone(),
             wiring,
             manifest,
         };
         let positions = places(shape.grid(), predict.manifest.clip.rope_fps);
-        predict.session.write(predict.wiring.positions, 0, Elements::F32(&positions))?;
+        session.write(predict.wiring.positions, 0, Elements::F32(&positions))?;
         let n_given = predict.manifest.n_given_latents();
         let mask: Vec<f32> = (0..shape.n_latents).map(|t| f32::from(t < n_given)).collect();
-        predict.session.write(predict.wiring.mask, 0, Elements::F32(&mask))?;
-        predict.run_text(0, 0)?;
+        session.write(predict.wiring.mask, 0, Elements::F32(&mask))?;
+        predict.take_text(0, session)?;
         if let Some(negative) = predict.manifest.texts.iter().position(|t| t.name == NEGATIVE) {
-            predict.run_text(negative, 1)?;
+            predict.run_text(negative, 1, session)?;
         }
-        predict.seed(0);
         Ok(predict)
     }
 
@@ -136,44 +131,6 @@ impl Predict {
         matches!(self.manifest.schedule, Schedule::Fixed { renoise: Renoise::Fresh, .. })
     }
 
-    /// Bytes of the session, by purpose.
-    pub fn session_memory(&self) -> Memory {
-        self.session.memory()
-    }
-
-    /// Takes another text.
-    ///
-    /// # Errors
-    /// If there is none of that name, or its run failed.
-    pub fn set_text(&mut self, name: &str) -> Result<(), ForecastError> {
-        let at = self.manifest.texts.iter().position(|t| t.name == name).ok_or(ForecastError::NoText)?;
-        Ok(self.run_text(at, 0)?)
-    }
-
-    /// Takes another guidance.
-    ///
-    /// # Errors
-    /// If there is no text to lead away from.
-    pub fn set_guidance(&mut self, guidance: Guidance) -> Result<(), ForecastError> {
-        if guidance.scale != 0.0 && !self.manifest.can_guide() {
-            return Err(ForecastError::NoNegative);
-        }
-        self.guidance = guidance;
-        Ok(())
-    }
-
-    /// Draws noise from a seed (see [`fill_noise`]), in the order of a noise file; part `i` of `renoise` from `seed + 1 + i`.
-    pub fn seed(&mut self, seed: u64) {
-        let shape = self.manifest.latents;
-        let len = shape.len();
-        fill_noise(seed, &mut self.velocity);
-        shape.file_to_patches(&self.velocity, &mut self.noise);
-        for (i, renoise) in self.renoise.chunks_mut(len).enumerate() {
-            fill_noise(seed.wrapping_add(i as u64 + 1), &mut self.velocity);
-            shape.file_to_patches(&self.velocity, renoise);
-        }
-    }
-
     /// The seed of forecast `i` of a series whose first has `seed`: as far on as one forecast draws noises, so that no two forecasts
     /// share one.
     pub fn seed_of(&self, seed: u64, i: usize) -> u64 {
@@ -181,55 +138,7 @@ impl Predict {
         seed.wrapping_add((i * n_drawn) as u64)
     }
 
-    /// Takes noise `[1, C, T, h, w]`, and `[steps − 1, C, T, h, w]` where the schedule wants fresh noise for each step.
-    ///
-    /// # Errors
-    /// If it is of another length or not finite; then the noise before stands.
-    pub fn set_noise(&mut self, noise: &[f32], renoise: &[f32]) -> Result<(), ForecastError> {
-        for (found, expected) in [(noise, self.noise.len()), (renoise, self.renoise.len())] {
-            if found.len() != expected {
-                return Err(ForecastError::NoiseLen { found: found.len(), expected });
-            }
-            if let Some(at) = found.iter().position(|v| !v.is_finite()) {
-                return Err(ForecastError::NoiseNotFinite(at));
-            }
-        }
-        let shape = self.manifest.latents;
-        shape.file_to_patches(noise, &mut self.noise);
-        for (to, from) in self.renoise.chunks_mut(shape.len()).zip(renoise.chunks(shape.len())) {
-            shape.file_to_patches(from, to);
-        }
-        Ok(())
-    }
-
-    /// Takes a plan: rows of one action each, for every frame after the first or for the forecast ones.
-    ///
-    /// # Errors
-    /// If it is of another width or length, or not finite; then the plan before stands.
-    pub fn set_actions(&mut self, plan: &[f32]) -> Result<(), ForecastError> {
-        let (Some(buffer), Some(actions)) = (self.wiring.actions, &self.manifest.clip.actions) else {
-            return Err(ForecastError::NoActions);
-        };
-        let width = actions.names.len();
-        if !plan.len().is_multiple_of(width) {
-            return Err(ForecastError::PlanWidth { found: plan.len(), width });
-        }
-        let (found, whole) = (plan.len() / width, self.manifest.clip.n_frames - 1);
-        // With nothing given the first frame is forecast too, and no action leads to it.
-        let forecast = self.manifest.horizon().min(whole);
-        if found != whole && found != forecast {
-            return Err(ForecastError::PlanRows { found, whole, forecast });
-        }
-        if let Some(at) = plan.iter().position(|v| !v.is_finite()) {
-            return Err(ForecastError::NotFinite { row: at / width, column: at % width });
-        }
-        let before = self.actions.len() - plan.len();
-        self.actions[..before].fill(0.0);
-        self.actions[before..].copy_from_slice(plan);
-        Ok(self.session.write(buffer, 0, Elements::F32(&self.actions))?)
-    }
-
-    /// Encodes the given frames, oldest first, each `[height, width, 3]` of bytes.
+    /// Encodes the given frames, oldest first, each `[height, width, 3]` of bytes. Until it has succeeded nothing is shown.
     ///
     /// # Errors
     /// If they are of another number or size, or a run failed.
@@ -242,56 +151,73 @@ impl Predict {
         if expected == 0 {
             return Ok(());
         }
+        (self.is_given, self.shown) = (false, None);
+        self.check_sizes(frames)?;
+        let shared = self.session.clone();
+        let mut held = shared.take(limits)?;
+        let session = held.session.as_mut();
         // The caches of the clip that the last forecast was made from stay, so that what comes can be compared with it.
-        self.state = (self.state + 1) % self.wiring.encoder_states;
+        let encoding = self.encodings.begin();
         let n = self.manifest.n_given_latents();
-        self.n_shown += 1;
-        self.shown[self.state] = self.n_shown;
-        self.encode(&frames[..1], self.state, 0, limits)?;
+        self.encode(&frames[..1], &encoding, 0, session, limits)?;
         let mut at = 1;
         while at < n {
             let k = self.wiring.latents_per_call.min(n - at);
             let from = 1 + (at - 1) * FRAMES_PER_LATENT;
-            self.encode(&frames[from..from + k * FRAMES_PER_LATENT], self.state, at, limits)?;
+            let frames = &frames[from..from + k * FRAMES_PER_LATENT];
+            self.encode(frames, &encoding, at, session, limits)?;
             at += k;
         }
         let shape = self.manifest.latents;
         let len = n * shape.frame_len();
-        self.session.read(self.wiring.encoded, 0, &mut self.latents[..len])?;
+        session.read(self.wiring.encoded, 0, &mut self.latents[..len])?;
         shape.to_patches(&self.latents[..len], &mut self.given);
+        (self.is_given, self.shown) = (true, Some(self.encodings.finish(encoding)));
         Ok(())
     }
 
-    /// Makes the latents of the clip from noise; `progress` is told each step that is done.
+    /// Makes the latents of the clip that begins with the shown frames; `progress` is told each step that is done.
     ///
     /// # Errors
-    /// If a run failed or gave up, or computed no numbers.
+    /// See [`Predict::check`]: then the forecast before stands. If no frames were shown, or a run failed or gave up, or computed no
+    /// numbers.
     pub fn denoise(
         &mut self,
-        limits: Limits<'_>,
+        request: &ForecastRequest<'_>,
         mut progress: impl FnMut(usize),
     ) -> Result<(), ForecastError> {
+        self.check(request)?;
+        let limits = request.limits;
+        limits.check()?;
+        if !self.is_given {
+            return Err(ForecastError::NotShown);
+        }
         self.forecast_done = false;
+        let shared = self.session.clone();
+        let mut held = shared.take(limits)?;
+        let session = held.session.as_mut();
+        self.prepare(request, session)?;
+        let guidance = request.guidance.unwrap_or(self.manifest.guidance);
         self.solver.begin(&self.noise);
         let n_given = self.manifest.n_given_latents();
         let len = self.noise.len();
         for step in 0..self.solver.n_calls() {
             let sigma = self.solver.sigma(step);
-            for (t, value) in self.timesteps.iter_mut().enumerate() {
+            let timesteps = session.input(self.wiring.timesteps, 0, self.manifest.latents.n_latents)?;
+            for (t, value) in timesteps.iter_mut().enumerate() {
                 *value = if t < n_given { self.manifest.given_timestep } else { sigma };
             }
-            self.session.write(self.wiring.timesteps, 0, Elements::F32(&self.timesteps))?;
-            self.session.write(self.wiring.patches, 0, Elements::F32(self.solver.sample()))?;
+            session.write(self.wiring.patches, 0, Elements::F32(self.solver.sample()))?;
             // Given latents stand clean in place, whatever the solver has made of theirs.
-            self.session.write(self.wiring.patches, 0, Elements::F32(&self.given))?;
-            self.call(0, limits)?;
-            self.session.read(self.wiring.velocity, 0, &mut self.velocity)?;
-            let [low, high] = self.guidance.interval;
-            if self.guidance.scale != 0.0 && low <= sigma && sigma <= high {
-                self.call(1, limits)?;
-                self.session.read(self.wiring.velocity, 0, &mut self.without_text)?;
-                for (v, u) in self.velocity.iter_mut().zip(&self.without_text) {
-                    *v += self.guidance.scale * (*v - u);
+            session.write(self.wiring.patches, 0, Elements::F32(&self.given))?;
+            self.call(0, session, limits)?;
+            session.read(self.wiring.velocity, 0, &mut self.velocity)?;
+            let [low, high] = guidance.interval;
+            if guidance.scale != 0.0 && low <= sigma && sigma <= high {
+                self.call(1, session, limits)?;
+                let without_text = session.view(self.wiring.velocity, 0, self.n_rows())?;
+                for (v, u) in self.velocity.iter_mut().zip(without_text) {
+                    *v += guidance.scale * (*v - u);
                 }
             }
             if self.velocity.iter().any(|v| !v.is_finite()) {
@@ -323,43 +249,108 @@ impl Predict {
         self.manifest.clip.height * self.manifest.clip.width * 3
     }
 
-    /// Encodes one frame (at the start of a clip) or fours of them to the latents from `row` on.
+    /// Puts noise, actions and text of a checked request where the steps take them.
+    fn prepare(
+        &mut self,
+        request: &ForecastRequest<'_>,
+        session: &mut dyn Session,
+    ) -> Result<(), ForecastError> {
+        match request.noise {
+            Noise::Seed(seed) => self.draw(seed),
+            Noise::Given { noise, renoise } => {
+                self.seed = None;
+                let shape = self.manifest.latents;
+                shape.file_to_patches(noise, &mut self.noise);
+                for (to, from) in self.renoise.chunks_mut(shape.len()).zip(renoise.chunks(shape.len())) {
+                    shape.file_to_patches(from, to);
+                }
+            }
+        }
+        if let Some(buffer) = self.wiring.actions {
+            let plan = request.actions.unwrap_or_default();
+            let actions = session.input(buffer, 0, self.manifest.clip.n_frames - 1)?;
+            let before = actions.len() - plan.len();
+            actions[..before].fill(0.0);
+            actions[before..].copy_from_slice(plan);
+        }
+        Ok(self.take_text(self.text_of(request)?, session)?)
+    }
+
+    /// Draws the noises of a seed, unless they are there.
+    fn draw(&mut self, seed: u64) {
+        if self.seed == Some(seed) {
+            return;
+        }
+        self.seed = Some(seed);
+        let shape = self.manifest.latents;
+        // The velocity of an earlier step is of no use any more: what is drawn stands there until it is in the patches' order.
+        fill_noise(seed, &mut self.velocity);
+        shape.file_to_patches(&self.velocity, &mut self.noise);
+        for (i, renoise) in self.renoise.chunks_mut(shape.len()).enumerate() {
+            fill_noise(seed.wrapping_add(i as u64 + 1), &mut self.velocity);
+            shape.file_to_patches(&self.velocity, renoise);
+        }
+    }
+
+    /// Refuses frames of another size than the engine's.
+    pub(super) fn check_sizes(&self, frames: &[&[u8]]) -> Result<(), ForecastError> {
+        let clip = &self.manifest.clip;
+        match frames.iter().find(|frame| frame.len() != self.frame_len()) {
+            Some(frame) => {
+                Err(ForecastError::FrameSize { found: frame.len(), width: clip.width, height: clip.height })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Encodes one frame (at the start of a clip) or fours of them, of checked sizes, to the latents from `row` on.
     pub(super) fn encode(
         &mut self,
         frames: &[&[u8]],
-        state: usize,
+        encoding: &Encoding,
         row: usize,
+        session: &mut dyn Session,
         limits: Limits<'_>,
-    ) -> Result<(), ForecastError> {
+    ) -> Result<(), RunError> {
         let frame_len = self.frame_len();
-        for (to, frame) in self.pixels.chunks_mut(frame_len).zip(frames) {
-            if frame.len() != frame_len {
-                let (width, height) = (self.manifest.clip.width, self.manifest.clip.height);
-                return Err(ForecastError::FrameSize { found: frame.len(), width, height });
-            }
+        let pixels = session.input(self.wiring.frames, 0, frames.len())?;
+        for (to, frame) in pixels.chunks_mut(frame_len).zip(frames) {
             for (to, byte) in to.iter_mut().zip(*frame) {
                 *to = f32::from(*byte) / 127.5 - 1.0;
             }
         }
-        let pixels = &self.pixels[..frames.len() * frame_len];
-        self.session.write(self.wiring.frames, 0, Elements::F32(pixels))?;
         let first = frames.len() == 1;
         let graph = if first { &mut self.wiring.encode_first } else { &mut self.wiring.encode_step };
         let extent = [frames.len() / FRAMES_PER_LATENT];
         let extents: &[usize] = if first { &[] } else { &extent };
         let id = graph.id;
-        Ok(self.session.run(id, &limits.run(extents, graph.windows(state, row)))?)
+        session.run(id, &limits.run(extents, graph.windows(encoding.state(), row)))
     }
 
-    fn call(&mut self, text: usize, limits: Limits<'_>) -> Result<(), RunError> {
+    /// Rows of the patches of a clip.
+    fn n_rows(&self) -> usize {
+        self.manifest.latents.n_latents * self.manifest.latents.n_patches()
+    }
+
+    fn call(&mut self, text: usize, session: &mut dyn Session, limits: Limits<'_>) -> Result<(), RunError> {
         let extents = [self.n_text_tokens[text], self.manifest.latents.n_patches()];
         let extents = if self.wiring.text_extent { &extents[..] } else { &extents[1..] };
-        self.session.run(self.wiring.denoise, &limits.run(extents, &self.wiring.text_windows[text]))
+        session.run(self.wiring.denoise, &limits.run(extents, &self.wiring.text_windows[text]))
     }
 
-    fn run_text(&mut self, at: usize, place: usize) -> Result<(), RunError> {
+    /// Makes a text the one that the steps are told, unless it is.
+    fn take_text(&mut self, at: usize, session: &mut dyn Session) -> Result<(), RunError> {
+        if self.text != Some(at) {
+            self.text = None;
+            self.run_text(at, 0, session)?;
+            self.text = Some(at);
+        }
+        Ok(())
+    }
+
+    fn run_text(&mut self, at: usize, place: usize, session: &mut dyn Session) -> Result<(), RunError> {
         self.n_text_tokens[place] = self.manifest.texts[at].n_tokens;
         let windows = &self.wiring.text_windows[place];
-        self.session.run(self.wiring.texts[at], &Limits::default().run(&[], windows))
+        session.run(self.wiring.texts[at], &Limits::default().run(&[], windows))
     }
 }

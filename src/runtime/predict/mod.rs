@@ -1,9 +1,11 @@
 //! The loop of Predict: frames and actions in, a forecast out, and how far it lay from what came.
 
 mod continuation;
+mod encodings;
 mod error;
 mod forecast;
 mod noise;
+mod request;
 mod rollout;
 mod solver;
 mod surprise;
@@ -12,7 +14,9 @@ mod wiring;
 pub use error::{ForecastError, OpenError};
 pub use forecast::{Decoded, Predict};
 pub use noise::{fill_noise, fill_noise_of_stream};
+pub use request::{ForecastRequest, Noise};
 pub use rollout::{Progress, Rollout};
 pub use solver::{Inputs, Solver};
 pub use surprise::{Expectation, Surprise, to_byte};
-pub use wiring::Limits;
+
+pub use crate::runtime::Limits;

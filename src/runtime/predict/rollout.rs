@@ -10,9 +10,10 @@
 
 use super::error::ForecastError;
 use super::forecast::Predict;
+use super::request::{ForecastRequest, Noise};
 use super::surprise::to_byte;
-use super::wiring::Limits;
 use crate::backend::RunError;
+use crate::runtime::Limits;
 
 /// What a rollout tells while it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -88,11 +89,18 @@ impl Rollout {
         self.horizon.div_ceil(self.per_chunk)
     }
 
-    /// Takes a plan: rows of one action each, for every frame after the first or for the forecast ones.
+    /// Whether a forecast of this length could be made. The request's plan has rows for every frame of it after the first, or for the
+    /// forecast ones.
     ///
     /// # Errors
-    /// If the engine takes none, or it is of another width or length, or not finite; then the plan before stands.
-    pub fn set_actions(&mut self, predict: &Predict, plan: &[f32]) -> Result<(), ForecastError> {
+    /// As [`Predict::check`].
+    pub fn check(&self, predict: &Predict, request: &ForecastRequest<'_>) -> Result<(), ForecastError> {
+        predict.check(&ForecastRequest { actions: None, ..*request })?;
+        request.actions.map_or(Ok(()), |plan| self.rows(predict, plan).map(|_| ()))
+    }
+
+    /// Rows of a plan that are missing at its beginning, if it fits.
+    fn rows(&self, predict: &Predict, plan: &[f32]) -> Result<usize, ForecastError> {
         let Some(actions) = &predict.manifest().clip.actions else { return Err(ForecastError::NoActions) };
         let width = actions.names.len();
         if !plan.len().is_multiple_of(width) {
@@ -107,8 +115,18 @@ impl Rollout {
         if let Some(at) = plan.iter().position(|v| !v.is_finite()) {
             return Err(ForecastError::NotFinite { row: at / width, column: at % width });
         }
+        Ok(whole - found)
+    }
+
+    /// Takes the request's plan, as far as the last chunk goes.
+    fn take_plan(&mut self, predict: &Predict, request: &ForecastRequest<'_>) -> Result<(), ForecastError> {
+        self.plan.clear();
+        let Some(plan) = request.actions else { return Ok(()) };
+        let n_missing = self.rows(predict, plan)?;
+        let width = predict.manifest().clip.actions.as_ref().map_or(0, |actions| actions.names.len());
+        let before = self.n_given.max(1) - 1;
         let n_rows = before + self.n_chunks() * self.per_chunk - usize::from(self.n_given == 0);
-        self.plan = vec![0.0; (whole - found) * width];
+        self.plan.resize(n_missing * width, 0.0);
         self.plan.extend_from_slice(plan);
         while self.plan.len() < n_rows * width {
             match self.plan.len().checked_sub(width) {
@@ -119,30 +137,29 @@ impl Rollout {
         Ok(())
     }
 
-    /// Forecasts from `given` frames, oldest first, each `[height, width, 3]` of bytes. `seed` is of the first chunk's noise; without
-    /// one the noise that `predict` has stays, for every chunk. Returns how many frames were forecast and decoded: fewer than the
-    /// horizon when the limits said so after the first chunk was denoised.
+    /// Forecasts from `given` frames, oldest first, each `[height, width, 3]` of bytes. A seed is of the first chunk's noise; noise that
+    /// is given is every chunk's. Returns how many frames were forecast and decoded: fewer than the horizon when the limits said so
+    /// after the first chunk was denoised.
     ///
     /// # Errors
-    /// If the frames are of another number or size, a run failed, or the first chunk was not denoised in time.
+    /// See [`Rollout::check`]; if the frames are of another number or size, a run failed, or the first chunk was not denoised in time.
     pub fn run(
         &mut self,
         predict: &mut Predict,
         given: &[&[u8]],
-        seed: Option<u64>,
-        limits: Limits<'_>,
+        request: &ForecastRequest<'_>,
         mut told: impl FnMut(Progress<'_>),
     ) -> Result<usize, ForecastError> {
-        self.denoise_first(predict, given, seed, limits, &mut told)?;
+        self.denoise_first(predict, given, request, &mut told)?;
         let mut done = 0;
         for chunk in 0.. {
             let wanted = self.per_chunk.min(self.horizon - done);
-            let n_decoded = self.decode(predict, wanted, limits, chunk, &mut told)?;
+            let n_decoded = self.decode(predict, wanted, request.limits, chunk, &mut told)?;
             done += n_decoded;
             if n_decoded < wanted || done == self.horizon {
                 break;
             }
-            match self.denoise_next(predict, seed, limits, chunk + 1, &mut told) {
+            match self.denoise_next(predict, request, chunk + 1, &mut told) {
                 Err(ForecastError::Run(RunError::Deadline | RunError::Stopped)) => break,
                 other => other?,
             }
@@ -158,47 +175,51 @@ impl Rollout {
         &mut self,
         predict: &mut Predict,
         given: &[&[u8]],
-        seed: Option<u64>,
-        limits: Limits<'_>,
+        request: &ForecastRequest<'_>,
         mut told: impl FnMut(Progress<'_>),
     ) -> Result<(), ForecastError> {
-        self.prepare(predict, seed, 0)?;
-        predict.show(given, limits)?;
+        self.check(predict, request)?;
+        self.take_plan(predict, request)?;
+        predict.show(given, request.limits)?;
         for (to, frame) in self.context.chunks_mut(self.frame_len).zip(given) {
             to.copy_from_slice(frame);
         }
         told(Progress::Encoded { chunk: 0 });
-        predict.denoise(limits, |done| told(Progress::Step { chunk: 0, done }))
+        self.denoise(predict, request, 0, &mut told)
     }
 
     /// Makes the latents of a later chunk.
     fn denoise_next(
         &mut self,
         predict: &mut Predict,
-        seed: Option<u64>,
-        limits: Limits<'_>,
+        request: &ForecastRequest<'_>,
         chunk: usize,
         told: &mut impl FnMut(Progress<'_>),
     ) -> Result<(), ForecastError> {
-        self.prepare(predict, seed, chunk)?;
         let context: Vec<&[u8]> = self.context.chunks(self.frame_len).collect();
-        predict.show(&context, limits)?;
+        predict.show(&context, request.limits)?;
         told(Progress::Encoded { chunk });
-        predict.denoise(limits, |done| told(Progress::Step { chunk, done }))
+        self.denoise(predict, request, chunk, told)
     }
 
-    /// The chunk's noise, and its part of the plan.
-    fn prepare(&self, predict: &mut Predict, seed: Option<u64>, chunk: usize) -> Result<(), ForecastError> {
-        if let Some(seed) = seed {
-            predict.seed(predict.seed_of(seed, chunk));
-        }
-        if self.plan.is_empty() {
-            return Ok(());
-        }
+    /// Makes a chunk's latents from its own noise and its part of the plan.
+    fn denoise(
+        &self,
+        predict: &mut Predict,
+        request: &ForecastRequest<'_>,
+        chunk: usize,
+        told: &mut impl FnMut(Progress<'_>),
+    ) -> Result<(), ForecastError> {
+        let noise = match request.noise {
+            Noise::Seed(seed) => Noise::Seed(predict.seed_of(seed, chunk)),
+            given => given,
+        };
         let clip = &predict.manifest().clip;
-        let width = clip.actions.as_ref().map_or(0, |a| a.names.len());
+        let width = clip.actions.as_ref().map_or(0, |actions| actions.names.len());
         let (first, n_rows) = (chunk * self.per_chunk, clip.n_frames - 1);
-        predict.set_actions(&self.plan[first * width..(first + n_rows) * width])
+        let actions = request.actions.map(|_| &self.plan[first * width..(first + n_rows) * width]);
+        let request = ForecastRequest { noise, actions, ..*request };
+        predict.denoise(&request, |done| told(Progress::Step { chunk, done }))
     }
 
     /// Decodes the chunk's first `wanted` forecast frames, which become the newest ones; says how many there are.

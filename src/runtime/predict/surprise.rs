@@ -3,10 +3,11 @@
 //! The frames that came are encoded onward from the encoder caches that the forecast's own context left: a causal encoder gives a
 //! frame other latents when it begins anew before it, so nothing else may be compared.
 
+use super::encodings::Lease;
 use super::error::ForecastError;
 use super::forecast::{Decoded, Predict};
-use super::wiring::Limits;
 use crate::models::wan_vae::FRAMES_PER_LATENT;
+use crate::runtime::Limits;
 
 /// How far one frame, and from time to time one latent, lies from its forecast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,9 +35,8 @@ pub struct Expectation {
     n_came: usize,
     /// The next frame of the clip.
     next: usize,
-    /// The encoder caches of the forecast's context, and which showing they must be of.
-    state: usize,
-    shown: u64,
+    /// The encoder caches of the forecast's context and of what has come since; none if they cannot be gone on from.
+    lease: Option<Lease>,
     found: Vec<f32>,
     n_frames: usize,
 }
@@ -56,8 +56,7 @@ impl Expectation {
             came: vec![0; FRAMES_PER_LATENT * frame_len],
             n_came: 0,
             next: n_frames,
-            state: 0,
-            shown: 0,
+            lease: None,
             found: vec![0.0; latent_len],
             n_frames,
         }
@@ -66,8 +65,7 @@ impl Expectation {
     /// Takes the forecast that `predict` has just made; its frames follow by [`Expectation::decoded`].
     pub fn take(&mut self, predict: &Predict) {
         self.latents.copy_from_slice(&predict.latents);
-        self.state = predict.state;
-        self.shown = predict.shown[predict.state];
+        self.lease = predict.shown;
         self.next = predict.manifest().clip.n_given;
         (self.n_came, self.n_decoded) = (0, 0);
     }
@@ -119,28 +117,38 @@ impl Expectation {
         self.next += 1;
         // With nothing given, the first frame is a latent of its own.
         let is_whole = self.n_came == FRAMES_PER_LATENT || at == 0;
-        let is_kept = self.shown != 0 && predict.shown[self.state] == self.shown;
-        let latent = if is_whole && is_kept { Some(self.latent(predict, at, limits)?) } else { None };
+        let latent = if is_whole { self.latent(predict, at, limits) } else { Ok(None) };
         if is_whole {
             self.n_came = 0;
         }
-        Ok(Surprise { frame: at, pixels, latent })
+        Ok(Surprise { frame: at, pixels, latent: latent? })
     }
 
+    /// How far the latent that ends with `frame` lies; none if the caches before it are of another clip by now. An encoding that
+    /// fails takes them along.
     fn latent(
         &mut self,
         predict: &mut Predict,
         frame: usize,
         limits: Limits<'_>,
-    ) -> Result<f32, ForecastError> {
+    ) -> Result<Option<f32>, ForecastError> {
+        if self.lease.is_none() {
+            return Ok(None);
+        }
+        let shared = predict.session.clone();
+        let mut held = shared.take(limits)?;
+        let session = held.session.as_mut();
+        let lease = self.lease.take();
+        let Some(encoding) = lease.and_then(|lease| predict.encodings.go_on(lease)) else { return Ok(None) };
         let row = frame.div_ceil(FRAMES_PER_LATENT);
         let frames: [&[u8]; FRAMES_PER_LATENT] =
             std::array::from_fn(|i| &self.came[i * self.frame_len..(i + 1) * self.frame_len]);
-        predict.encode(&frames[..self.n_came], self.state, row, limits)?;
-        predict.session.read(predict.wiring.encoded, row, &mut self.found)?;
+        predict.encode(&frames[..self.n_came], &encoding, row, session, limits)?;
+        session.read(predict.wiring.encoded, row, &mut self.found)?;
+        self.lease = Some(predict.encodings.finish(encoding));
         let expected = &self.latents[row * self.latent_len..][..self.latent_len];
         let sum: f64 = expected.iter().zip(&self.found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        Ok((sum / self.latent_len as f64).sqrt() as f32)
+        Ok(Some((sum / self.latent_len as f64).sqrt() as f32))
     }
 }
 
@@ -148,7 +156,9 @@ impl Predict {
     /// Lets the next showing leave the encoder caches that `expectation` compares with, whatever was shown since. An engine that
     /// holds the caches of one clip alone cannot.
     pub fn keep_for(&mut self, expectation: &Expectation) {
-        self.state = expectation.state;
+        if let Some(lease) = expectation.lease {
+            self.encodings.keep(lease);
+        }
     }
 }
 

@@ -1,27 +1,9 @@
 //! The graphs and buffers of a Predict network by their names, with the windows that their runs need, made once.
 
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
-
-use crate::backend::Run;
+use super::encodings::STATES_MAX;
 use crate::graph::{BufferId, GraphId, Network};
 use crate::models::predict25::{NEGATIVE, PredictManifest, graph_name};
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL, cache_windows};
-
-/// When work gives up.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits<'a> {
-    /// Once this moment has passed.
-    pub deadline: Option<Instant>,
-    /// Once this is set.
-    pub stop: Option<&'a AtomicBool>,
-}
-
-impl<'a> Limits<'a> {
-    pub(super) fn run(self, extents: &'a [usize], windows: &'a [(BufferId, usize)]) -> Run<'a> {
-        Run { extents, windows, deadline: self.deadline, stop: self.stop }
-    }
-}
 
 /// A graph of the VAE, with the windows of its caches and, last, of its latents.
 #[derive(Debug)]
@@ -88,7 +70,7 @@ impl Wiring {
         let buffer = |name: &str| network.buffer(name).ok_or(format!("it has no buffer `{name}`"));
         let limit = |name: &str| network.limit(name).ok_or(format!("it has no limit `{name}`"));
         let (encoded, latents) = (buffer("encoded")?, buffer("latents")?);
-        let encoder_states = limit(ENCODER_STATES)?.clamp(1, 2);
+        let encoder_states = limit(ENCODER_STATES)?.clamp(1, STATES_MAX);
         let denoise = graph(network, "denoise")?;
         let ids = || network.buffers.iter().enumerate().map(|(i, b)| (BufferId(i as u32), b));
         let caches = || ids().filter(|(_, b)| b.name.starts_with("text."));

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use super::choices::ChoiceTokens;
 use super::media::MediaLayout;
-use super::prefix::TokenKey;
+use super::progress::{Progress, milliseconds_since};
 use super::request::{Answer, FinishReason, RecordedPicture, Recording, Request, Timings};
 use super::thought::Part;
 use super::{AskError, Reason, places};
-use crate::backend::{Run, RunError};
+use crate::backend::RunError;
 use crate::models::reason2::{Prompt, Question};
-use crate::runtime::check_finite;
+use crate::runtime::shared::TokenKey;
+use crate::runtime::{Held, Limits, check_finite};
 
 /// What opens a thought.
 pub(super) const THINK_OPEN: &str = "<think>";
@@ -22,22 +23,6 @@ const THOUGHT_END: &str = "\n</think>\n\n";
 
 /// Tokens between a thought that was cut and its answer, at most: what closes the thought, and white space.
 const SEPARATOR_TOKENS_MAX: usize = 32;
-
-/// An answer in the making.
-pub(super) struct Progress<'a> {
-    pub(super) request: &'a Request<'a>,
-    pub(super) recording: Option<&'a mut Recording>,
-    pub(super) emit: &'a mut dyn FnMut(Part, &str),
-    pub(super) begin: Instant,
-    pub(super) timings: Timings,
-    pub(super) tokens: Vec<u32>,
-    pub(super) text: String,
-    pub(super) thought: Option<String>,
-    pub(super) thought_truncated: bool,
-    pub(super) encoded_pictures: usize,
-    pub(super) choices: Option<ChoiceTokens>,
-    pub(super) finish: Option<FinishReason>,
-}
 
 impl Reason {
     /// Answers a question. `emit` gets each piece of text as soon as it is certain.
@@ -59,8 +44,6 @@ impl Reason {
         let prompt = self.assemble(request, &media)?;
         self.check_size(&prompt, &media)?;
         let keys = keys(&prompt, &media);
-        // The last token is always run, for its logits.
-        let reused = self.cache.common_with(&keys).min(keys.len() - 1);
 
         let mut progress = Progress {
             request,
@@ -77,9 +60,16 @@ impl Reason {
             finish: None,
         };
         progress.timings.preprocess_ms = milliseconds_since(begin);
-        let run = self.see(&prompt, &media, reused, &mut progress);
-        let run = run.and_then(|()| self.read(&prompt, &media, &keys, reused, &mut progress));
-        let run = run.and_then(|()| self.say(&prompt, &mut progress));
+        self.begin_text();
+        let mut reused = 0;
+        let session = self.session.clone();
+        let run = session.take(limits_of(request)).map_err(AskError::from).and_then(|mut held| {
+            // The last token is always run, for its logits.
+            reused = held.rows.common_with(&keys).min(keys.len() - 1);
+            self.see(&mut held, &prompt, &media, reused, &mut progress)?;
+            self.read(&mut held, &prompt, &media, &keys, reused, &mut progress)?;
+            self.say(&mut held, &prompt, &mut progress)
+        });
         match run {
             Err(AskError::Run(RunError::Deadline)) => progress.finish = Some(FinishReason::Deadline),
             Err(AskError::Run(RunError::Stopped)) => return Err(AskError::Stopped),
@@ -144,6 +134,7 @@ impl Reason {
     /// Encodes the pictures that the tokens from `reused` on show and that are not there.
     fn see(
         &mut self,
+        held: &mut Held,
         prompt: &Prompt,
         media: &MediaLayout,
         reused: usize,
@@ -161,22 +152,23 @@ impl Reason {
         let mut has_cleared = false;
         while let Some(picture) = needed.get(next).map(|index| &media.pictures[*index]) {
             next += 1;
-            if self.features.find(&picture.digest).is_some() {
+            if held.features.find(&picture.digest).is_some() {
                 continue;
             }
-            let Some(start) = self.features.reserve(picture.n_tokens, is_needed) else {
+            let Some(start) = held.features.reserve(picture.n_tokens, is_needed) else {
                 assert!(!has_cleared, "all pictures together fit, which was checked");
-                self.features.clear();
+                held.features.clear();
                 (next, has_cleared) = (0, true);
                 continue;
             };
             let begin = Instant::now();
-            picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut self.patches)?;
+            let patches = self.wiring.patches(held.session.as_mut(), picture.n_patches())?;
+            picture.preprocess(&mut self.preprocessor, progress.request.shown, patches)?;
             progress.timings.preprocess_ms += milliseconds_since(begin);
             let begin = Instant::now();
-            let run = limits_of(progress.request);
-            self.wiring.encode(self.session.as_mut(), &self.patches, picture.patches(), start, &run)?;
-            self.features.commit(picture.digest, start, picture.n_tokens);
+            let run = limits_of(progress.request).run(&[], &[]);
+            self.wiring.encode(held.session.as_mut(), picture.patches(), start, &run)?;
+            held.features.commit(picture.digest, start, picture.n_tokens);
             progress.timings.vision_ms += milliseconds_since(begin);
             progress.encoded_pictures += 1;
         }
@@ -184,16 +176,15 @@ impl Reason {
             Some(recording) if !recording.only_times => {
                 recording.positions.clone_from(&prompt.positions);
                 for picture in &media.pictures {
-                    let start = self.features.find(&picture.digest).expect("encoded above");
-                    picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut self.patches)?;
-                    let n_patches = picture.grid.h * picture.grid.w;
-                    let patch_len = self.preprocessor.rules().patches.patch_len();
+                    let start = held.features.find(&picture.digest).expect("encoded above");
+                    let mut pixels = vec![0.0; picture.n_patches() * self.wiring.patch_len];
+                    picture.preprocess(&mut self.preprocessor, progress.request.shown, &mut pixels)?;
                     recording.pictures.push(RecordedPicture {
                         is_clip: picture.is_clip,
                         grid: picture.patches(),
-                        pixels: self.patches[..n_patches * patch_len].to_vec(),
+                        pixels,
                         n_tokens: picture.n_tokens,
-                        features: self.wiring.features(self.session.as_ref(), start, picture.n_tokens)?,
+                        features: self.wiring.features(held.session.as_ref(), start, picture.n_tokens)?,
                     });
                 }
             }
@@ -205,6 +196,7 @@ impl Reason {
     /// Runs the prompt from `reused` on, in pieces, and leaves the logits of its last token.
     fn read(
         &mut self,
+        held: &mut Held,
         prompt: &Prompt,
         media: &MediaLayout,
         keys: &[TokenKey],
@@ -212,49 +204,56 @@ impl Reason {
         progress: &mut Progress<'_>,
     ) -> Result<(), AskError> {
         let begin = Instant::now();
-        self.cache.cut(reused);
+        held.rows.cut(reused);
         let mut feature_rows = vec![-1i32; prompt.ids.len()];
         for span in prompt.visual.iter().filter(|span| reused < span.start + span.len) {
             let digest = &media.pictures[media.picture(span.media, span.group)].digest;
-            let first = self.features.find(digest).expect("encoded a moment ago");
+            let first = held.features.find(digest).expect("encoded a moment ago");
             for (i, row) in feature_rows[span.start..span.start + span.len].iter_mut().enumerate() {
                 *row = (first + i) as i32;
             }
         }
         let ids: Vec<i32> = prompt.ids.iter().map(|id| *id as i32).collect();
-        let run = limits_of(progress.request);
+        let run = limits_of(progress.request).run(&[], &[]);
         let mut from = reused;
         while from < ids.len() {
             let to = ids.len().min(from + self.wiring.prefill_tokens_max);
             let piece = (&ids[from..to], &prompt.positions[from..to], &mut feature_rows[from..to]);
-            self.wiring.prefill(self.session.as_mut(), piece, from, &run)?;
-            self.cache.commit(&keys[from..to]);
+            self.wiring.prefill(held.session.as_mut(), piece, from, &run)?;
+            held.rows.commit(&keys[from..to]);
             from = to;
         }
-        self.wiring.head(self.session.as_mut(), &mut self.logits, &run)?;
+        self.wiring.head(held.session.as_mut(), &run)?;
         progress.timings.prefill_ms = milliseconds_since(begin);
         Ok(())
     }
 
+    /// Forgets what is left of an answer that ended in an error: the beginning of a character, or of what may have been a tag.
+    fn begin_text(&mut self) {
+        self.text_stream.finish(&mut self.piece);
+        self.piece.clear();
+        self.splitter.restart(self.begins_in_thought);
+    }
+
     /// Chooses tokens and runs them, until the answer ends.
-    fn say(&mut self, prompt: &Prompt, progress: &mut Progress<'_>) -> Result<(), AskError> {
+    fn say(&mut self, held: &mut Held, prompt: &Prompt, progress: &mut Progress<'_>) -> Result<(), AskError> {
         let request = progress.request;
         self.sampler.begin(request.sampling, &prompt.ids)?;
-        self.splitter.restart(self.begins_in_thought);
         let thinks = request.think || self.begins_in_thought;
         let thought_end: Vec<u32> = if thinks { self.tokenizer.encode(THOUGHT_END)? } else { Vec::new() };
         // Tokens still to be said to close a thought that was too long.
         let mut forced: &[u32] = &[];
         let (mut n_thought, mut n_answer) = (0, 0);
         let mut position = prompt.next_position;
-        let run = limits_of(request);
+        let run = limits_of(request).run(&[], &[]);
         let finish = loop {
-            check_finite(&self.logits)?;
-            progress.record_logits(&self.logits);
+            let logits = self.wiring.logits(held.session.as_ref())?;
+            check_finite(logits)?;
+            progress.record_logits(logits);
             if let Some(choices) = progress.choices.as_mut().filter(|_| forced.is_empty()) {
-                let next = self.tokenizer.token_bytes(self.sampler.peek(&self.logits)?);
+                let next = self.tokenizer.token_bytes(self.sampler.peek(logits)?);
                 if !thinks || !self.splitter.stays_before_answer(next) {
-                    let token = choices.decide(&self.logits)?;
+                    let token = choices.decide(logits)?;
                     progress.note_token();
                     progress.tokens.push(token);
                     break FinishReason::Stop;
@@ -266,7 +265,7 @@ impl Reason {
                     self.sampler.accept(*first);
                     *first
                 }
-                None => self.sampler.pick(&self.logits)?,
+                None => self.sampler.pick(logits)?,
             };
             progress.note_token();
             if self.stop_tokens.contains(&token) && !request.ignore_stop_tokens {
@@ -290,12 +289,12 @@ impl Reason {
                     break FinishReason::Length;
                 }
             }
-            if self.wiring.context <= self.cache.len() {
+            if self.wiring.context <= held.rows.len() {
                 break FinishReason::Length;
             }
-            let past = self.cache.len();
-            self.wiring.decode(self.session.as_mut(), token, position, past, &mut self.logits, &run)?;
-            self.cache.commit(&[TokenKey::Text(token)]);
+            let past = held.rows.len();
+            self.wiring.decode(held.session.as_mut(), token, position, past, &run)?;
+            held.rows.commit(&[TokenKey::Text(token)]);
             position += 1;
         };
         progress.finish = Some(finish);
@@ -340,36 +339,8 @@ impl Reason {
     }
 }
 
-impl Progress<'_> {
-    fn emit(&mut self, part: Part, text: &str) {
-        match part {
-            Part::Answer => self.text.push_str(text),
-            Part::Thought => self.thought.get_or_insert_default().push_str(text),
-        }
-        (self.emit)(part, text);
-    }
-
-    fn record_logits(&mut self, logits: &[f32]) {
-        if let Some(recording) = self.recording.as_mut().filter(|recording| !recording.only_times) {
-            recording.logits.extend_from_slice(logits);
-        }
-    }
-
-    /// Takes the time of a token, which is known now.
-    fn note_token(&mut self) {
-        let now_ms = milliseconds_since(self.begin);
-        let first_ms = *self.timings.ttft_ms.get_or_insert(now_ms);
-        if !self.tokens.is_empty() {
-            self.timings.tpot_ms = Some((now_ms - first_ms) / self.tokens.len() as f64);
-        }
-        if let Some(recording) = &mut self.recording {
-            recording.token_ms.push(now_ms);
-        }
-    }
-}
-
-fn limits_of<'a>(request: &Request<'a>) -> Run<'a> {
-    Run { deadline: request.deadline, stop: request.stop, ..Run::default() }
+fn limits_of<'a>(request: &Request<'a>) -> Limits<'a> {
+    Limits { deadline: request.deadline, stop: request.stop }
 }
 
 /// What each of the prompt's rows in the cache will be of.
@@ -393,8 +364,4 @@ fn source_size(request: &Request<'_>) -> Option<[usize; 2]> {
     let mut sizes = request.shown.iter().map(size);
     let first = sizes.next()??;
     sizes.all(|other| other == Some(first)).then_some([first.width, first.height])
-}
-
-fn milliseconds_since(begin: Instant) -> f64 {
-    begin.elapsed().as_secs_f64() * 1e3
 }

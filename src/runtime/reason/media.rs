@@ -3,10 +3,10 @@
 use sha2::{Digest as _, Sha256};
 
 use super::error::AskError;
-use super::prefix::Digest;
 use super::request::Shown;
 use crate::camera::{Grid, Picture, Preprocess, PreprocessError, Preprocessor, VideoLayout};
 use crate::models::reason2::Media;
+use crate::runtime::Digest;
 
 /// One run of the vision network.
 #[derive(Clone, Debug)]
@@ -121,6 +121,11 @@ impl LaidPicture {
     /// Rows and columns of patches.
     pub(super) fn patches(&self) -> [usize; 2] {
         [self.grid.h, self.grid.w]
+    }
+
+    /// How many they are.
+    pub(super) fn n_patches(&self) -> usize {
+        self.grid.h * self.grid.w
     }
 
     /// Resizes and cuts up its frames, to the start of `out`: `[h * w, patch_len]`.

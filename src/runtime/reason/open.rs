@@ -2,16 +2,14 @@
 
 use super::ask::THINK_OPEN;
 use super::error::AskError;
-use super::feature_ring::FeatureRing;
-use super::prefix::CacheRows;
 use super::request::Request;
 use super::thought::Splitter;
 use super::wiring::Wiring;
-use crate::backend::{Memory, Session};
+use crate::backend::Memory;
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
 use crate::engine::{Engine, EngineError};
 use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
-use crate::runtime::{Sampler, Sampling, SamplingError};
+use crate::runtime::{Sampler, Sampling, SamplingError, SharedSession};
 
 /// Bytes of the longest token that any tokenizer has, several times over.
 const PIECE_BYTES: usize = 1 << 10;
@@ -56,7 +54,7 @@ pub struct ReasonParts<'a> {
 
 /// An opened Reason engine.
 pub struct Reason {
-    pub(super) session: Box<dyn Session>,
+    pub(super) session: SharedSession,
     pub(super) wiring: Wiring,
     pub(super) tokenizer: Tokenizer,
     pub(super) layout: PromptLayout,
@@ -69,19 +67,15 @@ pub struct Reason {
     pub(super) text_stream: TextStream,
     /// Text of one token.
     pub(super) piece: String,
-    pub(super) cache: CacheRows,
-    pub(super) features: FeatureRing,
-    pub(super) patches: Vec<f32>,
-    pub(super) logits: Vec<f32>,
     default_sampling: Sampling,
 }
 
 impl Reason {
-    /// Makes an opened engine and its session answer questions. Images are scaled down to the engine's limit of visual tokens.
+    /// Makes an opened engine and a session of it, which other loops may share, answer questions. Images are scaled down to the engine's limit of visual tokens.
     ///
     /// # Errors
     /// If the engine is none of Reason's, or its parts do not belong together.
-    pub fn open(engine: &Engine, session: Box<dyn Session>) -> Result<Self, OpenError> {
+    pub fn open(engine: &Engine, session: impl Into<SharedSession>) -> Result<Self, OpenError> {
         let Some(manifest) = &engine.manifest().roles.answers else {
             return Err(OpenError::Network("it forecasts; `imagine` runs it".into()));
         };
@@ -104,8 +98,10 @@ impl Reason {
     ///
     /// # Errors
     /// If the parts do not belong together, or one is out of range.
-    pub fn new(session: Box<dyn Session>, parts: ReasonParts<'_>) -> Result<Self, OpenError> {
-        let wiring = Wiring::new(session.network(), parts.patch_positions).map_err(OpenError::Network)?;
+    pub fn new(session: impl Into<SharedSession>, parts: ReasonParts<'_>) -> Result<Self, OpenError> {
+        let session = session.into();
+        let wiring = Wiring::new(session.wait().session.network(), parts.patch_positions);
+        let wiring = wiring.map_err(OpenError::Network)?;
         let expected = parts.preprocess.patches.patch_len();
         if wiring.patch_len != expected {
             let why = format!(
@@ -125,10 +121,6 @@ impl Reason {
             splitter: Splitter::new(false),
             text_stream: TextStream::default(),
             piece: String::with_capacity(PIECE_BYTES),
-            cache: CacheRows::new(wiring.context),
-            features: FeatureRing::new(wiring.feature_rows),
-            patches: vec![0.0; wiring.patches_max * wiring.patch_len],
-            logits: vec![0.0; wiring.vocab_size],
             default_sampling: parts.default_sampling,
             session,
             wiring,
@@ -170,13 +162,12 @@ impl Reason {
         self.session.memory()
     }
 
-    /// Bytes that the loop itself has claimed: sampler, patches, logits, keys. What images are resized in is claimed by the first of
+    /// Bytes that the loop itself has claimed: sampler, places of patches, keys. What images are resized in is claimed by the first of
     /// each size.
     pub fn claimed_bytes(&self) -> u64 {
-        let floats = 4 * (self.patches.len() + self.logits.len()) as u64;
         let preprocessor = self.preprocessor.reserved_bytes() as u64;
-        let keys = self.cache.claimed_bytes() + self.features.claimed_bytes();
-        floats + preprocessor + keys + self.sampler.claimed_bytes() + self.wiring.claimed_bytes()
+        let keys = self.session.claimed_bytes();
+        preprocessor + keys + self.sampler.claimed_bytes() + self.wiring.claimed_bytes()
     }
 
     /// Tokens of text in the prompt of a question, visual ones left out.
@@ -190,7 +181,8 @@ impl Reason {
 
     /// Forgets what was seen and read: the next question computes everything.
     pub fn forget(&mut self) {
-        self.cache.cut(0);
-        self.features.clear();
+        let mut held = self.session.wait();
+        held.rows.cut(0);
+        held.features.clear();
     }
 }

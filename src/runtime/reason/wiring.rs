@@ -37,8 +37,6 @@ pub(super) struct Wiring {
     pub(super) vocab_size: usize,
     /// Numbers of one patch.
     pub(super) patch_len: usize,
-    /// Patches of one picture at most.
-    pub(super) patches_max: usize,
 }
 
 /// Inputs of the vision graph beside the pixels, claimed once.
@@ -109,15 +107,22 @@ impl Wiring {
             prefill_tokens_max: shape(tokens)[0],
             vocab_size,
             patch_len,
-            patches_max,
         })
     }
 
-    /// Encodes one picture of `[rows, columns]` patches, which stand at the start of `patches`, to the feature rows from `row` on.
+    /// Where the patches of a picture go, `n` of them.
+    pub(super) fn patches<'a>(
+        &self,
+        session: &'a mut dyn Session,
+        n: usize,
+    ) -> Result<&'a mut [f32], RunError> {
+        session.input(self.patches, 0, n)
+    }
+
+    /// Encodes one picture of `[rows, columns]` patches, which were put where patches go, to the feature rows from `row` on.
     pub(super) fn encode(
         &mut self,
         session: &mut dyn Session,
-        patches: &[f32],
         [rows, columns]: [usize; 2],
         row: usize,
         run: &Run<'_>,
@@ -126,7 +131,6 @@ impl Wiring {
         let PatchRows { of, index, share, position } = &mut self.rows_of_patches;
         let (index, share, position) = (&mut index[..4 * n], &mut share[..4 * n], &mut position[..2 * n]);
         of.fill(rows, columns, PatchInputs { index, share, position });
-        session.write(self.patches, 0, Elements::F32(&patches[..n * self.patch_len]))?;
         session.write(self.position_index, 0, Elements::I32(index))?;
         session.write(self.position_share, 0, Elements::F32(share))?;
         session.write(self.patch_positions, 0, Elements::I32(position))?;
@@ -170,31 +174,28 @@ impl Wiring {
         session.run(self.prefill, &Run { extents: &[ids.len(), past, n_visual], windows, ..*run })
     }
 
-    /// The logits of the last token that `prefill` ran.
-    pub(super) fn head(
-        &self,
-        session: &mut dyn Session,
-        logits: &mut [f32],
-        run: &Run<'_>,
-    ) -> Result<(), RunError> {
-        session.run(self.head, run)?;
-        session.read(self.logits, 0, logits)
+    /// Makes the logits of the last token that `prefill` ran.
+    pub(super) fn head(&self, session: &mut dyn Session, run: &Run<'_>) -> Result<(), RunError> {
+        session.run(self.head, run)
     }
 
-    /// Runs one token and gives the logits after it.
+    /// The logits that the last run of `head` or `decode` made.
+    pub(super) fn logits<'a>(&self, session: &'a dyn Session) -> Result<&'a [f32], RunError> {
+        session.view(self.logits, 0, 1)
+    }
+
+    /// Runs one token, and makes the logits after it.
     pub(super) fn decode(
         &self,
         session: &mut dyn Session,
         token: u32,
         position: i32,
         past: usize,
-        logits: &mut [f32],
         run: &Run<'_>,
     ) -> Result<(), RunError> {
         session.write(self.tokens, 0, Elements::I32(&[token as i32]))?;
         session.write(self.positions, 0, Elements::I32(&[position; 3]))?;
-        session.run(self.decode, &Run { extents: &[past], ..*run })?;
-        session.read(self.logits, 0, logits)
+        session.run(self.decode, &Run { extents: &[past], ..*run })
     }
 
     /// Bytes that this has claimed.

@@ -3,7 +3,8 @@
 use super::{Decoded, Predict};
 use crate::backend::{Elements, RunError};
 use crate::models::wan_vae::FRAMES_PER_LATENT;
-use crate::runtime::predict::{ForecastError, Limits};
+use crate::runtime::Limits;
+use crate::runtime::predict::ForecastError;
 
 impl Predict {
     /// Decodes the clip from its start, since the decoder is causal; `each` is given the frames of a call as soon as they are there.
@@ -29,8 +30,13 @@ impl Predict {
         if !self.forecast_done {
             return Err(ForecastError::Nothing);
         }
-        self.session.write(self.wiring.latents, 0, Elements::F32(&self.latents))?;
-        let frame_len = self.frame_len();
+        let shared = self.session.clone();
+        let mut held = match shared.take(limits) {
+            Err(RunError::Deadline | RunError::Stopped) => return Ok(0),
+            other => other?,
+        };
+        let session = held.session.as_mut();
+        session.write(self.wiring.latents, 0, Elements::F32(&self.latents))?;
         let n = self.manifest.latents.n_latents;
         let (mut at, mut first) = (0, 0);
         while at < n && first < n_wanted {
@@ -44,13 +50,11 @@ impl Predict {
             let graph = if at == 0 { &mut self.wiring.decode_first } else { &mut self.wiring.decode_step };
             let (id, extent) = (graph.id, [k]);
             let extents: &[usize] = if at == 0 { &[] } else { &extent };
-            match self.session.run(id, &limits.run(extents, graph.windows(0, at))) {
+            match session.run(id, &limits.run(extents, graph.windows(0, at))) {
                 Err(RunError::Deadline | RunError::Stopped) => return Ok(first),
                 other => other?,
             }
-            let pixels = &mut self.pixels[..n_frames * frame_len];
-            self.session.read(self.wiring.pixels, 0, pixels)?;
-            each(Decoded { first, pixels });
+            each(Decoded { first, pixels: session.view(self.wiring.pixels, 0, n_frames)? });
             at += k;
             first += n_frames;
         }

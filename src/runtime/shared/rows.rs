@@ -10,7 +10,7 @@ pub type Digest = [u8; 32];
 
 /// What one row of the cache is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenKey {
+pub(in crate::runtime) enum TokenKey {
     /// A token of text.
     Text(u32),
     /// A visual token.
@@ -24,34 +24,34 @@ pub(super) enum TokenKey {
 
 /// The keys of the cache's valid rows, in memory claimed once.
 #[derive(Debug)]
-pub(super) struct CacheRows {
+pub(in crate::runtime) struct CacheRows {
     rows: Vec<TokenKey>,
     rows_max: usize,
 }
 
 impl CacheRows {
     /// For a cache of `rows_max` rows, of which none is valid.
-    pub(super) fn new(rows_max: usize) -> Self {
+    pub(in crate::runtime) fn new(rows_max: usize) -> Self {
         Self { rows: Vec::with_capacity(rows_max), rows_max }
     }
 
     /// Valid rows.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::runtime) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Bytes that it has claimed.
-    pub(super) fn claimed_bytes(&self) -> u64 {
+    pub(in crate::runtime) fn claimed_bytes(&self) -> u64 {
         (self.rows.capacity() * size_of::<TokenKey>()) as u64
     }
 
     /// How many rows at the beginning are already what `prompt` needs.
-    pub(super) fn common_with(&self, prompt: &[TokenKey]) -> usize {
+    pub(in crate::runtime) fn common_with(&self, prompt: &[TokenKey]) -> usize {
         self.rows.iter().zip(prompt).take_while(|(row, wanted)| row == wanted).count()
     }
 
     /// Forgets the rows from `len` on.
-    pub(super) fn cut(&mut self, len: usize) {
+    pub(in crate::runtime) fn cut(&mut self, len: usize) {
         self.rows.truncate(len);
     }
 
@@ -59,7 +59,7 @@ impl CacheRows {
     ///
     /// # Panics
     /// If they are more than the cache holds: the run would have been refused.
-    pub(super) fn commit(&mut self, rows: &[TokenKey]) {
+    pub(in crate::runtime) fn commit(&mut self, rows: &[TokenKey]) {
         assert!(self.rows.len() + rows.len() <= self.rows_max);
         self.rows.extend_from_slice(rows);
     }

@@ -3,19 +3,19 @@
 //! A picture (an image, or a group of a clip's frames) is encoded into a range of rows and stays there until the ring comes round,
 //! so that a clip that has moved on by one group encodes one group, and a second question about an image encodes none.
 
-use super::prefix::Digest;
+use super::rows::Digest;
 
 /// The ranges in use, oldest first, in memory claimed once.
 #[derive(Debug)]
-pub(super) struct FeatureRing {
-    held: Vec<Held>,
+pub(in crate::runtime) struct FeatureRing {
+    held: Vec<Kept>,
     /// Where the next picture goes if nothing is in its way.
     next: usize,
     rows_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
+struct Kept {
     digest: Digest,
     start: usize,
     len: usize,
@@ -23,17 +23,17 @@ struct Held {
 
 impl FeatureRing {
     /// A ring over `rows_max` rows; so many pictures of one row each fit.
-    pub(super) fn new(rows_max: usize) -> Self {
+    pub(in crate::runtime) fn new(rows_max: usize) -> Self {
         Self { held: Vec::with_capacity(rows_max), next: 0, rows_max }
     }
 
     /// Bytes that it has claimed.
-    pub(super) fn claimed_bytes(&self) -> u64 {
-        (self.held.capacity() * size_of::<Held>()) as u64
+    pub(in crate::runtime) fn claimed_bytes(&self) -> u64 {
+        (self.held.capacity() * size_of::<Kept>()) as u64
     }
 
     /// The first row of a picture that is there.
-    pub(super) fn find(&self, digest: &Digest) -> Option<usize> {
+    pub(in crate::runtime) fn find(&self, digest: &Digest) -> Option<usize> {
         self.held.iter().find(|held| held.digest == *digest).map(|held| held.start)
     }
 
@@ -42,8 +42,12 @@ impl FeatureRing {
     ///
     /// `None` if the needed ones leave no such range: then [`FeatureRing::clear`] and encoding all of them anew makes room, as long
     /// as together they have at most the ring's rows.
-    pub(super) fn reserve(&mut self, len: usize, is_needed: impl Fn(&Digest) -> bool) -> Option<usize> {
-        let overlaps = |held: &Held, start: usize| held.start < start + len && start < held.start + held.len;
+    pub(in crate::runtime) fn reserve(
+        &mut self,
+        len: usize,
+        is_needed: impl Fn(&Digest) -> bool,
+    ) -> Option<usize> {
+        let overlaps = |held: &Kept, start: usize| held.start < start + len && start < held.start + held.len;
         let mut start = self.next;
         let mut has_wrapped = false;
         loop {
@@ -65,12 +69,12 @@ impl FeatureRing {
     }
 
     /// Counts a picture as there that a run has written to reserved rows.
-    pub(super) fn commit(&mut self, digest: Digest, start: usize, len: usize) {
-        self.held.push(Held { digest, start, len });
+    pub(in crate::runtime) fn commit(&mut self, digest: Digest, start: usize, len: usize) {
+        self.held.push(Kept { digest, start, len });
     }
 
     /// Forgets every picture.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::runtime) fn clear(&mut self) {
         self.held.clear();
         self.next = 0;
     }
