@@ -4,11 +4,19 @@
 //! plans leads to. How well a goal *image* ranks real outcomes is asked of the trained small VAE on rendered scenes.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use perihelion::export::PredictOptions;
-use perihelion::runtime::plan::{Around, Candidate, Noises, PlanError, Ranking, Score, Target, search};
+use perihelion::backend::WeightFormat;
+use perihelion::engine::{BuildOptions, Engine, build};
+use perihelion::export::{PredictOptions, ReasonOptions, export_reason};
+use perihelion::model::Model;
+use perihelion::runtime::Lender;
+use perihelion::runtime::plan::{
+    Around, Candidate, Critic, Noises, PlanError, Ranking, Score, Target, search,
+};
 use perihelion::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict};
+use perihelion::runtime::reason::{AskError, Reason};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 
 #[path = "support/predict.rs"]
@@ -192,6 +200,62 @@ fn a_budget_ends_the_search_between_candidates() {
     assert!(matches!(ranking, Err(PlanError::NoTime)));
     // A search that was cut leaves the engine as it was.
     assert_eq!(rank(&mut predict, &plans, &mut goal, 1).ranked[0].candidate, 4);
+}
+
+fn reason() -> Reason {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (model, engine) = (dir.path().join("a.model"), dir.path().join("a.engine"));
+    export_reason(Path::new("engines/small-reason"), &ReasonOptions::default(), &model, &mut |_| {})
+        .expect("exports");
+    let options = BuildOptions {
+        backend: "cpu".into(),
+        formats: WeightFormat::F32.into(),
+        limits: Vec::new(),
+        open: support::OPEN,
+    };
+    build(&Model::open(&model).expect("opens"), &options, &engine, &mut |_| {}).expect("builds");
+    let engine = Engine::open(&engine).expect("opens");
+    Reason::open(&engine, engine.session(&support::OPEN).expect("claims")).expect("of Reason")
+}
+
+#[test]
+fn a_critic_that_another_has_is_waited_for_no_longer_than_the_plan_may_take() {
+    let reason = Lender::new(reason());
+    let mut predict = open(CASES[0]);
+    show(&mut predict);
+    let plans = candidates(&predict, 3);
+    let noises = Noises { seed: 5, n: 1 };
+    let critic = |predict: &Predict, limits| {
+        Critic::new(&reason, predict, "Is the path clear?", &["yes", "no"], "yes", 1, limits)
+    };
+    let free = critic(&predict, Limits::default()).expect("nobody has it");
+    let expected = rank(&mut predict, &plans, &mut Score::Critic(free), 1);
+    assert_eq!(expected.ranked.len(), 3);
+
+    let late = Limits { deadline: Some(Instant::now()), stop: None };
+    let stop = AtomicBool::new(true);
+    let stopped = Limits { deadline: None, stop: Some(&stop) };
+    let mut score = Score::Critic(critic(&predict, late).expect("nobody has it, so nobody is waited for"));
+    // Whoever has it gives it back only when this is over: an answer that takes for ever.
+    let loan = reason.take(Limits::default()).expect("nobody has it");
+    assert!(matches!(critic(&predict, late), Err(PlanError::NoTime)));
+    assert!(matches!(critic(&predict, stopped), Err(PlanError::Critic(AskError::Stopped))));
+    let deadline = Some(Instant::now() + Duration::from_secs(2));
+    let request = ForecastRequest { limits: Limits { deadline, stop: None }, ..ForecastRequest::default() };
+    let ranking = search(&mut predict, &plans, &mut score, noises, &request, |_| {});
+    assert!(matches!(ranking, Err(PlanError::NoTime)), "{ranking:?}");
+    drop(loan);
+
+    // Taken after the first plan was judged: that one is ranked, and the others wait for nothing.
+    let mut loan = None;
+    let deadline = Some(Instant::now() + Duration::from_secs(5));
+    let request = ForecastRequest { limits: Limits { deadline, stop: None }, ..ForecastRequest::default() };
+    let ranking = search(&mut predict, &plans, &mut score, noises, &request, |_| {
+        loan = Some(reason.take(Limits::default()).expect("given back between two questions"));
+    });
+    assert_eq!(ranking.expect("the first").ranked.iter().map(|r| r.candidate).collect::<Vec<_>>(), [0]);
+    drop(loan);
+    assert_eq!(rank(&mut predict, &plans, &mut score, 1).ranked, expected.ranked);
 }
 
 #[test]

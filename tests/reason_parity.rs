@@ -7,7 +7,7 @@
 mod support;
 
 use perihelion::backend::reference::Reference;
-use perihelion::backend::{OpenOptions, WeightFormat};
+use perihelion::backend::{OpenOptions, Session, WeightFormat};
 use perihelion::camera::Image;
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{ReasonOptions, export_reason};
@@ -121,7 +121,8 @@ fn reference(case: &Case) -> Reason {
     let limits = Limits { context: 256, image_tokens: 64, frames: 16 };
     let model: &'static Reason2<'static> =
         Box::leak(Box::new(Reason2::new(Box::leak(Box::new(checkpoint)), limits).expect(case.name())));
-    Reason::new(Box::new(Reference::new(&model.network, model)), parts).expect(case.name())
+    let session: Box<dyn Session> = Box::new(Reference::new(&model.network, model));
+    Reason::new(session, parts).expect(case.name())
 }
 
 fn check_case(case: &Case, reason: &mut Reason) -> Vec<Tie> {

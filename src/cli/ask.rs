@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if options.fps.is_some_and(|fps| !(fps.is_finite() && 0.0 < fps)) {
         return Err(Usage("--fps takes a number above 0".to_owned()).into());
     }
-    let (mut reason, _) = super::engines::open_reason(&options.engine, context.threads, false)?;
+    let (mut reason, _) = super::engines::open_reason(&options.engine, context.threads)?;
     let settings = options.generation.resolve(reason.default_sampling(), options.system.as_deref())?;
     match (&options.batch, &options.prompt) {
         (Some(path), _) => batch(&mut reason, &settings, path),

@@ -10,6 +10,7 @@ use super::output;
 use crate::backend::{Memory, OpenOptions};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
+use crate::runtime::SharedSession;
 use crate::runtime::predict::Predict;
 use crate::runtime::reason::Reason;
 
@@ -39,56 +40,76 @@ impl Identity {
     }
 }
 
-/// Opens an engine that answers questions. `is_checked` runs its golden case first, as warm-up.
-///
-/// # Errors
-/// If the file is none, or cannot be used here, or answers its golden case wrongly.
-pub(crate) fn open_reason(
-    path: &Path,
-    threads: NonZeroUsize,
-    is_checked: bool,
-) -> anyhow::Result<(Reason, Identity)> {
-    let engine = Engine::open(path)?;
-    let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
-    if is_checked {
-        self_test(&engine, session.as_mut())?;
-    }
-    let reason = Reason::open(&engine, session)?;
-    Ok((reason, Identity::of(&engine)))
+/// An engine, and a session of it that the loops of all its roles share.
+pub(crate) struct Loaded {
+    engine: Engine,
+    session: SharedSession,
 }
 
-/// Opens an engine that forecasts, in `steps` steps if another number than its own is asked for.
+impl Loaded {
+    /// Opens an engine. `is_checked` runs its golden case first, as warm-up.
+    ///
+    /// # Errors
+    /// If the file is none, or cannot be used here, or answers its golden case wrongly.
+    pub(crate) fn open(path: &Path, threads: NonZeroUsize, is_checked: bool) -> anyhow::Result<Self> {
+        let engine = Engine::open(path)?;
+        let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
+        if is_checked {
+            self_test(&engine, session.as_mut())?;
+        }
+        Ok(Self { engine, session: session.into() })
+    }
+
+    /// The engine's file.
+    pub(crate) fn path(&self) -> &Path {
+        self.engine.path()
+    }
+
+    /// What it was built from and for.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::of(&self.engine)
+    }
+
+    /// Its loop that answers questions.
+    ///
+    /// # Errors
+    /// If that is none of its roles.
+    pub(crate) fn reason(&self) -> anyhow::Result<Reason> {
+        Ok(Reason::open(&self.engine, self.session.clone())?)
+    }
+
+    /// Its loop that forecasts, in `steps` steps if another number than its own is asked for.
+    ///
+    /// # Errors
+    /// If that is none of its roles, or its schedule has no such number of steps.
+    pub(crate) fn predict(&self, steps: Option<usize>) -> anyhow::Result<Predict> {
+        let Some(manifest) = &self.engine.manifest().roles.forecasts else {
+            bail!("{}: the engine answers questions; `ask` runs it", self.engine.path().display());
+        };
+        Ok(Predict::new(self.session.clone(), manifest.clone(), steps)?)
+    }
+}
+
+/// Opens an engine that answers questions, unchecked.
 ///
 /// # Errors
-/// If the file is none, or cannot be used here.
+/// As [`Loaded::open`] and [`Loaded::reason`].
+pub(crate) fn open_reason(path: &Path, threads: NonZeroUsize) -> anyhow::Result<(Reason, Identity)> {
+    let loaded = Loaded::open(path, threads, false)?;
+    Ok((loaded.reason()?, loaded.identity()))
+}
+
+/// Opens an engine that forecasts, unchecked.
+///
+/// # Errors
+/// As [`Loaded::open`] and [`Loaded::predict`].
 pub(crate) fn open_predict(
     path: &Path,
     threads: NonZeroUsize,
     steps: Option<usize>,
 ) -> anyhow::Result<(Predict, Identity)> {
-    open_forecaster(path, threads, steps, false)
-}
-
-/// As [`open_predict`]; `is_checked` runs its golden case first, as warm-up.
-///
-/// # Errors
-/// As there, or if it answers its golden case wrongly.
-pub(crate) fn open_forecaster(
-    path: &Path,
-    threads: NonZeroUsize,
-    steps: Option<usize>,
-    is_checked: bool,
-) -> anyhow::Result<(Predict, Identity)> {
-    let engine = Engine::open(path)?;
-    let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
-    let Some(manifest) = &engine.manifest().roles.forecasts else {
-        bail!("{}: the engine answers questions; `ask` runs it", path.display());
-    };
-    if is_checked {
-        self_test(&engine, session.as_mut())?;
-    }
-    let predict = Predict::new(session, manifest.clone(), steps)?;
-    Ok((predict, Identity::of(&engine)))
+    let loaded = Loaded::open(path, threads, false)?;
+    Ok((loaded.predict(steps)?, loaded.identity()))
 }
 
 /// A session's bytes as rows of a table.

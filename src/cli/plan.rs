@@ -131,7 +131,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     clip::check_text(options.text.as_deref(), &manifest)?;
     let goal_image = goal_image(options, &manifest)?;
     let reason = match &options.score.critic {
-        Some(path) => Some(Lender::new(engines::open_reason(path, context.threads, false)?.0)),
+        Some(path) => Some(Lender::new(engines::open_reason(path, context.threads)?.0)),
         None => None,
     };
 

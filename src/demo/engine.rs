@@ -69,7 +69,7 @@ impl Made {
     pub(super) fn of(checkpoint: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
         let (model, files) = model_in_a_directory()?;
         export_reason(checkpoint, &ReasonOptions::default(), &model, &mut |_| {})?;
-        let (reason, _) = open_reason(&built(&model, threads)?, threads, false)?;
+        let (reason, _) = open_reason(&built(&model, threads)?, threads)?;
         let settings = AnswerSettings { tokens_max: ANSWER_TOKENS_MAX, ..AnswerSettings::default() };
         let answerer = ReasonAnswerer::new(reason, settings);
         Ok(Self { answerer, _files: files })

@@ -83,7 +83,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         return Err(Usage("--generate takes at least 1".to_owned()).into());
     }
     let begin = Instant::now();
-    let (mut reason, identity) = open_reason(&options.engine, context.threads, false)?;
+    let (mut reason, identity) = open_reason(&options.engine, context.threads)?;
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     let mut camera = Camera::new(question.image_size);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Options;
-use crate::cli::{Context, Usage, engines, output};
+use crate::cli::engines::{self, Loaded};
+use crate::cli::{Context, Usage, output};
 use crate::engine::Engine;
 use crate::frames::listener::ListenerOptions;
 use crate::model::Clip;
@@ -73,14 +74,19 @@ impl Cast {
         context: &Context,
         node: &mut NodeOptions,
     ) -> anyhow::Result<Self> {
-        let answerer = match &paths.reason {
-            Some((path, clip)) => Some(open_answerer(path, *clip, options, context, node)?),
-            None => None,
+        let load = |path: &Path| Loaded::open(path, context.threads, true);
+        let (mut loaded, mut answerer) = (None, None);
+        if let Some((path, clip)) = &paths.reason {
+            let loaded = loaded.insert(load(path)?);
+            answerer = Some(open_answerer(loaded, *clip, options, node)?);
+        }
+        let forecaster = match (&paths.predict, &paths.reason) {
+            (None, _) => None,
+            // One engine in both roles has one session.
+            (Some(path), Some((other, _))) if path == other => loaded.as_ref(),
+            (Some(path), _) => Some(&*loaded.insert(load(path)?)),
         };
-        let forecaster = match &paths.predict {
-            Some(path) => Some(open_forecaster(path, options, context, node)?),
-            None => None,
-        };
+        let forecaster = forecaster.map(|loaded| open_forecaster(loaded, options, node)).transpose()?;
         let forecaster = match &answerer {
             Some(answerer) => {
                 forecaster.map(|forecaster: PredictForecaster| forecaster.with_critic(answerer.shared()))
@@ -126,14 +132,13 @@ impl Cast {
 }
 
 fn open_answerer(
-    path: &Path,
+    loaded: &Loaded,
     clip: Clip,
     options: &Options,
-    context: &Context,
     node: &mut NodeOptions,
 ) -> anyhow::Result<ReasonAnswerer> {
-    let (reason, identity) = engines::open_reason(path, context.threads, true)?;
-    node.hardware_id = hardware_id(&identity);
+    let reason = loaded.reason()?;
+    node.hardware_id = hardware_id(&loaded.identity());
     let most = reason.frames_max();
     if options.clip.is_none() && node.clip_frames == clip.frames {
         // What nobody has asked for need not be refused.
@@ -154,18 +159,17 @@ fn open_answerer(
 }
 
 fn open_forecaster(
-    path: &Path,
+    loaded: &Loaded,
     options: &Options,
-    context: &Context,
     node: &mut NodeOptions,
 ) -> anyhow::Result<PredictForecaster> {
-    let (predict, identity) = engines::open_forecaster(path, context.threads, options.steps, true)?;
-    node.forecast_hardware_id = hardware_id(&identity);
+    let predict = loaded.predict(options.steps)?;
+    node.forecast_hardware_id = hardware_id(&loaded.identity());
     if predict.encoder_states() < 2 {
         log::warn!(
             "{}: holds the encoder's caches of one clip, so that surprise in latent space ends with the next forecast; \
              build it with --encoder-states 2",
-            path.display()
+            loaded.path().display()
         );
     }
     let settings = PredictSettings { seed: options.forecast_seed, latent_only: node.latent_only };

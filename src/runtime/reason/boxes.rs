@@ -107,4 +107,16 @@ mod tests {
         }
         assert_eq!(units("[[1, 2, 3, 4], [5, 6, 7, 8]]"), [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]);
     }
+
+    #[test]
+    fn a_box_may_be_a_line_and_pixels_have_two_places() {
+        assert_eq!(units("[7, 2, 7, 4] [1, 5, 3, 5]"), [[7.0, 2.0, 7.0, 4.0], [1.0, 5.0, 3.0, 5.0]]);
+        let found = places("[1, 1, 333, 1000]", Some([64, 48]));
+        assert_eq!(found[0].pixels.as_deref(), Some(&[0.06, 0.05, 21.31, 48.0][..]));
+    }
+
+    #[test]
+    fn an_answer_that_repeats_itself_names_so_many_places_and_no_more() {
+        assert_eq!(places(&"[1, 2, 3, 4] ".repeat(300), None).len(), PLACES_MAX);
+    }
 }

@@ -52,3 +52,32 @@ impl ChoiceTokens {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_choice_is_taken_and_shares_are_of_the_choices_alone() {
+        let mut choices = ChoiceTokens { tokens: vec![2, 0, 3], probabilities: Vec::new() };
+        // Probabilities 0.25, 0.5, 0.125, 0.125: the likeliest token of all is no choice.
+        let logits = [0.25f32.ln(), 0.5f32.ln(), 0.125f32.ln(), 0.125f32.ln()];
+        assert_eq!(choices.decide(&logits), Ok(0));
+        let decided = choices.into_choices(&["two", "none", "three"]);
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        for (choice, (token, probability, share)) in
+            decided.iter().zip([(2, 0.125, 0.25), (0, 0.25, 0.5), (3, 0.125, 0.25)])
+        {
+            assert_eq!(choice.token, token);
+            assert!(close(choice.probability, probability) && close(choice.share, share), "{choice:?}");
+        }
+        assert_eq!(decided[1].text, "none");
+    }
+
+    #[test]
+    fn choices_that_the_model_would_never_say_share_alike() {
+        let mut choices = ChoiceTokens { tokens: vec![1, 2], probabilities: Vec::new() };
+        choices.decide(&[3e4, -3e4, -3e4]).expect("finite");
+        assert!(choices.into_choices(&["a", "b"]).iter().all(|choice| choice.share == 0.5));
+    }
+}
