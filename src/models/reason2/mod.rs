@@ -3,11 +3,14 @@
 mod config;
 mod generation;
 mod graphs;
+mod jinja;
 mod language;
 mod patch_positions;
 mod prompt;
+mod python;
 mod sampling;
 mod stored;
+mod strftime;
 mod template;
 mod tokenizer;
 mod vision;

@@ -7,11 +7,12 @@
 //! Why no template engine on the robot: what it would compute is always the same, and data can be checked when it is made.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
+use minijinja::{Value, context};
 
 use super::Reason2Config;
-use super::{PromptLayout, SurroundingText, Tokenizer};
+use super::{PromptLayout, SurroundingText, Tokenizer, jinja};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 
 /// Stand for the texts of a question. Spaces at both ends, so that a template that trims is found out.
@@ -63,6 +64,8 @@ pub struct ChatTemplate {
     source: String,
     /// Names and texts of `bos_token` and the like.
     tokens: Vec<(String, String)>,
+    /// The moment of a template that asks for the date, in seconds after 1970.
+    now_s: i64,
 }
 
 /// The texts of the control tokens around and in place of media.
@@ -96,8 +99,9 @@ impl ChatTemplate {
                 tokens.extend(text.map(|text| (name.to_owned(), text.to_owned())));
             }
         }
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         let found = |name: &str, source: String| {
-            Ok(Self { path: checkpoint.dir().join(name), source, tokens: tokens.clone() })
+            Ok(Self { path: checkpoint.dir().join(name), source, tokens: tokens.clone(), now_s })
         };
         if let Some(bytes) = checkpoint.file("chat_template.jinja")? {
             return found("chat_template.jinja", String::from_utf8_lossy(&bytes).into_owned());
@@ -139,6 +143,22 @@ impl ChatTemplate {
             spatial_merge_size: config.vision.spatial_merge_size,
             ..self.pieces(&tokens)?
         })
+    }
+
+    /// Whether the template writes the date: a layout keeps that of its making.
+    ///
+    /// # Errors
+    /// If it cannot be rendered.
+    pub fn writes_the_date(&self) -> Result<bool, TemplateError> {
+        const DAYS: i64 = 86_400;
+        // Another day, weekday, month and year.
+        let later = Self { now_s: self.now_s + 400 * DAYS, ..self.clone() };
+        for system in [false, true] {
+            if self.render(system, &[Part::Question])? != later.render(system, &[Part::Question])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The texts of the layout; ids and sizes are left at 0.
@@ -215,17 +235,10 @@ impl ChatTemplate {
             messages.insert(0, context! { role => "system", content => SYSTEM_MARK });
         }
         let tokens = Value::from_iter(self.tokens.iter().cloned());
-        let values = context! { messages, add_generation_prompt => true, ..tokens };
-
-        let mut environment = Environment::new();
-        // As transformers sets its engine up.
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.add_function("raise_exception", |text: String| -> Result<Value, JinjaError> {
-            Err(JinjaError::new(ErrorKind::InvalidOperation, text))
-        });
-        environment
-            .render_str(&self.source, values)
+        // These two are there and are none, which templates ask for.
+        let (tools, documents) = ((), ());
+        let values = context! { messages, tools, documents, add_generation_prompt => true, ..tokens };
+        jinja::render(&self.source, values, self.now_s)
             .map_err(|e| TemplateError::Render { path: self.path.clone(), message: format!("{e:#}") })
     }
 
@@ -265,8 +278,12 @@ mod tests {
 
     /// The layout of a template in which `I` and `V` stand for the visual tokens, or the error's message.
     fn layout(source: &str) -> Result<PromptLayout, String> {
-        let template =
-            ChatTemplate { path: "dir/template".into(), source: source.to_owned(), tokens: Vec::new() };
+        let template = ChatTemplate {
+            path: "dir/template".into(),
+            source: source.to_owned(),
+            tokens: Vec::new(),
+            now_s: 0,
+        };
         let tokens =
             VisualTokens { image: "I".into(), video: "V".into(), start: "<s>".into(), end: "<e>".into() };
         template.pieces(&tokens).map_err(|e| e.to_string())
@@ -284,6 +301,37 @@ mod tests {
         assert_eq!(layout.closing, "[end][assistant]");
         let json = serde_json::to_string(&layout).expect("serialises");
         assert_eq!(layout, serde_json::from_str(&json).expect("reads back"));
+    }
+
+    #[test]
+    fn what_published_templates_do_still_makes_a_layout() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/templates.json")).unwrap();
+        let source = |name: &str| {
+            let cases = cases["cases"].as_array().unwrap();
+            let case = cases.iter().find(|case| case["name"] == name).expect(name);
+            case["template"].as_str().unwrap().replace("<|image_pad|>", "I").replace("<|video_pad|>", "V")
+        };
+        let thinking = layout(&source("thinking with tools")).unwrap();
+        assert_eq!(thinking.opening, "<|im_start|>user\n");
+        assert_eq!(thinking.system.before, "<|im_start|>system\n");
+        assert_eq!(thinking.image, surrounding("<|vision_start|>", "<|vision_end|>"));
+        assert_eq!(thinking.closing, "<|im_end|>\n<|im_start|>assistant\n<think>\n");
+        layout(&source("counted pictures")).expect_err("its own system text goes where another stands");
+        layout(&source("turns")).unwrap();
+    }
+
+    #[test]
+    fn a_template_that_writes_the_date_is_known() {
+        let is_dated = |source: &str| {
+            let source = source.to_owned();
+            ChatTemplate { path: "t".into(), source, tokens: Vec::new(), now_s: 1_709_210_096 }
+                .writes_the_date()
+                .unwrap()
+        };
+        assert!(!is_dated(TURNS));
+        assert!(is_dated("{{ strftime_now('%d %b') }}{{ messages[0].role }}"));
+        assert!(is_dated("{% if messages[0].role == 'system' %}{{ strftime_now('%Y') }}{% endif %}"));
     }
 
     #[test]
