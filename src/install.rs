@@ -161,6 +161,29 @@ pub fn clean_up_on_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that are free for this user on the disk under `folder`.
+///
+/// # Errors
+/// If the system does not say.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Says before the work whether a file of `bytes` has room at `place`.
+///
+/// # Errors
+/// Of the kind [`io::ErrorKind::StorageFull`] if it has not.
+pub fn check_room(place: &Path, bytes: u64) -> io::Result<()> {
+    // A system that does not say will say it when the disk is full.
+    let free = free_bytes(folder_of(place)).unwrap_or(u64::MAX);
+    if free < bytes {
+        let message = format!("{bytes} bytes are needed, the disk has {free} left");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+    }
+    Ok(())
+}
+
 /// The folder in which `place` lies.
 #[must_use]
 pub fn folder_of(place: &Path) -> &Path {

@@ -197,7 +197,8 @@ fn a_bag_is_forecast_as_files_are() {
     }
     let name = |path: &Path| path.to_str().unwrap().to_owned();
     let (seen, expected) = (name(&seen), name(&expected));
-    succeed(&["imagine", predict_engine(), "--frames", &seen, "--seed", "3", "--frames-out", &expected]);
+    let imagine = ["imagine", predict_engine(), "--frames", &seen, "--seed", "3", "--frames-out", &expected];
+    succeed(&[&imagine[..], &["--overwrite"]].concat());
     let expected = load_frames_dir(Path::new(&expected), 1 << 20).unwrap();
     assert_eq!(expected.len(), 8);
 
@@ -223,6 +224,23 @@ fn a_bag_is_forecast_as_files_are() {
         assert_eq!(*stamp_ns, newest_ns + (i as i64 + 1) * 125_000_000);
         assert!(*data == expected.rgb, "frame {i} differs from imagine's");
     }
+}
+
+#[test]
+fn a_closed_stdout_ends_no_recording() {
+    let bag = bag("closed.mcap", &rendered()[..6], 125);
+    let record = dir().join("closed-answers.mcap");
+    let run = ["run", engine(), "--prompt", PROMPT, "--clip", "1", "--max-tokens", "2", "--bag", &bag];
+    let run = [&run[..], &["--record", record.to_str().unwrap()], &REMAP].concat();
+    let mut child = perihelion(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert_eq!(stderr.matches("goes on without it").count(), 1, "said once: {stderr}");
+    let bytes = fs::read(&record).unwrap();
+    let messages = mcap::MessageStream::new(&bytes).unwrap().map(Result::unwrap);
+    assert_eq!(messages.filter(|message| message.channel.topic == "/perihelion/answer").count(), 6);
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn the_critic_ranks_by_what_reason_says_of_the_same_frames() {
     for (n_frames, expect) in [("1", "yes"), ("4", "no")] {
         let critic = ["--critic", &built.reason, "--question", question, "--expect", expect];
         let more = ["--critic-frames", n_frames, "--samples", "3", "--top", "4", "--json"];
-        let files = ["--frames-out", &out, "--contact-sheet", &sheet];
+        let files = ["--frames-out", &out, "--overwrite", "--contact-sheet", &sheet];
         let found = json(&around(built, &zeros, &[&critic[..], &more, &files].concat()));
         assert_eq!(
             (&found["score"]["name"], &found["score"]["higher_is_better"]),

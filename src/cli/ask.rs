@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::generation::GenerationOptions;
+use super::places::Places;
 use super::question::{BatchLine, Question};
 use super::{Context, Usage, output, tensors};
 use crate::runtime::reason::{Answer, AnswerSettings, AskError, Part, Reason, Recording};
@@ -58,6 +59,14 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if options.fps.is_some_and(|fps| !(fps.is_finite() && 0.0 < fps)) {
         return Err(Usage("--fps takes a number above 0".to_owned()).into());
     }
+    Places::new()
+        .reads([&options.engine])
+        .reads(&options.image)
+        .reads(&options.video)
+        .reads(&options.batch)
+        .writes("--logits", options.logits.as_ref(), 0)
+        .writes("--tensors", options.tensors.as_ref(), 0)
+        .check()?;
     let (mut reason, _) = super::engines::open_reason(&options.engine, context.threads)?;
     let settings = options.generation.resolve(reason.default_sampling(), options.system.as_deref())?;
     match (&options.batch, &options.prompt) {

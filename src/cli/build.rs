@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::engines::memory_rows;
+use super::places::{Places, is_file};
 use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::backend::{FormatChoice, Memory, OpenOptions, backend};
@@ -79,6 +80,8 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    Places::new().reads([&options.model]).writes("-o", Some(&options.output), 0).check()?;
+    is_file(&options.model, "a model")?;
     let model = Model::open(&options.model)?;
     let build = BuildOptions {
         backend: options.backend.name().to_owned(),

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use image::RgbImage;
+use image::buffer::ConvertBuffer;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, ImageFormat, RgbImage};
 
 use super::Usage;
 use crate::camera::{
     FrameSize, Image, ImageFileError, Resample, Resizer, frame_files, load_frames_dir, load_image,
 };
+use crate::install;
 use crate::models::predict25::PredictManifest;
 
 /// No camera's frame is larger.
@@ -137,15 +141,55 @@ pub(super) fn plan_text(plan: &[f32], names: &[String]) -> String {
     std::iter::once(names.join(",")).chain(rows).map(|line| line + "\n").collect()
 }
 
-/// Writes frames as PNG, in time order.
-pub(super) fn write_frames(dir: &Path, frames: &[RgbImage]) -> anyhow::Result<Vec<PathBuf>> {
-    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let write = |(i, frame): (usize, &RgbImage)| {
-        let path = dir.join(format!("{i:04}.png"));
-        frame.save(&path).with_context(|| path.display().to_string())?;
-        Ok(path)
-    };
-    frames.iter().enumerate().map(write).collect()
+/// Writes frames as PNG, in time order, each as soon as there is one.
+#[derive(Debug)]
+pub(super) struct FrameWriter {
+    dir: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl FrameWriter {
+    /// Makes the folder.
+    pub(super) fn create(dir: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        Ok(Self { dir: dir.to_owned(), files: Vec::new() })
+    }
+
+    /// Writes the next frame.
+    pub(super) fn write(&mut self, frame: &RgbImage) -> anyhow::Result<()> {
+        let path = self.dir.join(format!("{:04}.png", self.files.len()));
+        save(&path, frame)?;
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// What was written.
+    pub(super) fn into_files(self) -> Vec<PathBuf> {
+        self.files
+    }
+}
+
+/// Writes a picture in the format that the file's name says.
+pub(super) fn save(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
+    let context = || path.display().to_string();
+    let format = ImageFormat::from_path(path).with_context(context)?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).with_context(context)?;
+    install::write(path, bytes.get_ref()).with_context(context)
+}
+
+/// Writes a GIF that repeats.
+pub(super) fn write_gif(path: &Path, frames: &[RgbImage], fps: f64) -> anyhow::Result<()> {
+    let context = || path.display().to_string();
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new(&mut bytes);
+    encoder.set_repeat(Repeat::Infinite)?;
+    let delay = Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / fps));
+    for frame in frames {
+        encoder.encode_frame(Frame::from_parts(frame.convert(), 0, 0, delay)).with_context(context)?;
+    }
+    drop(encoder);
+    install::write(path, &bytes).with_context(context)
 }
 
 /// A CSV file without quotes: numbers and plain names need none.

@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::output;
+use super::places::is_file;
 use crate::backend::{Memory, OpenOptions};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
@@ -52,6 +53,7 @@ impl Loaded {
     /// # Errors
     /// If the file is none, or cannot be used here, or answers its golden case wrongly.
     pub(crate) fn open(path: &Path, threads: NonZeroUsize, is_checked: bool) -> anyhow::Result<Self> {
+        is_file(path, "an engine")?;
         let engine = Engine::open(path)?;
         let mut session = engine.session(&OpenOptions { threads: Some(threads.get()) })?;
         if is_checked {

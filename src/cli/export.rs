@@ -1,14 +1,17 @@
 //! `export`: a checkpoint becomes a model.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::places::Places;
 use super::progress::Progress;
 use super::{Context, Usage, output};
+use crate::container::Kind;
 use crate::export::{PredictOptions, ReasonOptions, Summary, export_predict, export_reason};
+use crate::install::folder_of;
 
 /// Makes a model of a checkpoint of Reason or Predict: graphs, weights and golden cases in one file, for any device.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -84,16 +87,20 @@ impl Options {
         })
     }
 
+    /// Names and files of text embeddings.
+    fn texts(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        self.text_embedding.iter().map(|text| match text.split_once('=') {
+            Some((name, file)) => (name.to_owned(), PathBuf::from(file)),
+            None => ("default".to_owned(), PathBuf::from(text)),
+        })
+    }
+
     fn predict(&self) -> anyhow::Result<PredictOptions> {
         if self.think_suffix.is_some() {
             return Err(Usage("--think-suffix is for Reason".to_owned()).into());
         }
-        let texts = self.text_embedding.iter().map(|text| match text.split_once('=') {
-            Some((name, file)) => (name.to_owned(), PathBuf::from(file)),
-            None => ("default".to_owned(), PathBuf::from(text)),
-        });
         Ok(PredictOptions {
-            texts: texts.collect(),
+            texts: self.texts().collect(),
             height: self.height,
             width: self.width,
             frames: self.frames.map(NonZeroUsize::get),
@@ -102,6 +109,25 @@ impl Options {
             action_names: self.action_names.clone(),
         })
     }
+}
+
+/// Whether `path` is a folder, as a checkpoint is.
+///
+/// # Errors
+/// A [`Usage`] that says what the file there is for.
+fn is_checkpoint(path: &Path) -> anyhow::Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let (is, cure) = match Kind::of_file(path) {
+        Ok(Some(Kind::Model)) => ("a model already", "perihelion build makes an engine of it".to_owned()),
+        Ok(Some(Kind::Engine)) => ("an engine already", "ask, imagine and run take it".to_owned()),
+        _ if path.extension().is_some_and(|extension| extension == "safetensors") => {
+            ("one file", format!("name the folder that it lies in: {}", folder_of(path).display()))
+        }
+        _ => ("a file", "name the folder that has config.json or model_index.json".to_owned()),
+    };
+    Err(Usage(format!("{} is {is}, and a checkpoint is a folder; {cure}", path.display())).into())
 }
 
 #[derive(Serialize)]
@@ -115,6 +141,12 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
+    is_checkpoint(&options.checkpoint)?;
+    Places::new()
+        .reads([&options.checkpoint])
+        .reads(options.texts().map(|(_, file)| file))
+        .writes("-o", Some(&options.output), 0)
+        .check()?;
     let progress = Progress::new("export");
     let tell = &mut |at: crate::export::Progress| progress.set(at.done, at.total, at.stage);
     let summary = if options.checkpoint.join("model_index.json").exists() {

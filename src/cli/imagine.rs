@@ -2,17 +2,18 @@
 
 mod asked;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, RgbImage, buffer::ConvertBuffer};
+use image::RgbImage;
 use serde::Serialize;
 
 use self::asked::Asked;
+use super::clip::FrameWriter;
+use super::places::Places;
 use super::progress::Progress as Bar;
 use super::{Context, Usage, clip, output, tensors};
 use crate::models::predict25::PredictManifest;
@@ -58,6 +59,9 @@ pub(crate) struct Options {
     /// Write the forecast frames as PNG, in time order
     #[arg(long, value_name = "DIR")]
     frames_out: Option<PathBuf>,
+    /// Remove the frames that are in that directory
+    #[arg(long, requires = "frames_out")]
+    overwrite: bool,
     /// Write them as a GIF
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
@@ -110,6 +114,13 @@ struct Report {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    Places::new()
+        .reads([&options.engine])
+        .reads([&options.frames, &options.actions, &options.noise].into_iter().flatten())
+        .writes_frames("--frames-out", options.frames_out.as_ref(), options.overwrite)
+        .writes("--gif", options.gif.as_ref(), 0)
+        .writes("--latents", options.latents.as_ref(), 0)
+        .check()?;
     let (mut predict, _) = super::engines::open_predict(&options.engine, context.threads, options.steps)?;
     let manifest = predict.manifest().clone();
     let given = clip::given_frames(options.frames.as_deref(), &manifest)?;
@@ -123,16 +134,21 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let mut request = asked.request(options, &predict, &rollout)?;
 
     let n_steps = rollout.n_chunks() * predict.n_steps();
-    let mut seen = Seen::new(options, &manifest, n_steps, rollout.horizon());
+    let stop = AtomicBool::new(false);
+    let mut seen = Seen::new(options, &manifest, n_steps, rollout.horizon(), &stop)?;
     let deadline = options.budget_ms.map(|budget| seen.started + Duration::from_millis(budget));
-    request.limits = Limits { deadline, stop: None };
+    request.limits = Limits { deadline, stop: Some(&stop) };
     let seed = options.noise.is_none().then_some(options.seed);
-    let forecast_frames = if options.latent_only {
-        rollout.denoise_first(&mut predict, &given, &request, |progress| seen.take(progress))?;
-        0
+    let forecast = if options.latent_only {
+        rollout.denoise_first(&mut predict, &given, &request, |progress| seen.take(progress)).map(|()| 0)
     } else {
-        rollout.run(&mut predict, &given, &request, |progress| seen.take(progress))?
+        rollout.run(&mut predict, &given, &request, |progress| seen.take(progress))
     };
+    // It was stopped because of this.
+    if let Some(failed) = seen.failed {
+        return Err(failed);
+    }
+    let forecast_frames = forecast?;
     let total_ms = ms(seen.started);
     drop(seen.bar);
 
@@ -146,14 +162,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             &latents,
         )?;
     }
-    let files = options
-        .frames_out
-        .as_ref()
-        .map(|dir| clip::write_frames(dir, &seen.frames))
-        .transpose()?
-        .unwrap_or_default();
+    let files = seen.writer.map(FrameWriter::into_files).unwrap_or_default();
     if let Some(path) = &options.gif {
-        write_gif(path, &seen.frames, manifest.fps)?;
+        clip::write_gif(path, &seen.frames, manifest.fps)?;
     }
     let report = Report {
         given_frames: manifest.clip.n_given,
@@ -181,13 +192,20 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 /// What a forecast has shown of itself so far, and when.
-struct Seen {
+struct Seen<'a> {
     /// Over the denoiser's steps and the forecast frames.
     bar: Bar,
     n_pieces: u64,
     n_done: u64,
     size: [u32; 2],
     with_context: bool,
+    /// Writes frames as they come.
+    writer: Option<FrameWriter>,
+    /// Why a frame could not be written; then everything is stopped.
+    failed: Option<anyhow::Error>,
+    stop: &'a AtomicBool,
+    /// Whether the frames are wanted once more, at the end.
+    keeps: bool,
     started: Instant,
     last: Instant,
     encode_ms: f64,
@@ -197,18 +215,28 @@ struct Seen {
     frames: Vec<RgbImage>,
 }
 
-impl Seen {
-    fn new(options: &Options, manifest: &PredictManifest, n_steps: usize, horizon: usize) -> Self {
+impl<'a> Seen<'a> {
+    fn new(
+        options: &Options,
+        manifest: &PredictManifest,
+        n_steps: usize,
+        horizon: usize,
+        stop: &'a AtomicBool,
+    ) -> anyhow::Result<Self> {
         let now = Instant::now();
         let n_frames = if options.latent_only { 0 } else { horizon };
         let (bar, n_pieces) = (Bar::counting("imagine"), (n_steps + n_frames) as u64);
         bar.set(0, n_pieces, "encode");
-        Self {
+        Ok(Self {
             bar,
             n_pieces,
             n_done: 0,
             size: [manifest.clip.width as u32, manifest.clip.height as u32],
             with_context: options.with_context,
+            writer: options.frames_out.as_deref().map(FrameWriter::create).transpose()?,
+            failed: None,
+            stop,
+            keeps: options.gif.is_some(),
             started: now,
             last: now,
             encode_ms: 0.0,
@@ -216,7 +244,7 @@ impl Seen {
             chunk_ms: Vec::new(),
             first_frame_ms: None,
             frames: Vec::new(),
-        }
+        })
     }
 
     fn take(&mut self, progress: Progress<'_>) {
@@ -256,7 +284,16 @@ impl Seen {
         let [width, height] = self.size;
         for frame in pixels.chunks(self.frame_len()) {
             let bytes = frame.iter().map(|v| to_byte(*v)).collect();
-            self.frames.extend(RgbImage::from_raw(width, height, bytes));
+            let frame = RgbImage::from_raw(width, height, bytes).expect("chunks are whole frames");
+            if let Some(writer) = self.writer.as_mut().filter(|_| self.failed.is_none())
+                && let Err(error) = writer.write(&frame)
+            {
+                self.failed = Some(error);
+                self.stop.store(true, Relaxed);
+            }
+            if self.keeps {
+                self.frames.push(frame);
+            }
         }
     }
 }
@@ -298,18 +335,4 @@ fn text(report: &Report) -> String {
         text.push_str(&format!("{}\n", file.display()));
     }
     text
-}
-
-/// Writes a GIF that repeats.
-fn write_gif(path: &Path, frames: &[RgbImage], fps: f64) -> anyhow::Result<()> {
-    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
-    let mut encoder = GifEncoder::new(std::io::BufWriter::new(file));
-    encoder.set_repeat(Repeat::Infinite)?;
-    let delay = Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / fps));
-    for frame in frames {
-        encoder
-            .encode_frame(Frame::from_parts(frame.convert(), 0, 0, delay))
-            .with_context(|| path.display().to_string())?;
-    }
-    Ok(())
 }

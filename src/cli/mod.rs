@@ -15,6 +15,7 @@ pub(crate) mod imagine;
 pub(crate) mod inspect;
 pub(crate) mod machine;
 pub(crate) mod output;
+pub(crate) mod places;
 pub(crate) mod plan;
 mod progress;
 mod question;

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::places::Places;
 use super::progress::Progress;
 use super::{Context, Usage, clip, engines, output};
 use crate::checkpoint::Tensors;
+use crate::install;
 use crate::models::predict25::{Actions, PredictManifest};
 use crate::runtime::Lender;
 use crate::runtime::plan::{self, Around, Candidate, Critic, Noises, PlanError, Score, Target, search};
@@ -81,6 +83,9 @@ pub(crate) struct Options {
     /// Write the forecast frames of the best as PNG, a directory for each rank; forecast anew from the first noise, beyond the budget
     #[arg(long, value_name = "DIR")]
     frames_out: Option<PathBuf>,
+    /// Remove the frames that are in that directory
+    #[arg(long, requires = "frames_out")]
+    overwrite: bool,
     /// Write them as one image: a row for each of the best; the newest given frame, the forecast, and the goal, if it is an image
     #[arg(long, value_name = "FILE.png")]
     contact_sheet: Option<PathBuf>,
@@ -119,6 +124,15 @@ struct ScoreOptions {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let ScoreOptions { goal, critic, came, .. } = &options.score;
+    Places::new()
+        .reads([&options.engine])
+        .reads([&options.frames, &options.candidates, &options.around].into_iter().flatten())
+        .reads([goal, critic, came].into_iter().flatten())
+        .writes("--actions-out", options.actions_out.as_ref(), 0)
+        .writes("--contact-sheet", options.contact_sheet.as_ref(), 0)
+        .writes_frames("--frames-out", options.frames_out.as_ref(), options.overwrite)
+        .check()?;
     let (mut predict, _) = engines::open_predict(&options.engine, context.threads, options.steps)?;
     let manifest = predict.manifest().clone();
     let Some(actions) = &manifest.clip.actions else {
@@ -164,7 +178,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if let Some(path) = &options.actions_out {
         let best = &candidates[ranking.ranked[0].candidate];
         let text = clip::plan_text(&best.actions, &actions.names);
-        fs::write(path, text).with_context(|| path.display().to_string())?;
+        install::write(path, text.as_bytes()).with_context(|| path.display().to_string())?;
         report.files.push(path.clone());
     }
     let shown = Shown { given: given.last().copied(), goal: goal_image.as_deref() };

@@ -2,7 +2,6 @@
 
 mod cast;
 
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::cast::Cast;
 use super::generation::GenerationOptions;
+use super::places::Places;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
 use crate::ros2::environment::Environment;
@@ -99,6 +99,11 @@ enum Form {
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
+    Places::new()
+        .reads(&options.engines)
+        .reads(&options.bag)
+        .writes("--record", options.record.as_ref(), 0)
+        .check()?;
     let paths = cast::sort(&options.engines)?;
     let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
@@ -115,14 +120,15 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    let mut stdout_is_open = true;
     let mut show = |said: Said<'_>| {
-        if let Err(error) = options.show(said) {
-            let is_closed =
-                error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
-            if !is_closed {
-                log::error!("stdout: {error}");
+        // Who reads the answers here is one of many: a robot does not stop because a terminal was closed.
+        if stdout_is_open && let Err(error) = options.show(said) {
+            stdout_is_open = false;
+            match options.is_heard_elsewhere() {
+                true => log::warn!("stdout: {error}; the node goes on without it"),
+                false => stop.store(true, Relaxed),
             }
-            stop.store(true, Relaxed);
         }
     };
     match &options.bag {
@@ -171,10 +177,15 @@ impl Options {
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
         node.max_rate_hz = self.max_rate;
         node.max_pixels = self.max_pixels;
-        // Four bytes are the most that a pixel of any accepted encoding takes.
+        // Four bytes a pixel are enough for every encoding of 8 bits; colour of 16 bits may have fewer pixels.
         node.max_image_bytes = 4 * self.max_pixels;
         node.check().map_err(|problem| anyhow::anyhow!(problem))?;
         Ok(node)
+    }
+
+    /// Whether anyone but the reader of stdout hears what is said.
+    fn is_heard_elsewhere(&self) -> bool {
+        self.bag.is_none() || self.record.is_some()
     }
 
     fn open_bag(&self, path: &Path, node: &NodeOptions) -> anyhow::Result<Bag> {

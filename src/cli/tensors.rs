@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
+use crate::install::Partial;
 use crate::runtime::reason::{RecordedPicture, Recording};
 
 /// A tensor on its way to a file.
@@ -71,5 +72,8 @@ fn write(path: &Path, tensors: &[Tensor]) -> anyhow::Result<()> {
         Ok((tensor.name.as_str(), view.with_context(|| tensor.name.clone())?))
     });
     let views = views.collect::<anyhow::Result<Vec<_>>>()?;
-    safetensors::serialize_to_file(views, None, path).with_context(|| path.display().to_string())
+    let context = || path.display().to_string();
+    let file = Partial::create(path).with_context(context)?;
+    safetensors::serialize_to_file(views, None, file.path()).with_context(context)?;
+    file.put().with_context(context)
 }

@@ -9,6 +9,7 @@ use crate::backend::{FormatChoice, Memory, OpenOptions, SectionSink, backend};
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
 use crate::graph::Network;
+use crate::install::check_room;
 use crate::model::{GoldenCase, Model};
 
 /// What a model does not say.
@@ -92,8 +93,9 @@ fn write(
     let unstorable = |source| EngineError::Formats { path: model.path().to_owned(), source };
     let formats = options.formats.of_parts(&network, backend.formats()).map_err(unstorable)?;
     let of_weights = formats.of_weights(&network).map_err(unstorable)?;
-    let mut file = Writer::create(path, Kind::Engine)?;
     let estimate = backend.estimate_bytes(&network, &of_weights).unwrap_or(0);
+    check_room(path, estimate).map_err(|source| ContainerError::Io { path: path.to_owned(), source })?;
+    let mut file = Writer::create(path, Kind::Engine)?;
     let told = &mut |done: u64| {
         progress(Progress { stage: "weights", done, total: estimate.max(done) });
     };

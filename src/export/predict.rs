@@ -8,7 +8,7 @@ use super::ExportError;
 use super::golden;
 use super::predict_golden::GoldenInputs;
 use super::text::load_text;
-use super::write::{Parts, Progress, Summary, write};
+use super::write::{Parts, Progress, Summary, check_room, write};
 use crate::checkpoint::Tensors;
 use crate::container::hex;
 use crate::model::{Roles, Source};
@@ -60,6 +60,7 @@ pub fn export_predict(
     let manifest = manifest(&checkpoint, options, &texts)?;
     let (network, constants) = checkpoint.network(&manifest.clip, &texts)?;
 
+    check_room(&network, &constants, out)?;
     let cases = GoldenInputs::new(&network, &manifest, &texts).cases();
     let golden = golden::make(&network, &constants, cases, dir, |done, total| {
         progress(Progress { stage: "golden case", done: done as u64, total: total as u64 });

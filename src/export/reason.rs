@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ExportError;
 use super::golden;
 use super::reason_golden::GoldenInputs;
-use super::write::{Parts, Progress, Summary, write};
+use super::write::{Parts, Progress, Summary, check_room, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::Checkpoint;
 use crate::container::hex;
@@ -52,6 +52,7 @@ pub fn export_reason(
         .map_err(|source| ExportError::Tokenizer { path: tokenizer_path, source })?;
     let answers = Some(manifest(&checkpoint, &config, &tokenizer, options)?);
 
+    check_room(&model.network, &model, out)?;
     let cases = GoldenInputs::new(&config).cases();
     let golden = golden::make(&model.network, &model, cases, dir, |done, total| {
         progress(Progress { stage: "golden case", done: done as u64, total: total as u64 });

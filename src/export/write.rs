@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::ExportError;
-use crate::container::{Kind, Writer};
+use crate::container::{ContainerError, Kind, Writer};
 use crate::graph::{Network, WeightId, Weights};
+use crate::install;
 use crate::model::{GOLDEN, GoldenCase, ModelManifest, Roles, Source, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
 
 /// Bytes of weights between two reports.
@@ -44,6 +45,14 @@ pub(super) struct Parts<'a> {
     pub(super) golden: Vec<GoldenCase>,
     pub(super) source: Source,
     pub(super) roles: Roles,
+}
+
+/// Says before the work whether the file will have room at `out`.
+pub(super) fn check_room(network: &Network, weights: &dyn Weights, out: &Path) -> Result<(), ExportError> {
+    let bytes =
+        (0..network.weights.len()).map(|i| weights.weight(WeightId(i as u32)).bytes.len() as u64).sum();
+    install::check_room(out, bytes)
+        .map_err(|source| ContainerError::Io { path: out.to_owned(), source }.into())
 }
 
 /// Writes the file at `out`.

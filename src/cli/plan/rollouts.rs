@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use image::RgbImage;
 
 use super::{Options, Shown, sheet};
-use crate::cli::clip;
+use crate::cli::clip::{self, FrameWriter};
 use crate::runtime::plan::{Candidate, Ranking};
 use crate::runtime::predict::{ForecastRequest, Limits, Noise, Predict, to_byte};
 
@@ -32,7 +31,9 @@ pub(super) fn write(
         };
         let frames = roll_out(predict, &request)?;
         if let Some(dir) = &options.frames_out {
-            files.extend(clip::write_frames(&dir.join(format!("{:02}", place + 1)), &frames)?);
+            let mut writer = FrameWriter::create(&dir.join(format!("{:02}", place + 1)))?;
+            frames.iter().try_for_each(|frame| writer.write(frame))?;
+            files.extend(writer.into_files());
         }
         rows.push(frames);
     }
@@ -40,7 +41,7 @@ pub(super) fn write(
         let (width, height) = (predict.manifest().clip.width, predict.manifest().clip.height);
         let picture = |rgb: &[u8]| RgbImage::from_raw(width as u32, height as u32, rgb.to_vec());
         let sheet = sheet::draw(shown.given.and_then(picture), &rows, shown.goal.and_then(picture));
-        sheet.save(path).with_context(|| path.display().to_string())?;
+        clip::save(path, &sheet)?;
         files.push(path.clone());
     }
     Ok(files)

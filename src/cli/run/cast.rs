@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Options;
 use crate::cli::engines::{self, Loaded};
+use crate::cli::places::is_file;
 use crate::cli::{Context, Usage, output};
 use crate::engine::Engine;
 use crate::frames::listener::ListenerOptions;
@@ -34,6 +35,7 @@ pub(super) fn sort(engines: &[PathBuf]) -> anyhow::Result<Paths> {
         ))
     };
     for path in engines {
+        is_file(path, "an engine")?;
         let engine = Engine::open(path)?;
         let roles = &engine.manifest().roles;
         if let Some(manifest) = &roles.answers

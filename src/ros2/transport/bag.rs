@@ -83,6 +83,9 @@ impl Bag {
             return Err(bad("it is a directory; expected the `.mcap` file in it".into()));
         }
         let mut file = File::open(path).map_err(|error| bad(error.to_string()))?;
+        if let Some(other) = other_than_mcap(&mut file).map_err(|error| bad(error.to_string()))? {
+            return Err(bad(other.into()));
+        }
         let summary = read_summary(&mut file).map_err(|error| bad(error.to_string()))?;
         let summary = summary.ok_or_else(|| {
             bad("it has no summary; `mcap recover` writes one for an interrupted recording".into())
@@ -322,6 +325,34 @@ impl Recorder {
         let schema = self.writer.add_schema(ros_type, "ros2msg", &[])?;
         self.writer.add_channel(schema, topic, "cdr", &BTreeMap::new())
     }
+}
+
+/// What a file is that is no MCAP, as far as its first bytes tell, and how it becomes one.
+fn other_than_mcap(file: &mut File) -> std::io::Result<Option<&'static str>> {
+    const KNOWN: [(&[u8], &str); 8] = [
+        (
+            b"SQLite format 3\0",
+            "it is a bag in SQLite (`.db3`); `mcap convert IN.db3 OUT.mcap` makes one that is played here",
+        ),
+        (
+            b"#ROSBAG V2.0",
+            "it is a bag of ROS 1; `mcap convert IN.bag OUT.mcap` makes one that is played here",
+        ),
+        (b"\x28\xb5\x2f\xfd", "it is compressed as a whole; `zstd -d FILE` gives the bag"),
+        (b"\x89PNG", "it is an image; `ask --image` takes it"),
+        (b"\xff\xd8\xff", "it is an image; `ask --image` takes it"),
+        (b"GIF8", "it is an image; `ask --image` takes it"),
+        (b"rosbag2_bagfile", "it is the description of a bag; name the `.mcap` file beside it"),
+        (b"", "it is no MCAP file; expected a bag as `ros2 bag record -s mcap` writes it"),
+    ];
+    const MAGIC: &[u8] = b"\x89MCAP0\r\n";
+    let mut beginning = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut beginning)?;
+    file.rewind()?;
+    if beginning.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    Ok(KNOWN.iter().find(|(mark, _)| beginning.starts_with(mark)).map(|(_, words)| *words))
 }
 
 fn read_summary(file: &mut File) -> Result<Option<mcap::Summary>, mcap::McapError> {

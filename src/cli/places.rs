@@ -1,0 +1,328 @@
+//! What a verb reads and what it will write, looked at before the work begins, so that nothing is lost and nothing done in vain.
+//!
+//! An output that is one of the inputs is found by the identity of the file (device and inode), so that links, other spellings and
+//! files inside a folder that is read are found too. A folder for frames is empty, or is emptied of frames because that was asked.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use super::{Usage, output};
+use crate::install::{folder_of, free_bytes};
+
+/// More files than any checkpoint or clip has; a folder of more is not searched to its end.
+const FILES_MAX: usize = 1 << 20;
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// Everything that a verb reads and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    inputs: Vec<PathBuf>,
+    outputs: Vec<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    option: &'static str,
+    path: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A file, and as many bytes as are known to be needed.
+    File { bytes: u64 },
+    /// A folder of frames, and whether frames in it may go.
+    Frames { overwrite: bool },
+}
+
+impl Places {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Places::default()
+    }
+
+    /// Files and folders that are read.
+    pub(crate) fn reads<P: Into<PathBuf>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.inputs.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// A file that will be written, if it was asked for, of at least `bytes`.
+    pub(crate) fn writes(mut self, option: &'static str, path: Option<&PathBuf>, bytes: u64) -> Self {
+        let output = |path: &PathBuf| Output { option, path: path.clone(), kind: Kind::File { bytes } };
+        self.outputs.extend(path.map(output));
+        self
+    }
+
+    /// A folder that will hold frames, if it was asked for; with `overwrite`, frames that are there go.
+    pub(crate) fn writes_frames(
+        mut self,
+        option: &'static str,
+        path: Option<&PathBuf>,
+        overwrite: bool,
+    ) -> Self {
+        let output = |path: &PathBuf| Output { option, path: path.clone(), kind: Kind::Frames { overwrite } };
+        self.outputs.extend(path.map(output));
+        self
+    }
+
+    /// Looks at all of it, and then removes the frames that may go.
+    ///
+    /// # Errors
+    /// A [`Usage`] if an output is an input or another output, or a folder of frames is not empty; another error if a place cannot be
+    /// written to, or the disk has no room for what is known.
+    pub(crate) fn check(self) -> anyhow::Result<()> {
+        let mut seen: HashMap<Identity, &Path> = HashMap::new();
+        for input in &self.inputs {
+            let mut n_left = FILES_MAX;
+            note(input, input, &mut seen, &mut n_left);
+        }
+        let mut names = HashSet::new();
+        let mut needed: HashMap<u64, u64> = HashMap::new();
+        for output in &self.outputs {
+            let Output { option, path, kind } = output;
+            let shown = path.display();
+            if let Some(input) = identity(path).and_then(|identity| seen.get(&identity)) {
+                let input = input.display();
+                let message = format!(
+                    "{option} {shown} is a file that is read ({input}) and would be lost; name another"
+                );
+                return Err(Usage(message).into());
+            }
+            if !names.insert(absolute(path)) {
+                return Err(Usage(format!("{option} {shown} is written twice; name another")).into());
+            }
+            match kind {
+                Kind::File { bytes } => {
+                    output.check_file()?;
+                    let folder = folder_of(path);
+                    check_writable(option, folder)?;
+                    let device = fs::metadata(folder).map_or(0, |metadata| metadata.dev());
+                    let needed = needed.entry(device).or_default();
+                    *needed += bytes;
+                    let free = free_bytes(folder).unwrap_or(u64::MAX);
+                    if free < *needed {
+                        let (needed, free) = (output::bytes(*needed), output::bytes(free));
+                        bail!("{option} {shown}: {needed} are needed, the disk has {free} left");
+                    }
+                }
+                Kind::Frames { overwrite } => output.check_frames(*overwrite, &seen)?,
+            }
+        }
+        for output in &self.outputs {
+            if let Kind::Frames { overwrite: true } = output.kind {
+                for frame in frames_in(&output.path)? {
+                    fs::remove_file(&frame)
+                        .map_err(|error| anyhow::Error::from(error).context(frame.display().to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Output {
+    fn check_file(&self) -> anyhow::Result<()> {
+        let Output { option, path, .. } = self;
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                bail!("{option} {} is a folder; name a file in it", path.display())
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                bail!("{option} {} is no regular file, and files are replaced whole", path.display())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_frames(&self, overwrite: bool, inputs: &HashMap<Identity, &Path>) -> anyhow::Result<()> {
+        let Output { option, path, .. } = self;
+        let shown = path.display();
+        match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_dir() => bail!("{option} {shown} is a file; name a folder"),
+            Ok(_) => {
+                check_writable(option, path)?;
+                if overwrite {
+                    for frame in frames_in(path)? {
+                        if identity(&frame).is_some_and(|identity| inputs.contains_key(&identity)) {
+                            let frame = frame.display();
+                            let message = format!("{option} {shown}: {frame} is read and would be lost");
+                            return Err(Usage(message).into());
+                        }
+                    }
+                } else if fs::read_dir(path)?.flatten().any(|entry| !is_hidden(&entry.file_name())) {
+                    let message = format!(
+                        "{option} {shown} is not empty, and old frames would lie among new ones; name another folder, or pass \
+                         --overwrite to remove the frames in it"
+                    );
+                    return Err(Usage(message).into());
+                }
+                Ok(())
+            }
+            // It will be made in the nearest folder that is there.
+            Err(_) => {
+                let there = path.ancestors().skip(1).find(|dir| dir.as_os_str().is_empty() || dir.exists());
+                let there = there.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                check_writable(option, there)
+            }
+        }
+    }
+}
+
+/// Whether `path` is a file, where `wanted` is read ("a model", "an engine"), or a folder in whose place it should stand.
+///
+/// # Errors
+/// A [`Usage`] that says how a checkpoint becomes what is wanted.
+pub(crate) fn is_file(path: &Path, wanted: &str) -> anyhow::Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let shown = path.display();
+    let is_checkpoint = ["config.json", "model_index.json"].iter().any(|name| path.join(name).is_file());
+    let cure = match (is_checkpoint, wanted) {
+        (true, "a model") => {
+            format!("it is a checkpoint: perihelion export {shown} -o MODEL makes a model of it")
+        }
+        (true, _) => format!(
+            "it is a checkpoint: perihelion export {shown} -o MODEL and perihelion build MODEL -o ENGINE make an engine of it"
+        ),
+        (false, _) => "name the file in it".to_owned(),
+    };
+    Err(Usage(format!("{shown} is a folder where {wanted} is read; {cure}")).into())
+}
+
+/// Notes the identity of a file, or of a folder and everything in it, as that of `input`.
+fn note<'a>(path: &Path, input: &'a Path, seen: &mut HashMap<Identity, &'a Path>, n_left: &mut usize) {
+    let Some(identity) = identity(path) else { return };
+    // A folder that was seen is not entered again: links may lead in circles.
+    if seen.insert(identity, input).is_some() || *n_left == 0 {
+        return;
+    }
+    *n_left -= 1;
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        note(&entry.path(), input, seen, n_left);
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// The place by its folder's true name, whether or not something is there.
+fn absolute(path: &Path) -> PathBuf {
+    let folder = folder_of(path);
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(path.file_name().unwrap_or_default())
+}
+
+/// Whether a file can be made in the folder.
+fn check_writable(option: &str, folder: &Path) -> anyhow::Result<()> {
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{option}: there is no folder {}; make it first", folder.display())
+        }
+        Err(error) => {
+            bail!("{option}: no file can be made in {}: {}", folder.display(), system_words(&error))
+        }
+    }
+}
+
+/// What the system said, without the place that the library put around it.
+fn system_words(error: &io::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Frames by the names that are given to them, in a folder and in the numbered folders in it.
+fn frames_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut frames = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
+        let is_number = !stem.is_empty() && stem.iter().all(u8::is_ascii_digit);
+        if is_number && path.is_dir() {
+            frames.extend(frames_in(&path)?);
+        } else if is_number && path.extension().is_some_and(|extension| extension == "png") {
+            frames.push(path);
+        }
+    }
+    Ok(frames)
+}
+
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(places: Places) -> String {
+        let error = places.check().expect_err("refused");
+        assert!(error.is::<Usage>(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn an_output_that_is_an_input_is_found_by_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("checkpoint/part")).unwrap();
+        fs::write(at("checkpoint/part/model.safetensors"), b"weights").unwrap();
+        fs::hard_link(at("checkpoint/part/model.safetensors"), at("hard")).unwrap();
+        std::os::unix::fs::symlink(at("hard"), at("soft")).unwrap();
+        std::os::unix::fs::symlink(at("checkpoint"), at("checkpoint/part/circle")).unwrap();
+        let of = |output: PathBuf| Places::new().reads([at("checkpoint")]).writes("-o", Some(&output), 0);
+        let spelled = at("checkpoint/../checkpoint/part/./model.safetensors");
+        for output in [at("checkpoint/part/model.safetensors"), at("hard"), at("soft"), spelled] {
+            assert!(refusal(of(output)).contains("would be lost"));
+        }
+        of(at("checkpoint/new.model")).check().unwrap();
+        let twice = of(at("a")).writes("--gif", Some(&at("checkpoint/../a")), 0);
+        assert!(refusal(twice).contains("written twice"));
+    }
+
+    #[test]
+    fn frames_are_never_mixed_and_only_frames_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let frames = |overwrite| Places::new().writes_frames("--frames-out", Some(&out), overwrite);
+        frames(false).check().unwrap();
+        fs::create_dir_all(out.join("01")).unwrap();
+        fs::write(out.join("notes.txt"), b"mine").unwrap();
+        fs::write(out.join("0000.png"), b"old").unwrap();
+        fs::write(out.join("01/0007.png"), b"old").unwrap();
+        assert!(refusal(frames(false)).contains("--overwrite"));
+        assert!(out.join("0000.png").exists());
+        assert!(refusal(frames(true).reads([&out])).contains("would be lost"));
+        assert!(refusal(frames(true).reads([out.join("01")])).contains("would be lost"));
+        assert!(out.join("0000.png").exists());
+        frames(true).check().unwrap();
+        assert!(!out.join("0000.png").exists() && !out.join("01/0007.png").exists());
+        assert!(out.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn places_that_cannot_take_a_file_are_said_before_the_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |path: PathBuf, bytes: u64, part: &str| {
+            let message = Places::new().writes("-o", Some(&path), bytes).check().unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("-o"), "{message}");
+        };
+        check(dir.path().to_owned(), 0, "is a folder");
+        check(dir.path().join("none/a"), 0, "there is no folder");
+        check(PathBuf::from("/dev/null"), 0, "no regular file");
+        check(PathBuf::from("/proc/a"), 0, "no file can be made");
+        check(dir.path().join("a"), 1 << 60, "the disk has");
+    }
+}
