@@ -241,11 +241,8 @@ fn an_engine_for_something_else_says_what_it_is_for() {
     }
 }
 
-#[test]
-fn an_engine_that_answers_wrongly_is_not_installed() {
-    let _alone = ONE_AT_A_TIME.lock();
-    let fixture = Fixture::new();
-    // A model whose golden case expects something else, with digests that fit.
+/// The fixture's model with another last element of its golden cases, given those before it, and digests that fit.
+fn wrong_model(fixture: &Fixture, change: impl FnOnce(&[f32]) -> f32) -> Model {
     let model_path = fixture.dir.path().join("m");
     let mut bytes = std::fs::read(&model_path).expect("exported before");
     let start =
@@ -255,8 +252,10 @@ fn an_engine_that_answers_wrongly_is_not_installed() {
     let golden = sections.iter_mut().find(|s| s["name"] == "golden").expect("a model has it");
     let number = |v: &Value| v.as_u64().expect("a number") as usize;
     let (offset, n_bytes) = (number(&golden["offset"]), number(&golden["bytes"]));
+    let elements = bytes[offset..offset + n_bytes].as_chunks::<4>().0;
+    let elements: Vec<f32> = elements.iter().map(|b| f32::from_le_bytes(*b)).collect();
     let last = offset + n_bytes - 4;
-    bytes[last..last + 4].copy_from_slice(&1e3f32.to_le_bytes());
+    bytes[last..last + 4].copy_from_slice(&change(&elements).to_le_bytes());
     let digest = Sha256::digest(&bytes[offset..offset + n_bytes]);
     golden["sha256"] = json!(digest.iter().map(|b| format!("{b:02x}")).collect::<String>());
     let text = serde_json::to_vec(&manifest).expect("it is JSON still");
@@ -266,18 +265,47 @@ fn an_engine_that_answers_wrongly_is_not_installed() {
     bytes[DIGEST_AT..DIGEST_AT + 32].copy_from_slice(&Sha256::digest(&text));
     bytes.extend(text);
     std::fs::write(&model_path, &bytes).expect("a disk");
+    Model::open(&model_path).expect("it is sound, only wrong")
+}
 
-    let out = fixture.dir.path().join("wrong");
+fn built(model: &Model, formats: &str, out: &Path) -> Result<(), String> {
     let options = BuildOptions {
         backend: "cpu".into(),
-        formats: WeightFormat::F32.into(),
+        formats: formats.parse().expect("formats"),
         limits: Vec::new(),
         open: OpenOptions { threads: Some(1) },
     };
-    let model = Model::open(&model_path).expect("it is sound, only wrong");
-    let refused = build(&model, &options, &out, &mut |_| ()).expect_err("wrong answers").to_string();
+    build(model, &options, out, &mut |_| ()).map(drop).map_err(|why| why.to_string())
+}
+
+#[test]
+fn an_engine_that_answers_wrongly_is_not_installed() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    let model = wrong_model(&fixture, |_| 1e3);
+    let refused = built(&model, "f32", &fixture.dir.path().join("wrong")).expect_err("wrong answers");
     assert!(refused.contains("wrong answer"), "{refused}");
     let left: Vec<_> =
         std::fs::read_dir(fixture.dir.path()).expect("ours").flatten().map(|e| e.file_name()).collect();
     assert_eq!(left.len(), 2, "only the model and the first engine are left, found {left:?}");
+}
+
+#[test]
+fn what_is_allowed_to_an_answer_follows_the_coarsest_format_of_any_part() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let fixture = Fixture::new();
+    let out = fixture.dir.path().join("built");
+    // An element that is off by some hundredths of the largest beside it.
+    let model = wrong_model(&fixture, |elements| {
+        let (last, before) = elements.split_last().expect("a case has outputs");
+        let largest = before.iter().rev().take(32).fold(last.abs(), |m, v| m.max(v.abs()));
+        last + 0.02 * largest
+    });
+    for exact in ["f32", "vision=f32"] {
+        let refused = built(&model, exact, &out).expect_err("f32 does not explain it");
+        assert!(refused.contains("wrong answer"), "{exact}: {refused}");
+    }
+    for rounded in ["bf16", "language=bf16", "vision=bf16"] {
+        built(&model, rounded, &out).expect("bf16 explains it");
+    }
 }

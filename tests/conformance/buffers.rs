@@ -72,6 +72,10 @@ fn rows_and_purposes_that_are_not_there_are_refused() {
     for other in [X, KEPT] {
         assert_eq!(session.view(other, 0, 1).err(), Some(RunError::Purpose(other)));
     }
+    let run = |extents, windows| Run { extents, windows, ..Run::default() };
+    assert_eq!(session.run(MAIN, &run(&[7], &[])), Err(RunError::Extent { index: 0, value: 7 }));
+    assert_eq!(session.run(MAIN, &run(&[], &[(nowhere, 0)])), Err(RunError::Type(nowhere)));
+    assert_eq!(session.run(GraphId(1), &Run::default()), Err(RunError::Graph(GraphId(1))));
     assert_eq!(session.input(nowhere, 0, 1).err(), Some(RunError::Type(nowhere)));
     assert_eq!(session.view(nowhere, 0, 1).err(), Some(RunError::Type(nowhere)));
 }
