@@ -178,6 +178,15 @@ fn large_frames_have_a_small_golden_case_and_a_plan_of_their_memory() {
     let graphs: Vec<&str> = model.golden()[0].steps.iter().map(|step| &step.graph[..]).collect();
     assert_eq!(graphs[..2], ["encode_first.small", "encode_step.small"]);
     assert_eq!(graphs[2..4], ["decode_first.small", "decode_step.small"]);
+    // Two latents of one patch each are fewer rows than the larger case has, whose clip has caches and rows of its own.
+    let larger = &model.golden()[1].steps;
+    let graphs: Vec<&str> = larger.iter().map(|step| &step.graph[..]).collect();
+    assert_eq!(graphs[..3], ["encode_first.small", "encode_step.small", "decode_step.small"]);
+    assert!(graphs[3].starts_with("text_") && graphs[4..] == ["denoise"]);
+    assert!(larger[0].windows.iter().any(|(_, row)| *row != 0), "the second clip's caches");
+    assert_eq!((larger[1].outputs[0].row, larger[2].inputs[0].row), (1, 1));
+    assert!(larger[4].extents.contains(&3), "{:?}", larger[4].extents);
+    assert_eq!(larger[4].windows, larger[3].windows);
     let open_options = OpenOptions { threads: Some(2) };
     let claims = Cpu::new().expect("this machine").claims(model.network(), WeightFormat::F32, &open_options);
 

@@ -555,7 +555,7 @@ mod tests {
         refused(conv([1, 0, 1], padding), &[&shape(n(), 7, 8)], "must not be 0");
         refused(conv([1, 1, 1], padding), &[&[n(), 7.into(), 8.into(), 5.into()]], "weight takes 4 channels");
         for hostile in [usize::MAX, NAMED_MAX + 1] {
-            refused(conv([1, 1, 1], [[0, 0], [hostile, 1], [0, 0]]), &[&shape(n(), 7, 8)], "at most");
+            refused(conv([1, 1, 1], [[1, 0], [hostile, 1], [0, 0]]), &[&shape(n(), 7, 8)], "at most");
             refused(conv([1, 1, hostile], padding), &[&shape(n(), 7, 8)], "at most");
         }
         let upsample = |factor| Op::Upsample { factor };
