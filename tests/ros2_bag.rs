@@ -141,7 +141,8 @@ fn what_is_published_can_be_recorded_with_the_same_times() {
     assert_eq!(times, [0, 250]);
     let channel = &messages[0].channel;
     assert_eq!((channel.topic.as_str(), channel.message_encoding.as_str()), ("/eye/answer", "cdr"));
-    assert_eq!(channel.schema.as_ref().unwrap().name, Text::TYPE);
+    let schema = channel.schema.as_ref().unwrap();
+    assert_eq!((schema.name.as_str(), schema.data.as_ref()), (Text::TYPE, &b"string data\n"[..]));
     let (order, body) = split_encapsulation(&messages[0].data).unwrap();
     assert_eq!(decode::<Text>(body, order).unwrap().data, "clear");
     let again = dir.path().join("again.mcap");
@@ -160,29 +161,162 @@ fn a_topic_of_another_type_is_a_counted_drop() {
     assert_eq!(listener.accounts().dropped(DropReason::WrongType), 2);
 }
 
+/// How many frames of a bag arrive, and why it ended if not at its end; or why it is refused.
+fn play(path: &Path) -> Result<(u64, Option<String>), String> {
+    let bag = Bag::open(path, Pace::AsFastAsPossible, None).map_err(|error| error.to_string())?;
+    let listener = subscribe(&bag, "/camera/image");
+    let mut frames = Vec::new();
+    while bag.pump() == Pump::Delivered {
+        if listener.take(&mut frames) {
+            listener.settle(Verdict::Served);
+        }
+    }
+    Ok((listener.accounts().received, bag.finish().err().map(|error| error.to_string())))
+}
+
 #[test]
-fn damaged_bags_are_refused_or_end_early() {
+fn an_interrupted_recording_is_played_to_its_last_message_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 33, 66, 100], Some(mcap::Compression::Zstd));
+    assert_eq!(play(&path), Ok((4, None)));
     let whole = std::fs::read(&path).unwrap();
-    let damaged = dir.path().join("damaged.mcap");
-    let play = |bytes: &[u8]| {
-        std::fs::write(&damaged, bytes).unwrap();
-        let Ok(bag) = Bag::open(&damaged, Pace::AsFastAsPossible, None) else { return 0 };
-        let listener = subscribe(&bag, "/camera/image");
-        while bag.pump() == Pump::Delivered {}
-        listener.accounts().received
-    };
-    assert_eq!(play(&whole), 4);
-    for len in (0..whole.len()).step_by(37) {
-        assert_eq!(play(&whole[..len]), 0, "without its index, cut at {len}");
+    let cut = dir.path().join("cut.mcap");
+    let mut most = 0;
+    for len in (0..whole.len() - 1).step_by(37) {
+        std::fs::write(&cut, &whole[..len]).unwrap();
+        match play(&cut) {
+            Ok((n, why)) => {
+                assert!(n >= most, "cut at {len}: {n} frames, {most} before");
+                most = n;
+                // All that is lost after the last message is the index, and that is said only where the data end is missing too.
+                assert!(why.is_some_and(|why| why.contains("interrupted")) || n == 4, "cut at {len}");
+            }
+            Err(why) => assert!(len < 200 && why.contains("no MCAP"), "cut at {len}: {why}"),
+        }
     }
+    assert_eq!(most, 4);
+}
+
+#[test]
+fn a_flipped_bit_is_no_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in.mcap");
+    write_bag(&path, &[0, 33, 66, 100], None);
+    let whole = std::fs::read(&path).unwrap();
+    let flipped = dir.path().join("flipped.mcap");
+    let mut refused = 0;
     for i in (0..whole.len()).step_by(11) {
-        let mut flipped = whole.clone();
-        flipped[i] ^= 0x55;
-        assert!(play(&flipped) <= 4, "flipped at {i}");
+        let mut bytes = whole.clone();
+        bytes[i] ^= 0x55;
+        std::fs::write(&flipped, bytes).unwrap();
+        match play(&flipped) {
+            Ok((n, why)) => {
+                assert!(n <= 4, "flipped at {i}");
+                refused += usize::from(why.is_some());
+            }
+            Err(_) => refused += 1,
+        }
     }
-    let refusal = Bag::open(dir.path(), Pace::AsFastAsPossible, None).err().unwrap().to_string();
-    assert!(refusal.contains("directory"), "{refusal}");
+    // Most of the file are pixels within chunks, whose digests are compared.
+    assert!(refused * 10 > 9 * whole.len() / 11, "{refused} of {}", whole.len() / 11);
+}
+
+#[test]
+fn bags_without_chunks_and_without_an_index_are_played_in_log_time() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, chunked, indexed) in
+        [("flat", false, true), ("bare", false, false), ("unindexed", true, false)]
+    {
+        let path = dir.path().join(format!("{name}.mcap"));
+        let options = mcap::WriteOptions::new()
+            .use_chunks(chunked)
+            .chunk_size(Some(4000))
+            .emit_chunk_indexes(indexed)
+            .emit_message_indexes(indexed)
+            .emit_summary_offsets(indexed)
+            .emit_statistics(indexed)
+            .repeat_channels(indexed)
+            .repeat_schemas(indexed);
+        let mut writer = options.create(BufWriter::new(File::create(&path).unwrap())).unwrap();
+        let schema = writer.add_schema(ImageView::TYPE, "ros2msg", b"").unwrap();
+        let channel_id = writer.add_channel(schema, "/camera/image", "cdr", &BTreeMap::new()).unwrap();
+        for ms in [0, 66, 33, 100] {
+            let log_time = START_NS + ms * MS;
+            let header =
+                mcap::records::MessageHeader { channel_id, sequence: 0, log_time, publish_time: log_time };
+            writer.write_to_known_channel(&header, &with_encapsulation(&image(log_time))).unwrap();
+        }
+        writer.finish().unwrap();
+        let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
+        assert_eq!(bag.graph()[0].ros_type, ImageView::TYPE, "{name}");
+        let listener = subscribe(&bag, "/camera/image");
+        let mut times = Vec::new();
+        while bag.pump() == Pump::Delivered {
+            times.push((bag.clock().now().ros_ns as u64 - START_NS) / MS);
+            listener.take(&mut Vec::new());
+            listener.settle(Verdict::Served);
+        }
+        assert_eq!(times, [0, 33, 66, 100], "{name}");
+        bag.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_split_bag_is_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let bag = dir.path();
+    // By their names the tenth would come before the second.
+    write_bag(&bag.join("drive_10.mcap"), &[200, 233], None);
+    write_bag(&bag.join("drive_2.mcap"), &[0, 33, 66], None);
+    assert_eq!(play(bag), Ok((5, None)), "a killed recorder has left no metadata");
+    let metadata = |storage: &str, mode: &str, files: &str| {
+        let text = format!(
+            "rosbag2_bagfile_information:\n  version: 9\n  storage_identifier: {storage}\n  compression_mode: '{mode}'\n  \
+             relative_file_paths: {files}\n  custom_data: ~\n"
+        );
+        std::fs::write(bag.join("metadata.yaml"), text).unwrap();
+    };
+    metadata("mcap", "", "[drive_2.mcap, drive_10.mcap]");
+    assert_eq!(play(bag), Ok((5, None)));
+    assert_eq!(play(&bag.join("metadata.yaml")), Ok((5, None)), "its description names it too");
+    metadata("mcap", "", "[drive_2.mcap]");
+    assert_eq!(play(bag), Ok((3, None)), "only what it names");
+    let refusals = [
+        ("mcap", "", "[../other.mcap]", "does not lie in the directory"),
+        ("mcap", "", "[]", "names no file"),
+        ("mcap", "", "[drive_3.mcap]", "drive_3.mcap"),
+        ("sqlite3", "", "[drive_0.db3]", "--dst-storage mcap"),
+        ("mcap", "MESSAGE", "[drive_2.mcap]", "ros2 bag convert"),
+    ];
+    for (storage, mode, files, expected) in refusals {
+        metadata(storage, mode, files);
+        let why = play(bag).unwrap_err();
+        assert!(why.contains(expected), "{why}");
+    }
+    std::fs::write(bag.join("metadata.yaml"), "[1, 2").unwrap();
+    assert!(play(bag).unwrap_err().contains("is not rosbag2's"));
+}
+
+#[test]
+fn what_is_no_bag_is_named_with_the_way_to_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("a.db3", b"SQLite format 3\0....", "rosbags-convert"),
+        ("a.mcap.zstd", &[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0], "zstd -d"),
+        ("a.bag", b"#ROSBAG V2.0\n....", "ROS 1"),
+        ("a.png", b"\x89PNG\r\n\x1a\n....", "ask --image"),
+        ("a.txt", b"hello", "ros2 bag record -s mcap"),
+        ("empty.mcap", b"", "no MCAP"),
+    ];
+    for (name, bytes, expected) in cases {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let why = play(&path).unwrap_err();
+        assert!(why.contains(expected) && why.contains(name), "{name}: {why}");
+    }
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert!(play(&empty).unwrap_err().contains("metadata.yaml"));
+    assert!(play(&dir.path().join("none.mcap")).unwrap_err().contains("No such file"));
 }

@@ -6,6 +6,7 @@
 //!
 //! Why not generated types: we speak a dozen messages and want the image's pixels as a slice.
 
+mod definitions;
 mod diagnostic;
 mod discovery;
 mod geometry;
@@ -16,6 +17,7 @@ mod standard;
 use serde::{Deserialize, Serialize};
 
 pub use crate::frames::short_string::ShortString;
+pub use definitions::definition;
 pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};

@@ -1,0 +1,123 @@
+//! The `.msg` text of every type that the node publishes, as bags carry it.
+//!
+//! The fields are those of ROS 2's interface packages (`std_msgs`, `sensor_msgs`, `diagnostic_msgs`, `geometry_msgs`,
+//! `rcl_interfaces`, `rosgraph_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted), without their comments.
+
+/// Types with their own fields and the types that these name.
+const TYPES: &[(&str, &[&str], &str)] = &[
+    ("builtin_interfaces/msg/Time", &[], "int32 sec\nuint32 nanosec\n"),
+    (
+        "std_msgs/msg/Header",
+        &["builtin_interfaces/msg/Time"],
+        "builtin_interfaces/Time stamp\nstring frame_id\n",
+    ),
+    ("std_msgs/msg/String", &[], "string data\n"),
+    ("std_msgs/msg/Float32", &[], "float32 data\n"),
+    ("std_msgs/msg/MultiArrayDimension", &[], "string label\nuint32 size\nuint32 stride\n"),
+    (
+        "std_msgs/msg/MultiArrayLayout",
+        &["std_msgs/msg/MultiArrayDimension"],
+        "std_msgs/MultiArrayDimension[] dim\nuint32 data_offset\n",
+    ),
+    (
+        "std_msgs/msg/Float32MultiArray",
+        &["std_msgs/msg/MultiArrayLayout"],
+        "std_msgs/MultiArrayLayout layout\nfloat32[] data\n",
+    ),
+    (
+        "sensor_msgs/msg/Image",
+        &["std_msgs/msg/Header"],
+        "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\nuint8[] data\n",
+    ),
+    (
+        "sensor_msgs/msg/CompressedImage",
+        &["std_msgs/msg/Header"],
+        "std_msgs/Header header\nstring format\nuint8[] data\n",
+    ),
+    ("geometry_msgs/msg/Vector3", &[], "float64 x\nfloat64 y\nfloat64 z\n"),
+    (
+        "geometry_msgs/msg/Twist",
+        &["geometry_msgs/msg/Vector3"],
+        "geometry_msgs/Vector3 linear\ngeometry_msgs/Vector3 angular\n",
+    ),
+    ("rosgraph_msgs/msg/Clock", &["builtin_interfaces/msg/Time"], "builtin_interfaces/Time clock\n"),
+    ("diagnostic_msgs/msg/KeyValue", &[], "string key\nstring value\n"),
+    (
+        "diagnostic_msgs/msg/DiagnosticStatus",
+        &["diagnostic_msgs/msg/KeyValue"],
+        "byte OK=0\nbyte WARN=1\nbyte ERROR=2\nbyte STALE=3\nbyte level\nstring name\nstring message\n\
+         string hardware_id\ndiagnostic_msgs/KeyValue[] values\n",
+    ),
+    (
+        "diagnostic_msgs/msg/DiagnosticArray",
+        &["std_msgs/msg/Header", "diagnostic_msgs/msg/DiagnosticStatus"],
+        "std_msgs/Header header\ndiagnostic_msgs/DiagnosticStatus[] status\n",
+    ),
+    (
+        "rcl_interfaces/msg/Log",
+        &["builtin_interfaces/msg/Time"],
+        "byte DEBUG=10\nbyte INFO=20\nbyte WARN=30\nbyte ERROR=40\nbyte FATAL=50\nbuiltin_interfaces/Time stamp\n\
+         uint8 level\nstring name\nstring msg\nstring file\nstring function\nuint32 line\n",
+    ),
+    (
+        "rcl_interfaces/msg/ParameterValue",
+        &[],
+        "uint8 type\nbool bool_value\nint64 integer_value\nfloat64 double_value\nstring string_value\n\
+         byte[] byte_array_value\nbool[] bool_array_value\nint64[] integer_array_value\nfloat64[] double_array_value\n\
+         string[] string_array_value\n",
+    ),
+    (
+        "rcl_interfaces/msg/Parameter",
+        &["rcl_interfaces/msg/ParameterValue"],
+        "string name\nrcl_interfaces/ParameterValue value\n",
+    ),
+    (
+        "rcl_interfaces/msg/ParameterEvent",
+        &["builtin_interfaces/msg/Time", "rcl_interfaces/msg/Parameter"],
+        "builtin_interfaces/Time stamp\nstring node\nrcl_interfaces/Parameter[] new_parameters\n\
+         rcl_interfaces/Parameter[] changed_parameters\nrcl_interfaces/Parameter[] deleted_parameters\n",
+    ),
+];
+
+/// The definition of a type and of all types within it, in the layout of `ros2msg` schemas: its own fields, then each further
+/// type under a line of `=` and its name. None for a type that is not ours to publish.
+pub fn definition(ros_type: &str) -> Option<String> {
+    let (_, within, own) = entry(ros_type)?;
+    let mut text = (*own).to_owned();
+    let mut open: Vec<&str> = within.to_vec();
+    let mut written = vec![ros_type];
+    while let Some(name) = open.pop() {
+        if written.contains(&name) {
+            continue;
+        }
+        written.push(name);
+        let (_, within, own) = entry(name).expect("the table is closed, as its test says");
+        let short = name.replace("/msg/", "/");
+        text.push_str(&format!("{}\nMSG: {short}\n{own}", "=".repeat(80)));
+        open.extend(*within);
+    }
+    Some(text)
+}
+
+fn entry(name: &str) -> Option<&'static (&'static str, &'static [&'static str], &'static str)> {
+    TYPES.iter().find(|(known, ..)| *known == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_type_is_defined_once() {
+        for (name, ..) in TYPES {
+            let text = definition(name).expect("it is in the table");
+            for line in text.lines().filter(|line| line.contains('/') && !line.starts_with("MSG")) {
+                let used = line.split([' ', '[']).next().expect("split yields one");
+                let heading = format!("MSG: {used}");
+                assert_eq!(text.lines().filter(|l| *l == heading).count(), 1, "{name}: {used}");
+            }
+        }
+        assert_eq!(definition("std_msgs/msg/String").as_deref(), Some("string data\n"));
+        assert_eq!(definition("my_msgs/msg/Other"), None);
+    }
+}
