@@ -200,7 +200,7 @@ impl Options {
         if !topics.iter().any(|topic| topic.name == image && topic.ros_type == ros_type) {
             let there: Vec<String> =
                 topics.iter().map(|topic| format!("{} ({})", topic.name, topic.ros_type)).collect();
-            let there = there.join(", ");
+            let there = if there.is_empty() { "no whole message".to_owned() } else { there.join(", ") };
             let path = path.display();
             let message = format!(
                 "{path} has no topic {image} of type {ros_type}; it has {there}: choose one with --ros-args -r image:=TOPIC"
