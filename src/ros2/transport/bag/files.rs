@@ -127,9 +127,7 @@ fn what_is_it(file: &Path) -> std::io::Result<Option<String>> {
         Some(format!("it is compressed as a whole; `zstd -d {from} -o {to}` unpacks it"))
     } else if starts(b"#ROSBAG V2.0") {
         let from = file.display();
-        Some(format!(
-            "it is a bag of ROS 1; `rosbags-convert --src {from} --dst BAG --dst-storage mcap` makes one of ROS 2 of it"
-        ))
+        Some(format!("it is a bag of ROS 1; `mcap convert {from} OUT.mcap` makes one that is played here"))
     } else if [&b"\x89PNG"[..], b"\xff\xd8\xff", b"GIF8"].into_iter().any(starts) {
         Some("it is an image; `ask --image` takes it, and `--bag` an MCAP file".to_owned())
     } else {
@@ -143,7 +141,8 @@ fn what_is_it(file: &Path) -> std::io::Result<Option<String>> {
 fn sqlite(path: &Path) -> String {
     let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     format!(
-        "it is stored in SQLite; `rosbags-convert --src {} --dst BAG --dst-storage mcap` makes an MCAP bag of it",
+        "it is stored in SQLite; `mcap convert IN.db3 OUT.mcap`, or `rosbags-convert --src {} --dst BAG --dst-storage mcap`, makes one \
+         that is played here",
         dir.display()
     )
 }
