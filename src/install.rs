@@ -1,11 +1,13 @@
-//! A file is made beside its place, under a hidden name, and takes the place when it is whole.
+//! A file or a folder is made beside its place, under a hidden name, and takes the place when it is whole.
 //!
 //! Whoever looks at the place sees the old file or the new one. What was begun and not finished goes away: on an error, when a
 //! [`Partial`] is dropped, on SIGINT and SIGTERM ([`clean_up_on_signals`]), and what a killed process left is swept by the next
-//! one that begins a file in the same folder. A file in use is locked, so that it is not taken for one that was left.
+//! one that begins a file in the same folder. What is in use is locked, so that it is not taken for something that was left.
 //!
 //! Why not a file without a name (`O_TMPFILE`): it cannot take the place of another file in one step, and not every file system
 //! has it.
+
+mod folder;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -17,10 +19,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::NamedTempFile;
 
+pub use folder::PartialFolder;
+
 const PREFIX: &str = ".perihelion-";
 const SUFFIX: &str = ".partial";
 
-/// The hidden files of this process that have not taken their places.
+/// The hidden files and folders of this process that have not taken their places.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A file that is being written beside its place.
@@ -153,7 +157,7 @@ pub fn clean_up_on_signals() -> io::Result<()> {
             // Held to the end, so that no file is begun meanwhile.
             let unfinished = unfinished();
             for path in unfinished.iter() {
-                let _ = fs::remove_file(path);
+                let _ = remove(path);
             }
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
@@ -190,12 +194,13 @@ pub fn folder_of(place: &Path) -> &Path {
     place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Removes the hidden files of processes that are no more. What cannot be looked at stays: it is not this file's business.
+/// Removes the hidden files and folders of processes that are no more. What cannot be looked at stays: it is not this file's
+/// business.
 fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
             continue;
         }
         let path = entry.path();
@@ -203,9 +208,13 @@ fn sweep(dir: &Path) {
             && file.try_lock().is_ok()
             && is_at(&file, &path)
         {
-            let _ = fs::remove_file(&path);
+            let _ = remove(&path);
         }
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 /// Whether `path` is the name of this very file.

@@ -9,9 +9,10 @@ use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::{Checkpoint, Tensors};
 use perihelion::export::load_text;
 use perihelion::graph::Network;
-use perihelion::models::constants::Constants;
+use perihelion::models::names::{Constants, Names};
 use perihelion::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding, places};
 use perihelion::models::wan_vae::{self, ClipSize, WanVaeConfig};
+use perihelion::tensor::DType;
 
 /// Of the largest value of the reference's tensor.
 const TOLERANCE: f32 = 5e-4;
@@ -79,8 +80,11 @@ impl<'a> Vae<'a> {
     fn new(checkpoint: &'a Checkpoint, height: usize, width: usize, n_latents: usize) -> Vae<'a> {
         let config = WanVaeConfig::parse(checkpoint.config()).expect("config");
         let size = ClipSize { height, width, n_latents };
-        let (mut network, mut constants) = (Network::default(), Constants::default());
-        wan_vae::build(&mut network, &mut constants, checkpoint, &config, size, "").expect("network");
+        let mut network = Network::default();
+        wan_vae::build(&mut network, &config, size, "", DType::F32);
+        let names = Names::new(&network, |weight| wan_vae::rule(&config, weight));
+        let folders = [(wan_vae::FOLDER, checkpoint.tensors())];
+        let constants = names.read(&mut network, &folders).expect("weights");
         network.set_limit(wan_vae::LATENTS_PER_CALL, n_latents).expect("limit");
         Vae { network, constants, size }
     }
@@ -146,14 +150,14 @@ fn options(case: &Path, checkpoint: &PredictCheckpoint) -> ClipOptions {
     let text = std::fs::read(case.join("case.json")).expect("fixture");
     let case: serde_json::Value = serde_json::from_slice(&text).expect("fixture");
     let count = |key: &str| case["clip"][key].as_u64().expect("fixture") as usize;
-    let predict2 = checkpoint.generation() == Generation::Predict2;
+    let predict2 = checkpoint.config().generation == Generation::Predict2;
     ClipOptions {
         height: count("height"),
         width: count("width"),
         n_frames: count("frames"),
         n_given: count("condition_frames"),
         rope_fps: predict2.then(|| count("fps") as f64),
-        actions: checkpoint.actions(count("frames"), None).expect("actions"),
+        actions: checkpoint.config().actions(count("frames"), None).expect("actions"),
     }
 }
 
@@ -182,7 +186,7 @@ fn the_denoiser_answers_as_diffusers() {
                 .expect("runs");
         }
         let options = options(&case, &checkpoint);
-        let shape = checkpoint.latent_shape(&options);
+        let shape = checkpoint.config().latent_shape(&options);
         let mut patches = vec![0.0; shape.len()];
         shape.file_to_patches(&expected.get("call.input").0, &mut patches);
         reference.write(buffer("patches"), 0, Elements::F32(&patches)).expect("fits");

@@ -108,6 +108,20 @@ pub enum CheckpointError {
         /// What it is.
         found: String,
     },
+    /// A checkpoint would be written over something.
+    #[error("{}: a checkpoint is written where nothing lies yet, or an empty directory; name another place", dir.display())]
+    NotEmpty {
+        /// Where it would lie.
+        dir: PathBuf,
+    },
+    /// A checkpoint would be written into the one that it is made from.
+    #[error("{}: lies in {}, which is read meanwhile; name another place", dir.display(), source_dir.display())]
+    IntoSource {
+        /// Where it would lie.
+        dir: PathBuf,
+        /// What it is made from.
+        source_dir: PathBuf,
+    },
     /// The checkpoint is of a network that is not written here.
     #[error("{}: architecture {found}; this program knows {known}", path.display())]
     UnknownArchitecture {

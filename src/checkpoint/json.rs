@@ -145,6 +145,15 @@ impl<'a> Section<'a> {
         self.count(key)?.filter(|n| 0 < *n).ok_or_else(|| self.wrong(key, "an integer from 1 to 2147483648"))
     }
 
+    /// The positive integer at `key`, which must be there and at most `max`: so that networks are not written that no memory holds.
+    ///
+    /// # Errors
+    /// If there is something else.
+    pub fn extent_to(&self, key: &str, max: usize) -> Result<usize, CheckpointError> {
+        let n = self.extent(key)?;
+        if n <= max { Ok(n) } else { Err(self.wrong(key, format!("an integer from 1 to {max}"))) }
+    }
+
     /// Says that the value at `key` is not as expected.
     pub fn wrong(&self, key: &str, expected: impl Into<String>) -> CheckpointError {
         CheckpointError::Config {
@@ -232,6 +241,15 @@ impl JsonFile {
     pub fn open(path: &Path) -> Result<Option<Self>, CheckpointError> {
         let Some(text) = read_bounded(path, 16 << 20)? else { return Ok(None) };
         Self::parse(path, &text).map(Some)
+    }
+
+    /// Reads `config.json` in the directory.
+    ///
+    /// # Errors
+    /// As [`JsonFile::open`], and if there is none.
+    pub fn open_config(dir: &Path) -> Result<Self, CheckpointError> {
+        let missing = || CheckpointError::Missing { dir: dir.to_owned(), expected: "config.json".to_owned() };
+        Self::open(&dir.join("config.json"))?.ok_or_else(missing)
     }
 
     /// Parses `text`, which stands for the file at `path`.

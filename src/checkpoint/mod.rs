@@ -1,4 +1,4 @@
-//! What training makes: a directory of safetensors files and configs, as Hugging Face's libraries write it.
+//! What training makes: a directory of safetensors files and configs, as Hugging Face's libraries write it. Read and written here.
 //!
 //! Everything in it comes from outside and is treated so: sizes are bounded before memory is asked for, headers are checked
 //! against their files, and every error names the file, the key or tensor, what was expected and what was found. Weights are
@@ -11,6 +11,7 @@ mod error;
 mod header;
 mod json;
 mod tensors;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use crate::tensor::TensorView;
 pub use error::CheckpointError;
 pub use json::{JsonFile, Section};
 pub use tensors::Tensors;
+pub use write::{CheckpointWriter, NewTensor};
 
 /// Names under which libraries write weights, in the order in which they are looked for; a single file before shards.
 const WEIGHT_FILES: [&str; 4] = [
@@ -59,14 +61,19 @@ impl Checkpoint {
     /// # Errors
     /// If one of them is missing, is not what its name says, or contradicts another.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        let missing =
-            |expected: &str| CheckpointError::Missing { dir: dir.to_owned(), expected: expected.to_owned() };
-        let config = JsonFile::open(&dir.join("config.json"))?.ok_or_else(|| missing("config.json"))?;
+        let config = JsonFile::open_config(dir)?;
         let found = WEIGHT_FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
-        let path = found.ok_or_else(|| missing(&WEIGHT_FILES.join(" or ")))?;
+        let expected = || WEIGHT_FILES.join(" or ");
+        let path =
+            found.ok_or_else(|| CheckpointError::Missing { dir: dir.to_owned(), expected: expected() })?;
         let sharded = path.extension().is_some_and(|e| e == "json");
         let tensors = if sharded { Tensors::open_sharded(&path) } else { Tensors::open(&path) }?;
         Ok(Self { dir: dir.to_owned(), config, tensors })
+    }
+
+    /// Whether a file of weights lies in the directory, by one of the names that libraries give it.
+    pub fn has_weights(dir: &Path) -> bool {
+        WEIGHT_FILES.iter().any(|name| dir.join(name).exists())
     }
 
     /// The directory, as it was given.

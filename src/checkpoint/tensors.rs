@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::CheckpointError;
 use super::header::{self, Entry};
 use super::json::{UniqueMap, read_bounded};
 use crate::mapped::FileMap;
-use crate::tensor::TensorView;
+use crate::tensor::{DType, TensorView};
 
 /// The largest index of shards that is read: some hundred thousand names.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
@@ -26,8 +25,6 @@ pub struct Tensors {
 struct Stored {
     file: usize,
     entry: Entry,
-    /// Whether anyone asked for it, since weights that a network does not use mean that it is another network's.
-    asked: AtomicBool,
 }
 
 impl Tensors {
@@ -100,22 +97,32 @@ impl Tensors {
         self.tensor(name)
     }
 
+    /// Extents of the tensor, if there is one of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|stored| &stored.entry.shape[..])
+    }
+
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// That every tensor was asked for, but those whose names are `ignored`.
+    /// That every tensor is one that somebody has a use for: weights that a network does not use are another network's.
     ///
     /// # Errors
-    /// [`CheckpointError::Leftover`], with the first few of them.
-    pub fn expect_all_asked(&self, ignored: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
-        let mut leftover =
-            self.tensors.iter().filter(|(name, t)| !t.asked.load(Relaxed) && !ignored(name)).peekable();
+    /// [`CheckpointError::Leftover`], with the first few of the others.
+    pub fn expect_only(&self, is_known: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
+        let mut leftover = self.tensors.iter().filter(|(name, _)| !is_known(name)).peekable();
         let Some((_, stored)) = leftover.peek() else { return Ok(()) };
         let path = self.files[stored.file].path();
         let names: Vec<&str> = leftover.map(|(name, _)| name.as_str()).collect();
         Err(CheckpointError::leftover(path, &names))
+    }
+
+    /// Says that a tensor is of a type that weights never have.
+    pub(crate) fn wrong_type(&self, name: &str, found: DType) -> CheckpointError {
+        let path = self.tensors.get(name).map_or(&*self.path, |stored| self.files[stored.file].path());
+        CheckpointError::DType { path: path.to_owned(), name: name.to_owned(), found: found.to_string() }
     }
 
     /// All names, in order.
@@ -135,10 +142,7 @@ impl Tensors {
 
     fn entry(&self, name: &str) -> Result<(&FileMap, &Entry), CheckpointError> {
         match self.tensors.get(name) {
-            Some(stored) => {
-                stored.asked.store(true, Relaxed);
-                Ok((&self.files[stored.file], &stored.entry))
-            }
+            Some(stored) => Ok((&self.files[stored.file], &stored.entry)),
             None => Err(CheckpointError::NoTensor { path: self.path.clone(), name: name.to_owned() }),
         }
     }
@@ -151,7 +155,7 @@ impl Tensors {
                 let other = self.files[other.file].path().display();
                 return Err(CheckpointError::header(path, format!("tensor `{name}` is also in {other}")));
             }
-            let stored = Stored { file: self.files.len(), entry, asked: AtomicBool::new(false) };
+            let stored = Stored { file: self.files.len(), entry };
             self.tensors.insert(name, stored);
         }
         self.files.push(file);

@@ -13,12 +13,10 @@ use crate::checkpoint::Tensors;
 use crate::container::hex;
 use crate::model::{Roles, Source};
 use crate::models::predict25::{
-    ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictError, PredictManifest, Schedule,
-    TextEmbedding, TextEntry,
+    ClipOptions, Generation, Guidance, NEGATIVE, PredictCheckpoint, PredictConfig, PredictError,
+    PredictManifest, Schedule, TextEmbedding,
 };
 
-/// The file of embeddings that lies in a checkpoint's directory.
-const TEXT_FILE: &str = "text_embedding.safetensors";
 /// The rate of NVIDIA's clips.
 const FPS: f64 = 16.0;
 /// The guidance of Predict2.5's and Predict2's pipelines.
@@ -57,7 +55,7 @@ pub fn export_predict(
     let checkpoint = PredictCheckpoint::open(dir)?;
     progress(Progress { stage: "texts", done: 0, total: 1 });
     let texts = texts(&checkpoint, options)?;
-    let manifest = manifest(&checkpoint, options, &texts)?;
+    let manifest = manifest(checkpoint.config(), options, &texts)?;
     let (network, constants) = checkpoint.network(&manifest.clip, &texts)?;
 
     check_room(&network, &constants, out)?;
@@ -79,7 +77,7 @@ fn texts(
     options: &PredictOptions,
 ) -> Result<Vec<TextEmbedding>, PredictError> {
     let mut files = options.texts.clone();
-    let beside = checkpoint.dir().join(TEXT_FILE);
+    let beside = checkpoint.config().dir().join(TextEmbedding::FILE);
     if files.is_empty() && beside.exists() {
         let names = Tensors::open(&beside)?;
         files = names.names().map(|name| (name.to_owned(), beside.clone())).collect();
@@ -102,11 +100,11 @@ fn texts(
 }
 
 fn manifest(
-    checkpoint: &PredictCheckpoint,
+    config: &PredictConfig,
     options: &PredictOptions,
     texts: &[TextEmbedding],
 ) -> Result<PredictManifest, PredictError> {
-    let notes = checkpoint.notes()?;
+    let notes = config.notes()?;
     let count =
         |asked: Option<usize>, key: &'static str, what: &'static str| -> Result<usize, PredictError> {
             let noted = notes.as_ref().map(|n| n.count(key)).transpose()?.flatten();
@@ -114,7 +112,7 @@ fn manifest(
         };
     let noted_fps = notes.as_ref().map(|n| n.number("fps")).transpose()?.flatten();
     let fps = options.fps.or(noted_fps).unwrap_or(FPS);
-    let generation = checkpoint.generation();
+    let generation = config.generation;
     let n_frames = count(options.frames, "frames", "frames")?;
     let clip = ClipOptions {
         height: count(options.height, "height", "height")?,
@@ -126,14 +124,14 @@ fn manifest(
         actions: if n_frames < 2 {
             None
         } else {
-            checkpoint.actions(n_frames, options.action_names.as_deref())?
+            config.actions(n_frames, options.action_names.as_deref())?
         },
     };
-    let schedule = Schedule::of(checkpoint)?;
+    let schedule = Schedule::of(config)?;
     let guided = texts.iter().any(|t| t.name == NEGATIVE) && !matches!(schedule, Schedule::Fixed { .. });
     Ok(PredictManifest {
         generation,
-        latents: checkpoint.latent_shape(&clip),
+        latents: config.latent_shape(&clip),
         clip,
         fps,
         steps: schedule.default_steps(),
@@ -142,7 +140,7 @@ fn manifest(
             Generation::Predict2 => 1e-4 / (1.0 + 1e-4),
             Generation::Predict25 => 1e-4,
         },
-        texts: texts.iter().map(|t| TextEntry { name: t.name.clone(), n_tokens: t.n_tokens }).collect(),
+        texts: texts.iter().map(TextEmbedding::entry).collect(),
         guidance: Guidance { scale: if guided { GUIDANCE } else { 0.0 }, interval: [0.0, 1.0] },
     })
 }
@@ -152,7 +150,7 @@ fn digest(checkpoint: &PredictCheckpoint, texts: &[TextEmbedding]) -> Result<[u8
     let mut hash = Sha256::new();
     hash.update(checkpoint.transformer().digest()?);
     hash.update(checkpoint.vae().digest()?);
-    for file in [checkpoint.index(), checkpoint.scheduler()] {
+    for file in [&checkpoint.config().index, &checkpoint.config().scheduler] {
         hash.update(serde_json::to_vec(file.value()).unwrap_or_default());
     }
     for text in texts {

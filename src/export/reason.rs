@@ -41,7 +41,7 @@ pub fn export_reason(
 ) -> Result<Summary, ExportError> {
     let checkpoint = Checkpoint::open(dir)?;
     let config = Reason2Config::parse(checkpoint.config())?;
-    let limits = fitted(options.limits, config.language.max_position_embeddings);
+    let limits = options.limits.within(config.language.max_position_embeddings);
     let model = Reason2::new(&checkpoint, limits)?;
     let tokenizer_path = dir.join("tokenizer.json");
     let tokenizer_json = checkpoint.file("tokenizer.json")?.ok_or_else(|| ExportError::Disagree {
@@ -67,12 +67,6 @@ pub fn export_reason(
     let roles = Roles { answers, ..Roles::default() };
     let parts = Parts { network, weights: &model, tokenizer: Some(&tokenizer_json), golden, source, roles };
     write(parts, out, progress)
-}
-
-/// The limits that were asked for, as far as the network has positions.
-fn fitted(limits: Limits, n_positions: usize) -> Limits {
-    let context = limits.context.min(n_positions).max(1);
-    Limits { context, image_tokens: limits.image_tokens.min(context), frames: limits.frames }
 }
 
 fn manifest(

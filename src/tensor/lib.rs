@@ -118,6 +118,32 @@ pub fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
+/// Writes f32 values to `bytes` as little-endian elements of a floating `dtype`, rounded to nearest, ties to even.
+///
+/// # Panics
+/// If `bytes` does not hold exactly `values.len()` elements, or the type is an integer.
+pub fn narrow(dtype: DType, values: &[f32], bytes: &mut [u8]) {
+    assert_eq!(bytes.len(), values.len() * dtype.size_bytes(), "caller passes matching lengths");
+    match dtype {
+        DType::F32 => {
+            for (b, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                *b = v.to_le_bytes();
+            }
+        }
+        DType::F16 => {
+            for (b, v) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                *b = half::f16::from_f32(*v).to_le_bytes();
+            }
+        }
+        DType::Bf16 => {
+            for (b, v) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                *b = half::bf16::from_f32(*v).to_le_bytes();
+            }
+        }
+        DType::I32 | DType::U8 => panic!("{dtype}: only floating types are rounded to"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +159,23 @@ mod tests {
         assert_eq!(out, [1.0, -1.0]);
         widen(DType::U8, &[7, 255], &mut out);
         assert_eq!(out, [7.0, 255.0]);
+    }
+
+    #[test]
+    fn narrows_to_the_nearest_and_back_without_a_change() {
+        // Half a step above 1 goes to the even neighbour, three halves to the next even one.
+        let step = 1.0 / 128.0;
+        let mut bytes = [0; 4];
+        narrow(DType::Bf16, &[1.0 + step / 2.0, 1.0 + 1.5 * step], &mut bytes);
+        let mut out = [0.0; 2];
+        widen(DType::Bf16, &bytes, &mut out);
+        assert_eq!(out, [1.0, 1.0 + 2.0 * step]);
+        for (dtype, n) in [(DType::F16, 2), (DType::Bf16, 2), (DType::F32, 4)] {
+            let bytes: Vec<u8> = (0..n * 64).map(|i| (i * 37 % 120) as u8).collect();
+            let (mut values, mut back) = (vec![0.0; 64], vec![0; bytes.len()]);
+            widen(dtype, &bytes, &mut values);
+            narrow(dtype, &values, &mut back);
+            assert_eq!(back, bytes, "{dtype}");
+        }
     }
 }

@@ -2,6 +2,11 @@
 
 use crate::checkpoint::{CheckpointError, JsonFile};
 
+/// Beyond every network of this kind: what a config says is written as graphs before a weight is looked at.
+const LAYERS_MAX: usize = 1024;
+const WIDTH_MAX: usize = 1 << 18;
+const CHANNELS_MAX: usize = 4096;
+
 /// Extents of the denoiser.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenoiserConfig {
@@ -27,6 +32,17 @@ pub struct DenoiserConfig {
     pub rope_scale: [f64; 3],
     /// Places along time, height and width for which there are positions, in patches.
     pub positions_max: [usize; 3],
+    /// The perceptrons of actions. No config names them: a checkpoint has them or not.
+    pub actions: Option<ActionPerceptrons>,
+}
+
+/// Extents of the two perceptrons by which actions join the timestep: one adds to its embedding, one to the modulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionPerceptrons {
+    /// Values that they take at a time.
+    pub n_inputs: usize,
+    /// Channels of each one's hidden layer.
+    pub hidden: [usize; 2],
 }
 
 /// Height and width of a patch; one latent frame deep.
@@ -36,6 +52,11 @@ impl DenoiserConfig {
     /// Channels of the residual stream.
     pub fn width(&self) -> usize {
         self.n_heads * self.head_dim
+    }
+
+    /// Channels of the hidden layers of the perceptrons of actions; NVIDIA's are four times as wide as the stream.
+    pub fn action_hidden(&self) -> [usize; 2] {
+        self.actions.map_or([4 * self.width(); 2], |actions| actions.hidden)
     }
 
     /// Frequencies of a head's rotary positions along time, height and width.
@@ -71,24 +92,24 @@ impl DenoiserConfig {
         if root.counts("patch_size")?.is_some_and(|p| p != [1, PATCH, PATCH]) {
             return Err(root.wrong("patch_size", "[1, 2, 2]"));
         }
-        let channels = root.extent("out_channels")?;
+        let channels = root.extent_to("out_channels", CHANNELS_MAX)?;
         if root.extent("in_channels")? != channels + 1 {
             return Err(root.wrong(
                 "in_channels",
                 format!("{}: the latent's channels and the condition mask", channels + 1),
             ));
         }
-        let head_dim = root.extent("attention_head_dim")?;
+        let head_dim = root.extent_to("attention_head_dim", WIDTH_MAX)?;
         if !head_dim.is_multiple_of(2) || head_dim < 12 {
             return Err(root.wrong("attention_head_dim", "an even number from 12 on"));
         }
-        let n_heads = root.extent("num_attention_heads")?;
+        let n_heads = root.extent_to("num_attention_heads", WIDTH_MAX / head_dim)?;
         let mlp_ratio = root.number("mlp_ratio")?.unwrap_or(4.0);
         let mlp_dim = ((n_heads * head_dim) as f64 * mlp_ratio) as usize;
         if mlp_dim == 0 || mlp_ratio > 64.0 {
             return Err(root.wrong("mlp_ratio", "a positive number up to 64"));
         }
-        let text_dim = root.extent("text_embed_dim")?;
+        let text_dim = root.extent_to("text_embed_dim", WIDTH_MAX)?;
         let projected = root.flag("use_crossattn_projection")? == Some(true);
         if projected && root.extent("encoder_hidden_states_channels")? != text_dim {
             return Err(
@@ -105,14 +126,15 @@ impl DenoiserConfig {
             channels,
             n_heads,
             head_dim,
-            n_layers: root.extent("num_layers")?,
+            n_layers: root.extent_to("num_layers", LAYERS_MAX)?,
             mlp_dim,
             text_dim,
-            adaln_dim: root.extent("adaln_lora_dim")?,
+            adaln_dim: root.extent_to("adaln_lora_dim", WIDTH_MAX)?,
             text_projection: if projected { Some(root.extent("crossattn_proj_in_channels")?) } else { None },
             padding_mask: root.flag("concat_padding_mask")?.unwrap_or(true),
             rope_scale: rope_scale.ok_or_else(|| root.wrong("rope_scale", "three positive numbers"))?,
             positions_max: [longest; 3],
+            actions: None,
         })
     }
 }

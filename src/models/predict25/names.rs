@@ -1,7 +1,14 @@
-//! Names of the denoiser's tensors: diffusers' own, and those under which NVIDIA trained it (`net.blocks.0.self_attn.q_proj.weight`).
+//! Where the weights of a Predict network stand in a checkpoint. The denoiser's have two spellings: diffusers' names, which are ours, and
+//! those under which NVIDIA trained it (`net.blocks.0.self_attn.q_proj.weight`).
+//!
+//! All are stored as they are computed with but for the first: the patches' map takes channels before places, and has a channel each for
+//! the condition mask, which is the same at all places of a patch, and for the padding mask, which is zero everywhere.
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::tensor::TensorView;
+use super::{DenoiserConfig, PATCH, TextEmbedding};
+use crate::checkpoint::Tensors;
+use crate::graph::{Network, Weight};
+use crate::models::names::{Fold, Names, Rule, Stored};
+use crate::models::wan_vae::{self, WanVaeConfig};
 
 /// Diffusers' part of a name, and the original one; later pairs see what earlier ones left.
 const ORIGINAL: [(&str, &str); 23] = [
@@ -35,47 +42,79 @@ const ORIGINAL_MARK: &str = "net.x_embedder.proj.1.weight";
 /// What training leaves in a file beside the weights: counters, tables that are computed from the config, states of the trainer.
 const OF_TRAINING: [&str; 3] = ["net.accum_", "net.pos_embedder.", "_extra_state"];
 
-/// The denoiser's tensors, asked for by diffusers' names.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tensors<'c> {
-    checkpoint: &'c Checkpoint,
-    original: bool,
+/// The folder of the denoiser's file.
+pub(super) const FOLDER: &str = "transformer";
+
+/// Whose names a denoiser's file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// Diffusers'.
+    Diffusers,
+    /// NVIDIA's.
+    Original,
 }
 
-impl<'c> Tensors<'c> {
-    pub(super) fn new(checkpoint: &'c Checkpoint) -> Self {
-        Tensors { checkpoint, original: checkpoint.tensors().contains(ORIGINAL_MARK) }
+impl Spelling {
+    /// As the file has it.
+    pub fn of(denoiser: &Tensors) -> Spelling {
+        if denoiser.contains(ORIGINAL_MARK) { Spelling::Original } else { Spelling::Diffusers }
     }
 
-    /// The tensor, which must have exactly this shape.
-    pub(super) fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'c>, CheckpointError> {
-        self.checkpoint.expect(&self.stored_name(name), shape)
-    }
-
-    /// Whether there is such a tensor.
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.checkpoint.tensors().contains(&self.stored_name(name))
-    }
-
-    /// Extents of the tensor.
-    pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, CheckpointError> {
-        Ok(self.checkpoint.tensor(&self.stored_name(name))?.shape)
-    }
-
-    /// That nothing is left that nobody asked for: a branch that is not written here, or more layers than the config says.
-    pub(super) fn expect_all_asked(&self) -> Result<(), CheckpointError> {
-        let of_training = |name: &str| match self.original {
-            true => OF_TRAINING.iter().any(|part| name.starts_with(part) || name.ends_with(part)),
-            false => false,
-        };
-        self.checkpoint.tensors().expect_all_asked(of_training)
-    }
-
-    fn stored_name(&self, name: &str) -> String {
-        if !self.original {
-            return name.to_owned();
+    /// The name under which the tensor that diffusers calls so is stored.
+    pub(super) fn stored_name(self, name: &str) -> String {
+        match self {
+            Spelling::Diffusers => name.to_owned(),
+            Spelling::Original => {
+                ORIGINAL.iter().fold(format!("net.{name}"), |name, (new, old)| name.replace(new, old))
+            }
         }
-        ORIGINAL.iter().fold(format!("net.{name}"), |name, (new, old)| name.replace(new, old))
+    }
+
+    /// Where the tensor that diffusers calls so stands.
+    pub(super) fn stored(self, name: &str, shape: &[usize]) -> Stored {
+        Stored { folder: FOLDER, ..Stored::new(self.stored_name(name), shape) }
+    }
+}
+
+/// The table of a network of denoiser, VAE and texts.
+pub(super) fn names(
+    denoiser: &DenoiserConfig,
+    vae: &WanVaeConfig,
+    network: &Network,
+    texts: &[TextEmbedding],
+    spelling: Spelling,
+) -> Names {
+    let names = Names::new(network, |weight| {
+        if let Some(name) = weight.name.strip_prefix("text.") {
+            let text = texts.iter().find(|text| text.name == name);
+            return Rule::Given(text.map_or_else(Vec::new, |text| text.values.clone()));
+        }
+        match &weight.part[..] {
+            wan_vae::FOLDER => wan_vae::rule(vae, weight),
+            _ => denoiser_rule(denoiser, weight, spelling),
+        }
+    });
+    match spelling {
+        Spelling::Diffusers => names,
+        Spelling::Original => names.ignoring(&OF_TRAINING),
+    }
+}
+
+fn denoiser_rule(config: &DenoiserConfig, weight: &Weight, spelling: Spelling) -> Rule {
+    let n_places = PATCH * PATCH;
+    let n_channels = config.channels;
+    let n_inputs = n_channels + 1 + usize::from(config.padding_mask);
+    let patches = || spelling.stored("patch_embed.proj.weight", &[config.width(), n_inputs * n_places]);
+    match &weight.name[..] {
+        "patch_embed.latent.weight" => {
+            Rule::Folded { of: patches(), fold: Fold::PlacesFirst { n_channels, n_places } }
+        }
+        "patch_embed.mask.weight" => {
+            Rule::Folded { of: patches(), fold: Fold::SumOfPlaces { channel: n_channels, n_places } }
+        }
+        // Given latents get nothing of the actions.
+        name if name.ends_with(".first") => Rule::Given(vec![0.0; weight.shape.iter().product()]),
+        name => Rule::Whole(spelling.stored(name, &weight.shape)),
     }
 }
 
@@ -85,8 +124,6 @@ mod tests {
 
     #[test]
     fn every_name_has_its_original() {
-        let original =
-            |name: &str| ORIGINAL.iter().fold(format!("net.{name}"), |n, (new, old)| n.replace(new, old));
         for (name, expected) in [
             ("patch_embed.proj.weight", ORIGINAL_MARK),
             ("time_embed.t_embedder.linear_1.weight", "net.t_embedder.1.linear_1.weight"),
@@ -103,7 +140,8 @@ mod tests {
             ("crossattn_proj.0.weight", "net.crossattn_proj.0.weight"),
             ("action_embedder_B_3D.fc2.bias", "net.action_embedder_B_3D.fc2.bias"),
         ] {
-            assert_eq!(original(name), expected);
+            assert_eq!(Spelling::Original.stored_name(name), expected);
+            assert_eq!(Spelling::Diffusers.stored_name(name), name);
         }
     }
 }

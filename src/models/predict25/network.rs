@@ -5,11 +5,9 @@
 //! condition mask is one value for a frame, so its input channel becomes a vector added to the patches of given frames; the padding
 //! mask is zero everywhere in every pipeline, so its channel is dropped.
 
-use super::names::Tensors;
-use super::{ActionSpan, Actions, DenoiserConfig, PATCH, TextEmbedding, positions};
-use crate::checkpoint::CheckpointError;
+use super::{ActionSpan, Actions, DenoiserConfig, PATCH, TextEntry, graph_name, positions};
 use crate::graph::{Binary, BufferId, Dim, GraphBuilder, Network, Op, Purpose, RotaryStyle, Unary, ValueId};
-use crate::models::constants::Constants;
+use crate::models::layers::Layers;
 use crate::models::wan_vae::FRAMES_PER_LATENT;
 use crate::tensor::DType;
 
@@ -18,12 +16,10 @@ const QK_NORM_EPS: f32 = 1e-5;
 /// Of the norms before attention and perceptron, and of the timestep's.
 const NORM_EPS: f32 = 1e-6;
 
-type Built = Result<ValueId, CheckpointError>;
-
 /// What the denoiser's graphs are built from.
-pub(super) struct Parts<'n, 'c> {
-    pub(super) constants: &'n mut Constants<'c>,
-    pub(super) tensors: Tensors<'c>,
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'n> {
+    pub(super) layers: Layers,
     pub(super) config: &'n DenoiserConfig,
     /// Frames, rows and columns of patches.
     pub(super) grid: [usize; 3],
@@ -31,14 +27,8 @@ pub(super) struct Parts<'n, 'c> {
 
 /// Adds `text_NAME` for each text, and the buffers of keys and values that they fill: as many rows as the longest text has tokens,
 /// once for each of `n_sets` texts that a step asks for.
-pub(super) fn build_texts(
-    parts: &mut Parts<'_, '_>,
-    network: &mut Network,
-    texts: &[TextEmbedding],
-    n_sets: usize,
-) -> Result<(), CheckpointError> {
+pub(super) fn build_texts(parts: Parts<'_>, network: &mut Network, texts: &[TextEntry], n_sets: usize) {
     let config = parts.config;
-    parts.constants.begin_part("text");
     let rows_of_a_set = texts.iter().map(|t| t.n_tokens).max().expect("there is a text");
     for layer in 0..config.n_layers {
         for kind in ["key", "value"] {
@@ -49,19 +39,15 @@ pub(super) fn build_texts(
         }
     }
     for text in texts {
-        let mut graph = GraphBuilder::new(network, &text.graph_name());
+        let mut graph = GraphBuilder::new(network, &graph_name(&text.name));
         let name = format!("text.{}", text.name);
-        let weight =
-            parts.constants.make(graph.network, &name, &[text.n_tokens, config.text_dim], &text.values);
-        let tokens = graph.add(Op::Constant { weight }, &[]);
+        let tokens = parts.layers.constant(&mut graph, &name, &[text.n_tokens, config.text_dim]);
         for layer in 0..config.n_layers {
             let name = format!("transformer_blocks.{layer}.attn2");
-            let k =
-                parts.linear(&mut graph, tokens, &format!("{name}.to_k"), config.text_dim, config.width())?;
+            let k = parts.layers.linear(&mut graph, &format!("{name}.to_k"), tokens, config.width());
             let k = parts.heads(&mut graph, k, text.n_tokens);
-            let k = parts.head_norm(&mut graph, k, &format!("{name}.norm_k"))?;
-            let v =
-                parts.linear(&mut graph, tokens, &format!("{name}.to_v"), config.text_dim, config.width())?;
+            let k = parts.head_norm(&mut graph, k, &format!("{name}.norm_k"));
+            let v = parts.layers.linear(&mut graph, &format!("{name}.to_v"), tokens, config.width());
             let v = parts.heads(&mut graph, v, text.n_tokens);
             for (kind, value) in [("key", k), ("value", v)] {
                 let target = buffer(graph.network, &format!("text.{layer}.{kind}"));
@@ -70,20 +56,18 @@ pub(super) fn build_texts(
         }
         graph.finish();
     }
-    Ok(())
 }
 
 /// Adds `denoise`. It reads `patches`, one row for each patch of 2×2 latents, frame by frame, elements in the order (row, column,
 /// channel), with given frames clean in place; `positions` (see [`positions::places`]); `mask` and `timesteps`, one row a frame; and
 /// `actions`, where there are such. It writes `velocity`, rows as `patches`. The extent `n_patches` counts those of one frame.
 pub(super) fn build_denoise(
-    parts: &mut Parts<'_, '_>,
+    parts: Parts<'_>,
     network: &mut Network,
     n_text_tokens: (usize, usize),
     actions: Option<&Actions>,
-) -> Result<(), CheckpointError> {
+) {
     let config = parts.config;
-    parts.constants.begin_part("denoiser");
     let [t, rows, columns] = parts.grid;
     let (n_patches_max, width) = (rows * columns, config.width());
     let n_values = PATCH * PATCH * config.channels;
@@ -110,36 +94,35 @@ pub(super) fn build_denoise(
     let positions = graph.read(positions, n_patches.times(t));
     let rotary = graph.add(Op::RotaryTable { axis, inverse_frequency }, &[positions]);
     let mask = graph.read(mask, t);
-    let mut x = parts.embed(&mut graph, patches, n_patches, mask)?;
-    let time = parts.time(&mut graph, timesteps, mask, actions)?;
+    let mut x = parts.embed(&mut graph, patches, n_patches, mask);
+    let time = parts.time(&mut graph, timesteps, mask, actions);
     for layer in 0..config.n_layers {
         let name = format!("transformer_blocks.{layer}");
 
-        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm1"))?;
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm1"));
         let y = parts.modulated_norm(&mut graph, x, shift, scale);
-        let y = parts.self_attention(&mut graph, y, &format!("{name}.attn1"), rotary)?;
+        let y = parts.self_attention(&mut graph, y, &format!("{name}.attn1"), rotary);
         x = gated_sum(&mut graph, x, y, gate);
 
-        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm2"))?;
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm2"));
         let y = parts.modulated_norm(&mut graph, x, shift, scale);
-        let y = parts.text_attention(&mut graph, y, &format!("{name}.attn2"), layer, text)?;
+        let y = parts.text_attention(&mut graph, y, &format!("{name}.attn2"), layer, text);
         x = gated_sum(&mut graph, x, y, gate);
 
-        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm3"))?;
+        let [shift, scale, gate] = parts.modulation(&mut graph, &time, &format!("{name}.norm3"));
         let y = parts.modulated_norm(&mut graph, x, shift, scale);
-        let y = parts.linear(&mut graph, y, &format!("{name}.ff.net.0.proj"), width, config.mlp_dim)?;
+        let y = parts.layers.linear(&mut graph, &format!("{name}.ff.net.0.proj"), y, config.mlp_dim);
         let y = graph.add(Op::Unary { function: Unary::GeluErf }, &[y]);
-        let y = parts.linear(&mut graph, y, &format!("{name}.ff.net.2"), config.mlp_dim, width)?;
+        let y = parts.layers.linear(&mut graph, &format!("{name}.ff.net.2"), y, width);
         x = gated_sum(&mut graph, x, y, gate);
     }
-    let [shift, scale] = parts.modulation(&mut graph, &time, "norm_out")?;
+    let [shift, scale] = parts.modulation(&mut graph, &time, "norm_out");
     let y = parts.modulated_norm(&mut graph, x, shift, scale);
     // The stored rows are already in the order (row, column, channel), while those of the first map are not.
-    let y = parts.linear(&mut graph, y, "proj_out", width, n_values)?;
+    let y = parts.layers.linear(&mut graph, "proj_out", y, n_values);
     let y = graph.reshape(y, &[n_patches.times(t), n_values.into()]);
     graph.write(velocity, y);
     graph.finish();
-    Ok(())
 }
 
 /// What all modulations are made from, one row a frame.
@@ -150,88 +133,73 @@ struct Time {
     base: [ValueId; 3],
 }
 
-impl Parts<'_, '_> {
+impl Parts<'_> {
     /// `[t, n_patches, width]` of the patches, with what the mask's channel adds.
     fn embed(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         patches: BufferId,
         n_patches: Dim,
         mask: ValueId,
-    ) -> Built {
+    ) -> ValueId {
         let config = self.config;
         let (t, c, width) = (self.grid[0], config.channels, config.width());
-        let n_inputs = c + 1 + usize::from(config.padding_mask);
-        let area = PATCH * PATCH;
-        let stored = self.tensors.expect("patch_embed.proj.weight", &[width, n_inputs * area])?.to_f32();
-        let mut latent_weight = Vec::with_capacity(width * area * c);
-        let mut mask_weight = Vec::with_capacity(width);
-        for row in stored.chunks(n_inputs * area) {
-            for place in 0..area {
-                latent_weight.extend((0..c).map(|channel| row[channel * area + place]));
-            }
-            mask_weight.push(row[c * area..(c + 1) * area].iter().sum());
-        }
-        let weight = self.constants.make(
-            graph.network,
-            "patch_embed.latent.weight",
-            &[width, area * c],
-            &latent_weight,
-        );
-        let mask_weight =
-            self.constants.make(graph.network, "patch_embed.mask.weight", &[width, 1], &mask_weight);
+        let name = "patch_embed.latent.weight";
+        let weight = self.layers.weight(graph, name, &[width, PATCH * PATCH * c]);
+        let mask_weight = self.layers.weight(graph, "patch_embed.mask.weight", &[width, 1]);
 
         let x = graph.read(patches, n_patches.times(t));
         let x = graph.linear(x, weight, None);
         let x = graph.reshape(x, &[t.into(), n_patches, width.into()]);
         let given = graph.linear(mask, mask_weight, None);
         let given = graph.reshape(given, &[t.into(), 1.into(), width.into()]);
-        Ok(graph.add(Op::Binary { function: Binary::Add }, &[x, given]))
+        graph.add(Op::Binary { function: Binary::Add }, &[x, given])
     }
 
     /// The timesteps' embedding and the modulation made from it, with what the actions add to both.
     fn time(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         timesteps: BufferId,
         mask: ValueId,
         actions: Option<(BufferId, &Actions)>,
-    ) -> Result<Time, CheckpointError> {
+    ) -> Time {
         let width = self.config.width();
         let half = width / 2;
         let frequency =
             (0..half).map(|j| (-(10_000f64.ln()) as f32 * j as f32 / half as f32).exp()).collect();
         let timesteps = graph.read(timesteps, self.grid[0]);
         let mut embedded = graph.add(Op::Sinusoid { frequency }, &[timesteps]);
-        let base = self.linear(graph, embedded, "time_embed.t_embedder.linear_1", width, width)?;
+        let base = self.layers.linear(graph, "time_embed.t_embedder.linear_1", embedded, width);
         let base = graph.add(Op::Unary { function: Unary::Silu }, &[base]);
-        let mut base = self.linear(graph, base, "time_embed.t_embedder.linear_2", width, 3 * width)?;
+        let mut base = self.layers.linear(graph, "time_embed.t_embedder.linear_2", base, 3 * width);
         if let Some((buffer, actions)) = actions {
             let add =
                 |graph: &mut GraphBuilder<'_>, a, b| graph.add(Op::Binary { function: Binary::Add }, &[a, b]);
-            let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_D", width)?;
+            let [hidden, hidden_3d] = self.config.action_hidden();
+            let (name, widths) = ("action_embedder_B_D", [hidden, width]);
+            let bias = self.actions(graph, buffer, actions, mask, name, widths);
             embedded = add(graph, embedded, bias);
-            let bias = self.actions(graph, buffer, actions, mask, "action_embedder_B_3D", 3 * width)?;
+            let (name, widths) = ("action_embedder_B_3D", [hidden_3d, 3 * width]);
+            let bias = self.actions(graph, buffer, actions, mask, name, widths);
             base = add(graph, base, bias);
         }
-        let view = self.tensors.expect("time_embed.norm.weight", &[width])?;
-        let weight = self.constants.borrow(graph.network, "time_embed.norm.weight", view, &[width]);
-        let embedded = graph.add(Op::RmsNorm { weight: Some(weight), eps: NORM_EPS }, &[embedded]);
+        let embedded = self.layers.rms_norm(graph, "time_embed.norm", embedded, NORM_EPS);
         let embedded = graph.add(Op::Unary { function: Unary::Silu }, &[embedded]);
         let base = [0, 1, 2].map(|i| part(graph, base, i, width));
-        Ok(Time { embedded, base })
+        Time { embedded, base }
     }
 
     /// A perceptron over the actions: one row for the clip, or one a latent, zero for given ones.
     fn actions(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         buffer: BufferId,
         actions: &Actions,
         mask: ValueId,
         name: &str,
-        n_out: usize,
-    ) -> Built {
+        [hidden, n_out]: [usize; 2],
+    ) -> ValueId {
         let t = self.grid[0];
         let n_rows = graph.network.buffers[buffer.index()].shape[0];
         let x = graph.read(buffer, n_rows);
@@ -240,42 +208,39 @@ impl Parts<'_, '_> {
             ActionSpan::Latent => (t - 1, FRAMES_PER_LATENT * actions.names.len()),
         };
         let x = graph.reshape(x, &[groups.into(), n_in.into()]);
-        let hidden = self.tensors.shape(&format!("{name}.fc1.weight"))?[0];
-        let x = self.biased(graph, x, &format!("{name}.fc1"), n_in, hidden)?;
+        let x = self.layers.biased(graph, &format!("{name}.fc1"), x, hidden);
         let x = graph.add(Op::Unary { function: Unary::GeluTanh }, &[x]);
-        let x = self.biased(graph, x, &format!("{name}.fc2"), hidden, n_out)?;
+        let x = self.layers.biased(graph, &format!("{name}.fc2"), x, n_out);
         if actions.span == ActionSpan::Clip {
-            return Ok(x);
+            return x;
         }
-        let zeros =
-            self.constants.make(graph.network, &format!("{name}.first"), &[1, n_out], &vec![0.0; n_out]);
-        let zeros = graph.add(Op::Constant { weight: zeros }, &[]);
+        let zeros = self.layers.constant(graph, &format!("{name}.first"), &[1, n_out]);
         let x = graph.add(Op::Concat { axis: 0 }, &[zeros, x]);
         let not_given = graph.add(Op::Affine { mul: -1.0, add: 1.0 }, &[mask]);
-        Ok(graph.add(Op::Binary { function: Binary::Mul }, &[x, not_given]))
+        graph.add(Op::Binary { function: Binary::Mul }, &[x, not_given])
     }
 
     /// Shift, scale (and gate) of a norm, each `[t, 1, width]`: a map of low rank of the timestep, added to what all share.
     fn modulation<const N: usize>(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         time: &Time,
         name: &str,
-    ) -> Result<[ValueId; N], CheckpointError> {
+    ) -> [ValueId; N] {
         let (width, rank, t) = (self.config.width(), self.config.adaln_dim, self.grid[0]);
-        let own = self.linear(graph, time.embedded, &format!("{name}.linear_1"), width, rank)?;
-        let own = self.linear(graph, own, &format!("{name}.linear_2"), rank, N * width)?;
-        Ok(std::array::from_fn(|i| {
+        let own = self.layers.linear(graph, &format!("{name}.linear_1"), time.embedded, rank);
+        let own = self.layers.linear(graph, &format!("{name}.linear_2"), own, N * width);
+        std::array::from_fn(|i| {
             let own = part(graph, own, i, width);
             let sum = graph.add(Op::Binary { function: Binary::Add }, &[own, time.base[i]]);
             let sum = graph.reshape(sum, &[t.into(), 1.into(), width.into()]);
             // The scale is relative to one.
             if i == 1 { graph.add(Op::Affine { mul: 1.0, add: 1.0 }, &[sum]) } else { sum }
-        }))
+        })
     }
 
     fn modulated_norm(
-        &self,
+        self,
         graph: &mut GraphBuilder<'_>,
         x: ValueId,
         shift: ValueId,
@@ -287,40 +252,40 @@ impl Parts<'_, '_> {
     }
 
     fn self_attention(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         x: ValueId,
         name: &str,
         rotary: ValueId,
-    ) -> Built {
+    ) -> ValueId {
         let width = self.config.width();
         let shape = graph.shape(x).to_vec();
         let n = shape[1].times(self.grid[0]);
-        let turned = |parts: &mut Self, graph: &mut GraphBuilder<'_>, part: &str| -> Built {
-            let y = parts.linear(graph, x, &format!("{name}.to_{part}"), width, width)?;
-            let y = parts.heads(graph, y, n);
-            let y = parts.head_norm(graph, y, &format!("{name}.norm_{part}"))?;
-            Ok(graph.add(Op::Rotary { style: RotaryStyle::Halves }, &[y, rotary]))
+        let turned = |graph: &mut GraphBuilder<'_>, part: &str| {
+            let y = self.layers.linear(graph, &format!("{name}.to_{part}"), x, width);
+            let y = self.heads(graph, y, n);
+            let y = self.head_norm(graph, y, &format!("{name}.norm_{part}"));
+            graph.add(Op::Rotary { style: RotaryStyle::Halves }, &[y, rotary])
         };
-        let (q, k) = (turned(self, graph, "q")?, turned(self, graph, "k")?);
-        let v = self.linear(graph, x, &format!("{name}.to_v"), width, width)?;
+        let (q, k) = (turned(graph, "q"), turned(graph, "k"));
+        let v = self.layers.linear(graph, &format!("{name}.to_v"), x, width);
         let v = self.heads(graph, v, n);
         self.attend(graph, [q, k, v], &shape, name)
     }
 
     fn text_attention(
-        &mut self,
+        self,
         graph: &mut GraphBuilder<'_>,
         x: ValueId,
         name: &str,
         layer: usize,
         n_tokens: Dim,
-    ) -> Built {
+    ) -> ValueId {
         let width = self.config.width();
-        let q = self.linear(graph, x, &format!("{name}.to_q"), width, width)?;
+        let q = self.layers.linear(graph, &format!("{name}.to_q"), x, width);
         let shape = graph.shape(x).to_vec();
         let q = self.heads(graph, q, shape[1].times(self.grid[0]));
-        let q = self.head_norm(graph, q, &format!("{name}.norm_q"))?;
+        let q = self.head_norm(graph, q, &format!("{name}.norm_q"));
         let [k, v] = ["key", "value"].map(|kind| {
             let source = buffer(graph.network, &format!("text.{layer}.{kind}"));
             graph.read(source, n_tokens)
@@ -328,46 +293,21 @@ impl Parts<'_, '_> {
         self.attend(graph, [q, k, v], &shape, name)
     }
 
-    fn attend(
-        &mut self,
-        graph: &mut GraphBuilder<'_>,
-        qkv: [ValueId; 3],
-        shape: &[Dim],
-        name: &str,
-    ) -> Built {
+    fn attend(self, graph: &mut GraphBuilder<'_>, qkv: [ValueId; 3], shape: &[Dim], name: &str) -> ValueId {
         let width = self.config.width();
         let scale = (self.config.head_dim as f32).sqrt().recip();
         let y = graph.add(Op::Attention { scale }, &qkv);
         let y = graph.reshape(y, shape);
-        self.linear(graph, y, &format!("{name}.to_out.0"), width, width)
+        self.layers.linear(graph, &format!("{name}.to_out.0"), y, width)
     }
 
     /// `[n, heads, head_dim]` of `[.., width]`.
-    fn heads(&self, graph: &mut GraphBuilder<'_>, x: ValueId, n: impl Into<Dim>) -> ValueId {
+    fn heads(self, graph: &mut GraphBuilder<'_>, x: ValueId, n: impl Into<Dim>) -> ValueId {
         graph.reshape(x, &[n.into(), self.config.n_heads.into(), self.config.head_dim.into()])
     }
 
-    fn head_norm(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str) -> Built {
-        let (name, dim) = (format!("{name}.weight"), self.config.head_dim);
-        let view = self.tensors.expect(&name, &[dim])?;
-        let weight = self.constants.borrow(graph.network, &name, view, &[dim]);
-        Ok(graph.add(Op::RmsNorm { weight: Some(weight), eps: QK_NORM_EPS }, &[x]))
-    }
-
-    fn linear(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, k: usize, n: usize) -> Built {
-        let name = format!("{name}.weight");
-        let view = self.tensors.expect(&name, &[n, k])?;
-        let weight = self.constants.borrow(graph.network, &name, view, &[n, k]);
-        Ok(graph.linear(x, weight, None))
-    }
-
-    fn biased(&mut self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str, k: usize, n: usize) -> Built {
-        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
-        let view = self.tensors.expect(&weight, &[n, k])?;
-        let weight = self.constants.borrow(graph.network, &weight, view, &[n, k]);
-        let view = self.tensors.expect(&bias, &[n])?;
-        let bias = self.constants.borrow(graph.network, &bias, view, &[n]);
-        Ok(graph.linear(x, weight, Some(bias)))
+    fn head_norm(self, graph: &mut GraphBuilder<'_>, x: ValueId, name: &str) -> ValueId {
+        self.layers.rms_norm(graph, name, x, QK_NORM_EPS)
     }
 }
 

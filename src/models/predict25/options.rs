@@ -38,6 +38,17 @@ impl Actions {
         self.names.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
     }
 
+    /// How many values the perceptrons of a checkpoint with this note take at a time, if it names the columns.
+    pub(super) fn noted_inputs(
+        generation: Generation,
+        n_frames: usize,
+        note: &Section<'_>,
+    ) -> Result<Option<usize>, PredictError> {
+        let (_, rows) = rows_at_a_time(generation, n_frames, Some(note))?;
+        let names = note.get("names").and_then(|names| names.as_array());
+        Ok(names.map(|names| rows * names.len()))
+    }
+
     /// `n_inputs` is the width of the perceptrons that the checkpoint has.
     pub(super) fn of(
         generation: Generation,
@@ -46,18 +57,7 @@ impl Actions {
         note: Option<&Section<'_>>,
         names: Option<&[String]>,
     ) -> Result<Actions, PredictError> {
-        let span = match note.and_then(|n| n.text("per").transpose()).transpose()? {
-            Some("clip") => ActionSpan::Clip,
-            Some("latent") => ActionSpan::Latent,
-            Some(_) => return Err(note.expect("it said so").wrong("per", "`clip` or `latent`").into()),
-            // NVIDIA's checkpoints: the whole clip's in Predict2, four a latent in 2.5.
-            None if generation == Generation::Predict2 => ActionSpan::Clip,
-            None => ActionSpan::Latent,
-        };
-        let rows = match span {
-            ActionSpan::Clip => n_frames - 1,
-            ActionSpan::Latent => FRAMES_PER_LATENT,
-        };
+        let (span, rows) = rows_at_a_time(generation, n_frames, note)?;
         if rows == 0 || !n_inputs.is_multiple_of(rows) || n_inputs == 0 {
             let why = format!(
                 "the checkpoint's perceptrons take {n_inputs} values: not a multiple of {rows} rows; ask for another --frames"
@@ -81,6 +81,27 @@ impl Actions {
         let limits = note.map(|note| limits(note, width)).transpose()?.unwrap_or_default();
         Ok(Actions { names, span, limits })
     }
+}
+
+/// What a row of actions steers, and how many rows the perceptrons take at a time.
+fn rows_at_a_time(
+    generation: Generation,
+    n_frames: usize,
+    note: Option<&Section<'_>>,
+) -> Result<(ActionSpan, usize), PredictError> {
+    let span = match note.and_then(|n| n.text("per").transpose()).transpose()? {
+        Some("clip") => ActionSpan::Clip,
+        Some("latent") => ActionSpan::Latent,
+        Some(_) => return Err(note.expect("it said so").wrong("per", "`clip` or `latent`").into()),
+        // NVIDIA's checkpoints: the whole clip's in Predict2, four a latent in 2.5.
+        None if generation == Generation::Predict2 => ActionSpan::Clip,
+        None => ActionSpan::Latent,
+    };
+    let rows = match span {
+        ActionSpan::Clip => n_frames.saturating_sub(1),
+        ActionSpan::Latent => FRAMES_PER_LATENT,
+    };
+    Ok((span, rows))
 }
 
 /// `low` and `high`, each a list of a number for each column.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, PredictCheckpoint, PredictError};
+use super::{Generation, PredictConfig, PredictError};
 use crate::checkpoint::Section;
 
 /// Spacing of the sigmas.
@@ -95,8 +95,8 @@ impl Schedule {
     ///
     /// # Errors
     /// If it is none of those above.
-    pub fn of(checkpoint: &PredictCheckpoint) -> Result<Schedule, PredictError> {
-        if let Some(notes) = checkpoint.notes()?
+    pub fn of(config: &PredictConfig) -> Result<Schedule, PredictError> {
+        if let Some(notes) = config.notes()?
             && let Some(sigmas) = notes.numbers("distilled_sigmas")?
         {
             let falling = sigmas.windows(2).all(|w| w[1] < w[0]);
@@ -110,7 +110,7 @@ impl Schedule {
             };
             return Ok(Schedule::Fixed { sigmas, renoise });
         }
-        Schedule::parse(&checkpoint.scheduler().root()?, checkpoint.generation())
+        Schedule::parse(&config.scheduler.root()?, config.generation)
     }
 
     /// Reads a scheduler's config.

@@ -5,7 +5,17 @@
 //! written here (another activation, scaled rotary positions) is refused by name.
 
 use super::GenerationConfig;
+use super::graphs::{EMBEDDING, HEAD, Head};
 use crate::checkpoint::{CheckpointError, JsonFile, Section, Tensors};
+use crate::tensor::DType;
+
+/// Beyond every network of this kind: what a config says is written as graphs before a weight is looked at.
+const LAYERS_MAX: usize = 1024;
+const WIDTH_MAX: usize = 1 << 18;
+const HEADS_MAX: usize = 4096;
+const VOCABULARY_MAX: usize = 1 << 24;
+/// Pixels of a patch, its frames and channels, patches of a token.
+const SIDE_MAX: usize = 256;
 
 /// Everything that the config says about the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +32,10 @@ pub struct Reason2Config {
     pub vision_start_token_id: u32,
     /// After them.
     pub vision_end_token_id: u32,
-    /// Whether the head is meant to be the embedding; [`Reason2Config::head_tensor`] says whether it is.
+    /// Whether the head is meant to be the embedding; [`Reason2Config::head`] says whether it is.
     pub tie_word_embeddings: bool,
+    /// The type in which the authors store weights; bf16 where they do not say.
+    pub dtype: DType,
     /// Stop tokens that the config itself names; [`Reason2Config::stop_token_ids`] has those that count.
     pub eos_token_ids: Vec<u32>,
 }
@@ -115,27 +127,26 @@ impl Reason2Config {
             vision_start_token_id: id("vision_start_token_id", 151_652)?,
             vision_end_token_id: id("vision_end_token_id", 151_653)?,
             tie_word_embeddings: tied,
+            dtype: dtype(&root, &text),
             eos_token_ids,
             language,
             vision,
         })
     }
 
-    /// The name of the tensor that is the head. As the reference decides: a tied head is the embedding, unless the checkpoint
-    /// has a head of its own with other values.
+    /// Which weight is the head. As the reference decides: a tied head is the embedding, unless the checkpoint has a head of its own
+    /// with other values.
     ///
     /// # Errors
     /// If the head is not tied and there is none.
-    pub fn head_tensor(&self, tensors: &Tensors) -> Result<&'static str, CheckpointError> {
-        const HEAD: &str = "lm_head.weight";
-        const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
+    pub fn head(&self, tensors: &Tensors) -> Result<Head, CheckpointError> {
         if !self.tie_word_embeddings {
-            return tensors.tensor(HEAD).map(|_| HEAD);
+            return tensors.tensor(HEAD).map(|_| Head::Own);
         }
         if tensors.contains(HEAD) && tensors.tensor(HEAD)? != tensors.tensor(EMBEDDING)? {
-            return Ok(HEAD);
+            return Ok(Head::Own);
         }
-        Ok(EMBEDDING)
+        Ok(Head::Embedding)
     }
 
     /// The tokens that end an answer: the generation config's where it names any, else the config's own, as the reference has it.
@@ -147,7 +158,7 @@ impl Reason2Config {
 impl LanguageConfig {
     fn parse(text: &Section<'_>) -> Result<Self, CheckpointError> {
         only(text, "hidden_act", "silu")?;
-        let n_heads = text.extent("num_attention_heads")?;
+        let n_heads = text.extent_to("num_attention_heads", HEADS_MAX)?;
         let n_kv_heads = text.count("num_key_value_heads")?.unwrap_or(n_heads);
         if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
             return Err(
@@ -155,8 +166,10 @@ impl LanguageConfig {
             );
         }
         let head_dim = text.count("head_dim")?.unwrap_or(128);
-        if head_dim == 0 || !head_dim.is_multiple_of(2) {
-            return Err(text.wrong("head_dim", "a positive even number"));
+        if head_dim == 0 || !head_dim.is_multiple_of(2) || WIDTH_MAX / n_heads < head_dim {
+            return Err(
+                text.wrong("head_dim", format!("a positive even number, {WIDTH_MAX} for all heads together"))
+            );
         }
         let (rope_theta, mrope_section) = text_rope(text, head_dim)?;
         let rms_norm_eps = text.number("rms_norm_eps")?.unwrap_or(1e-6);
@@ -164,10 +177,10 @@ impl LanguageConfig {
             return Err(text.wrong("rms_norm_eps", "no negative number"));
         }
         Ok(Self {
-            vocab_size: text.extent("vocab_size")?,
-            hidden_size: text.extent("hidden_size")?,
-            intermediate_size: text.extent("intermediate_size")?,
-            n_layers: text.extent("num_hidden_layers")?,
+            vocab_size: text.extent_to("vocab_size", VOCABULARY_MAX)?,
+            hidden_size: text.extent_to("hidden_size", WIDTH_MAX)?,
+            intermediate_size: text.extent_to("intermediate_size", WIDTH_MAX)?,
+            n_layers: text.extent_to("num_hidden_layers", LAYERS_MAX)?,
             n_heads,
             n_kv_heads,
             head_dim,
@@ -183,14 +196,15 @@ impl LanguageConfig {
 impl VisionConfig {
     fn parse(vision: &Section<'_>, language: &LanguageConfig) -> Result<Self, CheckpointError> {
         only(vision, "hidden_act", "gelu_pytorch_tanh")?;
-        let (hidden_size, n_heads) = (vision.extent("hidden_size")?, vision.extent("num_heads")?);
+        let (hidden_size, n_heads) =
+            (vision.extent_to("hidden_size", WIDTH_MAX)?, vision.extent("num_heads")?);
         if !hidden_size.is_multiple_of(n_heads) || !(hidden_size / n_heads).is_multiple_of(4) {
             return Err(vision.wrong(
                 "num_heads",
                 format!("a divisor of {hidden_size} that makes heads a multiple of 4 wide"),
             ));
         }
-        let n_positions = vision.extent("num_position_embeddings")?;
+        let n_positions = vision.extent_to("num_position_embeddings", VOCABULARY_MAX)?;
         let position_grid_side = n_positions.isqrt();
         if position_grid_side * position_grid_side != n_positions {
             return Err(vision.wrong("num_position_embeddings", "a square number"));
@@ -200,7 +214,7 @@ impl VisionConfig {
             return Err(vision
                 .wrong("out_hidden_size", format!("the language model's width, {}", language.hidden_size)));
         }
-        let depth = vision.extent("depth")?;
+        let depth = vision.extent_to("depth", LAYERS_MAX)?;
         let key = "deepstack_visual_indexes";
         let deepstack_layers = vision.required(key, vision.counts(key)?)?;
         let ascending = deepstack_layers.windows(2).all(|w| w[0] < w[1]);
@@ -221,9 +235,9 @@ impl VisionConfig {
                 Some(_) => vec![vision.extent(key)?],
             };
             match list[..] {
-                [n] if 0 < n => Ok(n),
-                [h, w] if 0 < h && h == w => Ok(h),
-                _ => Err(vision.wrong(key, "a positive integer")),
+                [n] if (1..=SIDE_MAX).contains(&n) => Ok(n),
+                [h, w] if (1..=SIDE_MAX).contains(&h) && h == w => Ok(h),
+                _ => Err(vision.wrong(key, format!("an integer from 1 to {SIDE_MAX}"))),
             }
         };
         let rope = vision.section("rope_parameters")?;
@@ -237,7 +251,7 @@ impl VisionConfig {
         Ok(Self {
             depth,
             hidden_size,
-            intermediate_size: vision.extent("intermediate_size")?,
+            intermediate_size: vision.extent_to("intermediate_size", WIDTH_MAX)?,
             n_heads,
             in_channels: side("in_channels", 3)?,
             patch_size: side("patch_size", 16)?,
@@ -264,6 +278,17 @@ fn known_architecture(root: &Section<'_>) -> Result<(), CheckpointError> {
     };
     let known = "Qwen3VLForConditionalGeneration (`qwen3_vl`: Cosmos-Reason2)";
     Err(CheckpointError::UnknownArchitecture { path: root.path().to_owned(), found, known })
+}
+
+/// The type that either section names, in the spelling of either generation of writers.
+fn dtype(root: &Section<'_>, text: &Section<'_>) -> DType {
+    let keys =
+        [root, text].into_iter().flat_map(|section| [section.get("dtype"), section.get("torch_dtype")]);
+    match keys.flatten().find_map(|value| value.as_str()) {
+        Some("float32") => DType::F32,
+        Some("float16") => DType::F16,
+        _ => DType::Bf16,
+    }
 }
 
 /// Theta and sections of the rotary positions, in either spelling.

@@ -16,13 +16,20 @@
 use super::Reason2Config;
 use super::language::Language;
 use super::vision::Vision;
-use crate::graph::{Dim, GraphBuilder, Network, Op, Purpose, ValueId, WeightId};
+use crate::graph::{Network, Purpose};
+use crate::models::layers::Layers;
 use crate::tensor::DType;
 
 /// Most tokens of one run of `prefill`.
 pub const PREFILL_TOKENS_MAX: usize = 512;
 /// The weight of the patches' embedding: a convolution in the checkpoint, whose kernel is as large as its stride; so a product.
 pub const PATCH_EMBEDDING: &str = "model.visual.patch_embed.proj.weight";
+/// The weight of the tokens' embedding.
+pub(super) const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
+/// The weight of a head of its own, and a second name of a tied one, which some writers store besides.
+pub(super) const HEAD: &str = "lm_head.weight";
+/// Added to the variance in the vision encoder's normalisations, which the config does not name.
+pub(super) const LAYER_NORM_EPS: f32 = 1e-6;
 
 /// Maxima that a build may set again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,99 +48,51 @@ impl Default for Limits {
     }
 }
 
-/// Writes the network. `head` names the tensor of the head, `dtype_of` says how a tensor is stored; weights are declared under the
-/// checkpoint's names, with its shapes but for [`PATCH_EMBEDDING`].
+impl Limits {
+    /// These limits, as far as a network has positions.
+    pub fn within(self, n_positions: usize) -> Limits {
+        let context = self.context.min(n_positions).max(1);
+        Limits { context, image_tokens: self.image_tokens.min(context), ..self }
+    }
+}
+
+/// Which weight is the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The embedding: the head is tied to it.
+    Embedding,
+    /// A weight of its own.
+    Own,
+}
+
+impl Head {
+    /// The head's weight.
+    pub fn weight(self) -> &'static str {
+        match self {
+            Head::Embedding => EMBEDDING,
+            Head::Own => HEAD,
+        }
+    }
+}
+
+/// Writes the network from its config alone, with weights of this type under the names that `transformers` gives them.
 ///
 /// # Panics
 /// If a limit is 0, or more visual tokens are allowed than the context holds.
-pub fn network(
-    config: &Reason2Config,
-    limits: Limits,
-    head: &str,
-    dtype_of: &dyn Fn(&str) -> DType,
-) -> Network {
+pub fn network(config: &Reason2Config, limits: Limits, head: Head, dtype: DType) -> Network {
     let mut network = Network::default();
     let context = network.declare_limit("context", limits.context);
     let image_tokens = network.declare_limit("image_tokens", limits.image_tokens);
     network.declare_limit("frames", limits.frames);
-    let mut weights = Weights { dtype_of, part: "vision" };
+    let layers = |part| Layers { part, dtype };
 
     let vision = Vision::declare(config, &mut network, context, image_tokens);
-    vision.graph(config, &mut network, &mut weights);
+    vision.graph(config, &mut network, layers("vision"));
     let language = Language::declare(config, &mut network, context, vision.features());
-    weights.part = "language";
-    language.prefill(config, &mut network, &mut weights, context);
-    weights.part = "head";
-    language.head(config, &mut network, &mut weights, head);
-    language.decode(config, &mut network, &mut weights, context, head);
+    language.prefill(config, &mut network, layers("language"), context);
+    language.head(config, &mut network, layers("head"), head);
+    language.decode(config, &mut network, layers("head"), context, head);
     network
-}
-
-/// Shape in which the checkpoint stores a declared weight.
-pub(super) fn stored_shape(config: &Reason2Config, name: &str, declared: &[usize]) -> Vec<usize> {
-    let vision = &config.vision;
-    if name != PATCH_EMBEDDING {
-        return declared.to_vec();
-    }
-    let side = vision.patch_size;
-    vec![vision.hidden_size, vision.in_channels, vision.temporal_patch_size, side, side]
-}
-
-/// Declares weights under the checkpoint's names, in its types.
-pub(super) struct Weights<'a> {
-    dtype_of: &'a dyn Fn(&str) -> DType,
-    /// Whose weights are being declared.
-    part: &'static str,
-}
-
-impl Weights<'_> {
-    pub(super) fn declare(&mut self, graph: &mut GraphBuilder<'_>, name: &str, shape: &[usize]) -> WeightId {
-        graph.network.declare_weight(self.part, name, (self.dtype_of)(name), shape)
-    }
-
-    /// `x Wᵀ (+ b)` with `NAME.weight` and `NAME.bias`.
-    pub(super) fn linear(
-        &mut self,
-        graph: &mut GraphBuilder<'_>,
-        name: &str,
-        x: ValueId,
-        n_out: usize,
-        biased: bool,
-    ) -> ValueId {
-        let n_in = match graph.shape(x).last() {
-            Some(Dim::Fixed(n)) => *n,
-            other => panic!("{name}: the last axis is {other:?}"),
-        };
-        let weight = self.declare(graph, &format!("{name}.weight"), &[n_out, n_in]);
-        let bias = biased.then(|| self.declare(graph, &format!("{name}.bias"), &[n_out]));
-        graph.linear(x, weight, bias)
-    }
-
-    /// Layer normalisation with `NAME.weight` and `NAME.bias`.
-    pub(super) fn layer_norm(
-        &mut self,
-        graph: &mut GraphBuilder<'_>,
-        name: &str,
-        x: ValueId,
-        dim: usize,
-    ) -> ValueId {
-        let weight = Some(self.declare(graph, &format!("{name}.weight"), &[dim]));
-        let bias = Some(self.declare(graph, &format!("{name}.bias"), &[dim]));
-        graph.add(Op::LayerNorm { weight, bias, eps: 1e-6 }, &[x])
-    }
-
-    /// Root-mean-square normalisation with `NAME.weight`.
-    pub(super) fn rms_norm(
-        &mut self,
-        graph: &mut GraphBuilder<'_>,
-        name: &str,
-        x: ValueId,
-        dim: usize,
-        eps: f32,
-    ) -> ValueId {
-        let weight = Some(self.declare(graph, &format!("{name}.weight"), &[dim]));
-        graph.add(Op::RmsNorm { weight, eps }, &[x])
-    }
 }
 
 /// `theta^(-2i/dim)` for `n` frequencies: exponent and result in f32, as the reference has them.

@@ -1,12 +1,13 @@
 //! The language model: grouped-query attention with normalised queries and keys, SwiGLU (Shazeer 2020,
 //! <https://arxiv.org/abs/2002.05202>), interleaved M-RoPE, visual features at visual positions.
 
-use super::graphs::{INPUT, PREFILL_TOKENS_MAX, Weights, inverse_frequencies};
+use super::graphs::{EMBEDDING, Head, INPUT, PREFILL_TOKENS_MAX, inverse_frequencies};
 use super::{LanguageConfig, Reason2Config};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Merge, Network, Op, Purpose, RotaryStyle, Symbol, Unary,
     ValueId, WeightId,
 };
+use crate::models::layers::Layers;
 use crate::tensor::DType;
 
 /// The buffers of the language model.
@@ -61,40 +62,34 @@ impl<'a> Language<'a> {
         &self,
         config: &Reason2Config,
         network: &mut Network,
-        weights: &mut Weights<'_>,
+        layers: Layers,
         context: LimitedBy,
     ) {
         let mut graph = GraphBuilder::new(network, "prefill");
         let n = graph.limited_dim("n_tokens", 1, self.n_tokens_max, 1);
         let past = graph.limited_dim("past", 0, context, 1);
         let n_visual = graph.limited_dim("n_visual", 1, context, 1);
-        let (tokens, mut x) = self.begin(config, &mut graph, weights, n.into(), past);
+        let (tokens, mut x) = self.begin(config, &mut graph, layers, n.into(), past);
         let index = graph.read(self.visual_index, n);
         let features = graph.read(self.features[0], n_visual);
         x = graph.add(Op::SelectRows { merge: Merge::Replace }, &[x, features, index]);
         for layer in 0..config.language.n_layers {
-            x = self.layer(config, &mut graph, weights, layer, x, &tokens);
+            x = self.layer(config, &mut graph, layers, layer, x, &tokens);
             if let Some(tap) = self.features.get(1 + layer) {
                 let features = graph.read(*tap, n_visual);
                 x = graph.add(Op::SelectRows { merge: Merge::Add }, &[x, features, index]);
             }
         }
         let last = graph.add(Op::LastRow, &[x]);
-        let hidden = final_norm(config, &mut graph, weights, last);
+        let hidden = final_norm(config, &mut graph, layers, last);
         graph.write(self.hidden, hidden);
         graph.finish();
     }
 
-    pub(super) fn head(
-        &self,
-        config: &Reason2Config,
-        network: &mut Network,
-        weights: &mut Weights<'_>,
-        head: &str,
-    ) {
+    pub(super) fn head(&self, config: &Reason2Config, network: &mut Network, layers: Layers, head: Head) {
         let mut graph = GraphBuilder::new(network, "head");
         let hidden = graph.read(self.hidden, 1);
-        let weight = head_weight(config, &mut graph, weights, head);
+        let weight = head_weight(config, &mut graph, layers, head);
         let logits = graph.linear(hidden, weight, None);
         graph.write(self.logits, logits);
         graph.finish();
@@ -104,18 +99,18 @@ impl<'a> Language<'a> {
         &self,
         config: &Reason2Config,
         network: &mut Network,
-        weights: &mut Weights<'_>,
+        layers: Layers,
         context: LimitedBy,
-        head: &str,
+        head: Head,
     ) {
         let mut graph = GraphBuilder::new(network, "decode");
         let past = graph.limited_dim("past", 0, context, 1);
-        let (tokens, mut x) = self.begin(config, &mut graph, weights, 1.into(), past);
+        let (tokens, mut x) = self.begin(config, &mut graph, layers, 1.into(), past);
         for layer in 0..config.language.n_layers {
-            x = self.layer(config, &mut graph, weights, layer, x, &tokens);
+            x = self.layer(config, &mut graph, layers, layer, x, &tokens);
         }
-        let hidden = final_norm(config, &mut graph, weights, x);
-        let weight = head_weight(config, &mut graph, weights, head);
+        let hidden = final_norm(config, &mut graph, layers, x);
+        let weight = head_weight(config, &mut graph, layers, head);
         let logits = graph.linear(hidden, weight, None);
         graph.write(self.logits, logits);
         graph.finish();
@@ -126,14 +121,14 @@ impl<'a> Language<'a> {
         &self,
         config: &Reason2Config,
         graph: &mut GraphBuilder<'_>,
-        weights: &mut Weights<'_>,
+        layers: Layers,
         n: Dim,
         past: Symbol,
     ) -> (Tokens, ValueId) {
         let language = &config.language;
         let ids = graph.read(self.tokens, n);
         let table = [language.vocab_size, language.hidden_size];
-        let weight = weights.declare(graph, "model.language_model.embed_tokens.weight", &table);
+        let weight = layers.weight(graph, EMBEDDING, &table);
         let x = graph.add(Op::Embedding { weight }, &[ids]);
         let positions = graph.read(self.positions, n);
         let rotation = graph.add(rotary_table(language), &[positions]);
@@ -144,7 +139,7 @@ impl<'a> Language<'a> {
         &self,
         config: &Reason2Config,
         graph: &mut GraphBuilder<'_>,
-        weights: &mut Weights<'_>,
+        layers: Layers,
         layer: usize,
         x: ValueId,
         tokens: &Tokens,
@@ -154,17 +149,17 @@ impl<'a> Language<'a> {
         let name = |part: &str| format!("model.language_model.layers.{layer}.{part}");
         let add = Op::Binary { function: Binary::Add };
 
-        let normed = weights.rms_norm(graph, &name("input_layernorm"), x, dim, eps);
-        let attended = self.attention(config, graph, weights, layer, normed, tokens);
+        let normed = layers.rms_norm(graph, &name("input_layernorm"), x, eps);
+        let attended = self.attention(config, graph, layers, layer, normed, tokens);
         let x = graph.add(add.clone(), &[x, attended]);
 
-        let normed = weights.rms_norm(graph, &name("post_attention_layernorm"), x, dim, eps);
+        let normed = layers.rms_norm(graph, &name("post_attention_layernorm"), x, eps);
         let wide = language.intermediate_size;
-        let gate = weights.linear(graph, &name("mlp.gate_proj"), normed, wide, false);
+        let gate = layers.linear(graph, &name("mlp.gate_proj"), normed, wide);
         let gate = graph.add(Op::Unary { function: Unary::Silu }, &[gate]);
-        let up = weights.linear(graph, &name("mlp.up_proj"), normed, wide, false);
+        let up = layers.linear(graph, &name("mlp.up_proj"), normed, wide);
         let gated = graph.add(Op::Binary { function: Binary::Mul }, &[gate, up]);
-        let out = weights.linear(graph, &name("mlp.down_proj"), gated, dim, false);
+        let out = layers.linear(graph, &name("mlp.down_proj"), gated, dim);
         graph.add(add, &[x, out])
     }
 
@@ -172,7 +167,7 @@ impl<'a> Language<'a> {
         &self,
         config: &Reason2Config,
         graph: &mut GraphBuilder<'_>,
-        weights: &mut Weights<'_>,
+        layers: Layers,
         layer: usize,
         x: ValueId,
         tokens: &Tokens,
@@ -181,11 +176,15 @@ impl<'a> Language<'a> {
         let (n_heads, n_kv_heads, head_dim) = (language.n_heads, language.n_kv_heads, language.head_dim);
         let (biased, eps) = (language.attention_bias, language.rms_norm_eps);
         let name = |part: &str| format!("model.language_model.layers.{layer}.self_attn.{part}");
-        let mut heads = |graph: &mut GraphBuilder<'_>, part: &str, n_heads: usize, norm: Option<&str>| {
-            let x = weights.linear(graph, &name(part), x, n_heads * head_dim, biased);
+        let project = |graph: &mut GraphBuilder<'_>, part: &str, x, n_out| match biased {
+            true => layers.biased(graph, &name(part), x, n_out),
+            false => layers.linear(graph, &name(part), x, n_out),
+        };
+        let heads = |graph: &mut GraphBuilder<'_>, part: &str, n_heads: usize, norm: Option<&str>| {
+            let x = project(graph, part, x, n_heads * head_dim);
             let x = graph.reshape(x, &[tokens.n, n_heads.into(), head_dim.into()]);
             let Some(norm) = norm else { return x };
-            let x = weights.rms_norm(graph, &name(norm), x, head_dim, eps);
+            let x = layers.rms_norm(graph, &name(norm), x, eps);
             graph.add(Op::Rotary { style: RotaryStyle::Halves }, &[x, tokens.rotation])
         };
         let q = heads(graph, "q_proj", n_heads, Some("q_norm"));
@@ -196,7 +195,7 @@ impl<'a> Language<'a> {
         let attention = Op::CachedAttention { key_cache, value_cache, past: tokens.past, scale };
         let attended = graph.add(attention, &[q, k, v]);
         let attended = graph.reshape(attended, &[tokens.n, (n_heads * head_dim).into()]);
-        weights.linear(graph, &name("o_proj"), attended, language.hidden_size, biased)
+        project(graph, "o_proj", attended, language.hidden_size)
     }
 }
 
@@ -213,23 +212,13 @@ fn rotary_table(language: &LanguageConfig) -> Op {
     Op::RotaryTable { axis: axis.collect(), inverse_frequency }
 }
 
-fn final_norm(
-    config: &Reason2Config,
-    graph: &mut GraphBuilder<'_>,
-    weights: &mut Weights<'_>,
-    x: ValueId,
-) -> ValueId {
+fn final_norm(config: &Reason2Config, graph: &mut GraphBuilder<'_>, layers: Layers, x: ValueId) -> ValueId {
     let language = &config.language;
     let name = "model.language_model.norm";
-    weights.rms_norm(graph, name, x, language.hidden_size, language.rms_norm_eps)
+    layers.rms_norm(graph, name, x, language.rms_norm_eps)
 }
 
-fn head_weight(
-    config: &Reason2Config,
-    graph: &mut GraphBuilder<'_>,
-    weights: &mut Weights<'_>,
-    head: &str,
-) -> WeightId {
+fn head_weight(config: &Reason2Config, graph: &mut GraphBuilder<'_>, layers: Layers, head: Head) -> WeightId {
     let language = &config.language;
-    weights.declare(graph, head, &[language.vocab_size, language.hidden_size])
+    layers.weight(graph, head.weight(), &[language.vocab_size, language.hidden_size])
 }

@@ -1,11 +1,12 @@
 //! The vision encoder: a group of frames in patches becomes visual tokens, and DeepStack taps of earlier blocks (Meng et al. 2024,
 //! <https://arxiv.org/abs/2406.04334>).
 
-use super::graphs::{INPUT, PATCH_EMBEDDING, Weights, inverse_frequencies};
+use super::graphs::{INPUT, LAYER_NORM_EPS, PATCH_EMBEDDING, inverse_frequencies};
 use super::{Reason2Config, VisionConfig};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Network, Op, Purpose, RotaryStyle, Unary, ValueId,
 };
+use crate::models::layers::Layers;
 use crate::tensor::DType;
 
 /// The buffers of the vision encoder.
@@ -48,34 +49,34 @@ impl Vision {
         &self.features
     }
 
-    pub(super) fn graph(&self, config: &Reason2Config, network: &mut Network, weights: &mut Weights<'_>) {
+    pub(super) fn graph(&self, config: &Reason2Config, network: &mut Network, layers: Layers) {
         let vision = &config.vision;
         let merged = vision.spatial_merge_size.pow(2);
         let mut graph = GraphBuilder::new(network, "vision");
         let n = graph.limited_dim("n_patches", merged, self.n_patches_max, merged);
 
         let patches = graph.read(self.patches, n);
-        let weight = weights.declare(&mut graph, PATCH_EMBEDDING, &[vision.hidden_size, patch_len(vision)]);
-        let bias = weights.declare(&mut graph, "model.visual.patch_embed.proj.bias", &[vision.hidden_size]);
+        let weight = layers.weight(&mut graph, PATCH_EMBEDDING, &[vision.hidden_size, patch_len(vision)]);
+        let bias = layers.weight(&mut graph, "model.visual.patch_embed.proj.bias", &[vision.hidden_size]);
         let embedded = graph.linear(patches, weight, Some(bias));
         let index = graph.read(self.position_index, n);
         let share = graph.read(self.position_share, n);
         let table = [vision.position_grid_side.pow(2), vision.hidden_size];
-        let table = weights.declare(&mut graph, "model.visual.pos_embed.weight", &table);
+        let table = layers.weight(&mut graph, "model.visual.pos_embed.weight", &table);
         let learned = graph.add(Op::InterpolateRows { weight: table }, &[index, share]);
         let mut x = graph.add(Op::Binary { function: Binary::Add }, &[embedded, learned]);
 
         let positions = graph.read(self.patch_positions, n);
         let rotation = graph.add(rotary_table(vision), &[positions]);
         for block in 0..vision.depth {
-            x = encoder_block(vision, &mut graph, weights, block, x, rotation, n.into());
+            x = encoder_block(vision, &mut graph, layers, block, x, rotation, n.into());
             if let Some(tap) = vision.deepstack_layers.iter().position(|b| *b == block) {
                 let name = format!("model.visual.deepstack_merger_list.{tap}");
-                let value = merger(vision, &mut graph, weights, &name, x, n.into(), true);
+                let value = merger(vision, &mut graph, layers, &name, x, n.into(), true);
                 graph.write(self.features[1 + tap], value);
             }
         }
-        let value = merger(vision, &mut graph, weights, "model.visual.merger", x, n.into(), false);
+        let value = merger(vision, &mut graph, layers, "model.visual.merger", x, n.into(), false);
         graph.write(self.features[0], value);
         graph.finish();
     }
@@ -97,7 +98,7 @@ fn rotary_table(vision: &VisionConfig) -> Op {
 fn encoder_block(
     vision: &VisionConfig,
     graph: &mut GraphBuilder<'_>,
-    weights: &mut Weights<'_>,
+    layers: Layers,
     block: usize,
     x: ValueId,
     rotation: ValueId,
@@ -107,8 +108,8 @@ fn encoder_block(
     let name = |part: &str| format!("model.visual.blocks.{block}.{part}");
     let add = Op::Binary { function: Binary::Add };
 
-    let normed = weights.layer_norm(graph, &name("norm1"), x, dim);
-    let qkv = weights.linear(graph, &name("attn.qkv"), normed, 3 * dim, true);
+    let normed = layers.layer_norm(graph, &name("norm1"), x, LAYER_NORM_EPS);
+    let qkv = layers.biased(graph, &name("attn.qkv"), normed, 3 * dim);
     let [q, k, v] = [0, 1, 2].map(|i| {
         let part = graph.add(Op::Slice { axis: 1, start: (i * dim).into(), len: dim.into() }, &[qkv]);
         graph.reshape(part, &[n, heads.into(), (dim / heads).into()])
@@ -117,13 +118,13 @@ fn encoder_block(
     let scale = ((dim / heads) as f64).powf(-0.5) as f32;
     let attended = graph.add(Op::Attention { scale }, &[q, k, v]);
     let attended = graph.reshape(attended, &[n, dim.into()]);
-    let projected = weights.linear(graph, &name("attn.proj"), attended, dim, true);
+    let projected = layers.biased(graph, &name("attn.proj"), attended, dim);
     let x = graph.add(add.clone(), &[x, projected]);
 
-    let normed = weights.layer_norm(graph, &name("norm2"), x, dim);
-    let wide = weights.linear(graph, &name("mlp.linear_fc1"), normed, vision.intermediate_size, true);
+    let normed = layers.layer_norm(graph, &name("norm2"), x, LAYER_NORM_EPS);
+    let wide = layers.biased(graph, &name("mlp.linear_fc1"), normed, vision.intermediate_size);
     let wide = graph.add(Op::Unary { function: Unary::GeluTanh }, &[wide]);
-    let out = weights.linear(graph, &name("mlp.linear_fc2"), wide, dim, true);
+    let out = layers.biased(graph, &name("mlp.linear_fc2"), wide, dim);
     graph.add(add, &[x, out])
 }
 
@@ -132,7 +133,7 @@ fn encoder_block(
 fn merger(
     vision: &VisionConfig,
     graph: &mut GraphBuilder<'_>,
-    weights: &mut Weights<'_>,
+    layers: Layers,
     name: &str,
     x: ValueId,
     n: Dim,
@@ -144,12 +145,12 @@ fn merger(
     let squares = |graph: &mut GraphBuilder<'_>, x| graph.reshape(x, &[n.over(merged), dim.into()]);
     let x = if normalise_squares {
         let x = squares(graph, x);
-        weights.layer_norm(graph, &norm, x, dim)
+        layers.layer_norm(graph, &norm, x, LAYER_NORM_EPS)
     } else {
-        let x = weights.layer_norm(graph, &norm, x, vision.hidden_size);
+        let x = layers.layer_norm(graph, &norm, x, LAYER_NORM_EPS);
         squares(graph, x)
     };
-    let x = weights.linear(graph, &format!("{name}.linear_fc1"), x, dim, true);
+    let x = layers.biased(graph, &format!("{name}.linear_fc1"), x, dim);
     let x = graph.add(Op::Unary { function: Unary::GeluErf }, &[x]);
-    weights.linear(graph, &format!("{name}.linear_fc2"), x, vision.out_hidden_size, true)
+    layers.biased(graph, &format!("{name}.linear_fc2"), x, vision.out_hidden_size)
 }

@@ -2,6 +2,11 @@
 
 use crate::checkpoint::{CheckpointError, JsonFile, Section};
 
+/// Beyond every network of this kind: what a config says is written as graphs before a weight is looked at.
+const CHANNELS_MAX: usize = 4096;
+const MULTIPLE_MAX: usize = 64;
+const BLOCKS_MAX: usize = 64;
+
 /// Extents of the network, and the statistics by which its latents are normalised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WanVaeConfig {
@@ -59,8 +64,11 @@ impl WanVaeConfig {
             }
         }
         let dim_mult = root.required("dim_mult", root.counts("dim_mult")?)?;
-        if dim_mult.len() < 2 || 8 < dim_mult.len() || dim_mult.contains(&0) {
-            return Err(root.wrong("dim_mult", "two to eight positive integers"));
+        if dim_mult.len() < 2
+            || 8 < dim_mult.len()
+            || dim_mult.iter().any(|m| !(1..=MULTIPLE_MAX).contains(m))
+        {
+            return Err(root.wrong("dim_mult", format!("two to eight integers from 1 to {MULTIPLE_MAX}")));
         }
         let temporal_downsample = flags(&root, "temperal_downsample", dim_mult.len() - 1)?;
         if temporal_downsample.iter().filter(|t| **t).count() != 2 {
@@ -68,13 +76,16 @@ impl WanVaeConfig {
                 root.wrong("temperal_downsample", "two levels that halve time: four frames to a latent")
             );
         }
-        let base_dim = root.extent("base_dim")?;
+        let base_dim = root.extent_to("base_dim", CHANNELS_MAX)?;
         let decoder_base_dim = root.count("decoder_base_dim")?.unwrap_or(base_dim);
         // An upsampling convolution halves the channels.
-        if decoder_base_dim == 0 || dim_mult[1..].iter().any(|m| !(m * decoder_base_dim).is_multiple_of(2)) {
+        if !(1..=CHANNELS_MAX).contains(&decoder_base_dim) {
+            return Err(root.wrong("decoder_base_dim", format!("an integer from 1 to {CHANNELS_MAX}")));
+        }
+        if dim_mult[1..].iter().any(|m| !(m * decoder_base_dim).is_multiple_of(2)) {
             return Err(root.wrong("dim_mult", "even numbers of channels after the first level"));
         }
-        let z_dim = root.extent("z_dim")?;
+        let z_dim = root.extent_to("z_dim", CHANNELS_MAX)?;
         let latents_std = statistics(&root, "latents_std", z_dim)?;
         if latents_std.iter().any(|s| *s <= 0.0) {
             return Err(root.wrong("latents_std", "positive numbers"));
@@ -84,7 +95,7 @@ impl WanVaeConfig {
             decoder_base_dim,
             z_dim,
             dim_mult,
-            num_res_blocks: root.extent("num_res_blocks")?,
+            num_res_blocks: root.extent_to("num_res_blocks", BLOCKS_MAX)?,
             temporal_downsample,
             latents_mean: statistics(&root, "latents_mean", z_dim)?,
             latents_std,

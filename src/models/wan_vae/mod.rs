@@ -10,12 +10,13 @@
 
 mod blocks;
 mod config;
+mod names;
 
 pub use config::WanVaeConfig;
+pub use names::{FOLDER, rule};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::graph::{BufferId, Dim, GraphBuilder, GraphId, LimitedBy, Network, Purpose, ValueId};
-use crate::models::constants::{Constants, values};
+use crate::graph::{BufferId, Dim, GraphBuilder, GraphId, LimitedBy, Network, Purpose};
+use crate::models::layers::Layers;
 use crate::tensor::DType;
 
 use blocks::Blocks;
@@ -52,18 +53,15 @@ pub fn cache_windows(network: &Network, graph: GraphId, state: usize) -> Vec<(Bu
 /// Adds the four graphs and their buffers: `frames` (in), `encoded` (kept, one row a latent), `latents` (in) and `pixels` (out), all
 /// names with `suffix` behind them. `encode_*` read `frames` and write `encoded`; `decode_*` read `latents` and write `pixels`.
 ///
-/// With a suffix, the same weights become graphs of another size.
-///
-/// # Errors
-/// If a tensor is missing or not of the config's shape.
-pub fn build<'c>(
+/// With a suffix, the same weights become graphs of another size. Weights are of part `vae` and this type, under the names that
+/// diffusers gives them; [`rule`] says where they stand in a checkpoint.
+pub fn build(
     network: &mut Network,
-    constants: &mut Constants<'c>,
-    checkpoint: &'c Checkpoint,
     config: &WanVaeConfig,
     size: ClipSize,
     suffix: &'static str,
-) -> Result<(), CheckpointError> {
+    dtype: DType,
+) {
     let factor = config.spatial_factor();
     let latent = [size.height / factor, size.width / factor, config.z_dim];
     let frame = [size.height, size.width, 3];
@@ -85,100 +83,66 @@ pub fn build<'c>(
         let mut graph = GraphBuilder::new(network, &named(name));
         let n = if first { 1.into() } else { graph.limited_dim("latents", 1, per_call, 1).into() };
         let states = if encoder { encoder_states } else { decoder_states };
-        let blocks = Blocks { graph, constants, checkpoint, config, first, states, suffix };
-        if encoder { encode(blocks, n) } else { decode(blocks, n) }?;
+        let layers = Layers { part: "vae", dtype };
+        let blocks = Blocks { graph, layers, config, first, states, suffix };
+        if encoder { encode(blocks, n) } else { decode(blocks, n) }
     }
-    Ok(())
 }
 
-fn encode(mut blocks: Blocks<'_, '_, '_>, n: Dim) -> Result<(), CheckpointError> {
+fn encode(mut blocks: Blocks<'_>, n: Dim) {
     let config = blocks.config;
     let frames = if blocks.first { n } else { n.times(FRAMES_PER_LATENT) };
     let source = blocks.buffer("frames");
     let mut x = blocks.graph.read(source, frames);
     let mut c = config.base_dim;
-    x = blocks.causal(x, "encoder.conv_in", 3, c)?;
+    x = blocks.causal(x, "encoder.conv_in", 3, c);
     let mut index = 0;
     for (level, mult) in config.dim_mult.iter().enumerate() {
         for _ in 0..config.num_res_blocks {
-            x = blocks.residual(x, &format!("encoder.down_blocks.{index}"), c, mult * config.base_dim)?;
+            x = blocks.residual(x, &format!("encoder.down_blocks.{index}"), c, mult * config.base_dim);
             c = mult * config.base_dim;
             index += 1;
         }
         if let Some(temporal) = config.temporal_downsample.get(level) {
-            x = blocks.downsample(x, &format!("encoder.down_blocks.{index}"), c, *temporal)?;
+            x = blocks.downsample(x, &format!("encoder.down_blocks.{index}"), c, *temporal);
             index += 1;
         }
     }
-    x = blocks.middle(x, "encoder.mid_block", c)?;
-    x = blocks.head(x, "encoder", c, 2 * config.z_dim)?;
-    x = mean_of_posterior(&mut blocks, x)?;
+    x = blocks.middle(x, "encoder.mid_block", c);
+    x = blocks.head(x, "encoder", c, 2 * config.z_dim);
+    // Of the posterior only the mean is wanted; its normalisation is folded in.
+    x = blocks.layers.biased(&mut blocks.graph, "quant_conv", x, config.z_dim);
     let target = blocks.buffer("encoded");
     blocks.graph.write(target, x);
     blocks.graph.finish();
-    Ok(())
 }
 
-fn decode(mut blocks: Blocks<'_, '_, '_>, n: Dim) -> Result<(), CheckpointError> {
+fn decode(mut blocks: Blocks<'_>, n: Dim) {
     let config = blocks.config;
     let source = blocks.buffer("latents");
     let mut x = blocks.graph.read(source, n);
-    x = from_normalised(&mut blocks, x)?;
+    // The way back from normalised latents is folded in.
+    x = blocks.layers.biased(&mut blocks.graph, "post_quant_conv", x, config.z_dim);
     let dims: Vec<usize> = config.dim_mult.iter().rev().map(|m| m * config.decoder_base_dim).collect();
     let mut c = dims[0];
-    x = blocks.causal(x, "decoder.conv_in", config.z_dim, c)?;
-    x = blocks.middle(x, "decoder.mid_block", c)?;
+    x = blocks.causal(x, "decoder.conv_in", config.z_dim, c);
+    x = blocks.middle(x, "decoder.mid_block", c);
     for (level, dim) in dims.iter().enumerate() {
         let name = format!("decoder.up_blocks.{level}");
         for i in 0..=config.num_res_blocks {
-            x = blocks.residual(x, &format!("{name}.resnets.{i}"), c, *dim)?;
+            x = blocks.residual(x, &format!("{name}.resnets.{i}"), c, *dim);
             c = *dim;
         }
         // The decoder doubles where the encoder halved, from the last level back.
         if let Some(temporal) = config.temporal_downsample.iter().rev().nth(level) {
-            x = blocks.upsample(x, &format!("{name}.upsamplers.0"), c, *temporal)?;
+            x = blocks.upsample(x, &format!("{name}.upsamplers.0"), c, *temporal);
             c /= 2;
         }
     }
-    x = blocks.head(x, "decoder", c, 3)?;
+    x = blocks.head(x, "decoder", c, 3);
     let target = blocks.buffer("pixels");
     blocks.graph.write(target, x);
     blocks.graph.finish();
-    Ok(())
-}
-
-/// `quant_conv`, of which only the mean is wanted, and the normalisation `(mean − μ) / σ` folded into it.
-fn mean_of_posterior(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueId, CheckpointError> {
-    let config = blocks.config;
-    let (z, both) = (config.z_dim, 2 * config.z_dim);
-    let mut weight = values(blocks.checkpoint, "quant_conv.weight", &[both, both, 1, 1, 1])?;
-    let mut bias = values(blocks.checkpoint, "quant_conv.bias", &[both])?;
-    weight.truncate(z * both);
-    bias.truncate(z);
-    for (i, row) in weight.chunks_mut(both).enumerate() {
-        row.iter_mut().for_each(|w| *w /= config.latents_std[i]);
-        bias[i] = (bias[i] - config.latents_mean[i]) / config.latents_std[i];
-    }
-    let weight = blocks.constants.make(blocks.graph.network, "quant_conv.weight", &[z, both], &weight);
-    let bias = blocks.constants.make(blocks.graph.network, "quant_conv.bias", &[z], &bias);
-    Ok(blocks.graph.linear(x, weight, Some(bias)))
-}
-
-/// `post_quant_conv` of `x · σ + μ`, folded into one map.
-fn from_normalised(blocks: &mut Blocks<'_, '_, '_>, x: ValueId) -> Result<ValueId, CheckpointError> {
-    let config = blocks.config;
-    let z = config.z_dim;
-    let mut weight = values(blocks.checkpoint, "post_quant_conv.weight", &[z, z, 1, 1, 1])?;
-    let mut bias = values(blocks.checkpoint, "post_quant_conv.bias", &[z])?;
-    for (row, b) in weight.chunks_mut(z).zip(&mut bias) {
-        let shift =
-            row.iter().zip(&config.latents_mean).map(|(w, m)| f64::from(*w) * f64::from(*m)).sum::<f64>();
-        *b = (f64::from(*b) + shift) as f32;
-        row.iter_mut().zip(&config.latents_std).for_each(|(w, s)| *w *= s);
-    }
-    let weight = blocks.constants.make(blocks.graph.network, "post_quant_conv.weight", &[z, z], &weight);
-    let bias = blocks.constants.make(blocks.graph.network, "post_quant_conv.bias", &[z], &bias);
-    Ok(blocks.graph.linear(x, weight, Some(bias)))
 }
 
 /// A limit, declared once however many sizes there are.

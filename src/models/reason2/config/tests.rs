@@ -164,14 +164,14 @@ fn a_tied_head_is_the_embedding_unless_the_checkpoint_has_another() {
     let path = dir.path().join("w.safetensors");
     let (embedding, head) = ("model.language_model.embed_tokens.weight", "lm_head.weight");
     let mut config = parse(&config_of_transformers_4()).expect("a good config");
-    let mut check = |tied: bool, tensors: &[(&str, &[u8])], expected: Option<&str>| {
+    let mut check = |tied: bool, tensors: &[(&str, &[u8])], expected: Option<Head>| {
         config.tie_word_embeddings = tied;
         write_weights(&path, tensors);
-        assert_eq!(config.head_tensor(&Tensors::open(&path).expect("good")).ok(), expected);
+        assert_eq!(config.head(&Tensors::open(&path).expect("good")).ok(), expected);
     };
-    check(true, &[(embedding, &[1])], Some(embedding));
-    check(true, &[(embedding, &[1]), (head, &[1])], Some(embedding));
-    check(true, &[(embedding, &[1]), (head, &[2])], Some(head));
-    check(false, &[(embedding, &[1]), (head, &[1])], Some(head));
+    check(true, &[(embedding, &[1])], Some(Head::Embedding));
+    check(true, &[(embedding, &[1]), (head, &[1])], Some(Head::Embedding));
+    check(true, &[(embedding, &[1]), (head, &[2])], Some(Head::Own));
+    check(false, &[(embedding, &[1]), (head, &[1])], Some(Head::Own));
     check(false, &[(embedding, &[1])], None);
 }

@@ -1,0 +1,187 @@
+//! Writes a checkpoint's directory: configs, tokenizer and tensors, all of it or nothing.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensorError, View};
+use serde_json::Value;
+
+use super::{CONFIG_FILES, Checkpoint, CheckpointError};
+use crate::install::PartialFolder;
+use crate::tensor::DType;
+
+/// Files of older tokenizers, which change no answer here, since `tokenizer.json` says the same, and which other programs read.
+const TOKENIZER_FILES: [&str; 4] =
+    ["vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"];
+
+/// A tensor that is made when it is written, so that a checkpoint needs no more memory than its largest tensor.
+pub struct NewTensor<'a> {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+}
+
+impl<'a> NewTensor<'a> {
+    /// A tensor whose little-endian bytes `bytes` gives when it is asked, as many as type and shape say.
+    pub fn new(
+        name: impl Into<String>,
+        dtype: DType,
+        shape: Vec<usize>,
+        bytes: impl Fn() -> Cow<'a, [u8]> + 'a,
+    ) -> Self {
+        NewTensor { name: name.into(), dtype, shape, bytes: Box::new(bytes) }
+    }
+
+    /// Its name in the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its bytes, made now.
+    pub fn bytes(&self) -> Cow<'a, [u8]> {
+        (self.bytes)()
+    }
+}
+
+impl fmt::Debug for NewTensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{:?}", self.name, self.dtype, self.shape)
+    }
+}
+
+impl View for &NewTensor<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.dtype {
+            DType::F32 => Dtype::F32,
+            DType::F16 => Dtype::F16,
+            DType::Bf16 => Dtype::BF16,
+            DType::I32 => Dtype::I32,
+            DType::U8 => Dtype::U8,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.bytes();
+        assert_eq!(bytes.len(), self.data_len(), "{self:?}: as many bytes as it says");
+        bytes
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size_bytes()
+    }
+}
+
+/// A checkpoint's directory that is being written.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    dir: PathBuf,
+    folder: PartialFolder,
+}
+
+impl CheckpointWriter {
+    /// Begins a checkpoint that will lie at `dir` when it is finished. `source` is the one that it is made from, if it is made from one.
+    ///
+    /// # Errors
+    /// If something lies at `dir` that is no empty directory, if `dir` lies in `source`, or if nothing can be written there.
+    pub fn create(dir: &Path, source: Option<&Path>) -> Result<Self, CheckpointError> {
+        let folder = PartialFolder::create(dir).map_err(|e| match e.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                CheckpointError::NotEmpty { dir: dir.to_owned() }
+            }
+            _ => CheckpointError::io(dir, e),
+        })?;
+        if let Some(source) = source {
+            let whole = |path: &Path| path.canonicalize().map_err(|e| CheckpointError::io(path, e));
+            // Asked of the folder that is there now, since `dir` may not be.
+            if whole(folder.path())?.starts_with(whole(source)?) {
+                return Err(CheckpointError::IntoSource {
+                    dir: dir.to_owned(),
+                    source_dir: source.to_owned(),
+                });
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), folder })
+    }
+
+    /// Writes a config; `name` may begin with a folder.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn json(&mut self, name: &str, value: &Value) -> Result<(), CheckpointError> {
+        let text = format!("{value:#}\n");
+        let path = self.place(name)?;
+        fs::write(path, text).map_err(|e| CheckpointError::io(&self.dir.join(name), e))
+    }
+
+    /// Copies a file to `name`, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be read, or the disk is full or fails.
+    pub fn copy(&mut self, from: &Path, name: &str) -> Result<(), CheckpointError> {
+        let mut file = match File::open(from) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(CheckpointError::io(from, e)),
+        };
+        let path = self.place(name)?;
+        let io = |e| CheckpointError::io(&self.dir.join(name), e);
+        io::copy(&mut file, &mut File::create(path).map_err(io)?).map_err(io)?;
+        Ok(())
+    }
+
+    /// Copies every file but the weights that a checkpoint's digest covers, and older tokenizer files, into a folder (empty for the
+    /// checkpoint's own).
+    ///
+    /// # Errors
+    /// As [`CheckpointWriter::copy`].
+    pub fn copy_configs(&mut self, from: &Checkpoint, folder: &str) -> Result<(), CheckpointError> {
+        for name in CONFIG_FILES.iter().chain(&TOKENIZER_FILES) {
+            let to = Path::new(folder).join(name);
+            self.copy(&from.dir().join(name), to.to_str().expect("our names are UTF-8"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes one safetensors file, tensor by tensor.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn tensors(&mut self, name: &str, tensors: Vec<NewTensor<'_>>) -> Result<(), CheckpointError> {
+        let path = self.place(name)?;
+        // Loaders ask which framework's tensors these are, and know this answer.
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let data = tensors.iter().map(|tensor| (tensor.name(), tensor));
+        safetensors::serialize_to_file(data, Some(metadata), &path).map_err(|e| {
+            let error = match e {
+                SafeTensorError::IoError(e) => e,
+                other => io::Error::other(other.to_string()),
+            };
+            CheckpointError::io(&self.dir.join(name), error)
+        })
+    }
+
+    /// Puts the directory into its place.
+    ///
+    /// # Errors
+    /// If the disk is full or fails, or something lies there by now. Then nothing new lies there or beside it.
+    pub fn finish(self) -> Result<(), CheckpointError> {
+        self.folder.install().map_err(|e| CheckpointError::io(&self.dir, e))
+    }
+
+    /// Where the file of that name is written, its folder made.
+    fn place(&self, name: &str) -> Result<PathBuf, CheckpointError> {
+        let path = self.folder.path().join(name);
+        let folder = path.parent().expect("a file lies in a folder");
+        fs::create_dir_all(folder).map_err(|e| CheckpointError::io(&self.dir, e))?;
+        Ok(path)
+    }
+}
