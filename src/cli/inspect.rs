@@ -1,6 +1,8 @@
 //! `inspect`: prints a checkpoint, a model or an engine.
 
 mod checkpoint;
+mod claims;
+mod configured;
 mod file;
 
 use std::path::PathBuf;
@@ -15,11 +17,11 @@ use crate::model::Model;
 use checkpoint::CheckpointReport;
 use file::FileReport;
 
-/// Prints what a checkpoint, model or engine is, with a table of bytes by purpose.
+/// Prints what a checkpoint, model or engine is, with a table of bytes by purpose; of configs without weights, what they would be.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  perihelion inspect small-reason.engine --json")]
 pub(crate) struct Options {
-    /// A checkpoint directory, a model file or an engine file
+    /// A checkpoint directory (or one of its configs alone), a model file or an engine file
     #[arg(value_name = "CHECKPOINT|MODEL|ENGINE")]
     path: PathBuf,
     /// Write one JSON object
@@ -43,7 +45,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                 "a checkpoint has neither graphs nor digests; --dump and --verify are for models and engines";
             return Err(Usage(message.to_owned()).into());
         }
-        let report = CheckpointReport::of(path)?;
+        let report = CheckpointReport::of(path, context.threads)?;
         return if options.json { output::json(&report) } else { output::text(&report.text()) };
     }
     let (report, network) = match Kind::of_file(path)? {

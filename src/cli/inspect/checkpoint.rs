@@ -1,14 +1,17 @@
-//! What `inspect` says of a checkpoint.
+//! What `inspect` says of a checkpoint, or of its configs alone.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
+use super::configured::Configured;
+use crate::checkpoint::{Checkpoint, JsonFile};
 use crate::cli::output;
-use crate::models::predict25::{Generation, PredictCheckpoint};
-use crate::models::reason2::Reason2Config;
+use crate::models::predict25::{Generation, PredictCheckpoint, PredictConfig};
+use crate::models::reason2::{Head, Reason2Config};
+use crate::tensor::DType;
 
 /// A checkpoint by the parts of its network.
 #[derive(Debug, Serialize)]
@@ -18,9 +21,11 @@ pub(super) struct CheckpointReport {
     architecture: &'static str,
     parameters: u64,
     tensors: usize,
+    /// 0 where configs lie without weights: then all figures are what the configs imply.
     files: usize,
     size_bytes: u64,
     parts: Vec<Part>,
+    engine: Configured,
 }
 
 /// The tensors under one prefix.
@@ -33,71 +38,60 @@ struct Part {
     size_bytes: u64,
 }
 
+/// Tensors by the part that they belong to.
+#[derive(Default)]
+struct Parts(BTreeMap<String, Part>);
+
 impl CheckpointReport {
-    pub(super) fn of(dir: &Path) -> anyhow::Result<Self> {
-        if dir.join("model_index.json").exists() {
-            let predict = PredictCheckpoint::open(dir)?;
-            let architecture = match predict.generation() {
-                Generation::Predict2 => "predict2",
-                Generation::Predict25 => "predict2.5",
-            };
-            let components = [("transformer.", predict.transformer()), ("vae.", predict.vae())];
-            return Self::sum(dir, architecture, &components);
-        }
-        let checkpoint = Checkpoint::open(dir)?;
-        Reason2Config::parse(checkpoint.config())?;
-        Self::sum(dir, "reason2", &[("", &checkpoint)])
+    /// Plans sessions and opens none, so that a checkpoint may be larger than this machine.
+    pub(super) fn of(dir: &Path, threads: NonZeroUsize) -> anyhow::Result<Self> {
+        if dir.join("model_index.json").exists() { predict(dir, threads) } else { reason(dir, threads) }
     }
 
-    /// Sums up the tensors of all components, each with what stands before the names of its parts.
-    fn sum(
+    fn new(
         dir: &Path,
         architecture: &'static str,
         components: &[(&str, &Checkpoint)],
+        engine: Configured,
     ) -> anyhow::Result<Self> {
-        let mut parts = BTreeMap::<String, Part>::new();
+        let mut parts = Parts::default();
         for (prefix, checkpoint) in components {
             for name in checkpoint.names() {
                 let tensor = checkpoint.tensor(name)?;
-                let part = format!("{prefix}{}", part_of(name));
-                let entry = parts.entry(part.clone()).or_insert_with(|| Part {
-                    name: part,
-                    tensors: 0,
-                    parameters: 0,
-                    dtypes: Vec::new(),
-                    size_bytes: 0,
-                });
-                entry.tensors += 1;
-                entry.parameters += tensor.len() as u64;
-                entry.size_bytes += tensor.bytes.len() as u64;
-                if !entry.dtypes.contains(&tensor.dtype.name()) {
-                    entry.dtypes.push(tensor.dtype.name());
-                }
+                parts.add(prefix, name, tensor.dtype, tensor.len());
             }
         }
-        let parts: Vec<Part> = parts.into_values().collect();
-        let tensors = || components.iter().map(|(_, checkpoint)| checkpoint.tensors());
+        if components.is_empty() {
+            for stored in &engine.stored {
+                parts.add(stored.folder, &stored.name, engine.dtype, stored.len());
+            }
+        }
+        let parts: Vec<Part> = parts.0.into_values().collect();
         Ok(Self {
             kind: "checkpoint",
             path: dir.to_owned(),
             architecture,
             parameters: parts.iter().map(|p| p.parameters).sum(),
             tensors: parts.iter().map(|p| p.tensors).sum(),
-            files: tensors().map(|tensors| tensors.files().len()).sum(),
-            size_bytes: tensors().map(|tensors| tensors.size_bytes()).sum(),
+            files: components.iter().map(|(_, checkpoint)| checkpoint.tensors().files().len()).sum(),
+            size_bytes: parts.iter().map(|p| p.size_bytes).sum(),
             parts,
+            engine,
         })
     }
 
     pub(super) fn text(&self) -> String {
+        let place = match self.files {
+            0 => "without weights here".to_owned(),
+            n => format!("in {n} file(s)"),
+        };
         let mut text = format!(
-            "checkpoint {}: {}, {} parameters in {} tensors, {} in {} file(s)\n\n",
+            "checkpoint {}: {}, {} parameters in {} tensors, {} {place}\n\n",
             self.path.display(),
             self.architecture,
             self.parameters,
             self.tensors,
             output::bytes(self.size_bytes),
-            self.files
         );
         let mut rows = vec![["part", "tensors", "parameters", "type", "bytes"].map(str::to_owned).to_vec()];
         for part in &self.parts {
@@ -105,7 +99,55 @@ impl CheckpointReport {
             rows.push(vec![part.name.clone(), n, p, part.dtypes.join("+"), part.size_bytes.to_string()]);
         }
         text.push_str(&output::table(&rows));
+        text.push_str(&self.engine.text());
         text
+    }
+}
+
+fn predict(dir: &Path, threads: NonZeroUsize) -> anyhow::Result<CheckpointReport> {
+    let architecture = |config: &PredictConfig| match config.generation {
+        Generation::Predict2 => "predict2",
+        Generation::Predict25 => "predict2.5",
+    };
+    if ["transformer", "vae"].iter().any(|folder| Checkpoint::has_weights(&dir.join(folder))) {
+        let predict = PredictCheckpoint::open(dir)?;
+        let components = [("transformer", predict.transformer()), ("vae", predict.vae())];
+        let engine = Configured::predict(predict.config(), threads)?;
+        return CheckpointReport::new(dir, architecture(predict.config()), &components, engine);
+    }
+    let config = PredictConfig::open(dir)?;
+    CheckpointReport::new(dir, architecture(&config), &[], Configured::predict(&config, threads)?)
+}
+
+fn reason(dir: &Path, threads: NonZeroUsize) -> anyhow::Result<CheckpointReport> {
+    if Checkpoint::has_weights(dir) {
+        let checkpoint = Checkpoint::open(dir)?;
+        let config = Reason2Config::parse(checkpoint.config())?;
+        let engine = Configured::reason(&config, config.head(checkpoint.tensors())?, threads)?;
+        return CheckpointReport::new(dir, "reason2", &[("", &checkpoint)], engine);
+    }
+    let config = Reason2Config::parse(&JsonFile::open_config(dir)?)?;
+    let head = if config.tie_word_embeddings { Head::Embedding } else { Head::Own };
+    CheckpointReport::new(dir, "reason2", &[], Configured::reason(&config, head, threads)?)
+}
+
+impl Parts {
+    fn add(&mut self, folder: &str, name: &str, dtype: DType, parameters: usize) {
+        let dot = if folder.is_empty() { "" } else { "." };
+        let part = format!("{folder}{dot}{}", part_of(name));
+        let entry = self.0.entry(part.clone()).or_insert_with(|| Part {
+            name: part,
+            tensors: 0,
+            parameters: 0,
+            dtypes: Vec::new(),
+            size_bytes: 0,
+        });
+        entry.tensors += 1;
+        entry.parameters += parameters as u64;
+        entry.size_bytes += (parameters * dtype.size_bytes()) as u64;
+        if !entry.dtypes.contains(&dtype.name()) {
+            entry.dtypes.push(dtype.name());
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Binding, Memory, OpenOptions, PartFormats, WeightFormat, parts};
+use super::claims::Plan;
+use crate::backend::{Binding, Memory, OpenOptions, PartFormats, parts};
 use crate::camera::Preprocess;
 use crate::cli::engines::{Identity, memory_rows};
 use crate::cli::output;
@@ -69,14 +69,6 @@ struct GraphLine {
     extents: BTreeMap<String, [usize; 2]>,
 }
 
-/// What a session will claim of an engine that is not built yet.
-#[derive(Debug, Serialize)]
-struct Plan {
-    backend: &'static str,
-    precision: WeightFormat,
-    memory: Memory,
-}
-
 /// What surrounds a Reason network.
 #[derive(Debug, Serialize)]
 struct ReasonLine {
@@ -104,11 +96,7 @@ impl FileReport {
         report.written_by.clone_from(&manifest.written_by);
         report.checkpoint.clone_from(&manifest.source.name);
         report.checkpoint_sha256.clone_from(&manifest.source.sha256);
-        let (cpu, options) = (Cpu::new()?, OpenOptions { threads: Some(threads.get()) });
-        for &precision in cpu.formats() {
-            let memory = cpu.claims(model.network(), precision, &options)?;
-            report.plans.push(Plan { backend: "cpu", precision, memory });
-        }
+        report.plans = Plan::all(model.network(), threads)?;
         Ok(report)
     }
 
@@ -243,11 +231,8 @@ impl FileReport {
             }
             (None, Some(why)) => text.push_str(&format!("\ncannot be opened here: {why}\n")),
             (None, None) => {
-                for Plan { precision, memory, .. } in &self.plans {
-                    text.push_str(&format!(
-                        "\nbytes by purpose, built for the CPU in {precision} and opened\n"
-                    ));
-                    text.push_str(&output::table(&memory_rows(memory)));
+                for plan in &self.plans {
+                    text.push_str(&plan.text());
                 }
             }
         }
