@@ -96,7 +96,8 @@ fn a_weight_is_declared_once_and_found_again() {
     let y = layers.linear(&mut graph, "w", y, 3);
     layers.constant(&mut graph, "c", &[1]);
     assert_eq!(graph.shape(y), [Dim::Fixed(1), Dim::Fixed(3)]);
-    let weights: Vec<_> = graph.network.weights.iter().map(|w| (&w.name[..], w.dtype, &w.shape[..])).collect();
+    let weights: Vec<_> =
+        graph.network.weights.iter().map(|w| (&w.name[..], w.dtype, &w.shape[..])).collect();
     let expected =
         [("w.weight", DType::Bf16, &[3, 3][..]), ("w.bias", DType::Bf16, &[3]), ("c", DType::F32, &[1])];
     assert_eq!(weights, expected);
