@@ -287,6 +287,64 @@ fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
     );
 }
 
+#[test]
+fn a_forecast_without_frames_that_comes_too_late_is_not_published() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let options = NodeOptions { max_age: Duration::from_millis(300), ..options() };
+    let stop = AtomicBool::new(false);
+    let mut engine = Scripted::new(|look: &Look<'_>, _: &mut dyn FnMut(Glimpse<'_>)| {
+        while Instant::now() < look.deadline.expect("time runs") + Duration::from_millis(50) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Relaxed);
+        Outcome::Made(Forecast { latent_only: true, ..Forecast::default() })
+    });
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                let now_ns = memory.clock().now().ros_ns;
+                memory.inject("/image", ImageView::TYPE, &image_body(now_ns, 2, &[7; 12]), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let report = run(&memory, &options, Engines::forecasting(&mut engine), &stop, &mut |_| {});
+        report.unwrap().forecasts.unwrap()
+    });
+    assert_eq!((summary.published, summary.accounts.dropped(DropReason::MadeTooLate)), (0, 1));
+    assert!(memory.published("/eye/forecast/json").is_empty());
+}
+
+#[test]
+fn a_plan_waits_for_a_clip_that_can_be_looked_at() {
+    let request =
+        json!({ "id": 1, "candidates": [[[0]]], "score": { "expected_surprise": {} }, "noises": 2 });
+    let mut events: Vec<Event> = (0..2).map(|i| small_image(100 * i)).collect();
+    events.insert(
+        0,
+        Box::new(move |memory| {
+            let body = encode(&Text { data: request.to_string() });
+            memory.inject("/eye/plan/request", Text::TYPE, &body, ByteOrder::Little);
+        }),
+    );
+    events.extend((2..5).map(|i| small_image(100 * i)));
+    let script = Script::new(Clock::stepped(), events);
+    let mut n = 0;
+    let mut engine = Scripted::new(|_: &Look<'_>, _: &mut dyn FnMut(Glimpse<'_>)| {
+        n += 1;
+        match n {
+            1 => Outcome::Rejected { frame: 1, reason: DropReason::Corrupt, message: "no JPEG".into() },
+            _ => Outcome::Made(Forecast::default()),
+        }
+    });
+    engine.shape.action_names = vec!["linear".to_owned()];
+    play(&script, &options(), &mut engine);
+    let results = texts(&script.memory, "/eye/plan/result");
+    assert_eq!(results.len(), 1, "{results:?}");
+    // This engine ranks no plans, which it said of the second clip.
+    assert_eq!((&results[0]["id"], &results[0]["error"]), (&json!(1), &json!("this engine ranks no plans")));
+    assert_eq!(results[0]["stamp"], json!({ "sec": 0, "nanosec": 300_000_000 }));
+}
+
 /// Waits until `count` has come to three; false if the node leaves before, or it takes too long.
 fn three_came(count: &AtomicUsize, stop: &AtomicBool, deadline: Option<Instant>) -> bool {
     while count.load(Relaxed) < 3 {

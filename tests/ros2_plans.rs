@@ -278,3 +278,17 @@ fn a_newer_request_takes_an_older_ones_place() {
     assert!(results[0]["error"].as_str().unwrap().contains("newer request"));
     assert_eq!((&results[1]["best"]["source"], &results[1]["error"]), (&json!("candidate 0"), &Value::Null));
 }
+
+#[test]
+fn refusals_that_come_at_once_are_all_told() {
+    let flood: Event = Box::new(|memory| {
+        for id in 0..70 {
+            let body =
+                encode(&Text { data: json!({ "id": id, "score": { "expected_surprise": {} } }).to_string() });
+            memory.inject("/eye/plan/request", Text::TYPE, &body, ByteOrder::Little);
+        }
+    });
+    let results = results(&play(vec![flood, seen(0)], &mut forecaster()));
+    let ids: Vec<i64> = results.iter().map(|result| result["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, (0..64).collect::<Vec<_>>(), "as many as may wait");
+}

@@ -11,6 +11,7 @@ use super::listener::{Listener, ListenerOptions, Verdict};
 use super::short_string::ShortString;
 
 mod buffers;
+mod edges;
 
 const MS: i64 = 1_000_000;
 

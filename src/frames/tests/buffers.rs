@@ -79,6 +79,7 @@ fn a_picture_stays_while_a_listener_may_look_and_no_longer() {
     assert_eq!((look(&mut decoder, &others), camera.n_decoded()), (vec![5], 1), "the other may still look");
     others[0].let_go_of_pixels();
     assert_eq!((look(&mut decoder, &others), camera.n_decoded()), (vec![5], 2), "nobody kept it");
+    assert_eq!((look(&mut decoder, &others), camera.n_decoded()), (vec![5], 3), "and nobody keeps it now");
     // What is settled is let go of a second time, which is as once.
     other.settle(Verdict::Served);
     assert_eq!(account(other), account(one));

@@ -188,3 +188,60 @@ fn keep(kept: &mut Vec<f64>, slot: usize, value: f64) {
         None => kept.push(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deliver(board: &Board, age_ms: f64) {
+        let (taken_ms, camera_to_publishing_ms, stamp_suspect, unpublished) = (1.0, 2.0, false, 1);
+        let now = Moment { ros_ns: 7, steady_ns: 9 };
+        board.delivered(&Delivered {
+            age_ms,
+            taken_ms,
+            camera_to_publishing_ms,
+            stamp_suspect,
+            unpublished,
+            now,
+        });
+    }
+
+    #[test]
+    fn a_failure_stands_until_something_is_published() {
+        let board = Board::new();
+        let failed: Outcome<()> = Outcome::Failed("a logit is not a number".to_owned());
+        assert_eq!(board.verdict(failed), Verdict::Dropped(DropReason::EngineFailed));
+        assert!(board.read(|notes| notes.failure.is_some()));
+        deliver(&board, 3.0);
+        assert_eq!(board.read(|notes| (notes.failure.clone(), notes.last)), (None, Some((3.0, 1.0))));
+        assert_eq!(board.read(|notes| notes.last_published_steady_ns), Some(9));
+    }
+
+    #[test]
+    fn the_latencies_that_are_kept_are_the_last() {
+        let board = Board::new();
+        for i in 0..KEPT_LATENCIES + 3 {
+            deliver(&board, i as f64);
+        }
+        let summary = board.summary(Accounts::default());
+        assert_eq!(summary.published, KEPT_LATENCIES as u64 + 3);
+        assert_eq!(summary.unpublished, summary.published);
+        let of = |i: usize| summary.ages_ms[i];
+        assert_eq!((of(0), of(2), of(3)), (KEPT_LATENCIES as f64, KEPT_LATENCIES as f64 + 2.0, 3.0));
+        assert_eq!(summary.ages_ms.len(), KEPT_LATENCIES);
+    }
+
+    #[test]
+    fn the_peak_is_of_what_came_since_the_last_report() {
+        let board = Board::new();
+        let peak = || board.read(|notes| (notes.foresight.latent, notes.foresight.peak));
+        for latent in [0.2, 0.9, 0.5] {
+            board.surprised(Some(latent), None);
+        }
+        board.surprised(None, Some(0.1));
+        assert_eq!(peak(), (Some(0.5), Some(0.9)));
+        board.reported();
+        assert_eq!(peak(), (Some(0.5), Some(0.5)), "it is still so");
+        assert_eq!(board.read(|notes| notes.foresight.pixels), Some(0.1));
+    }
+}

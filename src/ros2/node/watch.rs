@@ -229,3 +229,49 @@ fn patience_s(options: &NodeOptions, forming_s: f64) -> f64 {
     let turn_s = if 0.0 < options.max_rate_hz { 1.0 / options.max_rate_hz } else { 0.0 };
     2.0 * options.max_age.as_secs_f64() + forming_s + turn_s + 1.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::accounts::DropReason;
+    use crate::frames::camera::Camera;
+    use crate::frames::clock::Clock;
+    use crate::ros2::names::NodeName;
+
+    fn options() -> NodeOptions {
+        NodeOptions {
+            max_rate_hz: 0.5,
+            max_pixels: 1,
+            ..NodeOptions::new(NodeName::new("/", "eye").unwrap())
+        }
+    }
+
+    #[test]
+    fn patience_is_for_two_results_a_clip_and_a_turn() {
+        assert_eq!(patience_s(&options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
+        assert_eq!(patience_s(&NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
+    }
+
+    #[test]
+    fn an_engine_is_late_by_what_has_passed_since_images_came() {
+        let (options, clock) = (options(), Arc::new(Clock::stepped()));
+        let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
+        let listener = Arc::clone(&camera.listeners()[0]);
+        let detail: Detail<'_> = Box::new(|_, _| {});
+        let mut watched =
+            Watched::new(Work::Answers, &options, 0.0, listener, Arc::new(Board::new()), detail);
+        let mut at = |second: i64, comes: bool| {
+            clock.set(second * 1_000_000_000);
+            if comes {
+                camera.offer(Err(DropReason::Malformed), 0);
+            }
+            let status = watched.status(1, 0);
+            (status.silence_s, status.unserved_s)
+        };
+        assert_eq!(at(100, false), (None, 0.0), "nobody waits for what cannot come");
+        assert_eq!(at(101, true), (Some(0.0), 1.0));
+        assert_eq!(at(102, true), (Some(0.0), 2.0));
+        assert_eq!(at(110, false), (Some(8.0), 0.0), "the camera is gone");
+        assert_eq!(at(113, true), (Some(0.0), 3.0));
+    }
+}
