@@ -7,6 +7,7 @@
 //! ```
 //! The backend's own files are included as they stand, so that little else need be built.
 #![cfg(test)]
+#![allow(clippy::duplicate_mod, reason = "the board is made of loom's atomics and of the standard library's")]
 
 #[cfg(not(miri))]
 mod interleavings;
