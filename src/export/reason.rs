@@ -10,9 +10,10 @@ use super::write::{Parts, Progress, Summary, check_room, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::Checkpoint;
 use crate::container::hex;
-use crate::model::{Clip, ReasonManifest, Roles, Source};
+use crate::model::{Roles, Source};
 use crate::models::reason2::{
-    ChatTemplate, GenerationConfig, Limits, PatchPositions, Reason2, Reason2Config, Tokenizer,
+    ChatTemplate, Clip, GenerationConfig, Limits, PatchPositions, Reason2, Reason2Config, ReasonManifest,
+    Tokenizer,
 };
 
 /// What a checkpoint does not say.

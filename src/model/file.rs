@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::manifest::{GOLDEN, ModelManifest, ReasonManifest, Roles, TOKENIZER, WEIGHTS};
+use super::manifest::{GOLDEN, ModelManifest, Roles, TOKENIZER, WEIGHTS};
 use super::{GoldenCase, ModelError};
 use crate::container::{Container, Kind};
 use crate::graph::Weights;
@@ -126,7 +126,7 @@ impl Roles {
         if self.answers.is_none() && self.forecasts.is_none() {
             return Err("`roles` should name at least one of `answers`, `forecasts`".into());
         }
-        self.answers.as_ref().map_or(Ok(()), |reason| check_reason(reason, network))?;
+        self.answers.as_ref().map_or(Ok(()), |reason| reason.check(network))?;
         self.forecasts.as_ref().map_or(Ok(()), |predict| predict.check(network))
     }
 
@@ -134,46 +134,4 @@ impl Roles {
     pub fn need_tokenizer(&self) -> bool {
         self.answers.is_some()
     }
-}
-
-fn check_reason(reason: &ReasonManifest, network: &Network) -> Result<(), String> {
-    reason.preprocess.check().map_err(|e| format!("`preprocess`: {e}"))?;
-    for graph in ["vision", "prefill", "head", "decode"] {
-        network.graph(graph).ok_or(format!("graph `{graph}` should be there"))?;
-    }
-    let row_len = |name: &str| {
-        let id = network.buffer(name).ok_or(format!("buffer `{name}` should be there"))?;
-        Ok::<_, String>(network.buffers[id.index()].row_len())
-    };
-    for name in ["tokens", "visual_index", "positions", "hidden"] {
-        row_len(name)?;
-    }
-    let deepstack = (0..reason.n_deepstack.min(network.buffers.len() + 1)).map(|i| format!("deepstack.{i}"));
-    for name in std::iter::once("visual_features".to_owned()).chain(deepstack) {
-        row_len(&name)?;
-    }
-    let patches = &reason.preprocess.patches;
-    let expected = [
-        ("logits", reason.vocab_size),
-        ("patches", patches.patch_len()),
-        ("position_index", 4),
-        ("position_share", 4),
-        ("patch_positions", 2),
-    ];
-    for (name, expected) in expected {
-        let found = row_len(name)?;
-        if found != expected {
-            return Err(format!("buffer `{name}` should have rows of {expected}, they have {found}"));
-        }
-    }
-    if patches.merge_size != reason.patch_positions.merge_size || reason.patch_positions.table_side == 0 {
-        return Err(format!("`patch_positions` should have the merge size {}", patches.merge_size));
-    }
-    if reason.stop_token_ids.iter().any(|id| reason.vocab_size <= *id as usize) {
-        return Err(format!("`stop_token_ids` should be below {}", reason.vocab_size));
-    }
-    if reason.clip.frames == 0 || !(reason.clip.fps.is_finite() && 0.0 < reason.clip.fps) {
-        return Err(format!("`clip` should have frames and a rate above 0, it is {:?}", reason.clip));
-    }
-    Ok(())
 }

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::golden::GoldenCasePlaces;
-use crate::camera::Preprocess;
 use crate::graph::Network;
 use crate::models::predict25::PredictManifest;
-use crate::models::reason2::{PatchPositions, PromptLayout, Sampling};
+use crate::models::reason2::ReasonManifest;
 
 /// Section with all weights, each on a multiple of [`TENSOR_ALIGNMENT`].
 pub(crate) const WEIGHTS: &str = "weights";
@@ -56,38 +55,4 @@ pub struct Roles {
     /// Forecasts frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecasts: Option<PredictManifest>,
-}
-
-/// Everything that a Reason engine needs beside network, weights and tokenizer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReasonManifest {
-    /// Text around question and media.
-    pub prompt: PromptLayout,
-    /// How frames become patches.
-    pub preprocess: Preprocess,
-    /// Where patches lie.
-    pub patch_positions: PatchPositions,
-    /// How many buffers `deepstack.I` there are.
-    pub n_deepstack: usize,
-    /// Sampling as the checkpoint's authors do it.
-    pub sampling: Sampling,
-    /// Tokens that end an answer.
-    pub stop_token_ids: Vec<u32>,
-    /// Number of token ids.
-    pub vocab_size: usize,
-    /// Most positions that the network was made for: the largest sensible limit `context`.
-    pub context_max: usize,
-    /// What `run` takes from a camera unless told otherwise.
-    pub clip: Clip,
-}
-
-/// Frames that are looked at together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Clip {
-    /// How many.
-    pub frames: usize,
-    /// How many in a second.
-    pub fps: f64,
 }

@@ -11,5 +11,5 @@ mod manifest;
 pub use error::ModelError;
 pub use file::Model;
 pub use golden::{GoldenCase, GoldenCasePlaces, GoldenInput, GoldenOutput, GoldenStep, GoldenValues};
-pub use manifest::{Clip, ModelManifest, ReasonManifest, Roles, Source};
 pub(crate) use manifest::{GOLDEN, TENSOR_ALIGNMENT, TOKENIZER, WEIGHTS};
+pub use manifest::{ModelManifest, Roles, Source};

@@ -8,7 +8,7 @@ use crate::cli::places::is_file;
 use crate::cli::{Context, Usage, output};
 use crate::engine::Engine;
 use crate::frames::listener::ListenerOptions;
-use crate::model::Clip;
+use crate::models::reason2::Clip;
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::ros2::reason::ReasonAnswerer;
