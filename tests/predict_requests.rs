@@ -19,6 +19,8 @@ use faulty::{Faulty, Orders};
 
 /// Fresh noise at each step, and two actions a frame.
 const ACTIONS: &str = "predict25_actions_of_each_latent";
+/// Whose steps are told all actions of the clip as one, those of the given frames too.
+const ACTIONS_OF_THE_CLIP: &str = "predict25_actions_of_the_clip";
 /// With a text to lead away from.
 const GUIDED: &str = "predict25_one_given";
 
@@ -28,7 +30,11 @@ fn checkpoint(case: &str) -> PathBuf {
 
 /// The engine, shown a clip of a pattern that moves.
 fn open(case: &str) -> Predict {
-    let mut predict = support::open(&checkpoint(case), &PredictOptions::default(), 1, None);
+    open_with(case, &PredictOptions::default())
+}
+
+fn open_with(case: &str, options: &PredictOptions) -> Predict {
+    let mut predict = support::open(&checkpoint(case), options, 1, None);
     show(&mut predict);
     predict
 }
@@ -85,10 +91,13 @@ fn a_seed_is_the_noise_that_it_draws() {
 
 #[test]
 fn nothing_of_a_plan_stays_for_the_next_forecast() {
-    let mut predict = open(ACTIONS);
+    // Four of eight actions lead to given frames.
+    let options = PredictOptions { condition_frames: Some(5), ..PredictOptions::default() };
+    let mut predict = open_with(ACTIONS_OF_THE_CLIP, &options);
     let (horizon, whole) = (predict.manifest().horizon(), predict.manifest().clip.n_frames - 1);
-    let plan: Vec<f32> = (0..2 * whole).map(|i| 0.5 + (i as f32 * 0.7).sin()).collect();
-    let forecast_rows = &plan[2 * (whole - horizon)..];
+    let width = predict.manifest().clip.actions.as_ref().expect("takes actions").names.len();
+    let plan: Vec<f32> = (0..width * whole).map(|i| 0.5 + (i as f32 * 0.7).sin()).collect();
+    let forecast_rows = &plan[width * (whole - horizon)..];
     let with = |actions| ForecastRequest { actions: Some(actions), ..seeded(3) };
     let without = latents(&mut predict, &seeded(3));
     let of_rows = latents(&mut predict, &with(forecast_rows));
