@@ -353,12 +353,17 @@ mod tests {
                 let dim = &mut n.graphs[0].dims[0];
                 (dim.min, dim.multiple_of) = (1, 2);
             }),
+            ("impossible", |n| {
+                let dim = &mut n.graphs[0].dims[0];
+                (dim.min, dim.multiple_of) = (3, 3);
+            }),
             ("impossible", |n| n.graphs[0].dims[0].max = NAMED_MAX + 1),
             ("9 named extents", |n| n.graphs[0].dims = vec![n.graphs[0].dims[0].clone(); 9]),
             ("later value", |n| n.graphs[0].nodes[1].inputs[0] = ValueId(7)),
             ("more than 6 axes", |n| n.graphs[0].nodes[0].shape = vec![Dim::Fixed(1); 7]),
             ("names extent 1 of 1", |n| n.graphs[0].nodes[0].shape[0] = Dim::of(Symbol(1))),
             ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 0, 0)),
+            ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(0, 0, 1)),
             ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 2, 0)),
             ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled((1 << 16) + 1, 1, 0)),
             ("is not whole", |n| n.graphs[0].nodes[0].shape[0] = scaled(1, 1, NAMED_MAX + 1)),
