@@ -145,6 +145,7 @@ mod tests {
         let n = Dim::of(Symbol(0));
         assert_eq!(n.over(4).times(4), n);
         assert_eq!(n.over(4).plus(1).value(&[12]), 4);
+        assert_eq!(n.plus(4).over(4).value(&[12]), 4);
         assert_eq!(Dim::Fixed(6).over(3), Dim::Fixed(2));
     }
 

@@ -521,6 +521,7 @@ mod tests {
         // As many at n = 2 alone, and at m = 0 and m = 2 but not between.
         refused(to(&d([8])), &[&[n(), 4.into()]], "elements");
         refused(to(&[m().times(2)]), &[&[m(), m()]], "at [2, 1]");
+        refused(to(&[m()]), &[&[m(), m()]], "at [2, 2]");
         refused(to(&[n().times(8)]), &[&[n(), n()]], "elements");
         assert!(yields(to(&[n(), m(), 6.into()]), &[&[m().times(3), n().times(2)]]).is_ok());
         refused(
