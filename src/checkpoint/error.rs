@@ -57,12 +57,14 @@ pub enum CheckpointError {
         what: String,
     },
     /// No file of the checkpoint has the tensor.
-    #[error("{}: no tensor `{name}`; the files do not belong to this config", path.display())]
+    #[error("{}: no tensor `{name}`{}; the files do not belong to this config", path.display(), other_prefix(found))]
     NoTensor {
         /// The file or directory that was searched.
         path: PathBuf,
         /// The tensor that was asked for.
         name: String,
+        /// A tensor that is there and ends alike.
+        found: Option<String>,
     },
     /// A tensor is stored in a type that networks here do not use.
     #[error("{}: tensor `{name}` is {found}; expected one of F32, F16, BF16, I32, U8", path.display())]
@@ -132,6 +134,10 @@ pub enum CheckpointError {
         /// What is known.
         known: &'static str,
     },
+}
+
+fn other_prefix(found: &Option<String>) -> String {
+    found.as_ref().map(|found| format!(", but `{}`: the names there have another prefix", found.escape_debug())).unwrap_or_default()
 }
 
 impl CheckpointError {

@@ -143,8 +143,21 @@ impl Tensors {
     fn entry(&self, name: &str) -> Result<(&FileMap, &Entry), CheckpointError> {
         match self.tensors.get(name) {
             Some(stored) => Ok((&self.files[stored.file], &stored.entry)),
-            None => Err(CheckpointError::NoTensor { path: self.path.clone(), name: name.to_owned() }),
+            None => {
+                let found = self.ends_like(name).map(str::to_owned);
+                Err(CheckpointError::NoTensor { path: self.path.clone(), name: name.to_owned(), found })
+            }
         }
+    }
+
+    /// The name that has most of its last parts in common with `name`, three at least.
+    fn ends_like(&self, name: &str) -> Option<&str> {
+        let in_common = |other: &str| {
+            let pairs = name.rsplit('.').zip(other.rsplit('.'));
+            pairs.take_while(|(one, other)| one == other).count()
+        };
+        let best = self.names().max_by_key(|other| in_common(other))?;
+        (3 <= in_common(best)).then_some(best)
     }
 
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {

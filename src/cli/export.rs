@@ -116,6 +116,17 @@ impl Options {
 /// # Errors
 /// A [`Usage`] that says what the file there is for.
 fn is_checkpoint(path: &Path) -> anyhow::Result<()> {
+    let adapter = path.join("adapter_config.json");
+    if adapter.is_file() && !path.join("config.json").exists() {
+        let base = std::fs::read(&adapter).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let base = base.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
+        let base = base.map(|base| format!(" ({})", base.escape_debug())).unwrap_or_default();
+        let message = format!(
+            "{} is an adapter without its base{base}: merge the two first (`merge_and_unload` of peft, then `save_pretrained`)",
+            path.display()
+        );
+        return Err(Usage(message).into());
+    }
     if !path.is_file() {
         return Ok(());
     }
@@ -155,7 +166,10 @@ pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
         export_reason(&options.checkpoint, &options.reason()?, &options.output, tell)?
     };
     drop(progress);
-    let Summary { n_parameters, n_tensors, weights_bytes, file_bytes, sha256 } = &summary;
+    let Summary { n_parameters, n_tensors, weights_bytes, file_bytes, sha256, notes } = &summary;
+    for note in notes {
+        eprintln!("{}: {note}", options.checkpoint.display());
+    }
     if options.json {
         return output::json(&Report {
             model: &options.output,

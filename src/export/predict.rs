@@ -68,7 +68,8 @@ pub fn export_predict(
     progress(Progress { stage: "digest of the checkpoint", done: 0, total: 1 });
     let source = Source { name, sha256: hex(&digest(&checkpoint, &texts)?) };
     let roles = Roles { forecasts: Some(manifest), ..Roles::default() };
-    write(Parts { network, weights: &constants, tokenizer: None, golden, source, roles }, out, progress)
+    let (tokenizer, notes) = (None, Vec::new());
+    write(Parts { network, weights: &constants, tokenizer, golden, source, roles, notes }, out, progress)
 }
 
 /// The embeddings that were asked for, or those that lie with the checkpoint; the standing one first.

@@ -66,8 +66,22 @@ pub fn export_reason(
 
     let network = model.network.clone();
     let roles = Roles { answers, ..Roles::default() };
-    let parts = Parts { network, weights: &model, tokenizer: Some(&tokenizer_json), golden, source, roles };
+    let (tokenizer, notes) = (Some(&tokenizer_json[..]), notes(&checkpoint)?);
+    let parts = Parts { network, weights: &model, tokenizer, golden, source, roles, notes };
     write(parts, out, progress)
+}
+
+/// What stands in the checkpoint and not, or not as it stands, in the model.
+fn notes(checkpoint: &Checkpoint) -> Result<Vec<String>, ExportError> {
+    let mut notes = Vec::new();
+    if ChatTemplate::find(checkpoint)?.writes_the_date()? {
+        notes.push("the chat template writes the date: every prompt will have today's".to_owned());
+    }
+    let adapter = ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"];
+    if let Some(name) = adapter.iter().find(|name| checkpoint.dir().join(name).exists()) {
+        notes.push(format!("{name} lies beside the weights and is not applied: merge it into them, and export what comes out"));
+    }
+    Ok(notes)
 }
 
 fn manifest(

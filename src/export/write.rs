@@ -35,6 +35,8 @@ pub struct Summary {
     pub file_bytes: u64,
     /// The model's digest, in hexadecimal digits.
     pub sha256: String,
+    /// What whoever exports should know of the checkpoint, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// The parts of a model.
@@ -45,6 +47,7 @@ pub(super) struct Parts<'a> {
     pub(super) golden: Vec<GoldenCase>,
     pub(super) source: Source,
     pub(super) roles: Roles,
+    pub(super) notes: Vec<String>,
 }
 
 /// Says before the work whether the file will have room at `out`.
@@ -61,7 +64,7 @@ pub(super) fn write(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, ExportError> {
-    let Parts { network, weights, tokenizer, golden, source, roles } = parts;
+    let Parts { network, weights, tokenizer, golden, source, roles, notes } = parts;
     let mut file = Writer::create(out, Kind::Model)?;
     let ids = || (0..network.weights.len()).map(|i| WeightId(i as u32));
     let total = ids().map(|id| weights.weight(id).bytes.len() as u64).sum();
@@ -90,5 +93,5 @@ pub(super) fn write(
     let digest = file.finish(&ModelManifest { written_by, source, network, tensors, golden, roles })?;
     let file_bytes = std::fs::metadata(out).map_or(0, |m| m.len());
     let sha256 = crate::container::hex(&digest);
-    Ok(Summary { n_parameters, n_tensors, weights_bytes: total, file_bytes, sha256 })
+    Ok(Summary { n_parameters, n_tensors, weights_bytes: total, file_bytes, sha256, notes })
 }

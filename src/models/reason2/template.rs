@@ -317,7 +317,9 @@ mod tests {
         assert_eq!(thinking.system.before, "<|im_start|>system\n");
         assert_eq!(thinking.image, surrounding("<|vision_start|>", "<|vision_end|>"));
         assert_eq!(thinking.closing, "<|im_end|>\n<|im_start|>assistant\n<think>\n");
-        layout(&source("counted pictures")).expect_err("its own system text goes where another stands");
+        let with_a_system_text = layout(&source("counted pictures")).unwrap();
+        assert!(with_a_system_text.opening.contains("You are a helpful assistant."));
+        assert_eq!(with_a_system_text.system.before, "<|im_start|>system\n");
         layout(&source("turns")).unwrap();
     }
 
