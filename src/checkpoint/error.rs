@@ -137,7 +137,10 @@ pub enum CheckpointError {
 }
 
 fn other_prefix(found: &Option<String>) -> String {
-    found.as_ref().map(|found| format!(", but `{}`: the names there have another prefix", found.escape_debug())).unwrap_or_default()
+    found
+        .as_ref()
+        .map(|found| format!(", but `{}`: the names there have another prefix", found.escape_debug()))
+        .unwrap_or_default()
 }
 
 impl CheckpointError {

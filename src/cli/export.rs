@@ -118,7 +118,9 @@ impl Options {
 fn is_checkpoint(path: &Path) -> anyhow::Result<()> {
     let adapter = path.join("adapter_config.json");
     if adapter.is_file() && !path.join("config.json").exists() {
-        let base = std::fs::read(&adapter).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let base = std::fs::read(&adapter)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
         let base = base.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
         let base = base.map(|base| format!(" ({})", base.escape_debug())).unwrap_or_default();
         let message = format!(

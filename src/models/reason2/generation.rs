@@ -31,7 +31,8 @@ impl GenerationConfig {
         // What is not used is not judged: files stand `temperature: 0.0` beside `do_sample: false`. Whoever samples all the same
         // has the default then.
         let drawn = |key: &str, default: f32, expected: &str, fits: fn(f64) -> bool| {
-            number(key, default, expected, fits).or_else(|error| if greedy { Ok(default) } else { Err(error) })
+            number(key, default, expected, fits)
+                .or_else(|error| if greedy { Ok(default) } else { Err(error) })
         };
         let top_k = root.count("top_k").or_else(|error| if greedy { Ok(None) } else { Err(error) });
         Ok(Self {
