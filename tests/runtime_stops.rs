@@ -173,6 +173,24 @@ fn pictures_that_hardly_fit_are_kept_and_made_room_for_rightly() {
 }
 
 #[test]
+fn a_clip_that_would_not_fit_is_scaled_down() {
+    let engine = reason_engine_of(vec![("context".into(), 256), ("image_tokens".into(), 64)]);
+    let mut reason = Reason::open(&engine, session(&engine)).expect("of Reason");
+    let size = FrameSize { width: 192, height: 128 };
+    let rgb: Vec<u8> = (0..size.rgb_bytes()).map(|i| (i * 7 % 251) as u8).collect();
+    let frames = [Picture::new(&rgb, size); 8];
+    let mut n_tokens = |n_frames| {
+        let shown = [Shown::Clip { frames: &frames[..n_frames], fps: 4.0 }];
+        let answer = reason.ask(&Request::new(&shown, "?", 1), None, &mut |_, _| {}).expect("it is made to fit");
+        answer.image_tokens
+    };
+    // A quarter of the context is left to text and answer, and a picture has 64 tokens at most.
+    let [one, two, four] = [2, 4, 8].map(&mut n_tokens);
+    assert!(32 < one && one <= 64, "{one}");
+    assert!(64 < two && two <= 128 && 120 < four && four <= 192, "{two} {four}");
+}
+
+#[test]
 fn an_answer_says_nothing_of_the_one_before_that_was_stopped() {
     let engine = reason_engine();
     let orders = Orders::default();
