@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use perihelion::camera::Decoder;
 use perihelion::frames::clock::Clock;
-use perihelion::frames::decoded::decode;
+use perihelion::frames::decoding::decode;
 use perihelion::ros2::messages::{
     ByteOrder, CompressedImageView, HeaderView, ImageView, ShortString, encode,
 };

@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-#[cfg(doc)]
-use super::Session;
 use crate::graph::{BufferId, Graph, GraphId, Network, Purpose};
 use crate::tensor::DType;
 
@@ -20,7 +18,8 @@ pub struct Run<'a> {
     pub extents: &'a [usize],
     /// Row of a buffer at which this run's reads and writes of it begin; 0 for a buffer not named.
     pub windows: &'a [(BufferId, usize)],
-    /// The run gives up at the first of the backend's own steps after this moment: see [`Session::looks_ms_max`].
+    /// The run gives up at the first of the backend's own steps after this moment: see
+    /// [`Session::looks_ms_max`](super::Session::looks_ms_max).
     pub deadline: Option<Instant>,
     /// The run gives up at the first of the backend's own steps after this is set.
     pub stop: Option<&'a AtomicBool>,
@@ -147,7 +146,8 @@ pub(super) fn whole_rows(
     Ok(row * row_len..end * row_len)
 }
 
-/// The places of `n_rows` rows from `row` on, in a buffer of one purpose: for [`Session::input`] and [`Session::view`].
+/// The places of `n_rows` rows from `row` on, in a buffer of one purpose: for
+/// [`Session::input`](super::Session::input) and [`Session::view`](super::Session::view).
 ///
 /// # Errors
 /// If there is no such buffer, it is of another purpose or holds other elements, or they are beyond it.

@@ -3,8 +3,8 @@
 //! Why not half resolution (one pixel per 2×2 cell): the resize that follows would see half of a small camera's detail.
 //! At the border the neighbours are mirrored about the edge pixel, which keeps the colours of the filter.
 
-use super::convert::Rows;
 use super::grid::FrameSize;
+use super::rows::Rows;
 
 /// Writes RGB of a filter whose red samples lie at `red` (x, y) of each 2×2 cell, the blue ones diagonally across. A sample has
 /// `N` bytes.

@@ -7,6 +7,7 @@ use super::bayer;
 use super::error::FrameError;
 use super::grid::FrameSize;
 use super::pixel_format::PixelFormat;
+use super::rows::Rows;
 
 /// A raw image as a message claims it.
 #[derive(Clone, Copy, Debug)]
@@ -53,22 +54,6 @@ pub fn convert(frame: &RawFrame<'_>, rgb: &mut [u8]) -> Result<FrameSize, FrameE
     let rows = Rows { data, step: step as usize, row_bytes: row_bytes as usize, high };
     write_rgb(format, &rows, size, &mut rgb[..size.rgb_bytes()]);
     Ok(size)
-}
-
-/// Rows whose bounds have been checked.
-pub(super) struct Rows<'a> {
-    data: &'a [u8],
-    step: usize,
-    row_bytes: usize,
-    /// Which byte of a 16-bit sample is the high one.
-    pub(super) high: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// The pixels of row `y`, without its padding.
-    pub(super) fn row(&self, y: usize) -> &'a [u8] {
-        &self.data[y * self.step..][..self.row_bytes]
-    }
 }
 
 fn write_rgb(format: PixelFormat, rows: &Rows<'_>, size: FrameSize, rgb: &mut [u8]) {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::decode::Compression;
+use super::compression::Compression;
 
 /// A refused image. [`FrameError::reason`] is the word under which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::decode::{self, Compression, Decoder};
+use super::compression::Compression;
+use super::decode::{self, Decoder};
 use super::error::FrameError;
 use super::grid::FrameSize;
 

@@ -8,8 +8,10 @@
 //! Architecture invariant: nothing here knows ROS. Encodings are named as ROS names them since cameras do.
 
 mod bayer;
+mod compression;
 mod convert;
 mod decode;
+mod encoding;
 mod error;
 mod files;
 mod grid;
@@ -21,10 +23,12 @@ mod preprocess;
 mod preprocessor;
 mod processor_config;
 mod resize;
+mod rows;
 mod video;
 
+pub use compression::Compression;
 pub use convert::{RawFrame, convert};
-pub use decode::{Compression, Decoder};
+pub use decode::Decoder;
 pub use error::{FrameError, PreprocessError, ShortName};
 pub use files::{FrameFiles, Image, ImageFileError, frame_files, load_frames_dir, load_image};
 pub use grid::{FrameSize, Grid, PatchLayout};

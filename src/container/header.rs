@@ -2,50 +2,17 @@
 //!
 //! Numbers are little endian. Every byte is checked: what has no meaning must be zero, so that no bit can differ unseen.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{ALIGNMENT, ContainerError};
+use super::{ALIGNMENT, ContainerError, Kind};
 
 const MAGIC: [u8; 8] = *b"PERIHELN";
 /// Counted up by every change that an older program would misread.
 const FORMAT_VERSION: u32 = 1;
 const FIELDS_BYTES: usize = 72;
 
-/// What lies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// What `export` writes.
-    Model,
-    /// What `build` writes.
-    Engine,
-}
-
 impl Kind {
-    const ALL: [Kind; 2] = [Kind::Model, Kind::Engine];
-
-    fn code(self) -> u32 {
-        match self {
-            Kind::Model => 1,
-            Kind::Engine => 2,
-        }
-    }
-
-    pub(super) fn article(self) -> &'static str {
-        match self {
-            Kind::Model => "a",
-            Kind::Engine => "an",
-        }
-    }
-
-    pub(super) fn made_by(self) -> &'static str {
-        match self {
-            Kind::Model => "`perihelion export CHECKPOINT -o MODEL` makes one",
-            Kind::Engine => "`perihelion build MODEL -o ENGINE` makes one",
-        }
-    }
-
     /// Which kind the file is, by its first bytes; `None` if it is no file of ours, or a directory.
     ///
     /// # Errors
@@ -64,15 +31,6 @@ impl Kind {
         }
         let code = u32_at(&head, 12);
         Ok(Kind::ALL.into_iter().find(|k| head[..8] == MAGIC && k.code() == code))
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Model => "model",
-            Kind::Engine => "engine",
-        })
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod error;
 mod header;
+mod kind;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::ContainerError;
-pub use header::Kind;
+pub use kind::Kind;
 pub use write::{SectionWriter, Untried, Writer};
 
 use crate::mapped::FileMap;

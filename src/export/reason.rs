@@ -5,15 +5,14 @@ use std::path::Path;
 
 use super::ExportError;
 use super::golden;
-use super::reason_golden::GoldenInputs;
+use super::reason_golden::{GoldenInputs, patch_positions};
 use super::write::{Parts, Progress, Summary, check_room, write};
 use crate::camera::{Preprocess, ProcessorConfigs};
 use crate::checkpoint::Checkpoint;
 use crate::container::hex;
 use crate::model::{Roles, Source};
 use crate::models::reason2::{
-    ChatTemplate, Clip, GenerationConfig, Limits, PatchPositions, Reason2, Reason2Config, ReasonManifest,
-    Tokenizer,
+    ChatTemplate, Clip, GenerationConfig, Limits, Reason2, Reason2Config, ReasonManifest, Tokenizer,
 };
 
 /// What a checkpoint does not say.
@@ -143,9 +142,4 @@ fn preprocess(checkpoint: &Checkpoint, config: &Reason2Config) -> Result<Preproc
         return Err(ExportError::Disagree { dir: dir.to_owned(), what });
     }
     Ok(rules)
-}
-
-pub(super) fn patch_positions(config: &Reason2Config) -> PatchPositions {
-    let vision = &config.vision;
-    PatchPositions { merge_size: vision.spatial_merge_size, table_side: vision.position_grid_side }
 }

@@ -7,9 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::golden::{LARGER, PlannedStep, SMALLEST};
-use super::reason::patch_positions;
 use crate::model::GoldenValues::{self, F32, I32};
-use crate::models::reason2::{PatchInputs, Reason2Config};
+use crate::models::reason2::{PatchInputs, PatchPositions, Reason2Config};
 
 /// Golden inputs are the same for every export of a checkpoint.
 const GOLDEN_SEED: u64 = 2_026;
@@ -141,4 +140,10 @@ fn decode(past: usize, token: i32, position: i32) -> PlannedStep {
         outputs: vec![("logits".to_owned(), 1)],
         ..PlannedStep::default()
     }
+}
+
+/// Where the patches of images lie, as the config says.
+pub(super) fn patch_positions(config: &Reason2Config) -> PatchPositions {
+    let vision = &config.vision;
+    PatchPositions { merge_size: vision.spatial_merge_size, table_side: vision.position_grid_side }
 }

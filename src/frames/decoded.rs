@@ -6,8 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::camera::{Decoder, FrameError, FrameSize, Picture, PictureDigest};
-use crate::frames::frame::Received;
+use crate::camera::{FrameError, FrameSize, Picture, PictureDigest};
 
 /// A frame in RGB. Its buffer is free again when the frame and everyone who looks have let go of it.
 #[derive(Debug)]
@@ -22,16 +21,6 @@ impl Decoded {
     pub fn picture(&self) -> Picture<'_> {
         Picture::with_digest(&self.rgb[..self.size.rgb_bytes()], self.size, &self.digest)
     }
-}
-
-/// Decodes what is not yet decoded of a question's frames, and returns the pictures in their order.
-///
-/// # Errors
-/// The first frame that cannot be used, counted from zero, and why.
-pub fn decode(decoder: &mut Decoder, frames: &[Received]) -> Result<Vec<Arc<Decoded>>, (usize, FrameError)> {
-    let decode =
-        |(i, received): (usize, &Received)| received.frame.decode(decoder).map_err(|error| (i, error));
-    frames.iter().enumerate().map(decode).collect()
 }
 
 /// A fixed number of pictures of bounded size.

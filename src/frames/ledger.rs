@@ -4,7 +4,7 @@
 
 use crate::frames::accounts::{Accounts, DropReason};
 use crate::frames::frame::{Frame, Received};
-use crate::frames::listener::{ListenerOptions, Verdict};
+use crate::frames::listening::{ListenerOptions, Verdict};
 
 /// What one listener holds.
 #[derive(Debug)]

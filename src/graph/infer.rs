@@ -1,6 +1,6 @@
 //! Shape inference: what each op yields for given inputs, or why it cannot be computed.
 
-use super::verify::{NAMED_MAX, RANK_MAX, corners};
+use super::bounds::{NAMED_MAX, RANK_MAX, corners};
 use super::{Dim, Graph, Network, Node, Op, ValueId, WeightId};
 use crate::tensor::DType;
 

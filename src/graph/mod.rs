@@ -11,6 +11,7 @@
 //! Why not ONNX inside: its ops are lower (attention with a cache is thirty nodes), its shapes are whatever the
 //! exporter left, and state is only a naming habit. We lower *to* it.
 
+mod bounds;
 mod build;
 mod dim;
 mod dump;

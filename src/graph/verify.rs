@@ -1,5 +1,6 @@
 //! The verifier that a network from a file must pass, so that a backend can rely on every index and size.
 
+use super::bounds::{DIMS_MAX, ELEMENTS_MAX, FACTOR_MAX, NAMED_MAX, RANK_MAX, corners};
 use super::infer::{Shape, infer};
 use super::{Dim, Graph, Network, Op};
 use crate::tensor::DType;
@@ -29,17 +30,6 @@ pub enum GraphError {
         why: String,
     },
 }
-
-/// Elements of any one value, buffer or weight, and so of any axis: keeps all arithmetic on sizes far from overflow.
-const ELEMENTS_MAX: usize = 1 << 40;
-/// Axes of any one of them.
-pub(super) const RANK_MAX: usize = 6;
-/// Values of a named extent, the addend of one made from it, and steps and padding along it.
-pub(super) const NAMED_MAX: usize = 1 << 32;
-/// Factors of a named extent.
-const FACTOR_MAX: usize = 1 << 16;
-/// Named extents of a graph: rules are tried at each one's two bounds, all combined.
-const DIMS_MAX: usize = 8;
 
 /// See [`Network::verify`].
 pub(super) fn verify(network: &Network) -> Result<(), GraphError> {
@@ -231,13 +221,6 @@ fn dim_is_sound(graph: &Graph, dim: Dim) -> Result<(), String> {
         && add <= NAMED_MAX
         && (named.multiple_of as u128 * mul as u128).is_multiple_of(div as u128);
     if sound { Ok(()) } else { Err(format!("extent {dim:?} is not whole for every `{}`", named.name)) }
-}
-
-/// The extents at which a rule has to hold that is linear in each symbol, or grows with it: each symbol at its bounds.
-pub(super) fn corners(graph: &Graph) -> Vec<Vec<usize>> {
-    graph.dims.iter().fold(vec![Vec::new()], |corners, dim| {
-        corners.iter().flat_map(|c| [dim.min, dim.max].map(|bound| [&c[..], &[bound]].concat())).collect()
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::backend::{Memory, RunError};
 use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
-use crate::frames::decoded;
+use crate::frames::decoding;
 use crate::ros2::node::{Answer, Answerer, Outcome, Question};
 use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown};
 use crate::runtime::{Lender, Limits};
@@ -43,7 +43,7 @@ impl ReasonAnswerer {
 
 impl Answerer for ReasonAnswerer {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
-        let decoded = match decoded::decode(&mut self.decoder, question.frames) {
+        let decoded = match decoding::decode(&mut self.decoder, question.frames) {
             Ok(decoded) => decoded,
             Err((frame, error)) => {
                 return Outcome::Rejected { frame, reason: error.into(), message: error.to_string() };

@@ -1,5 +1,7 @@
 //! Rules about the code that the compiler does not know: rows, sizes, headers, where `unsafe` may live.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +53,20 @@ fn the_code_is_tidy() {
     collect(Path::new("src"), &mut files);
     assert!(40 < files.len(), "found only {} files: is this the package's root?", files.len());
     let problems: Vec<String> = files.iter().flat_map(|path| check(path)).collect();
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut files = Vec::new();
+    collect(Path::new("src"), &mut files);
+    let read = |path: &PathBuf| {
+        (
+            path.to_str().expect("our paths are UTF-8").to_owned(),
+            fs::read_to_string(path).expect("listed a moment ago"),
+        )
+    };
+    let problems = circles::circles(&files.iter().map(read).collect::<Vec<_>>());
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 

@@ -6,7 +6,7 @@ use super::{Heard, MS, account, camera, header, offer, options};
 use crate::camera::Decoder;
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Clock;
-use crate::frames::decoded::decode;
+use crate::frames::decoding::decode;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
 

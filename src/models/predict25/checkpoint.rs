@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::names::{self, Spelling};
+use super::spelling::{FOLDER, Spelling};
 use super::text::{projection, projection_names};
 use super::{ActionPerceptrons, ClipOptions, PredictConfig, PredictError, TextEmbedding, TextEntry};
 use crate::checkpoint::{Checkpoint, CheckpointWriter, Tensors};
@@ -26,7 +26,7 @@ impl PredictCheckpoint {
     /// If a part is missing, or is of a network not written here.
     pub fn open(dir: &Path) -> Result<Self, PredictError> {
         let mut config = PredictConfig::read(dir)?;
-        let transformer = Checkpoint::open(&dir.join(names::FOLDER))?;
+        let transformer = Checkpoint::open(&dir.join(FOLDER))?;
         let vae = Checkpoint::open(&dir.join(wan_vae::FOLDER))?;
         config.denoiser.actions = action_perceptrons(transformer.tensors(), config.denoiser.action_hidden());
         Ok(Self { config, transformer, vae })
@@ -49,7 +49,7 @@ impl PredictCheckpoint {
 
     /// The files of both, by folder.
     pub fn folders(&self) -> [(&'static str, &Tensors); 2] {
-        [(names::FOLDER, self.transformer.tensors()), (wan_vae::FOLDER, self.vae.tensors())]
+        [(FOLDER, self.transformer.tensors()), (wan_vae::FOLDER, self.vae.tensors())]
     }
 
     /// Whose names the denoiser's file has.
@@ -115,7 +115,7 @@ impl PredictCheckpoint {
         for name in ["model_index.json", "scheduler/scheduler_config.json", TextEmbedding::FILE] {
             writer.copy(&source.join(name), name)?;
         }
-        for (folder, checkpoint) in [(names::FOLDER, &self.transformer), (wan_vae::FOLDER, &self.vae)] {
+        for (folder, checkpoint) in [(FOLDER, &self.transformer), (wan_vae::FOLDER, &self.vae)] {
             writer.copy_configs(checkpoint, folder)?;
             let tensors = tensors.remove(folder).unwrap_or_default();
             writer.tensors(&format!("{folder}/diffusion_pytorch_model.safetensors"), tensors)?;

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClipOptions, Generation, LatentShape, NEGATIVE, Schedule, graph_name};
+use super::{ClipOptions, Generation, LatentShape, Schedule};
 use crate::graph::Network;
 
+/// The name of the text that guidance leads away from.
+pub const NEGATIVE: &str = "negative";
 /// A text whose embedding is in the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,4 +131,9 @@ impl PredictManifest {
         }
         Ok(())
     }
+}
+
+/// The graph of the text of that name.
+pub fn graph_name(text: &str) -> String {
+    format!("text_{text}")
 }

@@ -15,19 +15,20 @@ mod options;
 mod pipeline;
 mod positions;
 mod schedule;
+mod spelling;
 mod text;
 
 pub use checkpoint::PredictCheckpoint;
 pub use config::{ActionPerceptrons, DenoiserConfig, PATCH};
 pub use error::PredictError;
 pub use layout::LatentShape;
-pub use manifest::{Guidance, PredictManifest, TextEntry};
-pub use names::Spelling;
+pub use manifest::{Guidance, NEGATIVE, PredictManifest, TextEntry, graph_name};
 pub use options::{ActionSpan, Actions, ClipOptions};
 pub use pipeline::PredictConfig;
 pub use positions::places;
 pub use schedule::{Renoise, Schedule, Spacing, UniPc};
-pub use text::{NEGATIVE, TextEmbedding, graph_name, projection, projection_names};
+pub use spelling::Spelling;
+pub use text::{TextEmbedding, projection, projection_names};
 
 /// Behind the names of the VAE's graphs and buffers at the smallest size.
 pub const SMALL: &str = ".small";

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::names::{Spelling, names};
+use super::names::names;
 use super::network::{Parts, build_denoise, build_texts};
+use super::spelling::Spelling;
 use super::{
     ActionPerceptrons, Actions, ClipOptions, DenoiserConfig, Generation, LatentShape, NEGATIVE, PATCH,
-    PredictError, SMALL, TextEmbedding, TextEntry,
+    PredictError, Renoise, SMALL, Schedule, TextEmbedding, TextEntry,
 };
 use crate::checkpoint::{JsonFile, Section};
 use crate::graph::Network;
@@ -174,4 +175,28 @@ impl PredictConfig {
 fn require(path: &Path) -> Result<JsonFile, PredictError> {
     let file = JsonFile::open(path)?;
     file.ok_or_else(|| PredictError::Missing { path: path.to_owned() })
+}
+
+impl Schedule {
+    /// The schedule of a checkpoint: its distilled sigmas if the index names some, else its scheduler's.
+    ///
+    /// # Errors
+    /// If it is none of those above.
+    pub fn of(config: &PredictConfig) -> Result<Schedule, PredictError> {
+        if let Some(notes) = config.notes()?
+            && let Some(sigmas) = notes.numbers("distilled_sigmas")?
+        {
+            let falling = sigmas.windows(2).all(|w| w[1] < w[0]);
+            if sigmas.is_empty() || !falling || sigmas.iter().any(|s| *s <= 0.0 || 1.0 < *s) {
+                return Err(notes.wrong("distilled_sigmas", "falling numbers in 0…1").into());
+            }
+            let renoise = match notes.text("renoise")? {
+                None | Some("same") => Renoise::Same,
+                Some("fresh") => Renoise::Fresh,
+                Some(_) => return Err(notes.wrong("renoise", "`same` or `fresh`").into()),
+            };
+            return Ok(Schedule::Fixed { sigmas, renoise });
+        }
+        Schedule::parse(&config.scheduler.root()?, config.generation)
+    }
 }

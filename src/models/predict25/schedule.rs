@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, PredictConfig, PredictError};
+use super::{Generation, PredictError};
 use crate::checkpoint::Section;
 
 /// Spacing of the sigmas.
@@ -91,28 +91,6 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a checkpoint: its distilled sigmas if the index names some, else its scheduler's.
-    ///
-    /// # Errors
-    /// If it is none of those above.
-    pub fn of(config: &PredictConfig) -> Result<Schedule, PredictError> {
-        if let Some(notes) = config.notes()?
-            && let Some(sigmas) = notes.numbers("distilled_sigmas")?
-        {
-            let falling = sigmas.windows(2).all(|w| w[1] < w[0]);
-            if sigmas.is_empty() || !falling || sigmas.iter().any(|s| *s <= 0.0 || 1.0 < *s) {
-                return Err(notes.wrong("distilled_sigmas", "falling numbers in 0…1").into());
-            }
-            let renoise = match notes.text("renoise")? {
-                None | Some("same") => Renoise::Same,
-                Some("fresh") => Renoise::Fresh,
-                Some(_) => return Err(notes.wrong("renoise", "`same` or `fresh`").into()),
-            };
-            return Ok(Schedule::Fixed { sigmas, renoise });
-        }
-        Schedule::parse(&config.scheduler.root()?, config.generation)
-    }
-
     /// Reads a scheduler's config.
     ///
     /// # Errors

@@ -5,16 +5,14 @@
 
 use std::path::Path;
 
-use super::names::Spelling;
-use super::{DenoiserConfig, PredictError, TextEntry};
+use super::spelling::Spelling;
+use super::{DenoiserConfig, PredictError, TextEntry, graph_name};
 use crate::checkpoint::Tensors;
 use crate::graph::{GraphBuilder, Network, Op, Purpose, Unary};
 use crate::models::layers::Layers;
 use crate::models::names::{Names, Rule};
 use crate::tensor::DType;
 
-/// The name of the text that guidance leads away from.
-pub const NEGATIVE: &str = "negative";
 /// More tokens than any text encoder's prompt has.
 const TOKENS_MAX: usize = 4096;
 
@@ -81,11 +79,6 @@ impl TextEmbedding {
         }
         Ok(TextEmbedding { name: name.to_owned(), n_tokens, values })
     }
-}
-
-/// The graph of the text of that name.
-pub fn graph_name(text: &str) -> String {
-    format!("text_{text}")
 }
 
 /// The projection of a text of `n_tokens`, where the config has one: graph `project` makes `y` of `x` as `gelu(W x + b)`.

@@ -5,7 +5,8 @@
 //! written here (another activation, scaled rotary positions) is refused by name.
 
 use super::GenerationConfig;
-use super::graphs::{EMBEDDING, HEAD, Head};
+use super::common_terms::{EMBEDDING, HEAD, Head};
+use super::generation::token_ids;
 use crate::checkpoint::{CheckpointError, JsonFile, Section, Tensors};
 use crate::tensor::DType;
 
@@ -342,20 +343,6 @@ fn token_id(
     let id = section.count(key)?.unwrap_or(default);
     let id = u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size);
     id.ok_or_else(|| section.wrong(key, format!("a token id below {vocab_size}")))
-}
-
-/// One id, a list of ids, or none; ids outside the vocabulary can never be produced and are left out.
-pub(super) fn token_ids(
-    section: &Section<'_>,
-    key: &str,
-    vocab_size: usize,
-) -> Result<Vec<u32>, CheckpointError> {
-    let ids = match section.get(key) {
-        None => Vec::new(),
-        Some(value) if value.is_array() => section.counts(key)?.unwrap_or_default(),
-        Some(_) => section.count(key)?.into_iter().collect(),
-    };
-    Ok(ids.into_iter().filter(|id| *id < vocab_size).filter_map(|id| u32::try_from(id).ok()).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! How a checkpoint's authors sample from it: `generation_config.json`.
 
-use super::config::token_ids;
 use super::sampling::Sampling;
 use crate::checkpoint::{CheckpointError, JsonFile, Section};
 
@@ -89,4 +88,18 @@ fn number(
         Some(n) if fits(f64::from(n as f32)) => Ok(n as f32),
         Some(_) => Err(root.wrong(key, expected)),
     }
+}
+
+/// One id, a list of ids, or none; ids outside the vocabulary can never be produced and are left out.
+pub(super) fn token_ids(
+    section: &Section<'_>,
+    key: &str,
+    vocab_size: usize,
+) -> Result<Vec<u32>, CheckpointError> {
+    let ids = match section.get(key) {
+        None => Vec::new(),
+        Some(value) if value.is_array() => section.counts(key)?.unwrap_or_default(),
+        Some(_) => section.count(key)?.into_iter().collect(),
+    };
+    Ok(ids.into_iter().filter(|id| *id < vocab_size).filter_map(|id| u32::try_from(id).ok()).collect())
 }

@@ -9,27 +9,17 @@
 //!
 //! `vision` encodes one group of frames (one image, or `temporal_patch_size` frames of a video): attention never leaves a group, so
 //! several are several runs, each at its own window of the features. `prefill` takes a prompt in pieces of at most
-//! [`PREFILL_TOKENS_MAX`], which keeps the arena small; `past` says how much of it the caches hold. A visual token has, in
+//! [`PREFILL_TOKENS_MAX`](super::PREFILL_TOKENS_MAX), which keeps the arena small; `past` says how much of it the caches hold. A visual token has, in
 //! `visual_index`, the row of its features in the `n_visual` rows that the run reads; a text token has -1. `head` stands apart, so
 //! that only the last piece of a prompt pays for it.
 
 use super::Reason2Config;
+use super::common_terms::Head;
 use super::language::Language;
 use super::vision::Vision;
-use crate::graph::{Network, Purpose};
+use crate::graph::Network;
 use crate::models::layers::Layers;
 use crate::tensor::DType;
-
-/// Most tokens of one run of `prefill`.
-pub const PREFILL_TOKENS_MAX: usize = 512;
-/// The weight of the patches' embedding: a convolution in the checkpoint, whose kernel is as large as its stride; so a product.
-pub const PATCH_EMBEDDING: &str = "model.visual.patch_embed.proj.weight";
-/// The weight of the tokens' embedding.
-pub(super) const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
-/// The weight of a head of its own, and a second name of a tied one, which some writers store besides.
-pub(super) const HEAD: &str = "lm_head.weight";
-/// Added to the variance in the vision encoder's normalisations, which the config does not name.
-pub(super) const LAYER_NORM_EPS: f32 = 1e-6;
 
 /// Maxima that a build may set again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,25 +46,6 @@ impl Limits {
     }
 }
 
-/// Which weight is the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
-    /// The embedding: the head is tied to it.
-    Embedding,
-    /// A weight of its own.
-    Own,
-}
-
-impl Head {
-    /// The head's weight.
-    pub fn weight(self) -> &'static str {
-        match self {
-            Head::Embedding => EMBEDDING,
-            Head::Own => HEAD,
-        }
-    }
-}
-
 /// Writes the network from its config alone, with weights of this type under the names that `transformers` gives them.
 ///
 /// # Panics
@@ -94,12 +65,3 @@ pub fn network(config: &Reason2Config, limits: Limits, head: Head, dtype: DType)
     language.decode(config, &mut network, layers("head"), context, head);
     network
 }
-
-/// `theta^(-2i/dim)` for `n` frequencies: exponent and result in f32, as the reference has them.
-pub(super) fn inverse_frequencies(theta: f64, n: usize, dim: usize) -> Vec<f32> {
-    let exponent = |i: usize| (2 * i) as f32 / dim as f32;
-    (0..n).map(|i| 1.0 / theta.powf(f64::from(exponent(i))) as f32).collect()
-}
-
-/// Buffers of one row to a token or patch.
-pub(super) const INPUT: Purpose = Purpose::Input;

@@ -1,7 +1,7 @@
 //! The language model: grouped-query attention with normalised queries and keys, SwiGLU (Shazeer 2020,
 //! <https://arxiv.org/abs/2002.05202>), interleaved M-RoPE, visual features at visual positions.
 
-use super::graphs::{EMBEDDING, Head, INPUT, PREFILL_TOKENS_MAX, inverse_frequencies};
+use super::common_terms::{EMBEDDING, Head, INPUT, PREFILL_TOKENS_MAX, inverse_frequencies};
 use super::{LanguageConfig, Reason2Config};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Merge, Network, Op, Purpose, RotaryStyle, Symbol, Unary,

@@ -1,6 +1,7 @@
 //! Cosmos-Reason2, which has Qwen3-VL's architecture: a vision encoder, a language model, and the prompt that joins them.
 
 mod checkpoint;
+mod common_terms;
 mod config;
 mod generation;
 mod graphs;
@@ -18,9 +19,10 @@ mod tokenizer;
 mod vision;
 
 pub use checkpoint::Reason2;
+pub use common_terms::{Head, PATCH_EMBEDDING, PREFILL_TOKENS_MAX};
 pub use config::{LanguageConfig, Reason2Config, VisionConfig};
 pub use generation::GenerationConfig;
-pub use graphs::{Head, Limits, PATCH_EMBEDDING, PREFILL_TOKENS_MAX, network};
+pub use graphs::{Limits, network};
 pub use manifest::{Clip, ReasonManifest};
 pub use names::names;
 pub use patch_positions::{PatchInputs, PatchPositions};

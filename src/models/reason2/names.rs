@@ -1,7 +1,7 @@
 //! Where the network's weights stand in a checkpoint: under the same names, whole.
 
 use super::Reason2Config;
-use super::graphs::{EMBEDDING, HEAD, Head, PATCH_EMBEDDING};
+use super::common_terms::{EMBEDDING, HEAD, Head, PATCH_EMBEDDING};
 use crate::graph::Network;
 use crate::models::names::{Names, Rule, Stored};
 

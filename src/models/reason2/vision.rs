@@ -1,7 +1,7 @@
 //! The vision encoder: a group of frames in patches becomes visual tokens, and DeepStack taps of earlier blocks (Meng et al. 2024,
 //! <https://arxiv.org/abs/2406.04334>).
 
-use super::graphs::{INPUT, LAYER_NORM_EPS, PATCH_EMBEDDING, inverse_frequencies};
+use super::common_terms::{INPUT, LAYER_NORM_EPS, PATCH_EMBEDDING, inverse_frequencies};
 use super::{Reason2Config, VisionConfig};
 use crate::graph::{
     Binary, BufferId, Dim, GraphBuilder, LimitedBy, Network, Op, Purpose, RotaryStyle, Unary, ValueId,

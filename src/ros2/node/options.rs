@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::forecaster::ForecastShape;
+use super::forecast_shape::ForecastShape;
 use crate::frames::camera::CameraOptions;
 use crate::frames::listener::ListenerOptions;
 use crate::ros2::arguments::{Remap, RosArguments};

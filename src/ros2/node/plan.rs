@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::forecaster::ForecastShape;
+use super::forecast_shape::ForecastShape;
 use crate::frames::accounts::DropReason;
 use crate::ros2::messages::{ByteOrder, Float32MultiArray, Twist, decode};
 use crate::ros2::transport::MessageSink;

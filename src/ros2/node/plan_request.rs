@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::forecaster::ForecastShape;
+use super::forecast_shape::ForecastShape;
 
 const CANDIDATES_MAX: usize = 256;
 const NOISES_MAX: usize = 16;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value, json};
 
 use super::answer::{milliseconds, time};
-use super::forecaster::ForecastShape;
+use super::forecast_shape::ForecastShape;
 use super::options::Topics;
 use super::plan_request::{PlanId, PlanRequest, Refusal};
 use crate::frames::clock::Moment;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{milliseconds, time};
-use super::forecaster::{Forecast, ForecastShape};
+use super::forecast_shape::ForecastShape;
+use super::forecaster::Forecast;
 use super::options::{NodeOptions, Topics};
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;

@@ -1,5 +1,6 @@
 //! The loop of Predict: frames and actions in, a forecast out, and how far it lay from what came.
 
+mod check;
 mod continuation;
 mod encodings;
 mod error;

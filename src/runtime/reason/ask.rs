@@ -16,8 +16,6 @@ use crate::models::reason2::{Prompt, Question};
 use crate::runtime::shared::TokenKey;
 use crate::runtime::{Held, Limits, check_finite};
 
-/// What opens a thought.
-pub(super) const THINK_OPEN: &str = "<think>";
 /// What closes a thought that was too long.
 const THOUGHT_END: &str = "\n</think>\n\n";
 

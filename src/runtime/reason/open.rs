@@ -1,9 +1,8 @@
 //! Claims everything that questions need, once.
 
-use super::ask::THINK_OPEN;
 use super::error::AskError;
 use super::request::Request;
-use super::thought::Splitter;
+use super::thought::{self, Splitter};
 use super::wiring::Wiring;
 use crate::backend::Memory;
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
@@ -115,7 +114,7 @@ impl Reason {
             tokenizer: Tokenizer::from_bytes(parts.tokenizer)?,
             preprocessor: Preprocessor::new(parts.preprocess)?,
             stop_tokens: parts.stop_tokens,
-            begins_in_thought: parts.layout.closing.trim_end().ends_with(THINK_OPEN),
+            begins_in_thought: parts.layout.closing.trim_end().ends_with(thought::OPEN),
             layout: parts.layout,
             sampler: Sampler::new(wiring.vocab_size),
             splitter: Splitter::new(false),

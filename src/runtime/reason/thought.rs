@@ -4,8 +4,8 @@
 //! or letters depends on the tokenizer, so they are found in the text; letters that may be the beginning of one are held back until
 //! it is certain.
 
-use super::ask::THINK_OPEN as OPEN;
-
+/// What opens a thought.
+pub(super) const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
 /// Which of the two a piece of text belongs to.
