@@ -76,8 +76,14 @@ fn a_seed_is_the_noise_that_it_draws() {
         ..ForecastRequest::default()
     };
     let of_seed = latents(&mut predict, &seeded(7));
-    assert_ne!(of_seed, latents(&mut predict, &seeded(8)));
+    let of_other = latents(&mut predict, &seeded(8));
+    assert_ne!(of_seed, of_other);
     assert_eq!(of_seed, latents(&mut predict, &given));
+    assert_eq!(
+        of_other,
+        latents(&mut predict, &seeded(8)),
+        "what was drawn before is not what was given since"
+    );
     // What was given has taken the place of what was drawn, and the other way round.
     let zeros = (vec![0.0; noise.len()], vec![0.0; renoise.len()]);
     let none = Noise::Given { noise: &zeros.0, renoise: &zeros.1 };

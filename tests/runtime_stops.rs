@@ -181,7 +181,8 @@ fn a_clip_that_would_not_fit_is_scaled_down() {
     let frames = [Picture::new(&rgb, size); 8];
     let mut n_tokens = |n_frames| {
         let shown = [Shown::Clip { frames: &frames[..n_frames], fps: 4.0 }];
-        let answer = reason.ask(&Request::new(&shown, "?", 1), None, &mut |_, _| {}).expect("it is made to fit");
+        let answer =
+            reason.ask(&Request::new(&shown, "?", 1), None, &mut |_, _| {}).expect("it is made to fit");
         answer.image_tokens
     };
     // A quarter of the context is left to text and answer, and a picture has 64 tokens at most.
@@ -235,6 +236,62 @@ fn views(frames: &[Vec<u8>]) -> Vec<&[u8]> {
 
 fn wanted() -> ForecastRequest<'static> {
     ForecastRequest { noise: Noise::Seed(3), ..ForecastRequest::default() }
+}
+
+#[test]
+fn a_thought_that_was_cut_ends_with_its_last_letter() {
+    let engine = reason_engine();
+    let orders = Orders::default();
+    let mut reason = Reason::open(&engine, Faulty::new(session(&engine), &orders)).expect("of Reason");
+    let tokenizer = perihelion::models::reason2::Tokenizer::from_bytes(engine.tokenizer().expect("has one"));
+    let tokens = tokenizer.expect("can be used").encode("<think> It is. \n ").expect("text");
+    orders.say(&tokens);
+    let answer = reason.ask(&Request::new(&[], "Is it?", tokens.len()), None, &mut |_, _| {}).expect("fits");
+    assert_eq!((answer.thought.as_deref(), &answer.text[..]), (Some("It is."), ""));
+    assert_eq!((answer.tokens, answer.finish_reason), (tokens, FinishReason::Length));
+}
+
+#[test]
+fn an_answer_ends_where_the_context_does() {
+    let engine = reason_engine_of(vec![("context".into(), 64), ("image_tokens".into(), 64)]);
+    let mut reason = Reason::open(&engine, session(&engine)).expect("of Reason");
+    let request = Request { ignore_stop_tokens: true, ..Request::new(&[], "Is it?", 1000) };
+    for _ in 0..2 {
+        let answer = reason.ask(&request, None, &mut |_, _| {}).expect("no run is refused");
+        assert_eq!((answer.finish_reason, answer.truncated), (FinishReason::Length, true));
+        // The last token needs no row: nothing comes after it.
+        assert_eq!(answer.prompt_tokens + answer.tokens.len(), 64 + 1);
+    }
+}
+
+#[test]
+fn pictures_that_are_asked_about_in_turn_are_all_kept() {
+    let engine = reason_engine();
+    let mut reason = Reason::open(&engine, session(&engine)).expect("of Reason");
+    let frames: Vec<Vec<u8>> = (0..3).map(frame).collect();
+    for round in 0..2 {
+        for rgb in &frames {
+            let image = [Shown::Image(Picture::new(rgb, SIZE))];
+            let answer = reason.ask(&Request::new(&image, "What?", 1), None, &mut |_, _| {}).expect("fits");
+            assert_eq!(answer.encoded_pictures, 1 - round);
+        }
+    }
+}
+
+#[test]
+fn a_share_that_is_reached_exactly_takes_no_token_more() {
+    let mut sampler = perihelion::runtime::Sampler::new(4);
+    let half = perihelion::runtime::Sampling {
+        greedy: false,
+        top_k: 0,
+        top_p: 0.5,
+        ..perihelion::runtime::Sampling::default()
+    };
+    let drawn = (0..200).map(|seed| {
+        sampler.begin(perihelion::runtime::Sampling { seed, ..half }, &[]).expect("in range");
+        sampler.pick(&[1.5; 4]).expect("finite")
+    });
+    assert!(drawn.collect::<std::collections::BTreeSet<_>>() == [0, 1].into());
 }
 
 /// A clip's latents, its frames, and how far it was decoded.
@@ -304,6 +361,21 @@ fn a_forecast_is_right_after_one_that_was_ended_at_any_run() {
             );
         }
     }
+}
+
+#[test]
+fn a_forecast_that_was_ended_is_none() {
+    let orders = Orders::default();
+    let mut predict = faulty_predict(&orders);
+    let given = clip(&predict, 0, predict.manifest().clip.n_given);
+    let expected = forecast(&mut predict, &given).expect("fits");
+    // Of the same clip, and after one that was whole.
+    orders.give_up(1, RunError::Deadline);
+    let other = ForecastRequest { noise: Noise::Seed(4), ..wanted() };
+    assert_eq!(predict.denoise(&other, |_| {}), Err(ForecastError::Run(RunError::Deadline)));
+    assert_eq!(predict.decode(Limits::default(), |_| {}), Err(ForecastError::Nothing));
+    assert_eq!(predict.continuation().err(), Some(ForecastError::Nothing));
+    assert!(forecast(&mut predict, &given).expect("fits") == expected);
 }
 
 #[test]
