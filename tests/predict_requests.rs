@@ -140,7 +140,7 @@ fn a_text_that_could_not_be_made_ready_is_made_ready_anew() {
     let names: Vec<String> = manifest.texts.iter().map(|text| text.name.clone()).collect();
     assert_eq!(names.len(), 2);
     let orders = Orders::default();
-    let session = Faulty::new(engine.session(&support::OPEN).expect("claims"), &orders);
+    let session = Faulty::boxed(engine.session(&support::OPEN).expect("claims"), &orders);
     let mut predict = Predict::new(session, manifest, None).expect("is Predict's");
     show(&mut predict);
     let with = |name: &'static str| ForecastRequest { text: Some(name), ..seeded(3) };

@@ -70,7 +70,7 @@ fn a_question_is_answered_right_after_one_that_was_ended_at_any_run() {
     let other = Request::new(&two, question, 2);
 
     let orders = Orders::default();
-    let mut reason = Reason::open(&engine, Faulty::new(session(&engine), &orders)).expect("of Reason");
+    let mut reason = Reason::open(&engine, Faulty::boxed(session(&engine), &orders)).expect("of Reason");
     let mut n_ended = 0;
     for end in ENDS {
         for at in 0.. {
@@ -195,7 +195,7 @@ fn a_clip_that_would_not_fit_is_scaled_down() {
 fn an_answer_says_nothing_of_the_one_before_that_was_stopped() {
     let engine = reason_engine();
     let orders = Orders::default();
-    let mut reason = Reason::open(&engine, Faulty::new(session(&engine), &orders)).expect("of Reason");
+    let mut reason = Reason::open(&engine, Faulty::boxed(session(&engine), &orders)).expect("of Reason");
     let tokenizer = perihelion::models::reason2::Tokenizer::from_bytes(engine.tokenizer().expect("has one"));
     let tokenizer = tokenizer.expect("can be used");
     // What may become a tag is held back, and half of a character too.
@@ -222,7 +222,7 @@ const CHECKPOINT: &str = "tests/fixtures/predict/predict25_actions_of_each_laten
 fn faulty_predict(orders: &Orders) -> Predict {
     let engine = support::built(Path::new(CHECKPOINT), &PredictOptions::default(), 1);
     let manifest = engine.manifest().roles.forecasts.clone().expect("it forecasts");
-    Predict::new(Faulty::new(session(&engine), orders), manifest, None).expect("is Predict's")
+    Predict::new(Faulty::boxed(session(&engine), orders), manifest, None).expect("is Predict's")
 }
 
 fn clip(predict: &Predict, phase: usize, n: usize) -> Vec<Vec<u8>> {
@@ -242,7 +242,7 @@ fn wanted() -> ForecastRequest<'static> {
 fn a_thought_that_was_cut_ends_with_its_last_letter() {
     let engine = reason_engine();
     let orders = Orders::default();
-    let mut reason = Reason::open(&engine, Faulty::new(session(&engine), &orders)).expect("of Reason");
+    let mut reason = Reason::open(&engine, Faulty::boxed(session(&engine), &orders)).expect("of Reason");
     let tokenizer = perihelion::models::reason2::Tokenizer::from_bytes(engine.tokenizer().expect("has one"));
     let tokens = tokenizer.expect("can be used").encode("<think> It is. \n ").expect("text");
     orders.say(&tokens);

@@ -52,7 +52,7 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    pub(crate) fn new(session: Box<dyn Session>, orders: &Orders) -> Box<dyn Session> {
+    pub(crate) fn boxed(session: Box<dyn Session>, orders: &Orders) -> Box<dyn Session> {
         let logits = session.network().buffer("logits");
         let n = logits.map_or(0, |id| session.network().buffers[id.index()].row_len());
         Box::new(Self { session, orders: orders.clone(), logits: vec![0.0; n], is_said: false })

@@ -12,13 +12,10 @@ pub(super) fn to_json(value: &Value, args: Rest<Value>) -> Result<String, Error>
     let mut writer = JsonWriter {
         text: String::new(),
         ascii: ascii.or(names.get("ensure_ascii")?).unwrap_or(false),
-        indent: match &indent {
-            None => None,
-            Some(indent) => Some(match indent.as_str() {
-                Some(text) => text.to_owned(),
-                None => " ".repeat(usize::try_from(indent.clone()).unwrap_or(0).min(64)),
-            }),
-        },
+        indent: indent.as_ref().map(|indent| match indent.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(usize::try_from(indent.clone()).unwrap_or(0).min(64)),
+        }),
         between: if indent.is_some() { "," } else { ", " }.to_owned(),
         after_key: ": ".to_owned(),
         sorted: sorted.or(names.get("sort_keys")?).unwrap_or(false),

@@ -38,7 +38,7 @@ impl Farewell {
         let readers = readers.iter().flat_map(|reader| &reader.reader_proxy.unicast_locator_list);
         let writers = writers.iter().flat_map(|writer| &writer.writer_proxy.unicast_locator_list);
         for locator in readers.chain(writers) {
-            let mut address = SocketAddr::from(locator.clone());
+            let mut address = SocketAddr::from(*locator);
             if let Some(port) = address.port().checked_sub(1) {
                 address.set_port(port);
                 self.others.insert(address);

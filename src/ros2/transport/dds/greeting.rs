@@ -71,7 +71,7 @@ impl Greeting {
         };
         let is_sent = self.socket.send_to(&heartbeat(writer, reader, self.nobody), ourselves).is_ok();
         for locator in proxy.unicast_locator_list.iter().filter(|locator| is_sent && locator.is_udp()) {
-            drop(self.socket.send_to(&question(writer, reader), SocketAddr::from(locator.clone())));
+            drop(self.socket.send_to(&question(writer, reader), SocketAddr::from(*locator)));
         }
     }
 }

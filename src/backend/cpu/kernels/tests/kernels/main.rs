@@ -48,7 +48,7 @@ impl Random {
 
 /// Every table that this CPU can run.
 fn tables() -> Vec<&'static Kernels> {
-    Isa::available().into_iter().map(|isa| Kernels::of(isa).unwrap()).collect()
+    Isa::available().into_iter().map(|isa| Kernels::of(isa).expect("it is available")).collect()
 }
 
 /// A run that is there for one instruction set (as under emulation) says so, and fails where it is missing.
