@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::{
     Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, output, plan, run,
+    transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -41,6 +42,7 @@ enum Verb {
     Inspect(inspect::Options),
     Doctor(doctor::Options),
     Demo(demo::Options),
+    Transport(transport::Options),
 }
 
 /// Runs a command line, whose first word is the program's name.
@@ -88,6 +90,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),
         Verb::Demo(options) => demo::run(&options, &context),
+        Verb::Transport(options) => transport::run(&options),
     }
 }
 

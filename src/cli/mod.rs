@@ -21,6 +21,7 @@ mod progress;
 mod question;
 pub(crate) mod run;
 mod tensors;
+pub(crate) mod transport;
 
 use std::num::NonZeroUsize;
 

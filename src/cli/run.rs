@@ -22,7 +22,9 @@ use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
-use crate::ros2::transport::{Bag, Dds, DdsOptions, Delivery, ImageTransport, Pace, Transport};
+use crate::ros2::transport::{
+    Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions,
+};
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
@@ -140,7 +142,14 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         None => {
             let clock = if node.use_sim_time { Clock::simulated() } else { Clock::system() };
             warn_of(&environment, &node);
-            let dds = Dds::join(&DdsOptions::new(node.name.clone(), &environment), Arc::new(clock))?;
+            let walled = WalledOptions {
+                dds: DdsOptions::new(node.name.clone(), &environment),
+                // The same file, also where another has taken its name.
+                program: "/proc/self/exe".into(),
+                image_bytes_max: node.max_image_bytes,
+            };
+            let memory_mib = walled.memory_bytes_max() >> 20;
+            let dds = Walled::join(walled, Arc::new(clock))?;
             if !context.ros.rosout_disabled {
                 logging::set_rosout(Some(dds.advertise(
                     "/rosout",
@@ -148,7 +157,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                     Delivery::Latched { kept: 10 },
                 )?));
             }
-            log::info!("{} in domain {}", node.name, dds.domain_id());
+            log::info!("{} in domain {}", node.name, environment.domain_id);
+            log::info!("the network has a process of its own, of at most {memory_mib} MiB");
             let ended = node::run(&dds, &node, cast.engines(), &stop, &mut show);
             // The publisher must end before its transport does.
             logging::set_rosout(None);

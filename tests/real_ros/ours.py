@@ -28,15 +28,21 @@ class Ours:
     def __init__(self, perihelion, work, name, engines, args=(), ros=()):
         self.log_path = f"{work}/{os.environ['ROS_DISTRO']}.{name}.log"
         ros = ["-r", "__ns:=/robot", "-r", "__node:=eye", "-r", "image:=/camera/image_raw", *ros]
-        with open(self.log_path, "w") as log:
+        self.out_path = self.log_path.removesuffix("log") + "out"
+        with open(self.log_path, "w") as log, open(self.out_path, "w") as out:
             command = [perihelion, "run", *engines, *args, "--ros-args", *ros]
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+            self.process = subprocess.Popen(command, stdout=out, stderr=log)
         ALIVE.append(self.process)
         self.await_log("listening to")
 
     def log(self):
         with open(self.log_path) as log:
             return log.read()
+
+    def n_said(self):
+        """How many answers and forecasts it has written."""
+        with open(self.out_path) as out:
+            return sum(1 for _ in out)
 
     def await_log(self, pattern, timeout=30.0):
         """Seconds until the log has the pattern; the script ends if it never does."""

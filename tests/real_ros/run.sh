@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # `run` among nodes of a real ROS 2: rclpy on Fast DDS drives it and hears it.
 #
-#     tests/real_ros/run.sh DISTRO PYTHON PERIHELION WORK_DIR
+#     tests/real_ros/run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood]
+#
+# With `flood`, which needs root, damaged packets come at the node instead.
 #
 # DISTRO is jazzy or kilted, PYTHON has what pins-DISTRO.txt lists. Everything stays on the loopback interface, in a domain of
 # its own. Raw images need net.core.rmem_max of 4 MiB.
 set -euo pipefail
-[ $# = 4 ] || { echo "usage: run.sh DISTRO PYTHON PERIHELION WORK_DIR" >&2; exit 2; }
+[ $# = 4 ] || [ "${5:-}" = flood ] || { echo "usage: run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood]" >&2; exit 2; }
 distro=$1 python=$2 perihelion=$(realpath "$3") work=$4
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$work"
@@ -29,4 +31,5 @@ domain=0
 export ROS_DISTRO=$distro ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-$((40 + ($$ * 2 + domain) % 60))}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_LOG_DIR=$work/ros-log PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
+[ $# = 4 ] || exec "$python" "$here/flood.py" "$perihelion" "$reason" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"

@@ -21,11 +21,14 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use rustdds::policy::{Durability, History, ResourceLimits};
-use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, Topic, TopicKind};
+use rustdds::{
+    DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicKind,
+};
 
 use self::entities::Entities;
-use self::farewell::Farewell;
+pub(super) use self::farewell::Farewell;
 use self::greeting::Greeting;
+pub(super) use self::reader::{Bodies, Kept};
 use self::reader::{Reader, Sink};
 use self::writer::DdsPublisher;
 use super::{
@@ -105,7 +108,7 @@ impl Dds {
             .name("ros2-receive".into())
             .spawn(move || receive(&receiving, &greeting))
             .map_err(refused("start the receiving thread"))?;
-        let farewell = Farewell::of(&participant, options.reach);
+        let farewell = Farewell::of(participant.guid(), options.domain_id, options.reach);
         Ok(Self {
             participant,
             publisher,
@@ -121,6 +124,21 @@ impl Dds {
     /// The domain that we are in.
     pub fn domain_id(&self) -> u16 {
         self.participant.domain_id()
+    }
+
+    /// Our participant's identity.
+    pub fn guid(&self) -> [u8; 16] {
+        self.participant.guid().to_bytes()
+    }
+
+    /// Sends a topic's images to `bodies` as they come.
+    pub(super) fn subscribe_bodies(
+        &self,
+        topic: &str,
+        ros_type: &str,
+        bodies: Box<dyn Bodies>,
+    ) -> Result<(), TransportError> {
+        self.read(format!("rt{topic}"), ros_type, &qos(Delivery::BestEffort, 1), Sink::Bodies(bodies))
     }
 
     /// `dds_name` is a ROS name behind the prefix of its kind, such as `rt/image`.

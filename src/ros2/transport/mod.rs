@@ -8,6 +8,7 @@ mod dds;
 mod images;
 mod memory;
 mod subscriptions;
+mod walled;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub use bag::{Bag, Pace};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;
+pub use walled::{Walled, WalledOptions, serve};
 
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;

@@ -7,14 +7,14 @@
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 
-use rustdds::{DomainParticipant, RTPSEntity};
+use rustdds::{DomainParticipant, GUID};
 
 use super::datagrams::departure;
 use super::ports;
 use crate::ros2::environment::Reach;
 
 /// Sent when it is dropped, which is after the participant.
-pub(super) struct Farewell {
+pub(in crate::ros2::transport) struct Farewell {
     domain: u16,
     reach: Reach,
     datagram: Vec<u8>,
@@ -23,9 +23,8 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
-    pub(super) fn of(participant: &DomainParticipant, reach: Reach) -> Self {
-        let datagram = departure(participant.guid());
-        Self { domain: participant.domain_id(), reach, datagram, others: HashSet::new() }
+    pub(in crate::ros2::transport) fn of(participant: GUID, domain: u16, reach: Reach) -> Self {
+        Self { domain, reach, datagram: departure(participant), others: HashSet::new() }
     }
 
     /// Remembers who has readers and writers now. Their discovery listens one port below their data.

@@ -21,8 +21,29 @@ use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Pub
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
 
+/// Where images go as they come, to be read elsewhere.
+pub(in crate::ros2::transport) trait Bodies: Send + Sync {
+    /// Copies a body, while RustDDS holds the cache's lock.
+    fn keep(&self, body: &[u8], order: ByteOrder) -> Result<Kept, DropReason>;
+
+    /// Forgets a body.
+    fn release(&self, kept: Kept);
+
+    /// Passes on what was kept, or why nothing was. A sequence number of 0 is not known.
+    fn pass_on(&self, kept: Result<Kept, DropReason>, writer: GUID, sequence: i64);
+}
+
+/// A body that was copied to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ros2::transport) struct Kept {
+    pub(in crate::ros2::transport) slot: u32,
+    pub(in crate::ros2::transport) len: u64,
+    pub(in crate::ros2::transport) order: ByteOrder,
+}
+
 pub(super) enum Sink {
     Images(ImageTransport, Arc<Camera>),
+    Bodies(Box<dyn Bodies>),
     Messages(MessageSink),
     Requests(ServiceHandler, Box<DdsPublisher>),
 }
@@ -63,6 +84,7 @@ impl Reader {
         for _ in 0..n_samples {
             let taker = match &self.sink {
                 Sink::Images(transport, camera) => Taker::Image(*transport, camera),
+                Sink::Bodies(bodies) => Taker::Body(&**bodies),
                 Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
             };
             match self.reader.try_take_one_with(taker) {
@@ -84,10 +106,23 @@ impl Reader {
             last => u64::try_from(sequence.saturating_sub(last).saturating_sub(1)).unwrap_or(0),
         };
         writer.last_sequence = sequence;
+        let (asked_by, writer) = (RequestId::of(&sample), sample.writer_guid());
+        if let Sink::Bodies(bodies) = &self.sink {
+            let Taken::Body(kept) = sample.into_value() else {
+                unreachable!("the taker is chosen by the sink")
+            };
+            let kept = kept.and_then(|kept| {
+                if has_our_type {
+                    return Ok(kept);
+                }
+                bodies.release(kept);
+                Err(DropReason::WrongType)
+            });
+            return bodies.pass_on(kept, writer, sequence);
+        }
         if !has_our_type {
             return self.reject(DropReason::WrongType);
         }
-        let asked_by = RequestId::of(&sample);
         match (&mut self.sink, sample.into_value()) {
             (Sink::Images(_, camera), Taken::Image(frame)) => camera.offer(frame, lost),
             (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
@@ -97,7 +132,7 @@ impl Reader {
             }
             // No client of ours writes requests of a megabyte.
             (Sink::Requests(..), Taken::TooLong) => {}
-            (Sink::Images(..), _) | (_, Taken::Image(_)) => {
+            (Sink::Images(..) | Sink::Bodies(_), _) | (_, Taken::Image(_) | Taken::Body(_)) => {
                 unreachable!("the taker is chosen by the sink")
             }
         }
@@ -106,6 +141,7 @@ impl Reader {
     fn reject(&mut self, reason: DropReason) {
         match &mut self.sink {
             Sink::Images(_, camera) => camera.offer(Err(reason), 0),
+            Sink::Bodies(bodies) => bodies.pass_on(Err(reason), GUID::GUID_UNKNOWN, 0),
             Sink::Messages(sink) => sink(Err(reason)),
             // A request without a reply runs into the client's own timeout.
             Sink::Requests(..) => {}
@@ -189,6 +225,7 @@ fn reply_to(
 /// A sample, copied out of the cache.
 pub(super) enum Taken {
     Image(Result<Arc<Frame>, DropReason>),
+    Body(Result<Kept, DropReason>),
     Message(Vec<u8>, ByteOrder),
     TooLong,
 }
@@ -213,6 +250,7 @@ impl DeserializerAdapter<Taken> for Copying {
 #[derive(Clone)]
 enum Taker<'a> {
     Image(ImageTransport, &'a Camera),
+    Body(&'a dyn Bodies),
     Message,
 }
 
@@ -224,6 +262,7 @@ impl Decode<'_, Taken> for Taker<'_> {
         let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
         Ok(match self {
             Taker::Image(transport, camera) => Taken::Image(transport.take(camera, body, order)),
+            Taker::Body(bodies) => Taken::Body(bodies.keep(body, order)),
             Taker::Message if MESSAGE_BYTES_MAX < body.len() => Taken::TooLong,
             Taker::Message => Taken::Message(body.to_vec(), order),
         })

@@ -1,0 +1,162 @@
+//! The wall around DDS: everything passes it, and what kills the network's process harms nobody else.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::UdpSocket;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use perihelion::frames::camera::{Camera, CameraOptions};
+use perihelion::frames::clock::Clock;
+use perihelion::frames::listener::ListenerOptions;
+use perihelion::ros2::environment::Reach;
+use perihelion::ros2::messages::{HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode};
+use perihelion::ros2::names::NodeName;
+use perihelion::ros2::transport::{
+    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Publisher, Transport, Walled, WalledOptions,
+    free_domain,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SIDE: u32 = 200;
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn options(name: &str, domain_id: u16) -> DdsOptions {
+    let node = NodeName::new("/test", name).unwrap();
+    DdsOptions { node, domain_id, reach: Reach::Localhost, gid_bytes: 16 }
+}
+
+/// A node behind a wall and one without.
+fn pair(domain_id: u16) -> (Walled, Dds) {
+    let peer = Dds::join(&options("peer", domain_id), Arc::new(Clock::system())).unwrap();
+    let walled = WalledOptions {
+        dds: options("walled", domain_id),
+        program: env!("CARGO_BIN_EXE_perihelion").into(),
+        image_bytes_max: 1 << 20,
+    };
+    (Walled::join(walled, Arc::new(Clock::system())).unwrap(), peer)
+}
+
+fn camera(walled: &Walled) -> Arc<Camera> {
+    let options = CameraOptions {
+        name: "camera".into(),
+        topic: "/image".into(),
+        frame_bytes_max: 1 << 20,
+        pixels_max: 1 << 20,
+    };
+    let listener = ListenerOptions {
+        clip_frames: 1,
+        clip_rate_hz: 1.0,
+        follow_frames: 0,
+        pictures: 1,
+        max_age: Duration::from_secs(60),
+    };
+    let camera = Arc::new(Camera::new(options, walled.clock(), &[listener]));
+    walled.subscribe_images(ImageTransport::Raw, Arc::clone(&camera)).unwrap();
+    camera
+}
+
+fn image() -> Vec<u8> {
+    let stamp = Time::from_ns(Clock::system().now().ros_ns);
+    let header = HeaderView { stamp, frame_id: ShortString::new("cam").unwrap() };
+    let data = vec![7; (3 * SIDE * SIDE) as usize];
+    let encoding = ShortString::new("rgb8").unwrap();
+    let step = 3 * SIDE;
+    encode(&ImageView { header, height: SIDE, width: SIDE, encoding, is_bigendian: 0, step, data: &data })
+}
+
+fn texts(transport: &dyn Transport, topic: &str, delivery: Delivery) -> Receiver<String> {
+    let (sender, heard) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let sink: MessageSink = Box::new(move |message| {
+        let (body, order) = message.unwrap();
+        sender.lock().unwrap().send(decode::<Text>(body, order).unwrap().data).unwrap();
+    });
+    transport.subscribe(topic, Text::TYPE, delivery, sink).unwrap();
+    heard
+}
+
+fn say(publisher: &dyn Publisher, text: &str) {
+    publisher.publish(encode(&Text { data: text.into() })).unwrap();
+}
+
+#[test]
+fn messages_and_images_pass_and_everything_comes_back_after_a_death() {
+    let domain = free_domain();
+    let (walled, peer) = pair(domain);
+    let camera = camera(&walled);
+    let heard_by_walled = texts(&walled, "/prompt", Delivery::Reliable);
+    let heard_by_peer = texts(&peer, "/answer", Delivery::Latched { kept: 1 });
+    let answers = walled.advertise("/answer", Text::TYPE, Delivery::Latched { kept: 1 }).unwrap();
+    let prompts = peer.advertise("/prompt", Text::TYPE, Delivery::Reliable).unwrap();
+    let images = peer.advertise("/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let received = || camera.listeners()[0].accounts().received;
+    say(&*answers, "before");
+    until("a latched answer", || heard_by_peer.try_recv() == Ok("before".into()));
+    until("a prompt", || {
+        say(&*prompts, "hello");
+        heard_by_walled.recv_timeout(Duration::from_millis(50)).is_ok()
+    });
+    until("the first image", || {
+        images.publish(image()).unwrap();
+        0 < received()
+    });
+    until("the graph", || walled.graph().iter().any(|topic| topic.name == "/image" && topic.publishers == 1));
+
+    let first = walled.guid();
+    poison(&walled, &peer, domain);
+    until("another process", || walled.guid() != first);
+    let before = received();
+    until("an image after the death", || {
+        images.publish(image()).unwrap();
+        before < received()
+    });
+    let accounts = camera.listeners()[0].accounts();
+    assert!(accounts.balance(), "{accounts}");
+    until("the answer that was latched", || heard_by_peer.try_recv() == Ok("before".into()));
+    until("a prompt after the death", || {
+        say(&*prompts, "again");
+        heard_by_walled.try_iter().any(|text| text == "again")
+    });
+    say(&*answers, "after");
+    until("an answer after the death", || heard_by_peer.try_recv() == Ok("after".into()));
+    drop(walled);
+    until("the node has left", || {
+        !peer.graph().iter().any(|topic| topic.name == "/answer" && 0 < topic.publishers)
+    });
+}
+
+/// One packet that makes RustDDS list 2⁶² numbers: a heartbeat of the peer's own announcer of publications.
+fn poison(walled: &Walled, peer: &Dds, domain: u16) {
+    let (to, from) = (walled.guid(), peer.guid());
+    let mut packet = [b"RTPS\x02\x03\x01\x12", &from[..12]].concat();
+    packet.extend_from_slice(&[0x0e, 1, 12, 0]);
+    packet.extend_from_slice(&to[..12]);
+    packet.extend_from_slice(&[0x07, 1, 28, 0, 0, 0, 3, 0xc7, 0, 0, 3, 0xc2]);
+    packet.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0xff, 0xff, 0, 0]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for participant in 0..8 {
+        // RTPS 2.5, 9.6.2.3.
+        socket.send_to(&packet, ("127.0.0.1", 7400 + 250 * domain + 10 + 2 * participant)).unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_is_not_ours_is_an_error_and_no_wait() {
+    let walled = WalledOptions {
+        dds: options("walled", free_domain()),
+        program: "/bin/true".into(),
+        image_bytes_max: 1 << 20,
+    };
+    let Err(error) = Walled::join(walled, Arc::new(Clock::system())) else { panic!("joined by /bin/true") };
+    assert!(error.to_string().starts_with("DDS: cannot "), "{error}");
+}
