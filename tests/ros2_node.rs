@@ -293,3 +293,23 @@ fn stopping_ends_the_node_although_the_camera_goes_on() {
     assert!(0 < summary.accounts.dropped(DropReason::Stopped));
     assert!(summary.accounts.balance() && summary.accounts.in_flight == 0, "{}", summary.accounts);
 }
+
+#[test]
+fn an_engine_that_panics_ends_the_node() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let stop = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                memory.inject("/image", ImageView::TYPE, &image_now(&memory), ByteOrder::Little);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut says = Says(|_: &Question<'_>| panic!("an engine's bug"));
+        let mut heard = |_: Said<'_>| {};
+        let run = || run(&memory, &options(), Engines::answering(&mut says), &stop, &mut heard);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+    });
+    let told = ended.unwrap_err();
+    assert_eq!(told.downcast_ref::<&str>(), Some(&"an engine's bug"));
+}

@@ -123,6 +123,9 @@ impl Audience<'_> {
 ///
 /// # Errors
 /// If a topic cannot be had. Whatever happens to single frames later is counted, and the node lives on.
+///
+/// # Panics
+/// If an engine does: every thread ends, `stop` is set, and the panic goes on from here.
 pub fn run(
     transport: &dyn Transport,
     options: &NodeOptions,
@@ -196,11 +199,13 @@ pub fn run(
                 watch
             })
         });
-        turns::play(transport, &mut roles, stop);
-        for listener in camera.listeners() {
-            listener.close();
+        {
+            let _ending = turns::Ending { flag: &done, only_panics: false };
+            turns::play(transport, &mut roles, stop);
+            for listener in camera.listeners() {
+                listener.close();
+            }
         }
-        done.store(true, Relaxed);
         if let Some(watching) = watching {
             watching.thread().unpark();
             let mut watch = watching.join().expect("a panic there is our bug, and belongs here");

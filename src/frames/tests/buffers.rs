@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{Heard, MS, account, camera, header, offer, options};
-use crate::camera::Decoder;
+use crate::camera::{Decoder, FrameSize};
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Clock;
 use crate::frames::decoding::decode;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
+use crate::frames::scaled::Scaled;
 
 #[test]
 fn a_buffer_is_free_again_when_the_last_holder_lets_go() {
@@ -131,4 +132,29 @@ fn a_bad_frame_is_named_and_the_good_ones_stay() {
     assert_eq!((frame, error.reason()), (1, "too_few_bytes"));
     assert_eq!(look(&mut decoder, &frames[..1]), [7]);
     assert_eq!(heard.camera.n_decoded(), 2, "the good one was decoded already");
+}
+
+#[test]
+fn frames_of_one_clip_have_one_size_and_are_scaled_once() {
+    let heard = Heard::of(1);
+    let receive = |width: u32, place: u64| {
+        heard.sees(0, width);
+        let mut frames = Vec::new();
+        assert!(heard.take(&mut frames));
+        heard.settle(Verdict::Served);
+        Received { place, ..frames.remove(0) }
+    };
+    let mut scaled = Scaled::new(2, FrameSize { width: 2, height: 1 });
+    let frames = [receive(8, 7), receive(4, 8)];
+    let (frame, reason, message) = scaled.take(&frames).unwrap_err();
+    assert_eq!((frame, reason), (1, DropReason::Unfit));
+    assert!(message.contains("4×1 pixels, the one before it 8×1"), "{message}");
+    // Beyond a gap there may be another size.
+    let [first, second] = frames;
+    let frames = [first, Received { place: 9, ..second }];
+    for _ in 0..3 {
+        scaled.take(&frames).unwrap();
+        assert_eq!((scaled.rgb(7), scaled.rgb(9)), (&[7; 6][..], &[7; 6][..]));
+    }
+    assert_eq!(heard.camera.n_decoded(), 3, "two, and one again under its new place");
 }

@@ -84,7 +84,22 @@ pub(super) fn play(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &At
     });
 }
 
+/// Sets a flag when it goes, so that threads end which would wait for one that panicked.
+pub(super) struct Ending<'a> {
+    pub(super) flag: &'a AtomicBool,
+    /// Whether only a panic counts.
+    pub(super) only_panics: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.flag.fetch_or(!self.only_panics || std::thread::panicking(), Relaxed);
+    }
+}
+
 fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
+    // An engine's panic is our bug: the others end too, and it goes on to whoever started the node.
+    let _ending = Ending { flag: stop, only_panics: true };
     let runs = transport.clock().runs();
     while !stop.load(Relaxed) {
         let pump = transport.pump();
