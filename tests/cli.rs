@@ -534,3 +534,40 @@ fn bench_of_a_forecast_measures_each_part_of_it() {
     fail(2, &["bench", &built().engine, "--steps", "2"], &["answers questions"]);
     fail(2, &["bench", &engine, "--runs", "0"], &["--runs"]);
 }
+
+/// A copy of an engine in whose weights every number of the middle third has another exponent.
+fn damaged(engine: &str, name: &str) -> String {
+    let mut bytes = fs::read(engine).unwrap();
+    let (from, to) = (bytes.len() / 3 / 4 * 4, bytes.len() / 2 / 4 * 4);
+    bytes[from..to].chunks_mut(4).for_each(|number| number[3] ^= 0x04);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_engine_with_damaged_weights_answers_and_forecasts_nothing() {
+    let engine = damaged(&built().engine, "damaged-reason.engine");
+    let image = scene("000/frame_7.png");
+    let words = ["damaged-reason.engine", "wrong answer to the golden case", "build it again"];
+    fail(
+        1,
+        &["ask", &engine, "--image", &image, "--prompt", "How many balls are there?", "--greedy"],
+        &words,
+    );
+    fail(1, &["bench", &engine, "--runs", "1"], &words);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("damaged");
+    fs::create_dir_all(&dir).unwrap();
+    let name = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (model, whole) = (name("small.model"), name("small.engine"));
+    succeed(&["export", "engines/small-predict", "-o", &model]);
+    succeed(&["build", &model, "-o", &whole, "--backend", "cpu", "--precision", "f32"]);
+    let engine = damaged(&whole, "damaged-predict.engine");
+    let frames = name("frames");
+    let words = ["damaged-predict.engine", "wrong answer to the golden case"];
+    fail(1, &["imagine", &engine, "--frames", &scene("000"), "--frames-out", &frames], &words);
+    assert!(
+        !Path::new(&frames).exists() || fs::read_dir(&frames).unwrap().next().is_none(),
+        "no frame of it is kept"
+    );
+}

@@ -76,7 +76,7 @@ impl Cast {
         context: &Context,
         node: &mut NodeOptions,
     ) -> anyhow::Result<Self> {
-        let load = |path: &Path| Loaded::open(path, context.threads, true);
+        let load = |path: &Path| Loaded::open(path, context.threads);
         let (mut loaded, mut answerer) = (None, None);
         if let Some((path, clip)) = &paths.reason {
             let loaded = loaded.insert(load(path)?);
