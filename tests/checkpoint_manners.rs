@@ -120,6 +120,17 @@ fn an_adapter_is_said_beside_weights_and_refused_without() {
 }
 
 #[test]
+fn a_tied_head_may_have_either_name() {
+    let copy = Copy::new();
+    let embedding = "model.language_model.embed_tokens.weight";
+    let rename = |name: &str| if name == embedding { "lm_head.weight".to_owned() } else { name.to_owned() };
+    copy.rename(|name| (name != "lm_head.weight").then(|| rename(name)));
+    copy.is_taken(&[]);
+    copy.rename(|name| (name != "lm_head.weight").then(|| name.to_owned()));
+    copy.is_refused(&[&format!("no tensor `{embedding}`")]);
+}
+
+#[test]
 fn other_prefixes_are_said_with_what_is_there() {
     let copy = Copy::new();
     copy.rename(|name| Some(name.replace("model.language_model.", "language_model.model.")));

@@ -288,7 +288,6 @@ fn what_is_passed_in_the_wrong_place_names_the_way() {
         ("a.png", b"\x89PNG\r\n\x1a\n", "ask --image"),
         ("a.bag", b"#ROSBAG V2.0\n", "mcap convert"),
         ("a.mcap.zstd", b"\x28\xb5\x2f\xfd....", "zstd -d"),
-        ("metadata.yaml", b"rosbag2_bagfile_information:", "beside it"),
         ("empty.mcap", b"", "no MCAP file"),
     ] {
         fs::write(at(name), bytes).unwrap();

@@ -150,14 +150,22 @@ impl Tensors {
         }
     }
 
-    /// The name that has most of its last parts in common with `name`, three at least.
+    /// The name that has most of its last parts in common with `name`, two at least, and differs before them by more than a number.
     fn ends_like(&self, name: &str) -> Option<&str> {
         let in_common = |other: &str| {
-            let pairs = name.rsplit('.').zip(other.rsplit('.'));
-            pairs.take_while(|(one, other)| one == other).count()
+            let mut pairs = name.rsplit('.').zip(other.rsplit('.'));
+            let mut n = 0;
+            for (one, other) in pairs.by_ref() {
+                if one != other {
+                    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+                    return if is_number(one) && is_number(other) { 0 } else { n };
+                }
+                n += 1;
+            }
+            n
         };
         let best = self.names().max_by_key(|other| in_common(other))?;
-        (3 <= in_common(best)).then_some(best)
+        (2 <= in_common(best)).then_some(best)
     }
 
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {

@@ -225,7 +225,8 @@ fn absolute(path: &Path) -> PathBuf {
 fn check_writable(option: &str, folder: &Path) -> anyhow::Result<()> {
     match tempfile::tempfile_in(folder) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        // Some kernels' own folders say so of every file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_dir() => {
             bail!("{option}: there is no folder {}; make it first", folder.display())
         }
         Err(error) => {

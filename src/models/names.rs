@@ -110,7 +110,8 @@ impl Names {
         Names { rules: network.weights.iter().map(rule).collect(), copies: Vec::new(), ignored: &[] }
     }
 
-    /// Some writers store a weight a second time, under this name: it need not be there, and is what the weight is.
+    /// Some writers store a weight a second time under this name, or under this name alone: it need not be there, and is what the
+    /// weight is.
     ///
     /// # Panics
     /// If there is no such weight.

@@ -29,12 +29,23 @@ impl Names {
     ) -> Result<Constants<'c>, CheckpointError> {
         assert_eq!(network.weights.len(), self.rules.len(), "the table was made for this network");
         let mut constants = Vec::with_capacity(self.rules.len());
-        for (weight, rule) in network.weights.iter_mut().zip(&self.rules) {
-            let constant = Constant::read(rule, &weight.shape, folders)?;
+        for (i, (weight, rule)) in network.weights.iter_mut().zip(&self.rules).enumerate() {
+            let copy = self.copy_alone(i, folders);
+            let constant = Constant::read(copy.as_ref().unwrap_or(rule), &weight.shape, folders)?;
             weight.dtype = constant.view().dtype;
             constants.push(constant);
         }
         Ok(Constants { constants })
+    }
+
+    /// The rule of a weight whose copy is there and whose own tensor is not.
+    fn copy_alone(&self, weight: usize, folders: Folders<'_, '_>) -> Option<Rule> {
+        let is_there = |stored: &Stored| {
+            folders.iter().any(|(folder, tensors)| *folder == stored.folder && tensors.contains(&stored.name))
+        };
+        let (_, copy) = self.copies.iter().find(|(of, copy)| *of == weight && is_there(copy))?;
+        let is_alone = !self.rules[weight].stored().is_some_and(is_there);
+        is_alone.then(|| Rule::Whole(copy.clone()))
     }
 }
 

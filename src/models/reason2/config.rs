@@ -144,7 +144,10 @@ impl Reason2Config {
         if !self.tie_word_embeddings {
             return tensors.tensor(HEAD).map(|_| Head::Own);
         }
-        if tensors.contains(HEAD) && tensors.tensor(HEAD)? != tensors.tensor(EMBEDDING)? {
+        if tensors.contains(HEAD)
+            && tensors.contains(EMBEDDING)
+            && tensors.tensor(HEAD)? != tensors.tensor(EMBEDDING)?
+        {
             return Ok(Head::Own);
         }
         Ok(Head::Embedding)

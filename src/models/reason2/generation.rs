@@ -26,18 +26,19 @@ impl GenerationConfig {
             number(&root, key, default, expected, fits)
         };
         let (above, most_1) = ("a number above 0", "a number above 0, at most 1");
-        let greedy = !root.flag("do_sample")?.unwrap_or(!default.greedy);
+        let do_sample = root.flag("do_sample")?;
+        let is_unused = do_sample == Some(false);
         // What is not used is not judged: files stand `temperature: 0.0` beside `do_sample: false`. Whoever samples all the same
         // has the default then.
         let drawn = |key: &str, default: f32, expected: &str, fits: fn(f64) -> bool| {
             number(key, default, expected, fits)
-                .or_else(|error| if greedy { Ok(default) } else { Err(error) })
+                .or_else(|error| if is_unused { Ok(default) } else { Err(error) })
         };
-        let top_k = root.count("top_k").or_else(|error| if greedy { Ok(None) } else { Err(error) });
+        let top_k = root.count("top_k").or_else(|error| if is_unused { Ok(None) } else { Err(error) });
         Ok(Self {
             eos_token_ids: token_ids(&root, "eos_token_id", vocab_size)?,
             sampling: Sampling {
-                greedy,
+                greedy: !do_sample.unwrap_or(!default.greedy),
                 temperature: drawn("temperature", default.temperature, above, positive)?,
                 top_k: top_k?.unwrap_or(default.top_k),
                 top_p: drawn("top_p", default.top_p, most_1, share)?,
@@ -63,11 +64,10 @@ fn what_is_not_used_is_not_judged() {
     };
     let unused = parse(r#"{"do_sample": false, "temperature": 0.0, "top_p": 0, "top_k": -1}"#).unwrap();
     assert_eq!(unused, Sampling::default());
-    // Left out, it is false.
-    assert_eq!(parse(r#"{"temperature": 0.0}"#).unwrap(), Sampling::default());
     assert_eq!(parse(r#"{"do_sample": false, "temperature": 0.7}"#).unwrap().temperature, 0.7);
     for used in [
         r#"{"do_sample": true, "temperature": 0.0}"#,
+        r#"{"temperature": 0.0}"#,
         r#"{"do_sample": true, "top_k": -1}"#,
         r#"{"do_sample": false, "repetition_penalty": 0}"#,
     ] {
