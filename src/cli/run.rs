@@ -151,11 +151,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             let memory_mib = walled.memory_bytes_max() >> 20;
             let dds = Walled::join(walled, Arc::new(clock))?;
             if !context.ros.rosout_disabled {
-                logging::set_rosout(Some(dds.advertise(
-                    "/rosout",
-                    Log::TYPE,
-                    Delivery::Latched { kept: 10 },
-                )?));
+                let rosout = dds.advertise("/rosout", Log::TYPE, Delivery::Latched { kept: 10 })?;
+                // A line that cannot be published has reached stderr; saying so would be another line.
+                logging::set_rosout(Some(Box::new(move |line| {
+                    let _ = rosout.publish(line);
+                })));
             }
             log::info!("{} in domain {}", node.name, environment.domain_id);
             log::info!("the network has a process of its own, of at most {memory_mib} MiB");

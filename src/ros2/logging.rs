@@ -11,16 +11,18 @@ use log::{Level, LevelFilter, Metadata, Record};
 
 use crate::frames::clock::Clock;
 use crate::ros2::messages::{Log, Time, encode};
-use crate::ros2::transport::Publisher;
 
 const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Publishes an encoded [`Log`].
+pub type Rosout = Box<dyn Fn(Vec<u8>) + Send>;
 
 static LOGGER: OnceLock<RosLog> = OnceLock::new();
 
 struct RosLog {
     name: String,
     level: LevelFilter,
-    rosout: Mutex<Option<Box<dyn Publisher>>>,
+    rosout: Mutex<Option<Rosout>>,
     last_foreign_ns: AtomicI64,
     suppressed: AtomicU64,
     is_leaving: AtomicBool,
@@ -43,9 +45,11 @@ pub fn start(name: &str, level: LevelFilter) {
 }
 
 /// Sends our lines to `/rosout` too, from now on, or no longer. A transport's publishers must end before it does.
-pub fn set_rosout(publisher: Option<Box<dyn Publisher>>) {
+///
+/// Why not a publisher of the transport: transports log, so that this stands below them.
+pub fn set_rosout(publish: Option<Rosout>) {
     if let Some(logger) = LOGGER.get() {
-        *logger.rosout.lock().unwrap_or_else(PoisonError::into_inner) = publisher;
+        *logger.rosout.lock().unwrap_or_else(PoisonError::into_inner) = publish;
     }
 }
 
@@ -111,7 +115,7 @@ impl RosLog {
 
     fn publish(&self, record: &Record<'_>, now_ns: i64) {
         let rosout = self.rosout.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(publisher) = &*rosout else { return };
+        let Some(publish) = &*rosout else { return };
         let message = Log {
             stamp: Time::from_ns(now_ns),
             level: severity(record.level()),
@@ -121,8 +125,7 @@ impl RosLog {
             function: record.module_path().unwrap_or_default().to_owned(),
             line: record.line().unwrap_or_default(),
         };
-        // A line that cannot be published has reached stderr; saying so would be another line.
-        let _ = publisher.publish(encode(&message));
+        publish(encode(&message));
     }
 }
 
