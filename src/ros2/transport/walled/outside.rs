@@ -114,6 +114,9 @@ impl Line {
     }
 }
 
+/// The number of a request, and what the engine's process answers to it, if anything.
+type Reply = (u64, Option<Vec<u8>>);
+
 struct Outside {
     /// First, so that what they have reaches those who listen before the participant leaves.
     publishers: HashMap<u32, Box<dyn Publisher>>,
@@ -121,8 +124,8 @@ struct Outside {
     line: Line,
     ring: Arc<RingWriter>,
     requests: Arc<AtomicU64>,
-    replies: Sender<(u64, Option<Vec<u8>>)>,
-    awaited: Arc<Mutex<Receiver<(u64, Option<Vec<u8>>)>>>,
+    replies: Sender<Reply>,
+    awaited: Arc<Mutex<Receiver<Reply>>>,
 }
 
 impl Outside {
