@@ -119,6 +119,13 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
+/// The nearest number of eight significant bits, of two equally near ones the even, by the bits of a binary32.
+fn nearest_bf16(value: f32) -> f32 {
+    let bits = value.to_bits();
+    let is_odd = bits >> 16 & 1;
+    f32::from_bits((bits + 0x7fff + is_odd) & 0xffff_0000)
+}
+
 /// A packed matrix with the values it stands for.
 struct Packed {
     format: PanelFormat,
@@ -132,12 +139,13 @@ struct Packed {
 impl Packed {
     fn random(random: &mut Random, format: PanelFormat, rows: usize, k: usize) -> Packed {
         let mut values = random.values(rows * k);
+        // Packed as they are: rounding them is the packing's.
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         if format == PanelFormat::Bf16 {
             for v in &mut values {
-                *v = half::bf16::from_f32(*v).to_f32();
+                *v = nearest_bf16(*v);
             }
         }
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView { dtype: DType::F32, shape: vec![rows, k], bytes: &bytes };
         let mut words = vec![0u64; panels_bytes(format, rows, k).div_ceil(8)];
         let len = panels_bytes(format, rows, k);

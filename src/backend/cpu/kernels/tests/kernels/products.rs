@@ -122,6 +122,53 @@ fn packed_rows_are_gathered() {
 }
 
 #[test]
+fn packing_puts_every_element_in_its_place_rounded_to_the_nearest_even() {
+    // By their bits: sign, five bits of exponent, ten of fraction.
+    let of_half = |bits: u16| {
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
+        let size = if exponent == 0 {
+            fraction * 2f32.powi(-24)
+        } else {
+            (1024.0 + fraction) * 2f32.powi(exponent - 25)
+        };
+        if bits >> 15 == 1 { -size } else { size }
+    };
+    let (rows, k) = (21, 7);
+    let mut random = Random::new(12);
+    let ties = [1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), -1.0 - 2f32.powi(-8), 2f32.powi(-20), -0.0];
+    let floats: Vec<f32> = random.values(rows * k - ties.len()).into_iter().chain(ties).collect();
+    let halves: Vec<u16> = (0..rows * k).map(|i| (i * 213 % 0x7c00) as u16 | (i as u16 & 1) << 15).collect();
+    let sources = [
+        (DType::F32, floats.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>(), floats.clone()),
+        (
+            DType::F16,
+            halves.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            halves.iter().map(|h| of_half(*h)).collect(),
+        ),
+    ];
+    for (dtype, bytes, values) in sources {
+        let view = TensorView { dtype, shape: vec![rows, k], bytes: &bytes };
+        for format in FORMATS {
+            let mut packed = vec![0xaa; panels_bytes(format, rows, k)];
+            pack_panels(&view, format, &mut packed);
+            for row in 0..rows.next_multiple_of(PANEL_ROWS) {
+                for column in 0..k {
+                    let at = (row / PANEL_ROWS * k + column) * PANEL_ROWS + row % PANEL_ROWS;
+                    let value = if row < rows { values[row * k + column] } else { 0.0 };
+                    match format {
+                        PanelFormat::F32 => assert_eq!(packed[4 * at..4 * at + 4], value.to_le_bytes()),
+                        PanelFormat::Bf16 => {
+                            let expected = &nearest_bf16(value).to_le_bytes()[2..];
+                            assert_eq!(&packed[2 * at..2 * at + 2], expected, "{dtype} {value}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_matrix_is_packed_in_pieces_as_at_once() {
     let mut random = Random::new(10);
     let values = random.values(50 * 9);
