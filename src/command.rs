@@ -59,13 +59,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Takes the ROS sections out, which may stand anywhere, and leaves the rest to clap.
 fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error> {
-    if !words.iter().any(|word| word == "--ros-args") {
-        return Ok((Arguments::try_parse_from(words)?, RosArguments::default()));
-    }
     let usage = |message: String| {
         use clap::CommandFactory;
         Arguments::command().error(clap::error::ErrorKind::ValueValidation, message)
     };
+    if !words.iter().any(|word| word == "--ros-args") {
+        let is_ros = |pair: &&[OsString]| {
+            let [flag, word] = pair else { return false };
+            ["-r", "--remap", "-p", "--param"].iter().any(|known| flag == known)
+                && word.to_string_lossy().contains(":=")
+        };
+        if let Some([flag, word]) = words.windows(2).find(is_ros) {
+            let meant = format!("{} {}", flag.to_string_lossy(), word.to_string_lossy());
+            return Err(usage(format!(
+                "`{meant}` is for ROS, whose arguments stand behind --ros-args: `--ros-args {meant}`"
+            )));
+        }
+        return Ok((Arguments::try_parse_from(words)?, RosArguments::default()));
+    }
     let words: Result<Vec<String>, OsString> = words.into_iter().map(OsString::into_string).collect();
     let words = words.map_err(|word| usage(format!("{word:?} is not UTF-8")))?;
     let (ros, rest) = RosArguments::split(words).map_err(|error| usage(error.to_string()))?;

@@ -293,6 +293,11 @@ fn mistakes_are_told_from_failures() {
         &["max_age", "double"],
     );
     fails_with(2, &["run", engine(), "--ros-args", "--remap"], &["--remap"]);
+    fails_with(
+        2,
+        &["run", engine(), "-r", "image:=/camera/image_raw"],
+        &["`--ros-args -r image:=/camera/image_raw`"],
+    );
     fails_with(2, &["run", engine(), "--bag", &bag, "--clip", "99"], &["99 frames"]);
     fails_with(2, &["run", engine(), engine()], &["both answer"]);
     fails_with(2, &["run", predict_engine(), predict_engine()], &["both forecast"]);

@@ -161,18 +161,15 @@ impl Network {
 impl Ros {
     fn look(findings: &mut Vec<Finding>) -> Self {
         match Environment::from_process() {
-            Ok(Environment { domain_id, reach, distro, rmw, unsupported }) => {
+            Ok(environment) => {
+                if let Some((what, remedy)) = environment.apart() {
+                    findings.push(Finding { what: what.to_owned(), remedy: remedy.to_owned() });
+                }
+                let Environment { domain_id, reach, distro, rmw, unsupported, .. } = environment;
                 for name in unsupported {
                     findings.push(Finding {
                         what: format!("{name} is set, which other nodes obey and this program cannot"),
                         remedy: format!("unset {name}"),
-                    });
-                }
-                if rmw.as_deref().is_some_and(|rmw| rmw.contains("zenoh")) {
-                    findings.push(Finding {
-                        what: "the other nodes speak Zenoh, this program DDS: they will not meet".to_owned(),
-                        remedy: "run them with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp or rmw_fastrtps_cpp"
-                            .to_owned(),
                     });
                 }
                 Self {

@@ -257,6 +257,9 @@ fn warn_of(environment: &Environment, node: &NodeOptions) {
     for variable in &environment.unsupported {
         log::warn!("{variable} is set and is not supported here");
     }
+    if let Some((what, remedy)) = environment.apart() {
+        log::warn!("{what}; {remedy}");
+    }
     let advice = KernelLimits::read().and_then(|limits| limits.advice());
     if let Some(advice) = advice.filter(|_| node.image_transport == ImageTransport::Raw) {
         log::warn!("{advice}");

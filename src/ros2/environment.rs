@@ -9,6 +9,8 @@ pub struct Environment {
     pub domain_id: u16,
     /// Who may be discovered.
     pub reach: Reach,
+    /// Whether anybody is: not where `ROS_AUTOMATIC_DISCOVERY_RANGE` is `OFF`.
+    pub discovers: bool,
     /// `ROS_DISTRO`, such as `jazzy`.
     pub distro: Option<String>,
     /// `RMW_IMPLEMENTATION`, such as `rmw_cyclonedds_cpp`.
@@ -34,9 +36,7 @@ pub enum EnvironmentError {
     #[error("ROS_DOMAIN_ID is `{0}`; expected a number from 0 to {DOMAIN_ID_MAX}")]
     DomainId(String),
     /// Not a range that we know.
-    #[error(
-        "ROS_AUTOMATIC_DISCOVERY_RANGE is `{0}`; this program supports SUBNET, LOCALHOST and SYSTEM_DEFAULT"
-    )]
+    #[error("ROS_AUTOMATIC_DISCOVERY_RANGE is `{0}`; expected SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT")]
     DiscoveryRange(String),
 }
 
@@ -66,8 +66,10 @@ impl Environment {
             },
         };
         // The newer variable wins where both are set, as since Iron.
-        let reach = match lookup("ROS_AUTOMATIC_DISCOVERY_RANGE").as_deref() {
-            Some("LOCALHOST") => Reach::Localhost,
+        let range = lookup("ROS_AUTOMATIC_DISCOVERY_RANGE");
+        let discovers = range.as_deref() != Some("OFF");
+        let reach = match range.as_deref() {
+            Some("LOCALHOST" | "OFF") => Reach::Localhost,
             Some("SUBNET" | "SYSTEM_DEFAULT") => Reach::Subnet,
             Some(other) => return Err(EnvironmentError::DiscoveryRange(other.to_owned())),
             None if lookup("ROS_LOCALHOST_ONLY").as_deref() == Some("1") => Reach::Localhost,
@@ -78,7 +80,19 @@ impl Environment {
             .filter(|name| lookup(name).is_some_and(|value| value != "false"))
             .collect();
         let (distro, rmw) = (lookup("ROS_DISTRO"), lookup("RMW_IMPLEMENTATION"));
-        Ok(Self { domain_id, reach, distro, rmw, unsupported })
+        Ok(Self { domain_id, reach, discovers, distro, rmw, unsupported })
+    }
+
+    /// Why the other nodes of this environment will not be met, and what to do; in that order.
+    pub fn apart(&self) -> Option<(&'static str, &'static str)> {
+        if !self.discovers {
+            let cure = "unset it, or set it to LOCALHOST or SUBNET";
+            return Some(("ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: no other node is met", cure));
+        }
+        self.rmw.as_deref().is_some_and(|rmw| rmw.contains("zenoh")).then_some((
+            "the other nodes speak Zenoh, this program DDS: they will not meet",
+            "run them with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp or rmw_fastrtps_cpp",
+        ))
     }
 
     /// Bytes of a `Gid` in the graph's own messages: 24 up to Humble, 16 since Iron and where no distribution is named.
@@ -135,6 +149,16 @@ mod tests {
         for bad in ["-1", "233", "99999", "one"] {
             assert_eq!(read(&[("ROS_DOMAIN_ID", bad)]), Err(EnvironmentError::DomainId(bad.into())));
         }
-        assert!(read(&[("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")]).is_err());
+        assert!(read(&[("ROS_AUTOMATIC_DISCOVERY_RANGE", "FAR")]).is_err());
+    }
+
+    #[test]
+    fn who_will_not_be_met_is_said() {
+        let off = read(&[("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")]).unwrap();
+        assert_eq!((off.reach, off.discovers), (Reach::Localhost, false));
+        assert!(off.apart().unwrap().0.contains("OFF"));
+        let zenoh = read(&[("RMW_IMPLEMENTATION", "rmw_zenoh_cpp")]).unwrap();
+        assert!(zenoh.discovers && zenoh.apart().unwrap().0.contains("Zenoh"));
+        assert_eq!(read(&[("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")]).unwrap().apart(), None);
     }
 }

@@ -58,9 +58,10 @@ pub struct DdsOptions {
 }
 
 impl DdsOptions {
-    /// Joins as the environment says.
+    /// Joins as the environment says; where it says that nobody is to be discovered, a domain that nobody is in.
     pub fn new(node: NodeName, environment: &Environment) -> Self {
-        let Environment { domain_id, reach, .. } = *environment;
+        let Environment { reach, discovers, .. } = *environment;
+        let domain_id = if discovers { environment.domain_id } else { free_domain() };
         Self { node, domain_id, reach, gid_bytes: environment.gid_bytes() }
     }
 }
