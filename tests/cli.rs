@@ -212,7 +212,20 @@ fn limits_cut_an_answer_and_say_so() {
     let hasty = ask(&["--think", "--think-tokens", "4"]);
     assert_eq!((&hasty["thought_truncated"], &hasty["finish_reason"]), (&true.into(), &"stop".into()));
     assert!(!hasty["text"].as_str().unwrap().is_empty(), "{hasty}");
-    assert!(hasty["thought"].as_str().unwrap().len() < ask(&["--think"])["thought"].as_str().unwrap().len());
+    let thoughtful = ask(&["--think"]);
+    assert!(hasty["thought"].as_str().unwrap().len() < thoughtful["thought"].as_str().unwrap().len());
+    // What the model thinks is as far as the limit what it would have thought, then comes what closes a thought.
+    let (all, cut) = (ids(&thoughtful["tokens"]), ids(&hasty["tokens"]));
+    let closing = &cut[4..8];
+    assert_eq!((&cut[..4], closing[0], closing[2..] == [closing[0]; 2]), (&all[..4], all[1], true));
+    for n in [2, 3, 6] {
+        let cut = ids(&ask(&["--think", "--think-tokens", &n.to_string()])["tokens"]);
+        assert_eq!((&cut[..n], &cut[n..n + 4]), (&all[..n], closing), "after {n}");
+    }
+    // What was said to close it counts as said: with such penalties no token comes twice.
+    let penalties = ["--presence-penalty", "1000", "--repetition-penalty", "3"];
+    let once = ids(&ask(&[&["--think", "--think-tokens", "1"][..], &penalties].concat())["tokens"]);
+    assert!(5 < once.len() && once[5..].iter().all(|id| !closing.contains(id)), "{once:?}");
 }
 
 #[test]
