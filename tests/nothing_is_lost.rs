@@ -108,6 +108,13 @@ fn no_output_is_an_input() {
     fs::hard_link(at("predict.model"), at("linked.model")).unwrap();
     std::os::unix::fs::symlink(at("checkpoint"), at("link")).unwrap();
     fs::write(at("drive.mcap"), b"\x89MCAP0\r\n").unwrap();
+    fs::create_dir(at("bag")).unwrap();
+    fs::write(at("bag/drive_0.mcap"), b"\x89MCAP0\r\n").unwrap();
+    fs::write(
+        at("bag/metadata.yaml"),
+        "rosbag2_bagfile_information:\n  relative_file_paths: [drive_0.mcap]\n",
+    )
+    .unwrap();
     let seen = seen(dir.path());
     let before = content(dir.path());
 
@@ -120,6 +127,13 @@ fn no_output_is_an_input() {
         &["run", &at("predict.engine"), "--bag", &at("drive.mcap"), "--record", &at("drive.mcap")],
         words,
     );
+    // A bag is all of its files, whichever names it.
+    for bag in ["bag", "bag/metadata.yaml"] {
+        refused(
+            &["run", &at("predict.engine"), "--bag", &at(bag), "--record", &at("bag/drive_0.mcap")],
+            words,
+        );
+    }
     let imagine = ["imagine", &at("predict.engine"), "--frames", &seen];
     refused(&[&imagine[..], &["--frames-out", &seen]].concat(), words);
     refused(&[&imagine[..], &["--frames-out", &seen, "--overwrite"]].concat(), words);

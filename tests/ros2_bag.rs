@@ -299,6 +299,29 @@ fn a_split_bag_is_its_directory() {
 }
 
 #[test]
+fn a_bag_of_many_files_has_one_open() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..20 {
+        write_bag(&dir.path().join(format!("drive_{i}.mcap")), &[100 * i, 100 * i + 33], None);
+    }
+    let n_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let places = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        places.filter(|place| place.starts_with(dir.path())).count()
+    };
+    let bag = Bag::open(dir.path(), Pace::AsFastAsPossible, None).unwrap();
+    assert_eq!(n_open(), 0, "before it is played");
+    let listener = subscribe(&bag, "/camera/image");
+    while bag.pump() == Pump::Delivered {
+        assert_eq!(n_open(), 1);
+        assert!(listener.take(&mut Vec::new()));
+        listener.settle(Verdict::Served);
+    }
+    assert_eq!((listener.accounts().served, n_open()), (40, 0));
+    bag.finish().unwrap();
+}
+
+#[test]
 fn what_is_no_bag_is_named_with_the_way_to_one() {
     let dir = tempfile::tempdir().unwrap();
     let cases: [(&str, &[u8], &str); 6] = [
@@ -315,6 +338,9 @@ fn what_is_no_bag_is_named_with_the_way_to_one() {
         let why = play(&path).unwrap_err();
         assert!(why.contains(expected) && why.contains(name), "{name}: {why}");
     }
+    let pipe = dir.path().join("pipe.mcap");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(play(&pipe).unwrap_err().contains("not a regular file"));
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     assert!(play(&empty).unwrap_err().contains("metadata.yaml"));

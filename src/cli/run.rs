@@ -23,7 +23,7 @@ use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
 use crate::ros2::transport::{
-    Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions,
+    Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions, bag_root,
 };
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
@@ -103,7 +103,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
     Places::new()
         .reads(&options.engines)
-        .reads(&options.bag)
+        .reads(options.bag.as_deref().map(bag_root))
         .writes("--record", options.record.as_ref(), 0)
         .check()?;
     let paths = cast::sort(&options.engines)?;
@@ -157,7 +157,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                     let _ = rosout.publish(line);
                 })));
             }
-            log::info!("{} in domain {}", node.name, environment.domain_id);
+            match environment.discovers {
+                true => log::info!("{} in domain {}", node.name, environment.domain_id),
+                false => log::info!("{} by itself", node.name),
+            }
             log::info!("the network has a process of its own, of at most {memory_mib} MiB");
             let ended = node::run(&dds, &node, cast.engines(), &stop, &mut show);
             // The publisher must end before its transport does.

@@ -12,7 +12,7 @@ mod walled;
 
 use std::sync::Arc;
 
-pub use bag::{Bag, Pace};
+pub use bag::{Bag, Pace, bag_root};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;

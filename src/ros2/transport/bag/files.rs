@@ -27,16 +27,27 @@ struct Information {
     compression_mode: String,
 }
 
+/// The file or the folder that is a bag, where its description may be named for it: all that is read lies there.
+pub fn root(path: &Path) -> &Path {
+    match (path.file_name(), path.parent()) {
+        (Some(name), Some(folder)) if name == METADATA => {
+            if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            }
+        }
+        _ => path,
+    }
+}
+
 /// The bag's files, in their order.
 ///
 /// # Errors
 /// What the path is instead, and what to do.
 pub(super) fn of(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let dir = match path.file_name() {
-        Some(name) if name == METADATA => path.parent(),
-        _ => path.is_dir().then_some(path),
-    };
-    let files = dir.map_or_else(|| Ok(vec![path.to_owned()]), in_directory)?;
+    let root = root(path);
+    let files = if root.is_dir() { in_directory(root)? } else { vec![path.to_owned()] };
     for file in &files {
         let what = what_is_it(file).map_err(|error| match path == file {
             true => error.to_string(),
@@ -114,6 +125,10 @@ fn without_metadata(dir: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// What a file is, if it is no MCAP.
 fn what_is_it(file: &Path) -> std::io::Result<Option<String>> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !std::fs::metadata(file)?.is_file() {
+        return Ok(Some("it is not a regular file".to_owned()));
+    }
     let mut head = [0; 16];
     let n_read = File::open(file)?.take(16).read(&mut head)?;
     let starts = |with: &[u8]| head[..n_read].starts_with(with);

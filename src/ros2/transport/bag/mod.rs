@@ -11,6 +11,8 @@ mod files;
 mod recorder;
 mod track;
 
+pub use self::files::root as bag_root;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mcap::read::ChunkReader;
 use mcap::records::{MessageHeader, Record, op};
@@ -17,6 +17,8 @@ use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader, SummaryRead
 
 /// No chunk or record of a sound bag is larger.
 const RECORD_BYTES_MAX: u64 = 1 << 30;
+/// Nor do messages of a sound bag wait for others of their time in more memory.
+const WAITING_BYTES_MAX: usize = 1 << 30;
 /// Opcode and length before every record.
 const RECORD_HEAD_BYTES: u64 = 9;
 /// The least that a message takes within its record.
@@ -60,14 +62,16 @@ struct Piece {
     n_bytes: u64,
 }
 
-/// An opened file.
+/// A file whose pieces are known. It is open while it is read: a bag may have more files than a process may open.
 #[derive(Debug)]
 pub(super) struct Track {
-    file: File,
+    path: PathBuf,
+    file: Option<File>,
     channels: BTreeMap<u16, Channel>,
     pieces: Vec<Piece>,
     next: usize,
     waiting: BTreeMap<(u64, u64), Recorded>,
+    waiting_bytes: usize,
     n_loaded: u64,
     content: Vec<u8>,
     /// Why the file ends before its end.
@@ -88,17 +92,20 @@ impl Track {
         if magic != *MAGIC {
             return Err(TrackError::Damaged("it is no MCAP file".into()));
         }
+        let summary = read_summary(&mut file);
         let mut track = Self {
-            file,
+            path: path.to_owned(),
+            file: Some(file),
             channels: BTreeMap::new(),
             pieces: Vec::new(),
             next: 0,
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
             n_loaded: 0,
             content: Vec::new(),
             cut: None,
         };
-        match read_summary(&mut track.file) {
+        match summary {
             Ok(Some(summary)) if !summary.chunk_indexes.is_empty() => {
                 track.take_index(&summary, file_bytes)?
             }
@@ -106,6 +113,7 @@ impl Track {
             _ => track.scan(file_bytes)?,
         }
         track.pieces.sort_by_key(|piece| (piece.start_ns, piece.offset));
+        track.file = None;
         Ok(track)
     }
 
@@ -131,7 +139,9 @@ impl Track {
             self.next += 1;
             self.load(piece)?;
         }
-        Ok(self.waiting.pop_first().map(|(_, message)| message))
+        let message = self.waiting.pop_first().map(|(_, message)| message);
+        self.waiting_bytes -= message.as_ref().map_or(0, |message| message.data.len());
+        Ok(message)
     }
 
     fn load(&mut self, piece: Piece) -> Result<(), TrackError> {
@@ -144,7 +154,7 @@ impl Track {
 
     fn load_content(&mut self, piece: Piece, content: &[u8]) -> Result<(), TrackError> {
         match mcap::parse_record(piece.opcode, content)? {
-            Record::Message { header, data } => self.hold(&header, data.into_owned()),
+            Record::Message { header, data } => self.hold(&header, data.into_owned())?,
             Record::Chunk { header, data } => {
                 if RECORD_BYTES_MAX < header.uncompressed_size {
                     let n = header.uncompressed_size;
@@ -154,7 +164,7 @@ impl Track {
                 }
                 for record in ChunkReader::new(header, &data)? {
                     if let Record::Message { header, data } = record? {
-                        self.hold(&header, data.into_owned());
+                        self.hold(&header, data.into_owned())?;
                     }
                 }
             }
@@ -163,17 +173,29 @@ impl Track {
         Ok(())
     }
 
-    fn hold(&mut self, header: &MessageHeader, data: Vec<u8>) {
+    fn hold(&mut self, header: &MessageHeader, data: Vec<u8>) -> Result<(), TrackError> {
+        self.waiting_bytes += data.len();
+        if WAITING_BYTES_MAX < self.waiting_bytes {
+            let n = WAITING_BYTES_MAX;
+            return Err(TrackError::Damaged(format!(
+                "chunks of more than {n} bytes say that they are of one time"
+            )));
+        }
         let MessageHeader { channel_id: channel, log_time: log_time_ns, .. } = *header;
         self.n_loaded += 1;
         self.waiting.insert((log_time_ns, self.n_loaded), Recorded { log_time_ns, channel, data });
+        Ok(())
     }
 
     fn read(&mut self, offset: u64, n_bytes: u64, content: &mut Vec<u8>) -> Result<(), TrackError> {
-        self.file.seek(SeekFrom::Start(offset))?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(File::open(&self.path)?),
+        };
+        file.seek(SeekFrom::Start(offset))?;
         content.clear();
         // What was claimed is read, not reserved: a file that is shorter costs no memory.
-        let n_read = (&mut self.file).take(n_bytes).read_to_end(content)?;
+        let n_read = file.take(n_bytes).read_to_end(content)?;
         if (n_read as u64) < n_bytes {
             let message = format!("it ends at byte {}, within a record", offset + n_read as u64);
             return Err(TrackError::Damaged(message));
