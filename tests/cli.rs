@@ -500,6 +500,82 @@ fn bench_keeps_its_samples_and_says_how_it_counts() {
 }
 
 #[test]
+fn bench_tells_rates_with_their_deviation_and_which_percentiles_its_runs_bear() {
+    let arguments =
+        ["bench", &built().engine, "--image-size", "64", "--prompt-tokens", "24", "--generate", "5"];
+    let bench = |more: &[&str]| -> (String, String) {
+        let output = perihelion(&[&arguments[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let (stdout, stderr) = bench(&["--runs", "10", "--format", "json"]);
+    assert!(stderr.contains("10 run(s)") && stderr.contains("p95 (needs 20), p99 (needs 100)"), "{stderr}");
+    assert!(!stderr.contains("p90"), "{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["stages"]["ttft_ms"]["too_few_samples_for"], serde_json::json!(["p95", "p99"]));
+    assert_eq!(report["stages"]["itl_ms"]["too_few_samples_for"], serde_json::json!(["p99"]));
+    assert_eq!(report["stages"]["itl_ms"]["count"], 40);
+    let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_f64).expect(pointer);
+    assert!(number("/stages/itl_ms/p90") <= number("/stages/itl_ms/p95"));
+    for (rate, of_run) in [("prompt_tokens_per_s", "prefill_ms"), ("tokens_per_s", "tpot_ms")] {
+        assert_eq!(report["rates"][rate]["count"], 10);
+        assert!(0.0 <= number(&format!("/rates/{rate}/stddev")));
+        let each: Vec<f64> = (0..10).map(|i| number(&format!("/samples/{of_run}/{i}"))).collect();
+        let n_tokens = if rate == "tokens_per_s" { 1.0 } else { number("/workload/prompt_tokens") };
+        let mean = each.iter().map(|ms| n_tokens * 1e3 / ms).sum::<f64>() / 10.0;
+        // The head of the prompt is the same in every run, and is read once.
+        assert!(number(&format!("/rates/{rate}/mean")) <= 1.000001 * mean, "{rate}");
+    }
+
+    let (text, _) = bench(&["--runs", "2"]);
+    let is_row = |line: &&str| line.starts_with("  ");
+    assert!(text.lines().filter(is_row).all(|row| row.chars().count() <= 100), "{text}");
+    assert!(text.contains("±") && text.contains("prompt tokens (prefill)") && text.contains('–'), "{text}");
+
+    let (markdown, _) = bench(&["--runs", "2", "--format", "md"]);
+    assert!(markdown.contains("| ms | count | min | mean | ± | p50 | p90 | p95 | p99 | max |"), "{markdown}");
+    assert!(markdown.contains("| tokens generated | 2 |"), "{markdown}");
+
+    let (csv, _) = bench(&["--runs", "2", "--format", "csv"]);
+    let mut lines = csv.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name: &str| names.iter().position(|n| *n == name).unwrap();
+    let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 1 + 7 + 2, "{csv}");
+    let itl = rows.iter().find(|row| row[0] == "itl_ms").unwrap();
+    assert_eq!((itl[column("count")], itl[column("p90")]), ("8", ""), "{csv}");
+    assert!(itl[column("stddev")].parse::<f64>().is_ok() && itl[column("p50")].parse::<f64>().is_ok());
+    let rate = rows.iter().find(|row| row[0] == "tokens_per_s").unwrap();
+    assert_eq!((rate[column("unit")], rate[column("warmup_runs")]), ("1/s", "1"));
+
+    for wrong in [&["--runs", "0"][..], &["--runs", "18446744073709551615"], &["--warmup", "1000001"]] {
+        fail(2, &[&arguments[..], wrong].concat(), &[wrong[0]]);
+    }
+    fail(2, &[&arguments[..], &["--json", "--format", "csv"]].concat(), &["--format"]);
+    fail(2, &[&arguments[..], &["--format", "xml"]].concat(), &["md", "csv", "json"]);
+}
+
+/// What a command shows on a terminal of its own.
+fn on_a_terminal(arguments: &[&str]) -> String {
+    let quoted: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
+    let command = format!("{} {}", env!("CARGO_BIN_EXE_perihelion"), quoted.join(" "));
+    let mut script = Command::new("script");
+    let output = script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output().expect("script");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn bench_shows_on_a_terminal_how_far_it_is_and_nothing_of_it_elsewhere() {
+    let arguments = ["bench", &built().engine, "--image-size", "64", "--generate", "2", "--runs", "3"];
+    let shown = on_a_terminal(&arguments);
+    assert!(shown.contains("runs") && shown.contains("/4") && shown.contains("measuring"), "{shown}");
+    let stderr = perihelion(&arguments).stderr;
+    assert!(!String::from_utf8_lossy(&stderr).contains("measuring"));
+}
+
+#[test]
 fn bench_of_a_forecast_measures_each_part_of_it() {
     let name = |name: &str| built().dir.join(name).to_str().unwrap().to_owned();
     let (model, engine) = (name("bench-predict.model"), name("bench-predict.engine"));
@@ -535,6 +611,9 @@ fn bench_of_a_forecast_measures_each_part_of_it() {
     let rate = report["forecast_frames_per_s"].as_f64().unwrap();
     let mean = report["stages"]["total_ms"]["mean"].as_f64().unwrap();
     assert!((rate - 8e3 / mean).abs() <= 1e-6 * rate && report["real_time_factor"].is_f64());
+    assert_eq!(report["rates"]["forecast_frames_per_s"]["count"], 3);
+    assert!(report["rates"]["real_time_factor"]["stddev"].is_f64());
+    assert_eq!(report["stages"]["step_ms"]["too_few_samples_for"], serde_json::json!(["p90", "p95", "p99"]));
     assert!(report["memory"]["loop_bytes"].as_u64().unwrap() > 0 && report["machine"]["cpu"].is_string());
 
     let text = succeed(&["bench", &engine, "--runs", "1", "--warmup", "0"]);

@@ -1,41 +1,51 @@
 //! `bench`: measures one engine, in the field's own words.
 //!
 //! Every run is shown what was not seen before, since a camera never shows the same frame twice and a cache would otherwise be
-//! measured. The raw samples are kept, and counts, warm-up and the percentile rule are stated beside them.
+//! measured. The raw samples are kept, and counts, warm-up and the percentile rule are stated beside them. A percentile of too few
+//! samples is left out where a person reads it.
 
 mod predict;
 mod reason;
 mod samples;
+mod table;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::samples::{Samples, Summaries};
-use super::engines::{Identity, memory_rows};
+use super::engines::Identity;
 use super::machine::{Machine, ProcessMemory};
+use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::backend::Memory;
 use crate::engine::Engine;
 use crate::runtime::statistics::PERCENTILE_RULE;
 
-/// Measures an engine: the parts of an answer or of a forecast, and memory by its source.
+/// Runs at most, of each kind: samples are kept in memory.
+const RUNS_MAX: u64 = 1_000_000;
+
+/// Measures an engine: the parts of an answer or of a forecast, its rates, and memory by its source.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  perihelion bench small-reason.engine --image-size 64 --prompt-tokens 32 --generate 32 --runs 10 --json
-  perihelion bench small-predict.engine --runs 20 --warmup 2")]
+  perihelion bench small-reason.engine --image-size 64 --prompt-tokens 32 --generate 32 --runs 100 --json
+  perihelion bench small-predict.engine --runs 20 --warmup 2 --format md")]
 pub(crate) struct Options {
     /// The engine
     engine: PathBuf,
-    /// Write one JSON object, with the raw samples
-    #[arg(long)]
+    /// How the result is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Runs that count
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    /// Runs that count; p90 needs 10 of them, p95 20, p99 100
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=RUNS_MAX))]
     runs: usize,
     /// Runs before them that do not
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(0..=RUNS_MAX))]
     warmup: usize,
     #[command(flatten)]
     reason: reason::ReasonOptions,
@@ -43,16 +53,29 @@ pub(crate) struct Options {
     predict: predict::PredictOptions,
 }
 
-/// What was measured of an engine in one role. `W` says what was asked for and what came of it, `R` the rates that follow.
+/// The ways of writing the result.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Format {
+    /// Tables for a person
+    Text,
+    /// Markdown tables
+    Md,
+    /// A line for each part of a run and each rate, every one with the whole setting
+    Csv,
+    /// One object, with the raw samples
+    Json,
+}
+
+/// What was measured of an engine in one role. `W` says what was asked for and what came of it, `R` the rates of the mean run.
 struct Measured<W, R> {
     identity: Identity,
     load_ms: f64,
     workload: W,
     /// The workload in words.
     description: String,
-    rates: R,
-    /// The rates in words.
-    rates_text: String,
+    mean_rates: R,
+    /// Rates of each run.
+    rates: Samples,
     samples: Samples,
     session: Memory,
     loop_bytes: u64,
@@ -71,8 +94,10 @@ struct Report<'a, W, R> {
     percentile_rule: &'static str,
     load_ms: f64,
     stages: Summaries<'a>,
+    /// Of each run, so that they have a standard deviation.
+    rates: Summaries<'a>,
     #[serde(flatten)]
-    rates: &'a R,
+    mean_rates: &'a R,
     memory: MemoryReport,
     samples: &'a Samples,
 }
@@ -86,9 +111,6 @@ struct MemoryReport {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    if options.runs == 0 {
-        return Err(Usage("--runs takes at least 1".to_owned()).into());
-    }
     let engine = Engine::open(&options.engine)?;
     let roles = &engine.manifest().roles;
     // One that does both is measured in the role that the options are of.
@@ -107,6 +129,21 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
 }
 
+/// Runs `measure` with the number of each run, the warm-up before those that count, and shows how far it is.
+fn run_each(
+    options: &Options,
+    mut measure: impl FnMut(u64, bool) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (n_warmup, n_runs) = (options.warmup as u64, (options.warmup + options.runs) as u64);
+    let progress = Progress::counting("runs");
+    for run in 0..n_runs {
+        let counts = n_warmup <= run;
+        progress.set(run, n_runs, if counts { "measuring" } else { "warming up" });
+        measure(run, counts)?;
+    }
+    Ok(())
+}
+
 fn report<W: Serialize, R: Serialize>(
     options: &Options,
     context: &Context,
@@ -121,7 +158,8 @@ fn report<W: Serialize, R: Serialize>(
         percentile_rule: PERCENTILE_RULE,
         load_ms: measured.load_ms,
         stages: measured.samples.summaries(),
-        rates: &measured.rates,
+        rates: measured.rates.summaries(),
+        mean_rates: &measured.mean_rates,
         memory: MemoryReport {
             session: measured.session.clone(),
             loop_bytes: measured.loop_bytes,
@@ -129,37 +167,13 @@ fn report<W: Serialize, R: Serialize>(
         },
         samples: &measured.samples,
     };
-    if options.json { output::json(&report) } else { output::text(&text(options, &report, measured)) }
-}
-
-fn text<W, R>(options: &Options, report: &Report<'_, W, R>, measured: &Measured<W, R>) -> String {
-    let mut text = format!(
-        "{}: {}, {}, {} thread(s), opened in {:.1} ms\n{}\n{} warm-up runs, then {} runs; percentile p is {}\n\n",
-        report.engine.display(),
-        report.identity.backend,
-        report.identity.precision,
-        report.threads,
-        report.load_ms,
-        measured.description,
-        options.warmup,
-        options.runs,
-        report.percentile_rule,
-    );
-    text.push_str(&measured.samples.table());
-    text.push_str(&format!("\n{}\n\nmemory (the sources overlap)\n", measured.rates_text));
-    let MemoryReport { session, loop_bytes, process } = &report.memory;
-    let mut rows = memory_rows(session);
-    let in_loop = format!("loop: {}", measured.loop_holds);
-    for (name, value) in [
-        (&in_loop[..], Some(*loop_bytes)),
-        ("process VmHWM", process.vm_hwm_bytes),
-        ("process RssAnon", process.rss_anon_bytes),
-        ("process RssFile", process.rss_file_bytes),
-    ] {
-        let mut row = vec![name.to_owned(), value.map_or_else(|| "–".to_owned(), output::bytes)];
-        row.extend(value.map(|bytes| bytes.to_string()));
-        rows.push(row);
+    if let Some(warning) = table::too_few(options.runs, &measured.samples) {
+        eprintln!("warning: {warning}");
     }
-    text.push_str(&output::table(&rows));
-    text
+    match if options.json { Format::Json } else { options.format } {
+        Format::Json => output::json(&report),
+        Format::Text => output::text(&table::text(options, &report, measured)),
+        Format::Md => output::text(&table::markdown(options, &report, measured)),
+        Format::Csv => output::text(&table::csv(options, &report, measured)),
+    }
 }

@@ -1,4 +1,4 @@
-//! How results are written: one JSON object, or text with aligned columns.
+//! How results are written: one JSON object, text with aligned columns, or tables for other programs (Markdown, CSV).
 
 use std::io::{self, Write};
 
@@ -89,6 +89,46 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Rows of cells as a Markdown table, of which the first row is the heading: the first column to the left, the others to the right.
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().map(|cell| markdown_cell(cell)).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        if number == 0 {
+            let rule = (0..row.len()).map(|column| if column == 0 { "---" } else { "---:" });
+            text.push_str(&format!("| {} |\n", rule.collect::<Vec<_>>().join(" | ")));
+        }
+    }
+    text
+}
+
+/// Text that neither ends a cell or a line of Markdown nor is taken for markup.
+pub(crate) fn markdown_cell(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '|' | '\\' | '`' | '*' | '<' | '[' => out.extend(['\\', letter]),
+            letter if letter.is_control() => out.push(' '),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// Rows of cells as comma-separated values (RFC 4180, with plain line ends).
+pub(crate) fn csv(rows: &[Vec<String>]) -> String {
+    let cell = |cell: &String| {
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell.clone()
+        }
+    };
+    let line = |row: &Vec<String>| row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +147,12 @@ mod tests {
         assert_eq!((bytes(1023), bytes(6_721_288)), ("1023 B".into(), "6.41 MiB".into()));
         let rows = [vec!["a".into(), "10".into()], vec!["bcd".into(), "1".into(), "x".into()]];
         assert_eq!(table(&rows), "  a    10\n  bcd   1  x\n");
+    }
+
+    #[test]
+    fn no_text_leaves_its_cell() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["x|y\nz".to_owned(), "1,\"2\"".to_owned()]];
+        assert_eq!(markdown(&rows), "| a | b |\n| --- | ---: |\n| x\\|y z | 1,\"2\" |\n");
+        assert_eq!(csv(&rows), "a,b\n\"x|y\nz\",\"1,\"\"2\"\"\"\n");
     }
 }

@@ -210,7 +210,7 @@ impl Report {
                 tally["share"].as_f64().map_or("–".to_owned(), |share| format!("{:.0}", 100.0 * share));
             accuracy.push(vec![task.clone(), number("right"), number("asked"), percent]);
         }
-        let mut latency = vec![row(&["latency, ms", "n", "p50", "p90", "p99", "max"])];
+        let mut latency = vec![row(&["latency, ms", "n", "p50", "p90", "p95", "p99", "max"])];
         let Latency { age_ms, camera_to_answer_ms, ttft_ms, tpot_ms, .. } = &self.latency;
         for (name, Samples { summary, .. }) in [
             ("age of the newest frame", age_ms),
@@ -219,9 +219,9 @@ impl Report {
             ("each further token (TPOT)", tpot_ms),
         ] {
             let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));
-            let Summary { count, p50, p90, p99, max, .. } = *summary;
-            let figures = [p50, p90, p99, max].map(number);
-            latency.push([name.to_owned(), count.to_string()].into_iter().chain(figures).collect());
+            let figures = summary.sound_percentiles().into_iter().chain([summary.max]).map(number);
+            let count = summary.count.to_string();
+            latency.push([name.to_owned(), count].into_iter().chain(figures).collect());
         }
         let mut text = format!(
             "\n{scenes} scenes in {seconds:.1} s, {scenes_backward} of them backward; {published} answers published, {heard} \

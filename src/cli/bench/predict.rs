@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use serde::Serialize;
 
-use super::{Measured, Options, Samples};
+use super::{Measured, Options, Samples, run_each};
 use crate::cli::Context;
 use crate::cli::engines::open_predict;
 use crate::models::predict25::PredictManifest;
@@ -51,6 +51,12 @@ pub(super) struct Rates {
     real_time_factor: Option<f64>,
 }
 
+/// Of each run.
+const RATES: [(&str, &str); 2] = [
+    ("forecast_frames_per_s", "forecast frames"),
+    ("real_time_factor", "seconds forecast (times real time)"),
+];
+
 /// `chunk_ms` has the calls of the decoder that make `frames_per_chunk` frames, `first_chunk_ms` that of the clip's first frame;
 /// `first_frame_ms` is the time from the first given frame to the first forecast one.
 const STAGES: [(&str, &str); 8] = [
@@ -83,14 +89,18 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
     let workload = Workload::new(&predict, &manifest, options);
 
     let mut scene = Scene::new(&manifest);
-    let mut samples = Samples::new(&STAGES);
-    for run in 0..options.warmup + options.runs {
-        scene.next(run as u64);
+    let (mut samples, mut rates) = (Samples::new(&STAGES), Samples::new(&RATES));
+    run_each(options, |run, counts| {
+        scene.next(run);
         let times = Times::of(&mut predict, &scene, workload.frames_per_chunk)?;
-        if options.warmup <= run {
+        if counts {
+            let frames_per_s = workload.forecast_frames as f64 * 1e3 / times.total;
+            rates.add("forecast_frames_per_s", [frames_per_s]);
+            rates.add("real_time_factor", [frames_per_s / workload.fps]);
             times.add_to(&mut samples);
         }
-    }
+        Ok(())
+    })?;
     let Workload { width, height, given_frames, forecast_frames, fps, latents, tokens, steps, .. } = workload;
     let guided = if workload.guidance == 0.0 { "" } else { " of two calls" };
     let description = format!(
@@ -100,18 +110,13 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
     );
     let forecast_frames_per_s = samples.mean("total_ms").map(|ms| forecast_frames as f64 * 1e3 / ms);
     let real_time_factor = forecast_frames_per_s.map(|rate| rate / fps);
-    let rates_text = format!(
-        "{:.2} forecast frames/s, {:.2} times real time",
-        forecast_frames_per_s.unwrap_or(f64::NAN),
-        real_time_factor.unwrap_or(f64::NAN)
-    );
     Ok(Measured {
         identity,
         load_ms,
         workload,
         description,
-        rates: Rates { forecast_frames_per_s, real_time_factor },
-        rates_text,
+        mean_rates: Rates { forecast_frames_per_s, real_time_factor },
+        rates,
         samples,
         session: predict.session_memory(),
         loop_bytes: predict.claimed_bytes(),

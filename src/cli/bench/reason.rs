@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use serde::Serialize;
 
-use super::{Measured, Options, Samples};
+use super::{Measured, Options, Samples, run_each};
 use crate::camera::FrameSize;
 use crate::cli::engines::open_reason;
 use crate::cli::{Context, Usage};
@@ -44,10 +44,16 @@ pub(super) struct Workload {
     runs: usize,
 }
 
+/// Of the mean interval between tokens.
 #[derive(Debug, Serialize)]
 pub(super) struct Rates {
     decode_tokens_per_s: Option<f64>,
 }
+
+/// Of each run: tokens of the prompt that were computed, visual ones included, by the time of the prefill; and the tokens after the
+/// first by their time.
+const RATES: [(&str, &str); 2] =
+    [("prompt_tokens_per_s", "prompt tokens (prefill)"), ("tokens_per_s", "tokens generated")];
 
 /// `itl_ms` has every interval between tokens, `tpot_ms` their mean of each run.
 const STAGES: [(&str, &str); 7] = [
@@ -87,18 +93,19 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
     let load_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     let mut camera = Camera::new(question.image_size);
-    let mut samples = Samples::new(&STAGES);
+    let (mut samples, mut rates) = (Samples::new(&STAGES), Samples::new(&RATES));
     let mut last = None;
-    for run in 0..options.warmup + options.runs {
+    run_each(options, |run, counts| {
         if run == 0 || !asked.same_image {
             camera.next_image();
         }
-        let (answer, recording) = question.ask(&mut reason, &camera, run as u64)?;
-        if options.warmup <= run {
-            add(&mut samples, &answer, &recording);
+        let (answer, recording) = question.ask(&mut reason, &camera, run)?;
+        if counts {
+            add(&mut samples, &mut rates, &answer, &recording);
         }
         last = Some(answer);
-    }
+        Ok(())
+    })?;
     let answer = last.expect("there was a run");
     let workload = Workload {
         prompt_tokens: answer.prompt_tokens,
@@ -120,8 +127,8 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         load_ms,
         workload,
         description,
-        rates: Rates { decode_tokens_per_s },
-        rates_text: decode_tokens_per_s.map_or_else(String::new, |rate| format!("{rate:.2} tokens/s")),
+        mean_rates: Rates { decode_tokens_per_s },
+        rates,
         samples,
         session: reason.session_memory(),
         loop_bytes: reason.claimed_bytes(),
@@ -182,7 +189,7 @@ impl Camera {
     }
 }
 
-fn add(samples: &mut Samples, answer: &Answer, recording: &Recording) {
+fn add(samples: &mut Samples, rates: &mut Samples, answer: &Answer, recording: &Recording) {
     let timings = &answer.timings;
     samples.add("preprocess_ms", [timings.preprocess_ms]);
     samples.add("vision_ms", [timings.vision_ms]);
@@ -191,4 +198,7 @@ fn add(samples: &mut Samples, answer: &Answer, recording: &Recording) {
     samples.add("tpot_ms", timings.tpot_ms);
     samples.add("itl_ms", recording.token_ms.windows(2).map(|pair| pair[1] - pair[0]));
     samples.add("total_ms", [timings.total_ms]);
+    let n_read = answer.prompt_tokens - answer.reused_tokens;
+    rates.add("prompt_tokens_per_s", [n_read as f64 * 1e3 / timings.prefill_ms]);
+    rates.add("tokens_per_s", timings.tpot_ms.map(|ms| 1e3 / ms));
 }
