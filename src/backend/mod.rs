@@ -5,6 +5,8 @@
 //! says why, and nothing falls back to another in silence.
 
 pub mod cpu;
+#[cfg(feature = "tensorrt")]
+pub mod cuda;
 pub mod reference;
 
 mod binding;

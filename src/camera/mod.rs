@@ -34,10 +34,10 @@ pub use files::{FrameFiles, Image, ImageFileError, frame_files, load_frames_dir,
 pub use grid::{FrameSize, Grid, PatchLayout};
 pub use picture::{Picture, PictureDigest};
 pub use pixel_format::PixelFormat;
-pub use preprocess::{ImageRules, Normalize, PixelRules, Preprocess, Resample, VideoRules};
+pub use preprocess::{ByteValues, ImageRules, Normalize, PixelRules, Preprocess, Resample, VideoRules};
 pub use preprocessor::Preprocessor;
 pub use processor_config::{ProcessorConfigError, ProcessorConfigs};
-pub use resize::Resizer;
+pub use resize::{Resizer, Taps};
 pub use video::VideoLayout;
 
 #[cfg(test)]

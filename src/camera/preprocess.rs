@@ -44,6 +44,32 @@ pub struct PixelRules {
     pub normalize: Option<Normalize>,
 }
 
+/// What each byte becomes, by channel.
+pub type ByteValues = Box<[[f32; 256]; 3]>;
+
+impl PixelRules {
+    /// Rescaling and normalising as a table: they have only 256 answers. The reference folds the rescaling into mean and
+    /// deviation, in f32; so does this.
+    #[must_use]
+    pub fn byte_values(&self) -> ByteValues {
+        let mut table = Box::new([[0.0; 256]; 3]);
+        for (channel, values) in table.iter_mut().enumerate() {
+            for (byte, value) in values.iter_mut().enumerate() {
+                let byte = byte as f32;
+                *value = match (self.normalize, self.rescale) {
+                    (Some(normalize), rescale) => {
+                        let scale = rescale.map_or(1.0, |factor| (1.0 / factor) as f32);
+                        (byte - normalize.mean[channel] * scale) / (normalize.std[channel] * scale)
+                    }
+                    (None, Some(factor)) => byte * factor as f32,
+                    (None, None) => byte,
+                };
+            }
+        }
+        table
+    }
+}
+
 /// Rules for single images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,15 +5,15 @@
 
 use super::error::PreprocessError;
 use super::grid::{FrameSize, Grid};
-use super::preprocess::{PixelRules, Preprocess};
+use super::preprocess::{ByteValues, PixelRules, Preprocess};
 use super::resize::Resizer;
 
 /// Does what [`Preprocess`] says, keeping its buffers: frames of one size cost no allocation after the first.
 #[derive(Debug)]
 pub struct Preprocessor {
     rules: Preprocess,
-    image_values: Values,
-    video_values: Values,
+    image_values: ByteValues,
+    video_values: ByteValues,
     resizer: Resizer,
     resized: Vec<u8>,
 }
@@ -27,8 +27,8 @@ impl Preprocessor {
         rules.check()?;
         Ok(Preprocessor {
             rules,
-            image_values: Values::new(&rules.image.pixels),
-            video_values: Values::new(&rules.video.pixels),
+            image_values: rules.image.pixels.byte_values(),
+            video_values: rules.video.pixels.byte_values(),
             resizer: Resizer::new(),
             resized: Vec::new(),
         })
@@ -43,7 +43,7 @@ impl Preprocessor {
     /// Bytes that are kept between frames.
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {
-        self.resizer.reserved_bytes() + self.resized.capacity() + 2 * size_of::<Values>()
+        self.resizer.reserved_bytes() + self.resized.capacity() + 2 * size_of::<[[f32; 256]; 3]>()
     }
 
     /// Writes an image's patches `[n_patches, patch_len]` to the start of `patches` and returns their grid.
@@ -146,7 +146,7 @@ impl Preprocessor {
     }
 
     /// Writes the resized frame as frame `frame` of every patch of one group.
-    fn cut(&self, grid: Grid, frame: usize, values: &Values, patches: &mut [f32]) {
+    fn cut(&self, grid: Grid, frame: usize, values: &ByteValues, patches: &mut [f32]) {
         let layout = self.rules.patches;
         let (side, merge) = (layout.patch_size, layout.merge_size);
         let (area, channel_len) = (side * side, layout.temporal_patch_size * side * side);
@@ -161,7 +161,7 @@ impl Preprocessor {
             for y in 0..side {
                 let start = (patch_y * side + y) * row_bytes + patch_x * side * 3;
                 let row = &self.resized[start..][..side * 3];
-                for (channel, table) in values.0.iter().enumerate() {
+                for (channel, table) in values.iter().enumerate() {
                     let out = &mut patch[channel * channel_len + frame * area + y * side..][..side];
                     for (o, pixel) in out.iter_mut().zip(row.chunks_exact(3)) {
                         *o = table[usize::from(pixel[channel])];
@@ -169,30 +169,5 @@ impl Preprocessor {
                 }
             }
         }
-    }
-}
-
-/// What each byte becomes, by channel: rescaling and normalising have only 256 answers.
-#[derive(Debug)]
-struct Values(Box<[[f32; 256]; 3]>);
-
-impl Values {
-    /// The reference folds the rescaling into mean and deviation, in f32; so do we.
-    fn new(rules: &PixelRules) -> Self {
-        let mut table = Box::new([[0.0; 256]; 3]);
-        for (channel, values) in table.iter_mut().enumerate() {
-            for (byte, value) in values.iter_mut().enumerate() {
-                let byte = byte as f32;
-                *value = match (rules.normalize, rules.rescale) {
-                    (Some(normalize), rescale) => {
-                        let scale = rescale.map_or(1.0, |factor| (1.0 / factor) as f32);
-                        (byte - normalize.mean[channel] * scale) / (normalize.std[channel] * scale)
-                    }
-                    (None, Some(factor)) => byte * factor as f32,
-                    (None, None) => byte,
-                };
-            }
-        }
-        Values(table)
     }
 }

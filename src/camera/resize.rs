@@ -69,6 +69,47 @@ impl Resizer {
     }
 }
 
+/// One pass of a resize as numbers, for devices that do the sums themselves: target pixel `i` is
+/// `(half + Σ_j weights[i, j] * source[starts[i] + j]) >> fraction_bits`, clamped to a byte, with `half` one half in that fixed point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taps {
+    /// First source pixel of each target pixel, `[n_target]`.
+    pub starts: Vec<i32>,
+    /// Source pixels of each target pixel, `[n_target]`.
+    pub counts: Vec<i32>,
+    /// `[n_target, taps_max]`, zeros behind a pixel's own.
+    pub weights: Vec<i16>,
+    /// Weights of a row.
+    pub taps_max: usize,
+    /// Bits behind the point.
+    pub fraction_bits: u32,
+}
+
+impl Taps {
+    /// The pass from `n_source` pixels to `n_target`; equal numbers are a copy, as in [`Resizer::resize`].
+    ///
+    /// # Panics
+    /// If a number is zero.
+    #[must_use]
+    pub fn new(n_source: usize, n_target: usize, resample: Resample) -> Taps {
+        assert!(0 < n_source && 0 < n_target, "a frame has pixels");
+        if n_source == n_target {
+            let starts: Vec<i32> = (0..n_target as i32).collect();
+            let ones = vec![1; n_target];
+            return Taps { counts: ones, weights: vec![1; n_target], starts, taps_max: 1, fraction_bits: 0 };
+        }
+        let mut weights = Weights::default();
+        weights.fill(n_source, n_target, resample);
+        Taps {
+            starts: weights.windows.iter().map(|window| window.start as i32).collect(),
+            counts: weights.windows.iter().map(|window| window.n_taps as i32).collect(),
+            weights: weights.fixed,
+            taps_max: weights.taps_max,
+            fraction_bits: weights.fraction_bits,
+        }
+    }
+}
+
 /// The source pixels that make one target pixel.
 #[derive(Clone, Copy, Debug)]
 struct Window {

@@ -132,7 +132,8 @@ impl Sampler {
     fn draw(&mut self) -> u32 {
         let scores = &mut self.scores;
         let inverse = self.sampling.temperature.recip();
-        scores.iter_mut().for_each(|score| *score *= inverse);
+        // Adding zero makes the two zeros one: they are equally likely, but stand apart in a total order.
+        scores.iter_mut().for_each(|score| *score = *score * inverse + 0.0);
         let scores = &self.scores;
         let by_score =
             |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then_with(|| a.cmp(b));
@@ -304,6 +305,15 @@ mod tests {
         }
         // Equals stand in the order of their ids: the first half of them.
         assert!(drawn.iter().all(|t| *t < 2501) && drawn.iter().any(|t| 2400 < *t));
+    }
+
+    #[test]
+    fn both_zeros_are_equally_likely() {
+        let (mut sampler, half) = (Sampler::new(2), Sampling { top_p: 0.5, ..DRAW });
+        for logits in [[-0.0, 0.0], [0.0, -0.0]] {
+            sampler.begin(half, &[]).unwrap();
+            assert_eq!(sampler.pick(&logits), Ok(0), "the first of equals reaches half of the whole");
+        }
     }
 
     #[test]
