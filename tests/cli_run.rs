@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use perihelion::camera::{Image, load_frames_dir, load_image};
 use perihelion::frames::clock::Clock;
-use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{
     HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,
     with_encapsulation,
@@ -328,7 +327,7 @@ fn a_live_node_answers_hears_another_question_and_leaves() {
     let mut node = Node(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
 
     let name = NodeName::new("/test", "camera").unwrap();
-    let options = DdsOptions { node: name, domain_id, reach: Reach::Localhost, gid_bytes: 16 };
+    let options = DdsOptions::local(name, domain_id);
     let peer = Dds::join(&options, Arc::new(Clock::system())).unwrap();
     let camera = peer.advertise("/camera/image_raw", ImageView::TYPE, Delivery::BestEffort).unwrap();
     let prompt = peer.advertise("/robot/eye/prompt", Text::TYPE, Delivery::Reliable).unwrap();

@@ -15,7 +15,6 @@ use perihelion::frames::camera::{Camera, CameraOptions};
 use perihelion::frames::clock::Clock;
 use perihelion::frames::frame::Format;
 use perihelion::frames::listener::{Listener, ListenerOptions, Verdict};
-use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode,
 };
@@ -25,7 +24,8 @@ use perihelion::ros2::node::{
 };
 use perihelion::ros2::parameter_services;
 use perihelion::ros2::transport::{
-    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Transport, free_domain,
+    Choice, Dds, DdsOptions, Delivery, ImageReliability, ImageTransport, MessageSink, Transport, Why,
+    free_domain,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ static DOMAIN: LazyLock<u16> = LazyLock::new(free_domain);
 
 fn join(name: &str) -> Dds {
     let node = NodeName::new("/test", name).unwrap();
-    let options = DdsOptions { node, domain_id: *DOMAIN, reach: Reach::Localhost, gid_bytes: 16 };
+    let options = DdsOptions::local(node, *DOMAIN);
     Dds::join(&options, Arc::new(Clock::system())).expect("a participant on the loopback interface")
 }
 
@@ -219,6 +219,83 @@ fn what_does_not_fit_is_a_counted_drop() {
     assert_eq!(wrong, 2, "the graph shows the topic under both types");
 }
 
+#[test]
+fn with_a_small_buffer_cameras_that_repeat_are_read_reliably_and_nothing_is_lost_in_the_change() {
+    let name = NodeName::new("/test", "eye_i").unwrap();
+    let small = DdsOptions { receive_buffer_bytes: 100_000, ..DdsOptions::local(name, *DOMAIN) };
+    let (camera, node) = (join("camera_i"), Dds::join(&small, Arc::new(Clock::system())).unwrap());
+    let listener = camera_of(&node, "/i/image", 10_000);
+    let chosen = || node.reception("/i/image").expect("it is subscribed to").choice;
+    let choice = |is_reliable, why| Choice { is_reliable, why };
+    assert_eq!(chosen(), choice(false, Why::NobodyYet));
+    assert_eq!(node.reception("/i/image").unwrap().buffer_bytes, Some(100_000));
+    let publisher = camera.advertise("/i/image", ImageView::TYPE, Delivery::Reliable).unwrap();
+    let mut n_sent = 0;
+    let mut send = || {
+        n_sent += 1;
+        publisher.publish(image(now_ns(), 8, &[7; 8 * 8 * 3])).unwrap();
+        n_sent
+    };
+    until("a reliable reader", || chosen() == choice(true, Why::SmallBuffer));
+    until("the first image", || {
+        send();
+        0 < listener.accounts().received
+    });
+    sleep(Duration::from_millis(1000));
+    let before = listener.accounts().received;
+    let n_before = send() - 1;
+    let mut until_chosen = |what: &str, wanted: Choice| {
+        until(what, || {
+            send();
+            chosen() == wanted
+        });
+        // Both readers are there for a while.
+        for _ in 0..40 {
+            send();
+            sleep(Duration::from_millis(20));
+        }
+    };
+    let deaf = camera.advertise("/i/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    until_chosen("a best effort reader", choice(false, Why::NothingRepeated));
+    drop(deaf);
+    until_chosen("a reliable reader again", choice(true, Why::SmallBuffer));
+    let n_since = send() - n_before;
+    until("every image once", || before + n_since as u64 <= listener.accounts().received);
+    sleep(Duration::from_millis(300));
+    let accounts = listener.accounts();
+    assert_eq!((accounts.received, accounts.lost), (before + n_since as u64, 0), "{accounts}");
+    let reception = node.reception("/i/image").unwrap();
+    assert!(192 < reception.image_bytes_max && reception.image_bytes_max < 400, "{reception:?}");
+}
+
+#[test]
+fn what_is_told_of_reliability_is_done() {
+    for (wanted, is_reliable) in [(ImageReliability::BestEffort, false), (ImageReliability::Reliable, true)] {
+        let name = NodeName::new("/test", "eye_j").unwrap();
+        let options = DdsOptions {
+            image_reliability: wanted,
+            receive_buffer_bytes: 100_000,
+            ..DdsOptions::local(name, *DOMAIN)
+        };
+        let (camera, node) = (join("camera_j"), Dds::join(&options, Arc::new(Clock::system())).unwrap());
+        let listener = camera_of(&node, "/j/image", 10_000);
+        let publisher = camera.advertise("/j/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+        let chosen = || node.reception("/j/image").unwrap().choice;
+        if is_reliable {
+            until("the publisher that is not heard", || chosen().why == Why::Unheard);
+            publisher.publish(image(now_ns(), 8, &[7; 192])).unwrap();
+            sleep(Duration::from_millis(300));
+            assert_eq!(listener.accounts().received, 0);
+        } else {
+            until("an image", || {
+                publisher.publish(image(now_ns(), 8, &[7; 192])).unwrap();
+                0 < listener.accounts().received
+            });
+            assert_eq!(chosen(), Choice { is_reliable: false, why: Why::Told });
+        }
+    }
+}
+
 fn listen(node: &Dds, topic: &str) -> Receiver<String> {
     let (sender, heard) = mpsc::channel();
     let sink: MessageSink = Box::new(move |body| {
@@ -308,7 +385,7 @@ fn comes_and_goes<Gid: serde::de::DeserializeOwned + 'static>(name: &str, gid_by
     };
 
     let node = NodeName::new("/test", name).unwrap();
-    let options = DdsOptions { node, domain_id: *DOMAIN, reach: Reach::Localhost, gid_bytes };
+    let options = DdsOptions { gid_bytes, ..DdsOptions::local(node, *DOMAIN) };
     let node = Dds::join(&options, Arc::new(Clock::system())).unwrap();
     let publisher = node.advertise(&format!("/f/{name}"), Text::TYPE, Delivery::Reliable).unwrap();
     until("the node with its writer", || {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use perihelion::frames::camera::{Camera, CameraOptions};
 use perihelion::frames::clock::Clock;
 use perihelion::frames::listener::ListenerOptions;
-use perihelion::ros2::environment::Reach;
 use perihelion::ros2::messages::{HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::transport::{
@@ -32,7 +31,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 fn options(name: &str, domain_id: u16) -> DdsOptions {
     let node = NodeName::new("/test", name).unwrap();
-    DdsOptions { node, domain_id, reach: Reach::Localhost, gid_bytes: 16 }
+    DdsOptions::local(node, domain_id)
 }
 
 /// A node behind a wall and one without.

@@ -7,7 +7,9 @@ use super::machine::Machine;
 use super::{Context, output};
 use crate::backend::backend;
 use crate::ros2::environment::{Environment, Reach};
-use crate::ros2::kernel_limits::{KernelLimits, SYSCTL_LINE, receive_buffer_errors};
+use crate::ros2::kernel_limits::{
+    KernelLimits, advice, receive_buffer_errors, receive_buffer_granted, remedy,
+};
 
 /// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
 #[derive(Debug, Args)]
@@ -34,6 +36,8 @@ struct Report {
 struct Network {
     rmem_max_bytes: Option<u64>,
     rmem_default_bytes: Option<u64>,
+    /// What this program gets when it asks for the buffer that the node wants.
+    receive_buffer_bytes: Option<u64>,
     /// Datagrams dropped since the machine started because a buffer was full, over all programs.
     receive_buffer_errors: Option<u64>,
 }
@@ -120,6 +124,7 @@ impl Report {
         }
         row("net.core.rmem_max", size(self.network.rmem_max_bytes));
         row("net.core.rmem_default", size(self.network.rmem_default_bytes));
+        row("receive buffer", self.network.granted());
         if let Some(id) = self.ros.domain_id {
             let distro = self.ros.distro.as_deref().unwrap_or("no distribution sourced");
             let reach = if self.ros.localhost_only == Some(true) { ", this machine only" } else { "" };
@@ -147,14 +152,26 @@ impl Report {
 impl Network {
     fn look(findings: &mut Vec<Finding>) -> Self {
         let limits = KernelLimits::read();
-        if let Some(what) = limits.and_then(|limits| limits.advice()) {
-            findings.push(Finding { what, remedy: SYSCTL_LINE.to_owned() });
+        let receive_buffer_bytes = receive_buffer_granted();
+        if let Some(what) = receive_buffer_bytes.and_then(advice) {
+            findings.push(Finding { what, remedy: remedy() });
         }
         Self {
             rmem_max_bytes: limits.map(|limits| limits.receive_bytes_max),
             rmem_default_bytes: limits.map(|limits| limits.receive_bytes_default),
+            receive_buffer_bytes,
             receive_buffer_errors: receive_buffer_errors(),
         }
+    }
+}
+
+impl Network {
+    /// The buffer that is granted, and whether by a capability.
+    fn granted(&self) -> String {
+        let Some(granted) = self.receive_buffer_bytes else { return "unknown".to_owned() };
+        let is_beyond = self.rmem_max_bytes.is_some_and(|limit| limit < granted);
+        let how = if is_beyond { ", beyond rmem_max by CAP_NET_ADMIN" } else { "" };
+        format!("{}{how}", output::bytes(granted))
     }
 }
 

@@ -17,7 +17,6 @@ use super::places::Places;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
 use crate::ros2::environment::Environment;
-use crate::ros2::kernel_limits::KernelLimits;
 use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
@@ -141,9 +140,13 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
         None => {
             let clock = if node.use_sim_time { Clock::simulated() } else { Clock::system() };
-            warn_of(&environment, &node);
+            warn_of(&environment);
             let walled = WalledOptions {
-                dds: DdsOptions::new(node.name.clone(), &environment),
+                dds: DdsOptions {
+                    image_reliability: node.image_reliability,
+                    receive_buffer_bytes: node.receive_buffer_bytes,
+                    ..DdsOptions::new(node.name.clone(), &environment)
+                },
                 // The same file, also where another has taken its name.
                 program: "/proc/self/exe".into(),
                 image_bytes_max: node.max_image_bytes,
@@ -256,15 +259,11 @@ fn log_level(context: &Context) -> anyhow::Result<log::LevelFilter> {
     })
 }
 
-fn warn_of(environment: &Environment, node: &NodeOptions) {
+fn warn_of(environment: &Environment) {
     for variable in &environment.unsupported {
         log::warn!("{variable} is set and is not supported here");
     }
     if let Some((what, remedy)) = environment.apart() {
         log::warn!("{what}; {remedy}");
-    }
-    let advice = KernelLimits::read().and_then(|limits| limits.advice());
-    if let Some(advice) = advice.filter(|_| node.image_transport == ImageTransport::Raw) {
-        log::warn!("{advice}");
     }
 }

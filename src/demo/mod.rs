@@ -39,7 +39,7 @@ use tempfile::TempDir;
 use self::graph::Graph;
 use crate::cli::{Context, Usage, output};
 use crate::frames::clock::Clock;
-use crate::ros2::environment::{Environment, Reach};
+use crate::ros2::environment::Environment;
 use crate::ros2::logging;
 use crate::ros2::names::NodeName;
 use crate::ros2::node::Engines;
@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let clock = || if options.scenes.is_some() { Clock::simulated() } else { Clock::system() };
     let join = |name: &str| -> anyhow::Result<Dds> {
         let node = NodeName::new("/", name)?;
-        let dds = DdsOptions { node, domain_id, reach: Reach::Localhost, gid_bytes };
+        let dds = DdsOptions { gid_bytes, ..DdsOptions::local(node, domain_id) };
         Ok(Dds::join(&dds, Arc::new(clock()))?)
     };
     let (camera, node, observer) = (join("demo_camera")?, join("perihelion")?, join("demo_observer")?);

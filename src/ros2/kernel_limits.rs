@@ -1,16 +1,27 @@
 //! What the kernel lets UDP hold, and whether it dropped anything.
 //!
-//! A raw image arrives as a burst of datagrams. The stock limit of a receive buffer holds 208 KiB of them, so that larger
-//! images lose some and with them the whole; this is so for every DDS vendor. `doctor` and `run` say it and how to
-//! mend it.
+//! An image arrives as a burst of datagrams. The stock limit of a receive buffer holds 208 KiB of them, so that larger
+//! images lose some and, read best effort, with them the whole; this is so for every DDS vendor. `doctor` and `run` say
+//! it and how to mend it.
 
 use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
+
+use rustix::net::sockopt;
 
 /// With buffers of this size raw images of 1280×720 arrive at 30 Hz.
 pub const RECEIVE_BUFFER_BYTES_WANTED: u64 = 4 << 20;
 
+/// What the node asks the kernel for unless it is told otherwise: raw images of 1920×1080 fit.
+pub const RECEIVE_BUFFER_BYTES_ASKED: u64 = 8 << 20;
+
 /// The line that mends it until the next boot; the same in `/etc/sysctl.d/60-ros2.conf` mends it for good.
 pub const SYSCTL_LINE: &str = "sudo sysctl -w net.core.rmem_max=67108864 net.core.rmem_default=8388608";
+
+/// How a program may have larger buffers than the limit without changing it for everyone.
+pub const CAPABILITY_LINE: &str = "sudo setcap cap_net_admin+ep $(command -v perihelion) (under systemd: AmbientCapabilities=CAP_NET_ADMIN)";
 
 /// The kernel's limits of UDP buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,25 +39,53 @@ impl KernelLimits {
             |name: &str| fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok()?.trim().parse().ok();
         Some(Self { receive_bytes_max: read("rmem_max")?, receive_bytes_default: read("rmem_default")? })
     }
+}
 
-    /// The largest raw image that surely arrives: messages a little below the buffer's size do.
-    pub fn image_bytes_safe(&self) -> u64 {
-        // The kernel doubles the size for its own bookkeeping and counts a datagram with its headers.
-        self.receive_bytes_max - self.receive_bytes_max / 10
+/// Asks the kernel for a receive buffer of `bytes`, beyond its limit where this process has `CAP_NET_ADMIN`, and says how
+/// many it grants. A larger buffer stays as it is.
+///
+/// # Errors
+/// If `socket` is none.
+pub fn ask_for_receive_buffer(socket: impl AsFd, bytes: u64) -> io::Result<u64> {
+    // The kernel doubles what was asked for, for its own bookkeeping, and tells the double.
+    let granted = || Ok::<_, io::Error>(sockopt::socket_recv_buffer_size(&socket)? as u64 / 2);
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if granted()? < bytes {
+        sockopt::set_socket_recv_buffer_size(&socket, wanted)?;
     }
+    if granted()? < bytes {
+        // Refused without the capability; then it stays at the limit.
+        let _ = sockopt::set_socket_recv_buffer_size_force(&socket, wanted);
+    }
+    granted()
+}
 
-    /// What is wrong and how to mend it, or `None` if nothing is.
-    pub fn advice(&self) -> Option<String> {
-        if RECEIVE_BUFFER_BYTES_WANTED <= self.receive_bytes_max {
-            return None;
-        }
-        Some(format!(
-            "the kernel limits UDP receive buffers to {} bytes, so that raw images over about {} kB are lost \
-             (compressed ones are smaller); mend it with `{SYSCTL_LINE}`",
-            self.receive_bytes_max,
-            self.image_bytes_safe() / 1000,
-        ))
-    }
+/// The receive buffer that a socket of this process gets when it asks for [`RECEIVE_BUFFER_BYTES_ASKED`].
+pub fn receive_buffer_granted() -> Option<u64> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    ask_for_receive_buffer(socket, RECEIVE_BUFFER_BYTES_ASKED).ok()
+}
+
+/// The largest image that surely arrives best effort in a receive buffer of this size: messages a little smaller do.
+pub fn image_bytes_safe(receive_buffer_bytes: u64) -> u64 {
+    // The kernel counts a datagram with its headers.
+    receive_buffer_bytes - receive_buffer_bytes / 10
+}
+
+/// What a receive buffer of this size does to images, or `None` if nothing.
+pub fn advice(receive_buffer_bytes: u64) -> Option<String> {
+    (receive_buffer_bytes < RECEIVE_BUFFER_BYTES_WANTED).then(|| {
+        format!(
+            "the kernel grants UDP receive buffers of {receive_buffer_bytes} bytes, so that images over about {} kB, raw \
+             or compressed, are lost unless their camera publishes reliably",
+            image_bytes_safe(receive_buffer_bytes) / 1000,
+        )
+    })
+}
+
+/// How to mend what [`advice`] says.
+pub fn remedy() -> String {
+    format!("{SYSCTL_LINE}, or for this program alone {CAPABILITY_LINE}")
 }
 
 /// Datagrams that the kernel dropped since it started because a receive buffer was full, over all programs.
@@ -67,11 +106,20 @@ mod tests {
 
     #[test]
     fn a_stock_kernel_gets_advice() {
-        let stock = KernelLimits { receive_bytes_max: 212_992, receive_bytes_default: 212_992 };
-        let advice = stock.advice().unwrap();
-        assert!(advice.contains("about 191 kB") && advice.contains(SYSCTL_LINE), "{advice}");
-        let tuned = KernelLimits { receive_bytes_max: 4 << 20, receive_bytes_default: 212_992 };
-        assert_eq!(tuned.advice(), None);
+        let advised = advice(212_992).unwrap();
+        assert!(advised.contains("about 191 kB") && remedy().contains(SYSCTL_LINE), "{advised}");
+        assert_eq!(advice(4 << 20), None);
+    }
+
+    #[test]
+    fn a_socket_gets_what_the_kernel_grants_and_never_less_than_it_has() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let few = ask_for_receive_buffer(&socket, 100_000).unwrap();
+        assert!(100_000 <= few, "{few}");
+        let limit = KernelLimits::read().map_or(212_992, |limits| limits.receive_bytes_max);
+        let many = ask_for_receive_buffer(&socket, 1 << 30).unwrap();
+        assert!(limit.min(1 << 30) <= many, "{many} of {limit}");
+        assert_eq!(ask_for_receive_buffer(&socket, 1).unwrap(), many);
     }
 
     #[test]

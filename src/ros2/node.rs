@@ -12,6 +12,7 @@ mod board;
 mod forecast_shape;
 mod forecaster;
 mod forecasting;
+mod hearing;
 mod options;
 mod plan;
 mod plan_request;

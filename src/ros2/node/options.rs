@@ -6,9 +6,10 @@ use super::forecast_shape::ForecastShape;
 use crate::frames::camera::CameraOptions;
 use crate::frames::listener::ListenerOptions;
 use crate::ros2::arguments::{Remap, RosArguments};
+use crate::ros2::kernel_limits::RECEIVE_BUFFER_BYTES_ASKED;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
-use crate::ros2::transport::ImageTransport;
+use crate::ros2::transport::{ImageReliability, ImageTransport};
 
 /// The largest prompt that the prompt topic may set.
 pub(super) const PROMPT_BYTES_MAX: usize = 16 << 10;
@@ -25,6 +26,10 @@ pub struct NodeOptions {
     pub remaps: Vec<Remap>,
     /// Which image message is subscribed to.
     pub image_transport: ImageTransport,
+    /// Whether images that are lost on the way are sent again.
+    pub image_reliability: ImageReliability,
+    /// The UDP receive buffer that the kernel is asked for.
+    pub receive_buffer_bytes: u64,
     /// The first standing question.
     pub prompt: String,
     /// Frames of a question: 1, or a clip's length.
@@ -90,6 +95,8 @@ impl NodeOptions {
             name,
             remaps: Vec::new(),
             image_transport: ImageTransport::Raw,
+            image_reliability: ImageReliability::Auto,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES_ASKED,
             prompt: "What do you see?".to_owned(),
             clip_frames: 1,
             clip_rate_hz: 4.0,
@@ -143,6 +150,18 @@ impl NodeOptions {
                 text(transport),
                 "`raw` or `compressed`: which image message is read.",
                 is_transport,
+            ),
+            declare(
+                "image_reliability",
+                text(self.image_reliability.name()),
+                "`auto`, `best_effort` or `reliable`: whether lost images are sent again.",
+                is_reliability,
+            ),
+            declare(
+                "receive_buffer",
+                Value::Integer(self.receive_buffer_bytes as i64),
+                "Bytes of the UDP receive buffer that the kernel is asked for.",
+                is_positive,
             ),
             declare("prompt", text(&self.prompt), "The standing question.", is_prompt),
             declare("clip", Value::Integer(self.clip_frames as i64), "Frames of a question.", is_positive),
@@ -243,6 +262,10 @@ impl NodeOptions {
             "compressed" => ImageTransport::Compressed,
             _ => ImageTransport::Raw,
         };
+        let reliability = parameters.text("image_reliability");
+        let named = ImageReliability::ALL.into_iter().find(|one| one.name() == reliability);
+        self.image_reliability = named.unwrap_or_default();
+        self.receive_buffer_bytes = parameters.integer("receive_buffer") as u64;
         self.prompt = parameters.text("prompt").to_owned();
         self.clip_frames = parameters.integer("clip") as usize;
         self.clip_rate_hz = parameters.double("fps");
@@ -293,6 +316,13 @@ fn is_transport(value: &Value) -> Result<(), String> {
     match value {
         Value::Text(text) if text == "raw" || text == "compressed" => Ok(()),
         other => Err(format!("expected `raw` or `compressed`, found {other}")),
+    }
+}
+
+fn is_reliability(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) if ImageReliability::ALL.iter().any(|one| one.name() == text) => Ok(()),
+        other => Err(format!("expected `auto`, `best_effort` or `reliable`, found {other}")),
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::{Board, Notes};
+use super::hearing::Hearing;
 use super::options::{NodeOptions, Topics};
 use crate::frames::accounts::Accounts;
 use crate::frames::clock::Moment;
 use crate::frames::listener::Listener;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
-use crate::ros2::kernel_limits::receive_buffer_errors;
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
 use crate::ros2::transport::{Delivery, ImageTransport, Publisher, TopicSeen, Transport, TransportError};
 
@@ -33,7 +33,7 @@ pub(super) struct Watch<'a> {
     started: Moment,
     reported_ns: i64,
     next_notice_ns: i64,
-    kernel_drops_before: u64,
+    hearing: Hearing,
     graph: Vec<TopicSeen>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
             started: transport.clock().now(),
             reported_ns: i64::MIN,
             next_notice_ns: PATIENCE_NS,
-            kernel_drops_before: receive_buffer_errors().unwrap_or(0),
+            hearing: Hearing::new(topics.image.clone()),
             graph: Vec::new(),
         })
     }
@@ -153,6 +153,7 @@ impl<'a> Watch<'a> {
         if is_due {
             self.graph = transport.graph();
         }
+        self.hearing.look(transport);
         let waited_ns = now.steady_ns - self.started.steady_ns;
         let is_silent = self.engines.iter().all(|engine| engine.listener.last_receipt().is_none());
         if is_silent && self.next_notice_ns <= waited_ns {
@@ -189,8 +190,13 @@ impl<'a> Watch<'a> {
         let ros_type = self.image_transport.ros_type();
         let ours = self.graph.iter().filter(|topic| topic.name == self.image && topic.ros_type == ros_type);
         let publishers = ours.map(|topic| topic.publishers).sum();
-        let kernel_drops = receive_buffer_errors().unwrap_or(0).saturating_sub(self.kernel_drops_before);
-        self.engines.iter_mut().map(|engine| engine.status(publishers, kernel_drops)).collect()
+        let (hearing, kernel_drops) = (&self.hearing, self.hearing.dropped_datagrams());
+        let status = |engine: &mut Watched<'a>| {
+            let mut status = engine.status(publishers, kernel_drops);
+            status.figures.extend(hearing.figures());
+            status
+        };
+        self.engines.iter_mut().map(status).collect()
     }
 
     /// Says that no image comes, and which topics could be meant.
@@ -204,10 +210,7 @@ impl<'a> Watch<'a> {
             return;
         }
         if graph.iter().any(|topic| topic.name == *image && 0 < topic.publishers) {
-            log::warn!(
-                "{image} is published, and no image has arrived: a raw image larger than the kernel's UDP buffers is \
-                 lost whole (`perihelion doctor` says how to mend it)"
-            );
+            log::info!("{image} is published, and no image has come yet");
             return;
         }
         let is_image = |topic: &&TopicSeen| {

@@ -9,16 +9,16 @@ mod datagrams;
 mod entities;
 mod farewell;
 mod greeting;
+mod image_readers;
 mod ports;
 mod reader;
+mod receiving;
+mod sockets;
 mod writer;
 
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Wake, Waker};
-use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::{
@@ -28,21 +28,22 @@ use rustdds::{
 use self::entities::Entities;
 pub(super) use self::farewell::Farewell;
 use self::greeting::Greeting;
+use self::image_readers::Images;
+use self::reader::Sink;
 pub(super) use self::reader::{Bodies, Kept};
-use self::reader::{Reader, Sink};
+use self::receiving::Receiving;
+use self::sockets::Sockets;
 use self::writer::DdsPublisher;
 use super::{
-    Delivery, ImageTransport, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport,
-    TransportError,
+    Choice, Delivery, ImageReliability, ImageTransport, MessageSink, Publisher, Pump, Reception,
+    ServiceHandler, TopicSeen, Transport, TransportError,
 };
 use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
 use crate::ros2::environment::{Environment, Reach};
+use crate::ros2::kernel_limits::RECEIVE_BUFFER_BYTES_ASKED;
 use crate::ros2::messages::{dds_type_name, ros_type_name};
 use crate::ros2::names::NodeName;
-
-/// Samples of one reader that are taken before the next reader has its turn.
-const SAMPLES_PER_TURN: usize = 32;
 
 /// How to join a graph.
 #[derive(Debug, Clone)]
@@ -55,6 +56,10 @@ pub struct DdsOptions {
     pub reach: Reach,
     /// The size of identities in this ROS generation.
     pub gid_bytes: usize,
+    /// Whether lost images are to be sent again.
+    pub image_reliability: ImageReliability,
+    /// The receive buffer that the kernel is asked for; it may grant less.
+    pub receive_buffer_bytes: u64,
 }
 
 impl DdsOptions {
@@ -62,7 +67,19 @@ impl DdsOptions {
     pub fn new(node: NodeName, environment: &Environment) -> Self {
         let Environment { reach, discovers, .. } = *environment;
         let domain_id = if discovers { environment.domain_id } else { free_domain() };
-        Self { node, domain_id, reach, gid_bytes: environment.gid_bytes() }
+        Self { domain_id, reach, gid_bytes: environment.gid_bytes(), ..Self::local(node, domain_id) }
+    }
+
+    /// Joins a domain of this machine alone, as today's ROS does.
+    pub fn local(node: NodeName, domain_id: u16) -> Self {
+        Self {
+            node,
+            domain_id,
+            reach: Reach::Localhost,
+            gid_bytes: 16,
+            image_reliability: ImageReliability::Auto,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES_ASKED,
+        }
     }
 }
 
@@ -70,20 +87,17 @@ impl DdsOptions {
 pub struct Dds {
     participant: DomainParticipant,
     publisher: rustdds::Publisher,
-    subscriber: rustdds::Subscriber,
     clock: Arc<Clock>,
-    entities: Entities,
-    shared: Arc<Shared>,
+    image_reliability: ImageReliability,
+    sockets: Sockets,
+    /// The receive buffer that the kernel granted, if that can be known.
+    buffer_bytes: Option<u64>,
+    /// The image topics, by their names in ROS.
+    images: Mutex<Vec<(String, Arc<Images>)>>,
+    receiving: Arc<Receiving>,
     thread: Option<JoinHandle<()>>,
     /// Last, so that it is said when the participant is gone.
     farewell: Farewell,
-}
-
-struct Shared {
-    participant: DomainParticipant,
-    /// Readers that the thread has not taken over yet.
-    arriving: Mutex<Vec<Reader>>,
-    stop: AtomicBool,
 }
 
 impl Dds {
@@ -92,7 +106,8 @@ impl Dds {
     /// # Errors
     /// If no socket can be had, or the middleware refuses.
     pub fn join(options: &DdsOptions, clock: Arc<Clock>) -> Result<Self, TransportError> {
-        let mut builder = DomainParticipantBuilder::new(options.domain_id);
+        let asked = usize::try_from(options.receive_buffer_bytes).unwrap_or(usize::MAX);
+        let mut builder = DomainParticipantBuilder::new(options.domain_id).socket_receive_buffer_size(asked);
         if let Some(networks) = options.reach.networks() {
             builder = builder.with_only_networks(networks);
         }
@@ -101,22 +116,22 @@ impl Dds {
         let publisher = participant.create_publisher(&qos).map_err(refused("create a publisher"))?;
         let subscriber = participant.create_subscriber(&qos).map_err(refused("create a subscriber"))?;
         let entities = Entities::announce(&participant, &publisher, options)?;
-        let (arriving, stop) = Default::default();
-        let shared = Arc::new(Shared { participant: participant.clone(), arriving, stop });
-        let receiving = Arc::clone(&shared);
+        let port = ports::data(options.domain_id, participant.participant_id()).map(|at| at.port());
+        let sockets = port.map(Sockets::at).unwrap_or_default();
+        let buffer_bytes = sockets.enlarge(options.receive_buffer_bytes);
         let greeting = Greeting::new(&participant).map_err(refused("speak to ourselves"))?;
-        let thread = std::thread::Builder::new()
-            .name("ros2-receive".into())
-            .spawn(move || receive(&receiving, &greeting))
-            .map_err(refused("start the receiving thread"))?;
+        let receiving = Arc::new(Receiving::new(participant.clone(), subscriber, entities));
+        let thread = receiving.start(greeting).map_err(refused("start the receiving thread"))?;
         let farewell = Farewell::of(participant.guid(), options.domain_id, options.reach);
         Ok(Self {
             participant,
             publisher,
-            subscriber,
             clock,
-            entities,
-            shared,
+            image_reliability: options.image_reliability,
+            sockets,
+            buffer_bytes,
+            images: Mutex::default(),
+            receiving,
             thread: Some(thread),
             farewell,
         })
@@ -139,7 +154,20 @@ impl Dds {
         ros_type: &str,
         bodies: Box<dyn Bodies>,
     ) -> Result<(), TransportError> {
-        self.read(format!("rt{topic}"), ros_type, &qos(Delivery::BestEffort, 1), Sink::Bodies(bodies))
+        self.read_images(topic, ros_type, Sink::Bodies(bodies))
+    }
+
+    /// The image topics and how they come.
+    pub(super) fn receptions(&self) -> Vec<(String, Reception)> {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped_datagrams = if images.is_empty() { 0 } else { self.sockets.dropped() };
+        let reception = |images: &Images| Reception {
+            choice: images.choice(),
+            buffer_bytes: self.buffer_bytes,
+            dropped_datagrams,
+            image_bytes_max: images.bytes_max(),
+        };
+        images.iter().map(|(topic, images)| (topic.clone(), reception(images))).collect()
     }
 
     /// `dds_name` is a ROS name behind the prefix of its kind, such as `rt/image`.
@@ -150,18 +178,25 @@ impl Dds {
             .map_err(refused(&attempt))
     }
 
+    fn read_images(&self, topic: &str, ros_type: &str, sink: Sink) -> Result<(), TransportError> {
+        let images = Arc::new(Images::new(self.image_reliability, self.buffer_bytes));
+        let (name, qos) = (format!("rt{topic}"), images_qos(images.choice()));
+        self.read(name, ros_type, &qos, sink, Some(Arc::clone(&images)))?;
+        self.images.lock().unwrap_or_else(PoisonError::into_inner).push((topic.to_owned(), images));
+        Ok(())
+    }
+
     fn read(
         &self,
         dds_name: String,
         ros_type: &str,
         qos: &QosPolicies,
         sink: Sink,
+        images: Option<Arc<Images>>,
     ) -> Result<(), TransportError> {
         let attempt = format!("subscribe to {dds_name}");
         let topic = self.topic(dds_name, ros_type, qos)?;
-        let reader = Reader::new(&self.subscriber, &topic, sink).map_err(refused(&attempt))?;
-        self.entities.add_reader(reader.guid());
-        self.shared.arriving.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        self.receiving.add(topic, qos, sink, images).map_err(refused(&attempt))?;
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
@@ -171,7 +206,7 @@ impl Dds {
 
 impl Drop for Dds {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Relaxed);
+        self.receiving.stop();
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             if thread.join().is_err() {
@@ -179,7 +214,7 @@ impl Drop for Dds {
             }
         }
         self.farewell.address(&self.participant);
-        self.entities.leave();
+        self.receiving.entities().leave();
     }
 }
 
@@ -189,9 +224,8 @@ impl Transport for Dds {
     }
 
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
-        let topic = format!("rt{}", camera.topic());
-        let sink = Sink::Images(transport, camera);
-        self.read(topic, transport.ros_type(), &qos(Delivery::BestEffort, 1), sink)
+        let topic = camera.topic().to_owned();
+        self.read_images(&topic, transport.ros_type(), Sink::Images(transport, camera))
     }
 
     fn subscribe(
@@ -201,7 +235,7 @@ impl Transport for Dds {
         delivery: Delivery,
         sink: MessageSink,
     ) -> Result<(), TransportError> {
-        self.read(format!("rt{topic}"), ros_type, &qos(delivery, 1), Sink::Messages(sink))
+        self.read(format!("rt{topic}"), ros_type, &qos(delivery, 1), Sink::Messages(sink), None)
     }
 
     fn advertise(
@@ -213,7 +247,7 @@ impl Transport for Dds {
         let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery, 10))?;
         let publisher =
             DdsPublisher::new(&self.publisher, &dds_topic).map_err(refused(&format!("publish {topic}")))?;
-        self.entities.add_writer(publisher.guid());
+        self.receiving.entities().add_writer(publisher.guid());
         Ok(Box::new(publisher))
     }
 
@@ -227,13 +261,14 @@ impl Transport for Dds {
         let reply = self.topic(format!("rr{service}Reply"), &format!("{ros_type}_Response"), &qos)?;
         let replies =
             DdsPublisher::new(&self.publisher, &reply).map_err(refused(&format!("serve {service}")))?;
-        self.entities.add_writer(replies.guid());
+        self.receiving.entities().add_writer(replies.guid());
         let request_type = format!("{ros_type}_Request");
         self.read(
             format!("rq{service}Request"),
             &request_type,
             &qos,
             Sink::Requests(handler, Box::new(replies)),
+            None,
         )
     }
 
@@ -262,6 +297,10 @@ impl Transport for Dds {
         topics
     }
 
+    fn reception(&self, topic: &str) -> Option<Reception> {
+        self.receptions().into_iter().find(|(name, _)| name == topic).map(|(_, reception)| reception)
+    }
+
     fn pump(&self) -> Pump {
         Pump::Live
     }
@@ -281,6 +320,22 @@ pub fn free_domain() -> u16 {
     };
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     (0..COUNT).map(|i| FIRST + (start + i) % COUNT).find(is_free).unwrap_or(FIRST + start)
+}
+
+/// Images that are sent again come several at once, in order: room for those that wait for their turn.
+const REPEATED_IMAGES_KEPT: i32 = 4;
+
+fn images_qos(choice: Choice) -> QosPolicies {
+    if !choice.is_reliable {
+        return qos(Delivery::BestEffort, 1);
+    }
+    let n = REPEATED_IMAGES_KEPT;
+    QosPolicyBuilder::new()
+        .reliable(rustdds::Duration::ZERO)
+        .durability(Durability::Volatile)
+        .history(History::KeepLast { depth: n })
+        .resource_limits(ResourceLimits { max_samples: n, max_instances: 1, max_samples_per_instance: n })
+        .build()
 }
 
 fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
@@ -308,33 +363,4 @@ fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
 
 fn refused<E: std::fmt::Display>(attempt: &str) -> impl FnOnce(E) -> TransportError {
     move |problem| TransportError::Dds { attempt: attempt.to_owned(), problem: problem.to_string() }
-}
-
-/// Wakes a thread that parks.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// The receiving thread: takes what there is, then sleeps until a reader has something.
-fn receive(shared: &Shared, greeting: &Greeting) {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut readers: Vec<Reader> = Vec::new();
-    while !shared.stop.load(Relaxed) {
-        greeting.greet(&waker);
-        readers.append(&mut shared.arriving.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut is_drained = true;
-        for reader in &mut readers {
-            // Before looking: what comes between the look and the sleep must wake us.
-            reader.arm(&waker);
-            is_drained &= reader.take_up_to(SAMPLES_PER_TURN, &shared.participant);
-        }
-        if is_drained {
-            // The timeout is a net: nothing is known to be missed.
-            std::thread::park_timeout(Duration::from_secs(1));
-        }
-    }
 }

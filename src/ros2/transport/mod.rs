@@ -7,6 +7,7 @@ mod bag;
 mod dds;
 mod images;
 mod memory;
+mod reception;
 mod subscriptions;
 mod walled;
 
@@ -16,6 +17,7 @@ pub use bag::{Bag, Pace, bag_root};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;
+pub use reception::{Choice, ImageReliability, Reception, Why};
 pub use walled::{Walled, WalledOptions, serve};
 
 use crate::frames::accounts::DropReason;
@@ -37,8 +39,7 @@ pub trait Transport: Send + Sync {
     /// The time that receipts and answers are stamped with.
     fn clock(&self) -> &Arc<Clock>;
 
-    /// Sends the images of a camera's topic to it, the newest if it cannot take all. Best effort, so that every publisher
-    /// matches.
+    /// Sends the images of a camera's topic to it, the newest if it cannot take all.
     ///
     /// # Errors
     /// If the topic cannot be subscribed to.
@@ -84,6 +85,12 @@ pub trait Transport: Send + Sync {
 
     /// The topics that are there, ours excluded.
     fn graph(&self) -> Vec<TopicSeen>;
+
+    /// How the images of a topic come over the network, once they are subscribed to; `None` where there is no network.
+    fn reception(&self, topic: &str) -> Option<Reception> {
+        let _ = topic;
+        None
+    }
 
     /// Delivers the next message of a transport that waits for its reader.
     fn pump(&self) -> Pump;

@@ -28,8 +28,8 @@ use self::wire::{Join, Order};
 use self::writers::Writers;
 use super::dds::DdsOptions;
 use super::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, ServiceHandler, TopicSeen,
-    Transport, TransportError,
+    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reception, ServiceHandler,
+    TopicSeen, Transport, TransportError,
 };
 use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
@@ -66,7 +66,8 @@ impl WalledOptions {
     }
 
     fn join(&self) -> Order {
-        let DdsOptions { node, domain_id, reach, gid_bytes } = &self.dds;
+        let DdsOptions { node, domain_id, reach, gid_bytes, image_reliability, receive_buffer_bytes } =
+            &self.dds;
         Order::Join(Join {
             namespace: node.namespace().to_owned(),
             name: node.name().to_owned(),
@@ -77,6 +78,8 @@ impl WalledOptions {
             n_slots: N_SLOTS as u32,
             memory_bytes_max: self.memory_bytes_max(),
             log_level: log::max_level() as u8,
+            image_reliability: *image_reliability,
+            receive_buffer_bytes: *receive_buffer_bytes,
         })
     }
 }
@@ -107,6 +110,8 @@ struct State {
     full: Vec<u32>,
     guid: [u8; 16],
     graph: Vec<TopicSeen>,
+    /// By image topic.
+    receptions: HashMap<String, Reception>,
 }
 
 enum Sink {
@@ -246,6 +251,10 @@ impl Transport for Walled {
 
     fn graph(&self) -> Vec<TopicSeen> {
         self.shared.state().graph.clone()
+    }
+
+    fn reception(&self, topic: &str) -> Option<Reception> {
+        self.shared.state().receptions.get(topic).copied()
     }
 
     fn pump(&self) -> Pump {

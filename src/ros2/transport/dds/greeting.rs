@@ -44,11 +44,18 @@ impl Greeting {
         })
     }
 
-    /// Greets the writers that were matched since the last call; `waker` is woken at the next.
-    pub(super) fn greet(&self, waker: &Waker) {
+    /// Greets the writers that were matched since the last call; `waker` is woken at the next. Says whether writers came
+    /// or went.
+    pub(super) fn greet(&self, waker: &Waker) -> bool {
+        let mut is_news = false;
         let mut events = pin!(self.matches.as_async_status_stream());
         let mut context = Context::from_waker(waker);
         while let Poll::Ready(Some(event)) = events.as_mut().poll_next(&mut context) {
+            is_news |= matches!(
+                event,
+                DomainParticipantStatusEvent::WriterDetected { .. }
+                    | DomainParticipantStatusEvent::WriterLost { .. }
+            );
             let DomainParticipantStatusEvent::RemoteWriterMatched { local_reader, remote_writer } = event
             else {
                 continue;
@@ -58,6 +65,7 @@ impl Greeting {
                 self.ask(remote_writer, local_reader);
             }
         }
+        is_news
     }
 
     /// Where it fails, samples come when the writer's next heartbeat does.

@@ -1,16 +1,20 @@
-//! One DDS reader and where its samples go.
+//! One subscription: its DDS reader, which may give way to another, and where its samples go.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use rustdds::dds::CreateResult;
+use rustdds::dds::{CreateResult, ReadResult};
 use rustdds::no_key::{Decode, DeserializedCacheChange, DeserializerAdapter, SimpleDataReader};
 use rustdds::{
-    DomainParticipant, GUID, RepresentationIdentifier, SampleIdentity, SequenceNumber, Topic,
+    DomainParticipant, GUID, QosPolicies, RepresentationIdentifier, SampleIdentity, SequenceNumber, Topic,
     TopicDescription,
 };
 
+use super::image_readers::Images;
+use super::images_qos;
+use super::receiving::Receiving;
 use super::writer::DdsPublisher;
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
@@ -48,25 +52,41 @@ pub(super) enum Sink {
     Requests(ServiceHandler, Box<DdsPublisher>),
 }
 
+/// So long two readers of a topic are there when one takes the other's place, so that publishers know one at any time.
+const OVERLAP: Duration = Duration::from_millis(500);
+
 pub(super) struct Reader {
-    reader: SimpleDataReader<Taken, Copying>,
-    dds_type: String,
+    reader: Samples,
+    /// The one before, and since when it is no longer the one.
+    retiring: Option<(Samples, Instant)>,
+    topic: Topic,
     sink: Sink,
     writers: Vec<Writer>,
+    images: Option<Arc<Images>>,
 }
+
+type Samples = SimpleDataReader<Taken, Copying>;
 
 /// What we know of a publisher of the topic.
 struct Writer {
     guid: GUID,
     last_sequence: i64,
+    /// What the reader before has seen. The one after it is given some of it again.
+    seen_before: i64,
     has_our_type: bool,
 }
 
 impl Reader {
-    pub(super) fn new(subscriber: &rustdds::Subscriber, topic: &Topic, sink: Sink) -> CreateResult<Self> {
-        let reader = subscriber.create_simple_datareader_no_key::<Taken, Copying>(topic, None)?;
-        let dds_type = topic.get_type().name().to_owned();
-        Ok(Self { reader, dds_type, sink, writers: Vec::with_capacity(WRITERS_MAX) })
+    pub(super) fn new(
+        subscriber: &rustdds::Subscriber,
+        topic: Topic,
+        qos: &QosPolicies,
+        sink: Sink,
+        images: Option<Arc<Images>>,
+    ) -> CreateResult<Self> {
+        let reader = subscriber.create_simple_datareader_no_key(&topic, Some(qos.clone()))?;
+        let writers = Vec::with_capacity(WRITERS_MAX);
+        Ok(Self { reader, retiring: None, topic, sink, writers, images })
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -75,19 +95,44 @@ impl Reader {
 
     /// Asks to be woken once, at the next sample.
     pub(super) fn arm(&self, waker: &Waker) {
-        self.reader.set_waker(Some(waker.clone()));
-        self.reader.drain_read_notifications();
+        for reader in self.retiring.iter().map(|(reader, _)| reader).chain([&self.reader]) {
+            reader.set_waker(Some(waker.clone()));
+            reader.drain_read_notifications();
+        }
+    }
+
+    /// Takes another reader where the topic's publishers call for one.
+    pub(super) fn suit_publishers(&mut self, receiving: &Receiving) {
+        let Some(images) = self.images.as_ref().filter(|_| self.retiring.is_none()) else { return };
+        if !images.choose(&receiving.participant, &self.topic) {
+            return;
+        }
+        let qos = images_qos(images.choice());
+        match receiving.subscriber.create_simple_datareader_no_key(&self.topic, Some(qos)) {
+            Ok(next) => {
+                receiving.entities().add_reader(next.guid());
+                let before = std::mem::replace(&mut self.reader, next);
+                self.retiring = Some((before, Instant::now()));
+            }
+            Err(error) => {
+                log::error!("{}: it is read as before: {error}", self.topic.name());
+                self.images = None;
+            }
+        }
+    }
+
+    /// Lets go of the reader before, when the publishers have had time to learn of its successor.
+    pub(super) fn retire(&mut self, receiving: &Receiving) {
+        if let Some((before, _)) = self.retiring.take_if(|(_, since)| OVERLAP <= since.elapsed()) {
+            receiving.entities().remove_reader(before.guid());
+            self.writers.iter_mut().for_each(|writer| writer.seen_before = writer.last_sequence);
+        }
     }
 
     /// Takes samples, and says whether there are no more.
     pub(super) fn take_up_to(&mut self, n_samples: usize, participant: &DomainParticipant) -> bool {
         for _ in 0..n_samples {
-            let taker = match &self.sink {
-                Sink::Images(transport, camera) => Taker::Image(*transport, camera),
-                Sink::Bodies(bodies) => Taker::Body(&**bodies),
-                Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
-            };
-            match self.reader.try_take_one_with(taker) {
+            match self.take_one() {
                 Ok(None) => return true,
                 Ok(Some(sample)) => self.pass_on(sample, participant),
                 // An encoding that is not plain CDR.
@@ -97,9 +142,28 @@ impl Reader {
         false
     }
 
+    fn take_one(&self) -> ReadResult<Option<DeserializedCacheChange<Taken>>> {
+        let images = self.images.as_deref();
+        let taker = match &self.sink {
+            Sink::Images(transport, camera) => Taker::Image(*transport, camera, images),
+            Sink::Bodies(bodies) => Taker::Body(&**bodies, images),
+            Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
+        };
+        if let Some((before, _)) = &self.retiring
+            && let Some(sample) = before.try_take_one_with(taker.clone())?
+        {
+            return Ok(Some(sample));
+        }
+        self.reader.try_take_one_with(taker)
+    }
+
     fn pass_on(&mut self, sample: DeserializedCacheChange<Taken>, participant: &DomainParticipant) {
         let sequence = i64::from(sample.sequence_number);
+        let is_overlap = self.retiring.is_some();
         let writer = self.writer(sample.writer_guid(), participant);
+        if sequence <= if is_overlap { writer.last_sequence } else { writer.seen_before } {
+            return self.forget(sample.into_value());
+        }
         let has_our_type = writer.has_our_type;
         let lost = match writer.last_sequence {
             0 => 0,
@@ -138,6 +202,13 @@ impl Reader {
         }
     }
 
+    /// What comes a second time takes no place.
+    fn forget(&self, taken: Taken) {
+        if let (Sink::Bodies(bodies), Taken::Body(Ok(kept))) = (&self.sink, taken) {
+            bodies.release(kept);
+        }
+    }
+
     fn reject(&mut self, reason: DropReason) {
         match &mut self.sink {
             Sink::Images(_, camera) => camera.offer(Err(reason), 0),
@@ -155,12 +226,12 @@ impl Reader {
         let discovered = participant.discovered_writers();
         let theirs = discovered.iter().find(|writer| writer.writer_proxy.remote_writer_guid == guid);
         // A writer of our own participant is not among the discovered, and has our type.
-        let has_our_type =
-            theirs.is_none_or(|writer| writer.publication_topic_data.type_name == self.dds_type);
+        let has_our_type = theirs
+            .is_none_or(|writer| writer.publication_topic_data.type_name == self.topic.get_type().name());
         if self.writers.len() == WRITERS_MAX {
             self.writers.remove(0);
         }
-        self.writers.push(Writer { guid, last_sequence: 0, has_our_type });
+        self.writers.push(Writer { guid, last_sequence: 0, seen_before: 0, has_our_type });
         self.writers.last_mut().expect("pushed just now")
     }
 }
@@ -249,8 +320,8 @@ impl DeserializerAdapter<Taken> for Copying {
 /// Copies one sample while RustDDS holds the cache's lock.
 #[derive(Clone)]
 enum Taker<'a> {
-    Image(ImageTransport, &'a Camera),
-    Body(&'a dyn Bodies),
+    Image(ImageTransport, &'a Camera, Option<&'a Images>),
+    Body(&'a dyn Bodies, Option<&'a Images>),
     Message,
 }
 
@@ -260,9 +331,12 @@ impl Decode<'_, Taken> for Taker<'_> {
     fn decode_bytes(self, body: &[u8], encoding: RepresentationIdentifier) -> Result<Taken, Infallible> {
         let is_big = encoding == RepresentationIdentifier::CDR_BE;
         let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
+        if let Taker::Image(_, _, Some(images)) | Taker::Body(_, Some(images)) = self {
+            images.came(body.len());
+        }
         Ok(match self {
-            Taker::Image(transport, camera) => Taken::Image(transport.take(camera, body, order)),
-            Taker::Body(bodies) => Taken::Body(bodies.keep(body, order)),
+            Taker::Image(transport, camera, _) => Taken::Image(transport.take(camera, body, order)),
+            Taker::Body(bodies, _) => Taken::Body(bodies.keep(body, order)),
             Taker::Message if MESSAGE_BYTES_MAX < body.len() => Taken::TooLong,
             Taker::Message => Taken::Message(body.to_vec(), order),
         })

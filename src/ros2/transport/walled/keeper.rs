@@ -175,6 +175,13 @@ impl Shared {
                     };
                 self.state().graph = topics.into_iter().map(topic).collect();
             }
+            News::Reception { topic, reception } => {
+                let is_ours =
+                    |sink: &Sink| matches!(sink, Sink::Images(_, camera, _) if camera.topic() == topic);
+                if sinks.values().any(is_ours) {
+                    self.state().receptions.insert(topic, reception);
+                }
+            }
             News::Full { id } => self.state().full.push(id),
             News::Refused { attempt, problem } => log::error!("DDS: cannot {attempt}: {problem}"),
             News::Joined { .. } => {}

@@ -136,6 +136,8 @@ impl Outside {
             domain_id: join.domain_id,
             reach: if join.is_local { Reach::Localhost } else { Reach::Subnet },
             gid_bytes: join.gid_bytes as usize,
+            image_reliability: join.image_reliability,
+            receive_buffer_bytes: join.receive_buffer_bytes,
         };
         let dds = Arc::new(Dds::join(&options, Arc::new(Clock::system()))?);
         line.tell(&News::Joined { guid: dds.guid() });
@@ -214,14 +216,20 @@ impl Outside {
     fn watch(&self, is_over: &Arc<AtomicBool>) -> io::Result<std::thread::JoinHandle<()>> {
         let (dds, line, is_over) = (Arc::downgrade(&self.dds), self.line.clone(), Arc::clone(is_over));
         std::thread::Builder::new().name("graph".into()).spawn(move || {
-            let mut told = Vec::new();
+            let (mut told, mut told_of_images) = Default::default();
             for look in 0u32.. {
                 if is_over.load(Relaxed) {
                     return;
                 }
                 let Some(dds) = dds.upgrade() else { return };
-                let graph = dds.graph();
+                let (graph, receptions) = (dds.graph(), dds.receptions());
                 drop(dds);
+                if receptions != told_of_images {
+                    told_of_images = receptions;
+                    for (topic, reception) in &told_of_images {
+                        line.tell(&News::Reception { topic: topic.clone(), reception: *reception });
+                    }
+                }
                 if graph != told || look.is_multiple_of(LOOKS_PER_SIGN) {
                     told = graph;
                     let topics = told.iter().map(|topic| {

@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::ros2::messages::{ByteOrder, decode, encode};
-use crate::ros2::transport::{Delivery, MESSAGE_BYTES_MAX};
+use crate::ros2::transport::{Delivery, ImageReliability, MESSAGE_BYTES_MAX, Reception};
 
 /// The longest record that the outside may send: a message and what stands around it.
 pub(super) const NEWS_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 4096;
@@ -57,6 +57,8 @@ pub(super) struct Join {
     pub(super) n_slots: u32,
     pub(super) memory_bytes_max: u64,
     pub(super) log_level: u8,
+    pub(super) image_reliability: ImageReliability,
+    pub(super) receive_buffer_bytes: u64,
 }
 
 /// A [`Delivery`], as it is written.
@@ -117,6 +119,8 @@ pub(super) enum News {
     },
     /// What is there: names, types, publishers, subscribers. Comes once a second, as a sign of life too.
     Graph(Vec<(String, String, u32, u32)>),
+    /// How the images of a topic come.
+    Reception { topic: String, reception: Reception },
     /// Readers of this topic do not keep up, and a message was not taken.
     Full { id: u32 },
 }
