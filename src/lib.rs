@@ -21,6 +21,7 @@ pub mod install;
 pub mod mapped;
 pub mod model;
 pub mod models;
+pub mod onnx;
 pub mod ros2;
 pub mod runtime;
 pub mod scenes;

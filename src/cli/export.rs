@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::onnx::{OnnxOptions, OnnxReport};
 use super::places::Places;
 use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::container::Kind;
 use crate::export::{PredictOptions, ReasonOptions, Summary, export_predict, export_reason};
 use crate::install::folder_of;
+use crate::model::Model;
 
 /// Makes a model of a checkpoint of Reason or Predict: graphs, weights and golden cases in one file, for any device.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:
   perihelion export engines/small-reason -o small-reason.model --think-suffix $'\\nThink first, in <think> </think>.'
-  perihelion export engines/small-predict -o small-predict.model
+  perihelion export engines/small-predict -o small-predict.model --onnx small-predict-onnx
   perihelion export Cosmos-Predict2.5-2B -o predict.model --height 256 --width 320 --frames 33 --condition-frames 5 \\
       --text-embedding default=empty.safetensors")]
 pub(crate) struct Options {
@@ -52,6 +54,8 @@ pub(crate) struct Options {
     /// Predict: names of an action's columns, where the checkpoint does not say them
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     action_names: Option<Vec<String>>,
+    #[command(flatten)]
+    onnx: OnnxOptions,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -151,6 +155,8 @@ struct Report<'a> {
     tensors: usize,
     weights_bytes: u64,
     file_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    onnx: Option<OnnxReport>,
 }
 
 pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
@@ -159,6 +165,7 @@ pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
         .reads([&options.checkpoint])
         .reads(options.texts().map(|(_, file)| file))
         .writes("-o", Some(&options.output), 0)
+        .writes_onnx(OnnxOptions::FLAG, options.onnx.dir(), options.onnx.overwrites())
         .check()?;
     let progress = Progress::new("export");
     let tell = &mut |at: crate::export::Progress| progress.set(at.done, at.total, at.stage);
@@ -172,6 +179,10 @@ pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
     for note in notes {
         eprintln!("{}: {note}", options.checkpoint.display());
     }
+    let onnx = match options.onnx.dir() {
+        Some(_) => options.onnx.write(&Model::open(&options.output)?)?,
+        None => None,
+    };
     if options.json {
         return output::json(&Report {
             model: &options.output,
@@ -180,11 +191,13 @@ pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
             tensors: *n_tensors,
             weights_bytes: *weights_bytes,
             file_bytes: *file_bytes,
+            onnx,
         });
     }
     output::text(&format!(
-        "{}: {n_parameters} parameters in {n_tensors} tensors, {}, sha256 {sha256}\n",
+        "{}: {n_parameters} parameters in {n_tensors} tensors, {}, sha256 {sha256}\n{}",
         options.output.display(),
-        output::bytes(*file_bytes)
+        output::bytes(*file_bytes),
+        onnx.map(|onnx| onnx.text()).unwrap_or_default()
     ))
 }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::onnx::OnnxOptions;
+use super::places::Places;
 use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::container::Kind;
@@ -19,7 +21,9 @@ use file::FileReport;
 
 /// Prints what a checkpoint, model or engine is, with a table of bytes by purpose; of configs without weights, what they would be.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  perihelion inspect small-reason.engine --json")]
+#[command(after_help = "Examples:
+  perihelion inspect small-reason.engine --json
+  perihelion inspect small-reason.model --onnx small-reason-onnx")]
 pub(crate) struct Options {
     /// A checkpoint directory (or one of its configs alone), a model file or an engine file
     #[arg(value_name = "CHECKPOINT|MODEL|ENGINE")]
@@ -33,10 +37,15 @@ pub(crate) struct Options {
     /// Read every byte of a model or engine and compare its digests first
     #[arg(long)]
     verify: bool,
+    #[command(flatten)]
+    onnx: OnnxOptions,
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let path = &options.path;
+    if options.onnx.dir().is_some() {
+        return write_onnx(options);
+    }
     let progress = Progress::new("verify");
     let tell = |done, total| progress.set(done, total, "");
     if path.is_dir() {
@@ -74,5 +83,43 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         output::json(&report)
     } else {
         output::text(&report.text(options.verify))
+    }
+}
+
+/// Writes a model's graphs as ONNX, and says what was written.
+fn write_onnx(options: &Options) -> anyhow::Result<()> {
+    let path = &options.path;
+    if path.is_dir() {
+        let shown = path.display();
+        let message = format!(
+            "{shown} is a folder; perihelion export {shown} -o MODEL --onnx DIR makes both of a checkpoint"
+        );
+        return Err(Usage(message).into());
+    }
+    if Kind::of_file(path)? == Some(Kind::Engine) {
+        let message = format!(
+            "{} is an engine, whose weights are packed for one backend; name the model that it was built from",
+            path.display()
+        );
+        return Err(Usage(message).into());
+    }
+    if options.dump {
+        return Err(
+            Usage("--dump prints the graphs, and --onnx writes them; name one of them".to_owned()).into()
+        );
+    }
+    Places::new()
+        .reads([path])
+        .writes_onnx(OnnxOptions::FLAG, options.onnx.dir(), options.onnx.overwrites())
+        .check()?;
+    let model = Model::open(path)?;
+    if options.verify {
+        let progress = Progress::new("verify");
+        model.verify(|done, total| progress.set(done, total, ""))?;
+    }
+    match options.onnx.write(&model)? {
+        Some(report) if options.json => output::json(&report),
+        Some(report) => output::text(&report.text()),
+        None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ mod generation;
 pub(crate) mod imagine;
 pub(crate) mod inspect;
 pub(crate) mod machine;
+mod onnx;
 pub(crate) mod output;
 pub(crate) mod places;
 pub(crate) mod plan;

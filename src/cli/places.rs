@@ -13,6 +13,7 @@ use anyhow::bail;
 
 use super::{Usage, output};
 use crate::install::{folder_of, free_bytes};
+use crate::onnx::foreign;
 
 /// More files than any checkpoint or clip has; a folder of more is not searched to its end.
 const FILES_MAX: usize = 1 << 20;
@@ -40,6 +41,8 @@ enum Kind {
     File { bytes: u64 },
     /// A folder of frames, and whether frames in it may go.
     Frames { overwrite: bool },
+    /// A folder that comes whole into its place, and whether what such a folder holds may go.
+    Onnx { overwrite: bool },
 }
 
 impl Places {
@@ -73,7 +76,19 @@ impl Places {
         self
     }
 
-    /// Looks at all of it, and then removes the frames that may go.
+    /// A folder of ONNX files, if it was asked for; with `overwrite`, those that are there go.
+    pub(crate) fn writes_onnx(
+        mut self,
+        option: &'static str,
+        path: Option<&PathBuf>,
+        overwrite: bool,
+    ) -> Self {
+        let output = |path: &PathBuf| Output { option, path: path.clone(), kind: Kind::Onnx { overwrite } };
+        self.outputs.extend(path.map(output));
+        self
+    }
+
+    /// Looks at all of it, and then removes the frames and files that may go.
     ///
     /// # Errors
     /// A [`Usage`] if an output is an input or another output, or a folder of frames is not empty; another error if a place cannot be
@@ -114,14 +129,28 @@ impl Places {
                     }
                 }
                 Kind::Frames { overwrite } => output.check_frames(*overwrite, &seen)?,
+                Kind::Onnx { overwrite } => {
+                    let folder = absolute(path);
+                    let inside = self.outputs.iter().find(|o| absolute(&o.path).parent() == Some(&folder));
+                    if let Some(Output { option: other, path: inside, .. }) = inside {
+                        let inside = inside.display();
+                        let message =
+                            format!("{option} {shown} is replaced whole, and {other} {inside} lies in it");
+                        return Err(Usage(message).into());
+                    }
+                    output.check_onnx(*overwrite, &seen)?;
+                }
             }
         }
         for output in &self.outputs {
-            if let Kind::Frames { overwrite: true } = output.kind {
-                for frame in frames_in(&output.path)? {
-                    fs::remove_file(&frame)
-                        .map_err(|error| anyhow::Error::from(error).context(frame.display().to_string()))?;
-                }
+            let old = match output.kind {
+                Kind::Frames { overwrite: true } => frames_in(&output.path)?,
+                Kind::Onnx { overwrite: true } => files_in(&output.path),
+                _ => continue,
+            };
+            for file in old {
+                fs::remove_file(&file)
+                    .map_err(|error| anyhow::Error::from(error).context(file.display().to_string()))?;
             }
         }
         Ok(())
@@ -172,6 +201,39 @@ impl Output {
                 let there = there.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 check_writable(option, there)
             }
+        }
+    }
+
+    fn check_onnx(&self, overwrite: bool, inputs: &HashMap<Identity, &Path>) -> anyhow::Result<()> {
+        let Output { option, path, .. } = self;
+        let shown = path.display();
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
+            bail!("{option} {shown} is a file; name a folder");
+        }
+        // It is made beside its place.
+        check_writable(option, folder_of(path))?;
+        let files = files_in(path);
+        if !overwrite && !files.is_empty() {
+            let message = format!(
+                "{option} {shown} is not empty; name another folder, or pass --overwrite to replace the ONNX files in it"
+            );
+            return Err(Usage(message).into());
+        }
+        let names: Vec<_> =
+            files.iter().map(|file| file.file_name().unwrap_or_default().to_string_lossy()).collect();
+        if let Some(name) = foreign(names.iter().map(AsRef::as_ref)) {
+            let message = format!(
+                "{option} {shown} holds {name:?}, which is no part of a written model; name another folder"
+            );
+            return Err(Usage(message).into());
+        }
+        match files.iter().find(|file| identity(file).is_some_and(|identity| inputs.contains_key(&identity)))
+        {
+            Some(file) => {
+                let message = format!("{option} {shown}: {} is read and would be lost", file.display());
+                Err(Usage(message).into())
+            }
+            None => Ok(()),
         }
     }
 }
@@ -244,6 +306,11 @@ fn system_words(error: &io::Error) -> String {
     cause.to_string()
 }
 
+/// Everything that lies in a folder, which may not be there.
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
 /// Frames by the names that are given to them, in a folder and in the numbered folders in it.
 fn frames_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut frames = Vec::new();
@@ -311,6 +378,38 @@ mod tests {
         frames(true).check().unwrap();
         assert!(!out.join("0000.png").exists() && !out.join("01/0007.png").exists());
         assert!(out.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn only_a_written_model_is_replaced_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let onnx = |overwrite| Places::new().writes_onnx("--onnx", Some(&out), overwrite);
+        onnx(false).check().unwrap();
+        fs::create_dir(&out).unwrap();
+        onnx(false).writes("-o", Some(&dir.path().join("a")), 0).check().unwrap();
+        assert!(refusal(onnx(false).writes("-o", Some(&out.join("a")), 0)).contains("lies in it"));
+        // A text alone may be anybody's.
+        fs::write(out.join("README.md"), b"mine").unwrap();
+        assert!(refusal(onnx(false)).contains("--overwrite"));
+        assert!(refusal(onnx(true)).contains("README.md"));
+        for name in ["weights.safetensors", "decode.onnx"] {
+            fs::write(out.join(name), b"old").unwrap();
+        }
+        assert!(refusal(onnx(false)).contains("--overwrite"));
+        assert!(refusal(onnx(true).reads([out.join("decode.onnx")])).contains("would be lost"));
+        fs::write(out.join("notes.txt"), b"mine").unwrap();
+        assert!(refusal(onnx(true)).contains("notes.txt"));
+        assert_eq!(files_in(&out).len(), 4);
+        fs::remove_file(out.join("notes.txt")).unwrap();
+        onnx(true).check().unwrap();
+        assert!(files_in(&out).is_empty());
+        fs::write(dir.path().join("file"), b"").unwrap();
+        let inside =
+            |path: PathBuf| Places::new().writes_onnx("--onnx", Some(&path), false).check().unwrap_err();
+        assert!(inside(dir.path().join("file")).to_string().contains("is a file"));
+        assert!(inside(dir.path().join("file/in")).to_string().contains("no file can be made"));
+        assert!(inside(dir.path().join("none/in")).to_string().contains("there is no folder"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Network {
                 let _ = write!(line, " {key}={}", self.parameter(graph, &touches, key, value));
             }
         }
-        let shape: Vec<String> = node.shape.iter().map(|d| dim(graph, *d)).collect();
+        let shape: Vec<String> = node.shape.iter().map(|d| graph.dim_text(*d)).collect();
         let _ = write!(line, " : {}[{}]", node.dtype, shape.join(", "));
         line
     }
@@ -88,7 +88,7 @@ impl Network {
         let weight = weight.and_then(|w| self.weights.get(w.id.index())).map(|w| w.name.clone());
         let buffer = touches.buffers.iter().find(|b| b.field == key);
         let buffer = buffer.and_then(|b| self.buffers.get(b.id.index())).map(|b| b.name.clone());
-        let extent = touches.extents.iter().find(|(field, _)| *field == key).map(|(_, d)| dim(graph, *d));
+        let extent = touches.extents.iter().find(|(field, _)| *field == key).map(|(_, d)| graph.dim_text(*d));
         weight.or(buffer).or(extent).unwrap_or_else(|| match value {
             Value::String(text) => text.clone(),
             Value::Array(list) if LIST_MAX < list.len() => {
@@ -111,17 +111,20 @@ impl Network {
     }
 }
 
-fn dim(graph: &Graph, dim: Dim) -> String {
-    let Dim::Scaled { symbol, mul, div, add } = dim else {
-        return dim.value(&[]).to_string();
-    };
-    let mut text = graph.dims.get(usize::from(symbol.0)).map_or("?".into(), |d| d.name.clone());
-    for (sign, n, neutral) in [("*", mul, 1), ("/", div, 1), ("+", add, 0)] {
-        if n != neutral {
-            let _ = write!(text, "{sign}{n}");
+impl Graph {
+    /// An extent as text: a number, or its name with what is done to it.
+    pub fn dim_text(&self, dim: Dim) -> String {
+        let Dim::Scaled { symbol, mul, div, add } = dim else {
+            return dim.value(&[]).to_string();
+        };
+        let mut text = self.dims.get(usize::from(symbol.0)).map_or("?".into(), |d| d.name.clone());
+        for (sign, n, neutral) in [("*", mul, 1), ("/", div, 1), ("+", add, 0)] {
+            if n != neutral {
+                let _ = write!(text, "{sign}{n}");
+            }
         }
+        text
     }
-    text
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["models"],
     &["backend"],
     &["model"],
-    &["export"],
+    &["export", "onnx"],
     &["engine"],
     &["frames"],
     &["runtime"],
