@@ -183,14 +183,16 @@ fn signal(child: &mut Child, signal: i32) -> Option<i32> {
 
 /// Signals an export while its file is unfinished, and returns the folder that it wrote into.
 fn interrupted_export(with: i32) -> tempfile::TempDir {
+    interrupted(with, |out| ["export", CHECKPOINT, "-o", out])
+}
+
+/// Signals a command while what it writes is unfinished, and returns the folder that it wrote into.
+fn interrupted(with: i32, arguments: impl Fn(&str) -> [&str; 4]) -> tempfile::TempDir {
     for _ in 0..50 {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("small.model");
-        let mut export = perihelion(&["export", CHECKPOINT, "-o", text(&out)])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut export =
+            perihelion(&arguments(text(&out))).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = || fs::read_dir(dir.path()).unwrap().next().is_some();
         if at_work_until(&mut export, || begun() && !out.exists())
             && signal(&mut export, with) == Some(with)
@@ -199,13 +201,15 @@ fn interrupted_export(with: i32) -> tempfile::TempDir {
             return dir;
         }
     }
-    panic!("no export could be caught at work");
+    panic!("none could be caught at work");
 }
 
 #[test]
 fn interrupted_work_leaves_nothing() {
     for with in [SIGINT, SIGTERM] {
         let dir = interrupted_export(with);
+        assert_eq!(content(dir.path()), [], "after signal {with}");
+        let dir = interrupted(with, |out| ["inspect", &made().model, "--onnx", out]);
         assert_eq!(content(dir.path()), [], "after signal {with}");
     }
 }
@@ -243,6 +247,7 @@ fn a_full_disk_leaves_no_file() {
     let at = |name: &str| text(&dir.path().join(name)).to_owned();
     let seen = seen(dir.path());
     let (latents, gif, out, model) = (at("latents.safetensors"), at("a.gif"), at("out"), at("a.model"));
+    let onnx = at("onnx");
     let imagine = ["imagine", &made().engine, "--frames", &seen];
     let before = content(dir.path());
     for arguments in [
@@ -250,6 +255,7 @@ fn a_full_disk_leaves_no_file() {
         [&imagine[..], &["--gif", &gif]].concat(),
         [&imagine[..], &["--frames-out", &out]].concat(),
         vec!["export", CHECKPOINT, "-o", &model],
+        vec!["inspect", &made().model, "--onnx", &onnx],
     ] {
         // No file may be longer than one block of 512 bytes (1024 in some shells), which fails as a full disk does.
         let limited = Command::new("sh")

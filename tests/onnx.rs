@@ -334,7 +334,9 @@ fn the_command_writes_both_and_says_what_it_cannot_do() {
     said(&["inspect", &model, "--onnx", &model], 2, &["would be lost"]);
     said(&["inspect", checkpoint, "--onnx", &at("new")], 2, &["export"]);
     said(&["inspect", &model, "--opset", "23"], 2, &["--onnx"]);
+    fs::create_dir(at("new")).unwrap();
     said(&["export", checkpoint, "-o", &at("new/b.model"), "--onnx", &at("new")], 2, &["lies in it"]);
+    fs::remove_dir(at("new")).unwrap();
     fs::write(Path::new(&again).join("notes.txt"), "mine").unwrap();
     said(&["inspect", &model, "--onnx", &again, "--overwrite"], 2, &["notes.txt"]);
     fs::remove_file(Path::new(&again).join("notes.txt")).unwrap();

@@ -6,7 +6,7 @@ use super::Opset;
 use super::data::WEIGHTS_FILE;
 use super::facts::{Facts, GraphFile, doc};
 use super::interface::{Interface, Port};
-use crate::graph::{Graph, Network};
+use crate::graph::{Dim, Graph, NamedDim, Network};
 
 pub(super) fn text(network: &Network, files: &[GraphFile], facts: &Facts, opset: Opset) -> String {
     let mut text = "# A model of Perihelion as ONNX\n\n".to_owned();
@@ -25,7 +25,10 @@ pub(super) fn text(network: &Network, files: &[GraphFile], facts: &Facts, opset:
         graph_text(network, graph, file, &mut text);
     }
     text.push_str(OTHERS);
-    if let Some((graph, file)) = network.graphs.iter().zip(files).next() {
+    // One whose extents vary, if there is such, since bounds are what is hard to write.
+    let pairs = || network.graphs.iter().zip(files);
+    if let Some((graph, file)) = pairs().rfind(|(graph, _)| !graph.dims.is_empty()).or_else(|| pairs().next())
+    {
         text.push_str(&calls(network, graph, file));
     }
     text
@@ -88,20 +91,6 @@ const OTHERS: &str = "\
 
 /// How other programs open a graph.
 fn calls(network: &Network, graph: &Graph, file: &GraphFile) -> String {
-    let interface = Interface::of(network, graph);
-    let shapes = |of: &dyn Fn(&crate::graph::NamedDim) -> usize| {
-        let extents: Vec<usize> = graph.dims.iter().map(of).collect();
-        let shape = |port: &Port| {
-            let dims: Vec<String> = port.shape.iter().map(|d| d.value(&extents).to_string()).collect();
-            format!("{}:{}", port.name, dims.join("x"))
-        };
-        interface.inputs.iter().map(shape).collect::<Vec<_>>()
-    };
-    let middle = |dim: &crate::graph::NamedDim| {
-        let middle = dim.min.midpoint(dim.max);
-        (middle - middle % dim.multiple_of).max(dim.min)
-    };
-    let (min, opt, max) = (shapes(&|dim| dim.min), shapes(&middle), shapes(&|dim| dim.max));
     let file = &file.file;
     let mut text = format!(
         "ONNX Runtime:\n\n```python\nimport onnxruntime\nsession = onnxruntime.InferenceSession(\"{file}\")\n\
@@ -109,28 +98,39 @@ fn calls(network: &Network, graph: &Graph, file: &GraphFile) -> String {
          Netron: `netron {file}`\n\n\
          The checker of ONNX: `python -c \"import onnx; onnx.checker.check_model('{file}', full_check=True)\"`\n\n"
     );
-    let (min, opt, max) = (min.join(","), opt.join(","), max.join(","));
-    let _ = writeln!(
-        text,
-        "TensorRT, with the bounds of this model's limits:\n\n```sh\ntrtexec --onnx={file} \\"
-    );
-    let _ =
-        writeln!(text, "    --minShapes={min} \\\n    --optShapes={opt} \\\n    --maxShapes={max}\n```\n");
-    let shape = |text: &str| {
-        let port = |port: &str| {
-            let (name, dims) = port.rsplit_once(':').unwrap_or((port, ""));
-            format!("'{name}:[{}]'", dims.replace('x', ","))
-        };
-        text.split(',').map(port).collect::<Vec<_>>().join(" ")
+    let middle = |dim: &NamedDim| {
+        let middle = dim.min.midpoint(dim.max);
+        (middle - middle % dim.multiple_of).max(dim.min)
     };
-    let _ = writeln!(
-        text,
-        "Polygraphy, which compares ONNX Runtime and TensorRT:\n\n```sh\npolygraphy run {file} --onnxrt --trt \\\n    \
-         --input-shapes {} \\\n    --trt-min-shapes {} \\\n    --trt-opt-shapes {} \\\n    --trt-max-shapes {}\n```",
-        shape(&opt),
-        shape(&min),
-        shape(&opt),
-        shape(&max)
-    );
+    let bounds: [(&str, &dyn Fn(&NamedDim) -> usize); 3] =
+        [("min", &|dim| dim.min), ("opt", &middle), ("max", &|dim| dim.max)];
+    let bounds = bounds.map(|(name, of)| (name, shapes(network, graph, of)));
+    let mut trtexec = format!("trtexec --onnx={file}");
+    let mut polygraphy = format!("polygraphy run {file} --onnxrt --trt");
+    for (name, shapes) in bounds.iter().filter(|(_, shapes)| !shapes.is_empty()) {
+        let joined = |separator: &str, one: &dyn Fn(&(String, Vec<usize>)) -> String| {
+            shapes.iter().map(one).collect::<Vec<_>>().join(separator)
+        };
+        let by =
+            |dims: &[usize], sign: &str| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(sign);
+        let all = joined(",", &|(port, dims)| format!("{port}:{}", by(dims, "x")));
+        let _ = write!(trtexec, " \\\n    --{name}Shapes={all}");
+        let all = joined(" ", &|(port, dims)| format!("'{port}:[{}]'", by(dims, ",")));
+        let _ = write!(polygraphy, " \\\n    --trt-{name}-shapes {all}");
+        if *name == "opt" {
+            let _ = write!(polygraphy, " \\\n    --input-shapes {all}");
+        }
+    }
+    let _ = writeln!(text, "TensorRT, within the bounds of this model's limits:\n\n```sh\n{trtexec}\n```\n");
+    let _ =
+        writeln!(text, "Polygraphy, which compares ONNX Runtime and TensorRT:\n\n```sh\n{polygraphy}\n```");
     text
+}
+
+/// The inputs whose extents a run chooses, with what they are at some of them.
+fn shapes(network: &Network, graph: &Graph, of: &dyn Fn(&NamedDim) -> usize) -> Vec<(String, Vec<usize>)> {
+    let extents: Vec<usize> = graph.dims.iter().map(of).collect();
+    let inputs = Interface::of(network, graph).inputs.into_iter();
+    let varying = inputs.filter(|port| port.shape.iter().any(|dim| matches!(dim, Dim::Scaled { .. })));
+    varying.map(|port| (port.name, port.shape.iter().map(|dim| dim.value(&extents)).collect())).collect()
 }

@@ -10,20 +10,13 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 import onnx
-import onnxruntime
 from safetensors import safe_open
+
+from onnx_graphs import distance, open_session
 
 TOLERANCE = 1e-4
 RUNS = 3
-
-
-def open_session(path):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 2
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def read_case(path):
@@ -32,15 +25,6 @@ def read_case(path):
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     split = lambda way: {name.removeprefix(way): value for name, value in tensors.items() if name.startswith(way)}
     return graph, split("input."), split("output.")
-
-
-def distance(found, expected):
-    """The largest difference as a share of the largest expected element."""
-    if found.shape != expected.shape:
-        sys.exit(f"shape {found.shape} instead of {expected.shape}")
-    if expected.size == 0:
-        return 0.0
-    return float(np.abs(found.astype(np.float64) - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
 def check(folder, cases):
