@@ -2,7 +2,7 @@
 //!
 //! The exit code is 0, 1 for a failure and 2 for a wrong command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -64,24 +64,40 @@ fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error>
         Arguments::command().error(clap::error::ErrorKind::ValueValidation, message)
     };
     if !words.iter().any(|word| word == "--ros-args") {
-        let is_ros = |pair: &&[OsString]| {
-            let [flag, word] = pair else { return false };
-            ["-r", "--remap", "-p", "--param"].iter().any(|known| flag == known)
-                && word.to_string_lossy().contains(":=")
-        };
-        if let Some([flag, word]) = words.windows(2).find(is_ros) {
-            let meant = format!("{} {}", flag.to_string_lossy(), word.to_string_lossy());
-            return Err(usage(format!(
-                "`{meant}` is for ROS, whose arguments stand behind --ros-args: `--ros-args {meant}`"
-            )));
+        if let Some(problem) = stray_rule(&words) {
+            return Err(usage(problem));
         }
         return Ok((Arguments::try_parse_from(words)?, RosArguments::default()));
     }
     let words: Result<Vec<String>, OsString> = words.into_iter().map(OsString::into_string).collect();
     let words = words.map_err(|word| usage(format!("{word:?} is not UTF-8")))?;
     let (ros, rest) = RosArguments::split(words).map_err(|error| usage(error.to_string()))?;
+    if let Some(problem) = stray_rule(&rest) {
+        return Err(usage(problem));
+    }
     let arguments = Arguments::try_parse_from(rest)?;
     Ok((arguments, ros))
+}
+
+/// What to say of a rule or parameter for ROS that stands outside of a `--ros-args` section.
+fn stray_rule(words: &[impl AsRef<OsStr>]) -> Option<String> {
+    let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+    let is_rule = |word: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "_/~:.".contains(c);
+        word.split_once(":=").is_some_and(|(name, _)| !name.is_empty() && name.chars().all(is_part))
+    };
+    let (found, meant) = words.windows(2).find_map(|pair| match [&*pair[0], &*pair[1]] {
+        [flag @ ("-r" | "--remap" | "-p" | "--param"), word] if word.contains(":=") => {
+            let meant = format!("{flag} {word}");
+            Some((meant.clone(), meant))
+        }
+        // Behind another flag it may be that one's value.
+        [before, word] if !before.starts_with('-') && is_rule(word) => {
+            Some((word.to_owned(), format!("-r {word}")))
+        }
+        _ => None,
+    })?;
+    Some(format!("`{found}` is for ROS, whose arguments stand behind --ros-args: `--ros-args {meant}`"))
 }
 
 fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
@@ -123,6 +139,26 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn rules_for_ros_outside_of_their_section_say_where_they_belong() {
+        let problem = |line: &str| {
+            let words = line.split_whitespace().map(OsString::from).collect();
+            parse(words).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for (line, meant) in [
+            ("perihelion run m -r image:=/cam", "`--ros-args -r image:=/cam`"),
+            ("perihelion run m -p prompt:=x", "`--ros-args -p prompt:=x`"),
+            ("perihelion run m image:=/cam", "`--ros-args -r image:=/cam`"),
+            ("perihelion run m -r image:=/cam --ros-args -p clip:=1", "`--ros-args -r image:=/cam`"),
+            ("perihelion run m --ros-args -p clip:=1 -- ~/answer:=/a", "`--ros-args -r ~/answer:=/a`"),
+        ] {
+            assert!(problem(line).contains(meant), "{line}: {}", problem(line));
+        }
+        for fine in ["perihelion run m --prompt a:=b", "perihelion ask m --prompt=x:=y"] {
+            assert!(!problem(fine).contains("--ros-args"), "{fine}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use perihelion::ros2::node::{
     Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NodeOptions, Outcome, run,
 };
 use perihelion::ros2::parameter_services;
+use perihelion::ros2::parameter_store::ParameterStore;
 use perihelion::ros2::transport::{
     Choice, Dds, DdsOptions, Delivery, ImageReliability, ImageTransport, MessageSink, Transport, Why,
     free_domain,
@@ -442,8 +443,9 @@ fn another_implementation_reads_and_writes_our_texts() {
 fn another_implementation_reads_parameters() {
     let name = NodeName::new("/test", "eye_p").unwrap();
     let node = join("eye_p");
-    let parameters = Arc::new(Mutex::new(NodeOptions::new(name.clone()).parameters()));
-    parameter_services::offer(&node, &name, &parameters).unwrap();
+    let parameters = Arc::new(ParameterStore::new(NodeOptions::new(name.clone()).parameters()));
+    let names = parameter_services::names(&name, &[]).unwrap();
+    parameter_services::offer(&node, &names, &parameters).unwrap();
     let mut peer = peer::Peer::join("asker");
     let client = peer.parameter_client("/test/eye_p");
     let mut values = Vec::new();

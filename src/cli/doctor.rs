@@ -1,8 +1,11 @@
 //! `doctor`: what this machine can run, and why not what it cannot.
 
+mod resolved;
+
 use clap::Args;
 use serde::Serialize;
 
+use self::resolved::Resolved;
 use super::machine::Machine;
 use super::{Context, output};
 use crate::backend::backend;
@@ -12,8 +15,12 @@ use crate::ros2::kernel_limits::{
 };
 
 /// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
+///
+/// With `--ros-args` it says what they make of a node's names, log level and parameters.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  perihelion doctor --json")]
+#[command(after_help = "Examples:
+  perihelion doctor --json
+  perihelion doctor --ros-args -r __ns:=/robot -r image:=/camera/image_raw --params-file robot.yaml")]
 pub(crate) struct Options {
     /// Write one JSON object
     #[arg(long)]
@@ -48,6 +55,8 @@ struct Ros {
     localhost_only: Option<bool>,
     distro: Option<String>,
     rmw: Option<String>,
+    /// What `--ros-args` make of a node, if there are any.
+    node: Option<Resolved>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,17 +74,17 @@ struct Finding {
     remedy: String,
 }
 
-pub(crate) fn run(options: &Options, _: &Context) -> anyhow::Result<()> {
-    let report = Report::look();
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let report = Report::look(Resolved::of(context)?);
     if options.json { output::json(&report) } else { output::text(&report.text()) }
 }
 
 impl Report {
-    fn look() -> Self {
+    fn look(node: Option<Resolved>) -> Self {
         let mut findings = Vec::new();
         let machine = Machine::look();
         let network = Network::look(&mut findings);
-        let ros = Ros::look(&mut findings);
+        let ros = Ros { node, ..Ros::look(&mut findings) };
         let backends = backends();
         if machine.governor.as_deref().is_some_and(|governor| governor == "powersave") {
             findings.push(Finding {
@@ -130,6 +139,9 @@ impl Report {
             let reach = if self.ros.localhost_only == Some(true) { ", this machine only" } else { "" };
             row("ROS", format!("domain {id}, {distro}{reach}"));
         }
+        for (name, value) in self.ros.node.iter().flat_map(Resolved::rows) {
+            row(name, value);
+        }
         for backend in &self.backends {
             let verdict = if backend.can_run { "runs" } else { "does not run" };
             row(&format!("backend {}", backend.name), format!("{verdict}: {}", backend.why));
@@ -180,7 +192,7 @@ impl Ros {
         match Environment::from_process() {
             Ok(environment) => {
                 if let Some((what, remedy)) = environment.apart() {
-                    findings.push(Finding { what: what.to_owned(), remedy: remedy.to_owned() });
+                    findings.push(Finding { what, remedy: remedy.to_owned() });
                 }
                 let Environment { domain_id, reach, distro, rmw, unsupported, .. } = environment;
                 for name in unsupported {
@@ -194,11 +206,12 @@ impl Ros {
                     localhost_only: Some(reach == Reach::Localhost),
                     distro,
                     rmw,
+                    node: None,
                 }
             }
             Err(error) => {
                 findings.push(Finding { what: error.to_string(), remedy: "correct the variable".to_owned() });
-                Self { domain_id: None, localhost_only: None, distro: None, rmw: None }
+                Self { domain_id: None, localhost_only: None, distro: None, rmw: None, node: None }
             }
         }
     }

@@ -108,7 +108,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let paths = cast::sort(&options.engines)?;
     let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
-    logging::start(&node.name.logger(), log_level(context)?);
+    let logger = node.name.logger();
+    logging::start(&logger, context.ros.log_level(&logger).unwrap_or(log::LevelFilter::Info));
     if !unknown.is_empty() {
         log::warn!("parameters that this node does not have: {}", unknown.join(", "));
     }
@@ -154,7 +155,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             let memory_mib = walled.memory_bytes_max() >> 20;
             let dds = Walled::join(walled, Arc::new(clock))?;
             if !context.ros.rosout_disabled {
-                let rosout = dds.advertise("/rosout", Log::TYPE, Delivery::Latched { kept: 10 })?;
+                let rosout =
+                    dds.advertise(&node.rosout_topic()?, Log::TYPE, Delivery::Latched { kept: 10 })?;
                 // A line that cannot be published has reached stderr; saying so would be another line.
                 logging::set_rosout(Some(Box::new(move |line| {
                     let _ = rosout.publish(line);
@@ -185,9 +187,10 @@ impl Options {
             Form::Raw => ImageTransport::Raw,
             Form::Compressed => ImageTransport::Compressed,
         };
-        if let Some((_, manifest)) = &engines.reason {
-            node.clip_frames = self.clip.unwrap_or(manifest.frames);
-            node.clip_rate_hz = self.fps.unwrap_or(manifest.fps);
+        if let Some((_, clip, sampling)) = &engines.reason {
+            node.clip_frames = self.clip.unwrap_or(clip.frames);
+            node.clip_rate_hz = self.fps.unwrap_or(clip.fps);
+            node.answers = Some(self.generation.resolve(*sampling, self.system.as_deref())?);
         }
         node.latent_only = self.latent_only;
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
@@ -249,14 +252,6 @@ impl Options {
             Said::Surprise(_) => Ok(()),
         }
     }
-}
-
-fn log_level(context: &Context) -> anyhow::Result<log::LevelFilter> {
-    let Some(name) = &context.ros.log_level else { return Ok(log::LevelFilter::Info) };
-    let level = logging::parse_level(name);
-    level.ok_or_else(|| {
-        Usage(format!("--log-level {name}: expected debug, info, warn, error or fatal")).into()
-    })
 }
 
 fn warn_of(environment: &Environment) {

@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     };
     // In the course lost frames are sent again, and are no news.
     let usual = if options.scenes.is_some() { LevelFilter::Error } else { LevelFilter::Warn };
-    let level = context.ros.log_level.as_deref().and_then(logging::parse_level).unwrap_or(usual);
+    let level = context.ros.log_level("perihelion").unwrap_or(usual);
     logging::start("perihelion", level);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -43,6 +43,10 @@ pub enum EnvironmentError {
 /// The highest domain whose ports lie below 65536 for every participant that discovery tries.
 pub const DOMAIN_ID_MAX: u16 = 232;
 
+/// Parts of the names of middlewares that speak DDS.
+const SPEAK_DDS: [&str; 7] =
+    ["fastrtps", "fastdds", "cyclonedds", "connext", "gurumdds", "opensplice", "coredx"];
+
 impl Environment {
     /// Reads the process's environment.
     ///
@@ -84,15 +88,21 @@ impl Environment {
     }
 
     /// Why the other nodes of this environment will not be met, and what to do; in that order.
-    pub fn apart(&self) -> Option<(&'static str, &'static str)> {
+    pub fn apart(&self) -> Option<(String, &'static str)> {
         if !self.discovers {
             let cure = "unset it, or set it to LOCALHOST or SUBNET";
-            return Some(("ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: no other node is met", cure));
+            return Some(("ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: no other node is met".to_owned(), cure));
         }
-        self.rmw.as_deref().is_some_and(|rmw| rmw.contains("zenoh")).then_some((
-            "the other nodes speak Zenoh, this program DDS: they will not meet",
-            "run them with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp or rmw_fastrtps_cpp",
-        ))
+        let rmw = self.rmw.as_deref()?;
+        if SPEAK_DDS.iter().any(|vendor| rmw.contains(vendor)) {
+            return None;
+        }
+        let cure = "run the other nodes with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp or rmw_fastrtps_cpp";
+        let what = match rmw.contains("zenoh") {
+            true => "the other nodes speak Zenoh, this program DDS: they will not meet".to_owned(),
+            false => format!("RMW_IMPLEMENTATION is {rmw}: this program speaks DDS, and meets nodes that do"),
+        };
+        Some((what, cure))
     }
 
     /// Bytes of a `Gid` in the graph's own messages: 24 up to Humble, 16 since Iron and where no distribution is named.
@@ -159,6 +169,10 @@ mod tests {
         assert!(off.apart().unwrap().0.contains("OFF"));
         let zenoh = read(&[("RMW_IMPLEMENTATION", "rmw_zenoh_cpp")]).unwrap();
         assert!(zenoh.discovers && zenoh.apart().unwrap().0.contains("Zenoh"));
-        assert_eq!(read(&[("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")]).unwrap().apart(), None);
+        for spoken in ["rmw_fastrtps_cpp", "rmw_cyclonedds_cpp", "rmw_connextdds"] {
+            assert_eq!(read(&[("RMW_IMPLEMENTATION", spoken)]).unwrap().apart(), None);
+        }
+        let other = read(&[("RMW_IMPLEMENTATION", "rmw_iceoryx_cpp")]).unwrap();
+        assert!(other.apart().unwrap().0.contains("rmw_iceoryx_cpp"));
     }
 }

@@ -17,6 +17,8 @@ pub mod names;
 pub mod node;
 pub mod parameter_events;
 pub mod parameter_services;
+pub mod parameter_store;
+mod parameter_wire;
 pub mod parameters;
 mod planner;
 pub mod predict;

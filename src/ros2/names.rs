@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::ros2::arguments::Remap;
+use crate::ros2::arguments::{Remap, Renames};
 
 /// A name that ROS does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,25 @@ impl NodeName {
         self.to_string().trim_start_matches('/').replace('/', ".")
     }
 
+    /// What the rules make of this node: of its name first, and then, by the name that it has now, of its namespace.
+    ///
+    /// # Errors
+    /// If what a rule says is no name.
+    pub fn renamed(&self, remaps: &[Remap]) -> Result<Self, NameError> {
+        let first = |node: &Self, renames| {
+            let mut meant = remaps.iter().filter(|remap| remap.renames == renames && node.is_meant(remap));
+            meant.next().map(|remap| remap.to.clone())
+        };
+        let mut renamed = self.clone();
+        if let Some(name) = first(&renamed, Renames::Node) {
+            renamed = Self::new(self.namespace(), &name)?;
+        }
+        match first(&renamed, Renames::Namespace) {
+            Some(namespace) => Self::new(&namespace, renamed.name()),
+            None => Ok(renamed),
+        }
+    }
+
     /// The absolute name of the topic that the node calls `topic`: expanded, remapped, checked.
     ///
     /// `~/x` is private to the node, `x` relative to its namespace, `/x` absolute; the first rule that fits counts.
@@ -63,8 +82,21 @@ impl NodeName {
     /// # Errors
     /// If the name, or what a rule turns it into, is not allowed.
     pub fn topic(&self, topic: &str, remaps: &[Remap]) -> Result<String, NameError> {
-        let expanded = self.expand(topic)?;
-        for remap in remaps.iter().filter(|remap| self.is_meant(remap)) {
+        self.resolve(topic, Renames::Topics, remaps)
+    }
+
+    /// The absolute name of a service, by the rules of [`NodeName::topic`].
+    ///
+    /// # Errors
+    /// As [`NodeName::topic`].
+    pub fn service(&self, service: &str, remaps: &[Remap]) -> Result<String, NameError> {
+        self.resolve(service, Renames::Services, remaps)
+    }
+
+    fn resolve(&self, name: &str, of: Renames, remaps: &[Remap]) -> Result<String, NameError> {
+        let expanded = self.expand(name)?;
+        let is_meant = |remap: &&Remap| [Renames::Names, of].contains(&remap.renames) && self.is_meant(remap);
+        for remap in remaps.iter().filter(is_meant) {
             if self.expand(&remap.from).is_ok_and(|from| from == expanded) {
                 return self.expand(&remap.to);
             }
@@ -131,7 +163,11 @@ mod tests {
     use super::*;
 
     fn remap(node: Option<&str>, from: &str, to: &str) -> Remap {
-        Remap { node: node.map(str::to_owned), from: from.into(), to: to.into() }
+        rule(Renames::Names, node, from, to)
+    }
+
+    fn rule(renames: Renames, node: Option<&str>, from: &str, to: &str) -> Remap {
+        Remap { node: node.map(str::to_owned), renames, from: from.into(), to: to.into() }
     }
 
     #[test]
@@ -162,6 +198,36 @@ mod tests {
         assert_eq!(node.topic("image", &rules).unwrap(), "/cam/image_raw");
         assert_eq!(node.topic("~/answer", &rules).unwrap(), "/robot1/said");
         assert_eq!(node.topic("~/answer/json", &rules).unwrap(), "/robot1/eye/answer/json");
+    }
+
+    #[test]
+    fn a_node_is_renamed_by_its_first_rule_and_its_namespace_by_the_new_name() {
+        let check = |rules: &[Remap], expected: &str| {
+            let node = NodeName::new("/", "perihelion").unwrap();
+            assert_eq!(node.renamed(rules).unwrap().to_string(), expected, "{rules:?}");
+        };
+        let name = |node, to| rule(Renames::Node, node, "__node", to);
+        let namespace = |node, to| rule(Renames::Namespace, node, "__ns", to);
+        check(&[], "/perihelion");
+        check(&[name(None, "a"), name(None, "b")], "/a");
+        check(&[name(Some("ear"), "a"), name(Some("perihelion"), "eye")], "/eye");
+        check(&[namespace(None, "/r"), namespace(None, "/s")], "/r/perihelion");
+        check(&[namespace(Some("ear"), "/r"), namespace(None, "/s")], "/s/perihelion");
+        check(&[namespace(Some("eye"), "/robot"), name(None, "eye")], "/robot/eye");
+        check(&[namespace(Some("perihelion"), "/robot"), name(None, "eye")], "/eye");
+    }
+
+    #[test]
+    fn rules_for_topics_leave_services_alone() {
+        let node = NodeName::new("/", "eye").unwrap();
+        let resolved = |renames| {
+            let rules = [rule(renames, None, "~/x", "/there")];
+            [node.topic("~/x", &rules).unwrap(), node.service("~/x", &rules).unwrap()]
+        };
+        assert_eq!(resolved(Renames::Names), ["/there", "/there"]);
+        assert_eq!(resolved(Renames::Topics), ["/there", "/eye/x"]);
+        assert_eq!(resolved(Renames::Services), ["/eye/x", "/there"]);
+        assert_eq!(resolved(Renames::Node), ["/eye/x", "/eye/x"]);
     }
 
     #[test]

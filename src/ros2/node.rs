@@ -7,6 +7,7 @@
 
 mod answer;
 mod answerer;
+mod answering;
 mod asking;
 mod board;
 mod forecast_shape;
@@ -19,6 +20,7 @@ mod plan_request;
 mod planning;
 mod prompt;
 mod screen;
+mod topics;
 mod turns;
 mod watch;
 
@@ -27,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use answer::Published;
-pub use answerer::{Answer, Answerer, Outcome, Question};
+pub use answerer::{Answer, Answerer, Checker, Outcome, Question};
 pub use board::Summary;
 pub use forecast_shape::ForecastShape;
 pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
@@ -48,7 +50,8 @@ use crate::frames::listener::{Listener, ListenerOptions};
 use crate::ros2::messages::{self, Message};
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_events::ParameterEvents;
-use crate::ros2::parameter_services::{self, SharedParameters};
+use crate::ros2::parameter_services;
+use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::transport::{Delivery, Transport, TransportError};
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
@@ -140,11 +143,11 @@ pub fn run(
         transport,
         options,
         topics: options.topics()?,
-        parameters: shared(options),
+        parameters: Arc::new(ParameterStore::new(options.parameters())),
         audience: &audience,
     };
     if options.use_sim_time {
-        follow_clock(transport, Arc::clone(clock))?;
+        follow_clock(transport, &stage.topics.clock, Arc::clone(clock))?;
     }
     let Engines { answerer, forecaster } = engines;
     let listeners: Vec<ListenerOptions> = [
@@ -179,8 +182,21 @@ pub fn run(
         None => None,
     };
     let mut watch = Watch::open(transport, &stage.topics, options, watched)?;
-    parameter_services::offer(transport, &options.name, &stage.parameters)?;
-    let mut events = ParameterEvents::open(transport, &options.name)?;
+    // Whoever waits for its turn looks again: the rate, or the question, may be another.
+    let followers = Arc::clone(&camera);
+    let _attended = stage.parameters.followed_by(Box::new(move |_| {
+        followers.listeners().iter().for_each(|listener| listener.nudge());
+    }));
+    parameter_services::offer(transport, &stage.topics.parameter_services, &stage.parameters)?;
+    let events = ParameterEvents::open(transport, &stage.topics.parameter_events, &options.name)?;
+    // In a bag's time nobody else is there to change anything.
+    let _silent = match clock.runs() {
+        true => {
+            stage.parameters.tell(events, Arc::clone(clock));
+            None
+        }
+        false => Some(events),
+    };
     // Last, so that the first frame finds everything else ready.
     if !camera.listeners().is_empty() {
         transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
@@ -193,8 +209,6 @@ pub fn run(
             scope.spawn(|| {
                 while !done.load(Relaxed) {
                     watch.look(transport);
-                    let parameters = stage.parameters.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    events.tell(&parameters, clock.now().ros_ns);
                     std::thread::park_timeout(watch.period());
                 }
                 watch
@@ -225,10 +239,6 @@ pub fn run(
     Ok(Report { answers, forecasts, n_decoded })
 }
 
-fn shared(options: &NodeOptions) -> SharedParameters {
-    Arc::new(Mutex::new(options.parameters()))
-}
-
 /// What the roles of a node share.
 struct Stage<'a> {
     transport: &'a dyn Transport,
@@ -244,12 +254,12 @@ fn time_left(newest: &Received, began: Moment) -> Duration {
     Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).saturating_sub(PUBLISHING)
 }
 
-fn follow_clock(transport: &dyn Transport, clock: Arc<Clock>) -> Result<(), TransportError> {
+fn follow_clock(transport: &dyn Transport, topic: &str, clock: Arc<Clock>) -> Result<(), TransportError> {
     let sink = move |body: Result<(&[u8], messages::ByteOrder), DropReason>| {
         // A tick that cannot be read is followed by one that can.
         if let Ok(Ok(tick)) = body.map(|(body, order)| messages::decode::<messages::Clock>(body, order)) {
             clock.set(tick.clock.ns());
         }
     };
-    transport.subscribe("/clock", messages::Clock::TYPE, Delivery::BestEffort, Box::new(sink))
+    transport.subscribe(topic, messages::Clock::TYPE, Delivery::BestEffort, Box::new(sink))
 }

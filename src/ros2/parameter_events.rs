@@ -5,7 +5,7 @@
 
 use super::messages::{Message, ParameterEvent, Time, WireParameter, encode};
 use super::names::NodeName;
-use super::parameter_services::to_wire;
+use super::parameter_wire::to_wire;
 use super::parameters::Parameters;
 use super::transport::{Delivery, Publisher, Transport, TransportError};
 
@@ -17,12 +17,12 @@ pub struct ParameterEvents {
 }
 
 impl ParameterEvents {
-    /// Announces the topic.
+    /// Announces the topic, `/parameter_events` unless it is remapped.
     ///
     /// # Errors
     /// If the transport refuses it.
-    pub fn open(transport: &dyn Transport, node: &NodeName) -> Result<Self, TransportError> {
-        let publisher = transport.advertise("/parameter_events", ParameterEvent::TYPE, Delivery::Reliable)?;
+    pub fn open(transport: &dyn Transport, topic: &str, node: &NodeName) -> Result<Self, TransportError> {
+        let publisher = transport.advertise(topic, ParameterEvent::TYPE, Delivery::Reliable)?;
         Ok(Self { publisher, node: node.to_string(), told: Vec::new() })
     }
 
@@ -70,7 +70,7 @@ fn each_change_is_told_once() {
 
     let memory = Memory::new(Arc::new(Clock::stepped()));
     let name = NodeName::new("/robot", "eye").unwrap();
-    let mut events = ParameterEvents::open(&memory, &name).unwrap();
+    let mut events = ParameterEvents::open(&memory, "/parameter_events", &name).unwrap();
     let mut parameters = NodeOptions::new(name).parameters();
     let mut told = |parameters: &Parameters| -> Vec<ParameterEvent> {
         events.tell(parameters, 1_500_000_000);

@@ -1,55 +1,74 @@
 //! The six services by which `ros2 param` reads and sets a node's parameters.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ros2::arguments::Remap;
 use crate::ros2::messages::{
     ByteOrder, DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest,
     ParameterValue, SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter, decode,
     encode,
 };
-use crate::ros2::names::NodeName;
-use crate::ros2::parameters::{Parameters, Value};
+use crate::ros2::names::{NameError, NodeName};
+use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
+use crate::ros2::parameter_wire::{fitting, kind, to_wire};
+use crate::ros2::parameters::{Declaration, Parameters, Value};
 use crate::ros2::transport::{ServiceHandler, Transport, TransportError};
 
-/// Parameters that services and the node's own threads share.
-pub type SharedParameters = Arc<Mutex<Parameters>>;
+/// The absolute names of the six services of a node.
+///
+/// # Errors
+/// If what one is remapped to is not allowed.
+pub fn names(node: &NodeName, remaps: &[Remap]) -> Result<[String; 6], NameError> {
+    let name = |service: &str| node.service(&format!("~/{service}"), remaps);
+    Ok([
+        name("list_parameters")?,
+        name("get_parameters")?,
+        name("get_parameter_types")?,
+        name("describe_parameters")?,
+        name("set_parameters")?,
+        name("set_parameters_atomically")?,
+    ])
+}
 
-/// Offers the services under the node's name.
+/// Offers the services under their [`names`].
 ///
 /// # Errors
 /// If the transport cannot offer them.
 pub fn offer(
     transport: &dyn Transport,
-    node: &NodeName,
+    names: &[String; 6],
     parameters: &SharedParameters,
 ) -> Result<(), TransportError> {
-    let name = |service: &str| format!("{node}/{service}");
-    transport.serve(&name("list_parameters"), "rcl_interfaces/srv/ListParameters", with(parameters, list))?;
-    transport.serve(&name("get_parameters"), "rcl_interfaces/srv/GetParameters", with(parameters, get))?;
-    transport.serve(
-        &name("get_parameter_types"),
-        "rcl_interfaces/srv/GetParameterTypes",
-        with(parameters, get_types),
-    )?;
-    transport.serve(
-        &name("describe_parameters"),
-        "rcl_interfaces/srv/DescribeParameters",
-        with(parameters, describe),
-    )?;
-    transport.serve(&name("set_parameters"), "rcl_interfaces/srv/SetParameters", with(parameters, set))?;
-    transport.serve(
-        &name("set_parameters_atomically"),
-        "rcl_interfaces/srv/SetParametersAtomically",
-        with(parameters, set_atomically),
-    )
+    let [list_name, get_name, types_name, describe_name, set_name, atomically_name] = names;
+    let handlers: [(&str, &'static str, ServiceHandler); 6] = [
+        (list_name, "rcl_interfaces/srv/ListParameters", reading(parameters, list)),
+        (get_name, "rcl_interfaces/srv/GetParameters", reading(parameters, get)),
+        (types_name, "rcl_interfaces/srv/GetParameterTypes", reading(parameters, get_types)),
+        (describe_name, "rcl_interfaces/srv/DescribeParameters", reading(parameters, describe)),
+        (set_name, "rcl_interfaces/srv/SetParameters", with(parameters, set)),
+        (atomically_name, "rcl_interfaces/srv/SetParametersAtomically", with(parameters, set_atomically)),
+    ];
+    handlers.into_iter().try_for_each(|(name, ros_type, handler)| transport.serve(name, ros_type, handler))
+}
+
+/// A handler that decodes, looks at the values of one moment and encodes.
+fn reading<Request, Reply>(
+    parameters: &SharedParameters,
+    serve: impl Fn(&Parameters, Request) -> Reply + Send + 'static,
+) -> ServiceHandler
+where
+    Request: for<'a> Deserialize<'a>,
+    Reply: Serialize,
+{
+    with(parameters, move |store, request| store.read(|parameters| serve(parameters, request)))
 }
 
 /// A handler that decodes, serves and encodes.
 fn with<Request, Reply>(
     parameters: &SharedParameters,
-    serve: impl Fn(&mut Parameters, Request) -> Reply + Send + 'static,
+    serve: impl Fn(&ParameterStore, Request) -> Reply + Send + 'static,
 ) -> ServiceHandler
 where
     Request: for<'a> Deserialize<'a>,
@@ -58,12 +77,11 @@ where
     let parameters = Arc::clone(parameters);
     Box::new(move |body: &[u8], order: ByteOrder| {
         let request = decode::<Request>(body, order).ok()?;
-        let reply = serve(&mut parameters.lock().unwrap_or_else(PoisonError::into_inner), request);
-        Some(encode(&reply))
+        Some(encode(&serve(&parameters, request)))
     })
 }
 
-fn list(parameters: &mut Parameters, request: ListRequest) -> ListReply {
+fn list(parameters: &Parameters, request: ListRequest) -> ListReply {
     // Our names have no dots, so that depth and prefixes of results have no meaning.
     let wanted = |name: &str| {
         request.prefixes.is_empty()
@@ -73,19 +91,19 @@ fn list(parameters: &mut Parameters, request: ListRequest) -> ListReply {
     ListReply { names: names.filter(|name| wanted(name)).map(str::to_owned).collect(), prefixes: Vec::new() }
 }
 
-fn get(parameters: &mut Parameters, request: NamesRequest) -> ValuesReply {
+fn get(parameters: &Parameters, request: NamesRequest) -> ValuesReply {
     // As in rclcpp: one unknown name, and there are no values at all.
     let values: Option<Vec<ParameterValue>> =
         request.names.iter().map(|name| parameters.get(name).map(to_wire)).collect();
     ValuesReply { values: values.unwrap_or_default() }
 }
 
-fn get_types(parameters: &mut Parameters, request: NamesRequest) -> GetTypesReply {
+fn get_types(parameters: &Parameters, request: NamesRequest) -> GetTypesReply {
     let types: Option<Vec<u8>> = request.names.iter().map(|name| parameters.get(name).map(kind)).collect();
     GetTypesReply { types: types.unwrap_or_default() }
 }
 
-fn describe(parameters: &mut Parameters, request: NamesRequest) -> DescribeReply {
+fn describe(parameters: &Parameters, request: NamesRequest) -> DescribeReply {
     let describe_one = |name: &String| {
         let (declaration, value) = parameters.iter().find(|(declaration, _)| declaration.name == name)?;
         Some(Descriptor {
@@ -93,6 +111,12 @@ fn describe(parameters: &mut Parameters, request: NamesRequest) -> DescribeReply
             kind: kind(value),
             description: declaration.description.to_owned(),
             read_only: declaration.read_only,
+            integer_range: range(declaration, |value| matches!(value, Value::Integer(_)))
+                .map(|(least, greatest)| (least as i64, greatest as i64, 0))
+                .collect(),
+            floating_point_range: range(declaration, |value| matches!(value, Value::Double(_)))
+                .map(|(least, greatest)| (least, greatest, 0.0))
+                .collect(),
             ..Descriptor::default()
         })
     };
@@ -100,74 +124,28 @@ fn describe(parameters: &mut Parameters, request: NamesRequest) -> DescribeReply
     DescribeReply { descriptors: descriptors.unwrap_or_default() }
 }
 
-fn set(parameters: &mut Parameters, request: SetRequest) -> SetReply {
-    let set_one = |parameter: WireParameter| {
-        result(fitting(parameters, &parameter).and_then(|value| parameters.set(&parameter.name, value)))
-    };
+/// The range of a declaration whose values are of this kind.
+fn range(declaration: &Declaration, is_of_kind: fn(&Value) -> bool) -> impl Iterator<Item = (f64, f64)> {
+    declaration.range.filter(|_| is_of_kind(&declaration.default)).into_iter()
+}
+
+fn set(parameters: &ParameterStore, request: SetRequest) -> SetReply {
+    let set_one = |wire: WireParameter| result(parameters.change(|trial| set_wire(trial, &wire)));
     SetReply { results: request.parameters.into_iter().map(set_one).collect() }
 }
 
-fn set_atomically(parameters: &mut Parameters, request: SetRequest) -> SetAtomicallyReply {
-    let mut trial = parameters.clone();
-    let all = request
-        .parameters
-        .iter()
-        .try_for_each(|wire| fitting(&trial, wire).and_then(|value| trial.set(&wire.name, value)));
-    if all.is_ok() {
-        *parameters = trial;
-    }
-    SetAtomicallyReply { result: result(all) }
+fn set_atomically(parameters: &ParameterStore, request: SetRequest) -> SetAtomicallyReply {
+    let all = |trial: &mut Parameters| request.parameters.iter().try_for_each(|wire| set_wire(trial, wire));
+    SetAtomicallyReply { result: result(parameters.change(all)) }
+}
+
+fn set_wire(parameters: &mut Parameters, wire: &WireParameter) -> Result<(), String> {
+    let value = fitting(parameters, wire)?;
+    parameters.set(&wire.name, value)
 }
 
 fn result(outcome: Result<(), String>) -> SetResult {
     SetResult { successful: outcome.is_ok(), reason: outcome.err().unwrap_or_default() }
-}
-
-fn kind(value: &Value) -> u8 {
-    match value {
-        Value::Bool(_) => 1,
-        Value::Integer(_) => 2,
-        Value::Double(_) => 3,
-        Value::Text(_) => 4,
-    }
-}
-
-pub(super) fn to_wire(value: &Value) -> ParameterValue {
-    let mut wire = ParameterValue { kind: kind(value), ..ParameterValue::default() };
-    match value {
-        Value::Bool(value) => wire.bool_value = *value,
-        Value::Integer(value) => wire.integer_value = *value,
-        Value::Double(value) => wire.double_value = *value,
-        Value::Text(value) => wire.string_value.clone_from(value),
-    }
-    wire
-}
-
-/// A value of the type that the parameter was declared with; rclcpp converts none either.
-fn fitting(parameters: &Parameters, wire: &WireParameter) -> Result<Value, String> {
-    let value = from_wire(wire)?;
-    let name = |value: &Value| ["bool", "integer", "double", "string"][usize::from(kind(value)) - 1];
-    match parameters.get(&wire.name) {
-        Some(declared) if kind(declared) != kind(&value) => Err(format!(
-            "Wrong parameter type, parameter {{{}}} is of type {{{}}}, setting it to {{{}}} is not allowed.",
-            wire.name,
-            name(declared),
-            name(&value)
-        )),
-        _ => Ok(value),
-    }
-}
-
-fn from_wire(parameter: &WireParameter) -> Result<Value, String> {
-    let value = &parameter.value;
-    match value.kind {
-        1 => Ok(Value::Bool(value.bool_value)),
-        2 => Ok(Value::Integer(value.integer_value)),
-        3 => Ok(Value::Double(value.double_value)),
-        4 => Ok(Value::Text(value.string_value.clone())),
-        0 => Err(format!("`{}` cannot be undeclared", parameter.name)),
-        _ => Err(format!("`{}` takes one value, not an array", parameter.name)),
-    }
 }
 
 #[cfg(test)]
@@ -179,55 +157,63 @@ mod tests {
         NodeOptions::new(NodeName::new("/", "eye").unwrap()).parameters()
     }
 
+    fn store() -> ParameterStore {
+        ParameterStore::new(parameters())
+    }
+
     fn wire(name: &str, value: &Value) -> WireParameter {
         WireParameter { name: name.to_owned(), value: to_wire(value) }
     }
 
     #[test]
     fn values_types_and_descriptions_are_told_for_known_names() {
-        let mut parameters = parameters();
-        let names = list(&mut parameters, ListRequest::default()).names;
+        let parameters = parameters();
+        let names = list(&parameters, ListRequest::default()).names;
         assert!(names.iter().any(|name| name == "prompt"));
         let ask =
             |names: &[&str]| NamesRequest { names: names.iter().map(|name| name.to_string()).collect() };
-        assert_eq!(get(&mut parameters, ask(&["clip", "max_age"])).values.len(), 2);
-        assert_eq!(get(&mut parameters, ask(&["clip", "nothing"])).values.len(), 0);
-        assert_eq!(get_types(&mut parameters, ask(&["clip", "max_age", "prompt"])).types, [2, 3, 4]);
-        let described = describe(&mut parameters, ask(&["clip", "prompt"])).descriptors;
+        assert_eq!(get(&parameters, ask(&["clip", "max_age"])).values.len(), 2);
+        assert_eq!(get(&parameters, ask(&["clip", "nothing"])).values.len(), 0);
+        assert_eq!(get_types(&parameters, ask(&["clip", "max_age", "prompt"])).types, [2, 3, 4]);
+        let described = describe(&parameters, ask(&["clip", "prompt"])).descriptors;
         assert_eq!(described.iter().map(|d| d.read_only).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(described[0].integer_range, [(1, 1 << 30, 0)]);
+        let rate = describe(&parameters, ask(&["max_rate"])).descriptors.remove(0);
+        assert_eq!(rate.floating_point_range, [(0.0, 86_400.0, 0.0)]);
+        assert!(!rate.description.is_empty() && rate.integer_range.is_empty() && !rate.read_only);
     }
 
     #[test]
     fn what_cannot_be_set_says_why_and_atomic_sets_are_all_or_nothing() {
-        let mut parameters = parameters();
+        let parameters = store();
         let (prompt, clip) =
             (wire("prompt", &Value::Text("Clear?".into())), wire("clip", &Value::Integer(3)));
         let request = || SetRequest { parameters: vec![prompt.clone(), clip.clone()] };
-        let together = set_atomically(&mut parameters, request()).result;
+        let together = set_atomically(&parameters, request()).result;
         assert!(!together.successful && together.reason.contains("read-only"), "{together:?}");
-        assert_eq!(parameters.text("prompt"), "What do you see?");
-        let each = set(&mut parameters, request()).results;
+        assert_eq!(parameters.read(|parameters| parameters.text("prompt").to_owned()), "What do you see?");
+        let each = set(&parameters, request()).results;
         assert_eq!(each.iter().map(|result| result.successful).collect::<Vec<_>>(), [true, false]);
-        assert_eq!(parameters.text("prompt"), "Clear?");
+        assert_eq!(parameters.read(|parameters| parameters.text("prompt").to_owned()), "Clear?");
     }
 
     #[test]
     fn a_value_of_another_type_is_refused() {
-        let mut parameters = parameters();
+        let parameters = store();
         let wires = [wire("prompt", &Value::Integer(3)), wire("max_age", &Value::Integer(3))];
         for parameter in wires {
-            let each = set(&mut parameters, SetRequest { parameters: vec![parameter.clone()] }).results;
+            let each = set(&parameters, SetRequest { parameters: vec![parameter.clone()] }).results;
             assert!(!each[0].successful && each[0].reason.contains("{integer} is not allowed"), "{each:?}");
-            let all = set_atomically(&mut parameters, SetRequest { parameters: vec![parameter] }).result;
+            let all = set_atomically(&parameters, SetRequest { parameters: vec![parameter] }).result;
             assert!(!all.successful, "{all:?}");
         }
-        assert_eq!(parameters.text("prompt"), "What do you see?");
+        assert_eq!(parameters.read(|parameters| parameters.text("prompt").to_owned()), "What do you see?");
     }
 
     #[test]
     fn a_handler_answers_requests_and_nothing_else() {
-        let shared = Arc::new(Mutex::new(parameters()));
-        let mut handler = with(&shared, get);
+        let shared = Arc::new(store());
+        let mut handler = reading(&shared, get);
         let request = encode(&NamesRequest { names: vec!["prompt".into()] });
         let reply = handler(&request, ByteOrder::Little).unwrap();
         let reply: ValuesReply = decode(&reply, ByteOrder::Little).unwrap();

@@ -1,17 +1,17 @@
 //! The node's parameters: declared with a type, a default and a rule; set by files, by arguments and by services.
 //!
 //! Files are the YAML of `rcl_yaml_param_parser`: node names with `*` and `**`, then `ros__parameters`, then values
-//! whose nesting stands for dots. Later files win over earlier ones, and `-p` wins over files.
+//! whose nesting stands for dots. Files and `-p` share one order (`parameters/files.rs`).
+
+mod files;
+mod yaml;
 
 use std::fmt;
-use std::path::Path;
-
-use serde_norway::Value as Yaml;
 
 use crate::ros2::arguments::RosArguments;
 use crate::ros2::names::NodeName;
 
-/// A parameter's value. Arrays are not needed yet.
+/// A parameter's value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `true` or `false`.
@@ -22,6 +22,8 @@ pub enum Value {
     Double(f64),
     /// A text.
     Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
 }
 
 /// A parameter as the node declares it.
@@ -35,8 +37,35 @@ pub struct Declaration {
     pub description: &'static str,
     /// Whether it is fixed once the node runs.
     pub read_only: bool,
+    /// The least and the greatest that a number may be.
+    pub range: Option<(f64, f64)>,
     /// Says what is wrong with a value of the right type.
     pub check: fn(&Value) -> Result<(), String>,
+}
+
+impl Declaration {
+    /// One that is fixed once the node runs, and may be any value of the default's type.
+    pub fn new(name: &'static str, default: Value, description: &'static str) -> Self {
+        Self { name, default, description, read_only: true, range: None, check: |_| Ok(()) }
+    }
+
+    /// Whether a value of the right type may be set.
+    ///
+    /// # Errors
+    /// A sentence, if it lies outside of the range, or breaks the rule.
+    pub fn takes(&self, value: &Value) -> Result<(), String> {
+        let number = match value {
+            Value::Integer(whole) => Some(*whole as f64),
+            Value::Double(number) => Some(*number),
+            _ => None,
+        };
+        if let (Some((least, greatest)), Some(number)) = (self.range, number)
+            && !(least..=greatest).contains(&number)
+        {
+            return Err(format!("expected a number from {least} to {greatest}, found {value}"));
+        }
+        (self.check)(value)
+    }
 }
 
 /// Parameters that were set to what they cannot be.
@@ -94,39 +123,23 @@ impl Parameters {
         arguments: &RosArguments,
     ) -> Result<Vec<String>, ParameterError> {
         let mut unknown = Vec::new();
-        for path in &arguments.parameter_files {
-            for (name, yaml) in read_file(Path::new(path), node)? {
-                self.assign_one(&name, &yaml, path, &mut unknown)?;
-            }
-        }
-        for assignment in &arguments.parameters {
-            if assignment.node.as_deref().is_some_and(|meant| meant != node.name()) {
+        for given in files::given(&arguments.settings, node)? {
+            let declared = self.entries.iter_mut().find(|(declaration, _)| declaration.name == given.name);
+            let Some((declaration, value)) = declared else {
+                unknown.push(given.name);
+                continue;
+            };
+            if given.is_nothing(&declaration.default) {
                 continue;
             }
-            // What is no YAML, such as `why?: because`, is a text as it stands.
-            let yaml =
-                serde_norway::from_str(&assignment.yaml).unwrap_or(Yaml::String(assignment.yaml.clone()));
-            self.assign_one(&assignment.name, &yaml, "the command line", &mut unknown)?;
+            let new = given.value(&declaration.default).and_then(|new| fit(declaration, new));
+            *value = new.map_err(|problem| ParameterError::BadValue {
+                name: given.name,
+                origin: given.origin,
+                problem,
+            })?;
         }
         Ok(unknown)
-    }
-
-    fn assign_one(
-        &mut self,
-        name: &str,
-        yaml: &Yaml,
-        origin: &str,
-        unknown: &mut Vec<String>,
-    ) -> Result<(), ParameterError> {
-        let Some((declaration, value)) = self.entries.iter_mut().find(|(d, _)| d.name == name) else {
-            unknown.push(name.to_owned());
-            return Ok(());
-        };
-        let bad =
-            |problem| ParameterError::BadValue { name: name.to_owned(), origin: origin.to_owned(), problem };
-        let new = from_yaml(yaml).ok_or_else(|| bad("expected one value, found a list or a map".into()))?;
-        *value = fit(declaration, new).map_err(bad)?;
-        Ok(())
     }
 
     /// Sets one value while the node runs.
@@ -138,21 +151,15 @@ impl Parameters {
             .entries
             .iter_mut()
             .find(|(d, _)| d.name == name)
-            .ok_or_else(|| format!("`{name}` is not declared"))?;
-        let new = fit(declaration, new)?;
+            .ok_or_else(|| format!("parameter '{name}' cannot be set because it was not declared"))?;
+        let new = fit(declaration, new).map_err(|problem| format!("parameter '{name}': {problem}"))?;
         if declaration.read_only && new != *value {
-            return Err(format!("`{name}` is read-only: set it when the node starts"));
+            return Err(format!(
+                "parameter '{name}' cannot be set because it is read-only: set it when the node starts"
+            ));
         }
         *value = new;
         Ok(())
-    }
-
-    /// Says whether [`Parameters::set`] would take the value.
-    ///
-    /// # Errors
-    /// As [`Parameters::set`].
-    pub fn would_set(&self, name: &str, new: Value) -> Result<(), String> {
-        self.clone().set(name, new)
     }
 
     /// The declarations with their values, in the order of declaration.
@@ -200,15 +207,26 @@ impl Parameters {
             other => panic!("`{name}` is no declared text but {other:?}"),
         }
     }
+
+    /// # Panics
+    /// If `name` is not declared as several texts.
+    pub fn texts(&self, name: &str) -> &[String] {
+        match self.get(name) {
+            Some(Value::Texts(value)) => value,
+            other => panic!("`{name}` is no declared list of texts but {other:?}"),
+        }
+    }
 }
 
 impl Value {
-    fn type_name(&self) -> &'static str {
+    /// The name of its type in ROS.
+    pub fn type_name(&self) -> &'static str {
         match self {
             Value::Bool(_) => "bool",
             Value::Integer(_) => "integer",
             Value::Double(_) => "double",
             Value::Text(_) => "string",
+            Value::Texts(_) => "string_array",
         }
     }
 }
@@ -220,6 +238,7 @@ impl fmt::Display for Value {
             Value::Integer(value) => value.fmt(f),
             Value::Double(value) => value.fmt(f),
             Value::Text(value) => write!(f, "{value:?}"),
+            Value::Texts(values) => write!(f, "{values:?}"),
         }
     }
 }
@@ -228,84 +247,13 @@ impl fmt::Display for Value {
 fn fit(declaration: &Declaration, new: Value) -> Result<Value, String> {
     let fitted = match (&declaration.default, new) {
         (Value::Double(_), Value::Integer(whole)) => Value::Double(whole as f64),
-        // `-p prompt:=7` means the text: YAML cannot know.
-        (Value::Text(_), Value::Integer(whole)) => Value::Text(whole.to_string()),
-        (Value::Text(_), Value::Bool(flag)) => Value::Text(flag.to_string()),
         (_, new) => new,
     };
     if std::mem::discriminant(&fitted) != std::mem::discriminant(&declaration.default) {
         return Err(format!("expected a {}, found {fitted}", declaration.default.type_name()));
     }
-    (declaration.check)(&fitted)?;
+    declaration.takes(&fitted)?;
     Ok(fitted)
-}
-
-fn from_yaml(yaml: &Yaml) -> Option<Value> {
-    match yaml {
-        Yaml::Bool(value) => Some(Value::Bool(*value)),
-        Yaml::Number(number) => {
-            number.as_i64().map(Value::Integer).or_else(|| number.as_f64().map(Value::Double))
-        }
-        Yaml::String(text) => Some(Value::Text(text.clone())),
-        Yaml::Null => Some(Value::Text(String::new())),
-        _ => None,
-    }
-}
-
-/// The parameters that `path` holds for `node`, in the order of the file.
-fn read_file(path: &Path, node: &NodeName) -> Result<Vec<(String, Yaml)>, ParameterError> {
-    let shown = || path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ParameterError::Unreadable { path: shown(), source })?;
-    let yaml: Yaml = serde_norway::from_str(&text)
-        .map_err(|error| ParameterError::Malformed { path: shown(), problem: error.to_string() })?;
-    let mut found = Vec::new();
-    collect_nodes(&yaml, "", node, &mut found);
-    if found.is_empty() && !text.contains("ros__parameters") {
-        let problem =
-            "it has no `ros__parameters`; expected `/**:`, then `ros__parameters:`, then values".into();
-        return Err(ParameterError::Malformed { path: shown(), problem });
-    }
-    Ok(found)
-}
-
-fn collect_nodes(yaml: &Yaml, pattern: &str, node: &NodeName, found: &mut Vec<(String, Yaml)>) {
-    let Yaml::Mapping(map) = yaml else { return };
-    for (key, value) in map {
-        match key.as_str() {
-            Some("ros__parameters") if matches(pattern, &node.to_string()) => flatten(value, "", found),
-            Some("ros__parameters") | None => {}
-            Some(key) => collect_nodes(value, &format!("{pattern}/{}", key.trim_matches('/')), node, found),
-        }
-    }
-}
-
-fn flatten(yaml: &Yaml, prefix: &str, found: &mut Vec<(String, Yaml)>) {
-    match yaml {
-        Yaml::Mapping(map) => {
-            for (key, value) in map {
-                let Some(key) = key.as_str() else { continue };
-                let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
-                flatten(value, &name, found);
-            }
-        }
-        value => found.push((prefix.to_owned(), value.clone())),
-    }
-}
-
-/// Whether `/**`, `/*/eye` or `/robot/eye` means the node of this full name.
-fn matches(pattern: &str, full_name: &str) -> bool {
-    fn tokens_match(pattern: &[&str], name: &[&str]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            (["**", rest @ ..], _) => (0..=name.len()).any(|skipped| tokens_match(rest, &name[skipped..])),
-            (["*", rest @ ..], [_, name @ ..]) => tokens_match(rest, name),
-            ([token, rest @ ..], [first, name @ ..]) => token == first && tokens_match(rest, name),
-            _ => false,
-        }
-    }
-    let tokens = |text| -> Vec<&str> { str::split(text, '/').filter(|token| !token.is_empty()).collect() };
-    tokens_match(&tokens(pattern), &tokens(full_name))
 }
 
 #[cfg(test)]
@@ -321,17 +269,17 @@ mod tests {
 
     fn parameters() -> Parameters {
         let declare = |name, default, read_only| Declaration {
-            name,
-            default,
-            description: "",
             read_only,
             check: positive,
+            ..Declaration::new(name, default, "")
         };
         Parameters::declare(vec![
             declare("prompt", Value::Text("What?".into()), false),
             declare("max_tokens", Value::Integer(64), false),
             declare("max_age", Value::Double(1.0), true),
             declare("clip.frames", Value::Integer(1), true),
+            declare("strict", Value::Bool(false), true),
+            declare("choices", Value::Texts(Vec::new()), true),
         ])
     }
 
@@ -365,7 +313,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_names_its_origin() {
         let nothing = "/**:\n  ros__parameters: {}\n";
-        let problem = |arguments: &[&str]| assign(nothing, arguments).unwrap_err().to_string();
+        let problem = |arguments: &[&str]| refused(nothing, arguments);
         assert!(problem(&["-p", "max_tokens:=many"]).contains("expected a integer, found \"many\""));
         assert!(problem(&["-p", "max_tokens:=0"]).contains("0 is not positive"));
         assert!(problem(&["-p", "max_tokens:=[1, 2]"]).contains("a list"));
@@ -383,14 +331,149 @@ mod tests {
         assert_eq!(parameters.integer("max_tokens"), 3);
     }
 
+    fn refused(yaml: &str, arguments: &[&str]) -> String {
+        assign(yaml, arguments).map(|_| ()).unwrap_err().to_string()
+    }
+
+    const NOTHING: &str = "/**:\n  ros__parameters: {}\n";
+
     #[test]
-    fn patterns_match_as_in_rcl() {
-        let check = |pattern, expected| assert_eq!(matches(pattern, "/robot/eye"), expected, "{pattern}");
-        for pattern in ["/**", "/robot/eye", "/*/eye", "/**/eye", "/robot/*", "/robot/**", "/*/*"] {
-            check(pattern, true);
+    fn files_and_arguments_share_one_order_as_in_rcl() {
+        let files: Vec<_> = [
+            "/**:\n  ros__parameters:\n    max_tokens: 11\n",
+            "/robot/eye:\n  ros__parameters:\n    max_tokens: 12\n",
+        ]
+        .map(|yaml| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut file, yaml.as_bytes()).unwrap();
+            file
+        })
+        .into();
+        let check = |line: &str, expected: i64| {
+            let place = |i: usize| files[i].path().to_str().unwrap();
+            let line = line.replace("ALL", place(0)).replace("EYE", place(1));
+            let words = line.split_whitespace().map(str::to_owned);
+            let (arguments, _) =
+                RosArguments::split(std::iter::once("--ros-args".to_owned()).chain(words)).unwrap();
+            let mut parameters = parameters();
+            parameters.assign(&NodeName::new("/robot", "eye").unwrap(), &arguments).unwrap();
+            assert_eq!(parameters.integer("max_tokens"), expected, "{line}");
+        };
+        check("-p max_tokens:=1 -p max_tokens:=2", 2);
+        check("-p max_tokens:=1 --params-file ALL", 11);
+        check("--params-file ALL -p max_tokens:=1", 1);
+        check("-p max_tokens:=1 --params-file EYE", 12);
+        check("--params-file EYE -p max_tokens:=1", 1);
+        check("--params-file EYE --params-file ALL", 11);
+        check("-p max_tokens:=1 --params-file EYE -p max_tokens:=2", 12);
+        // A node's prefix is its name in the root namespace.
+        check("-p eye:max_tokens:=3 -p ear:max_tokens:=4", 64);
+    }
+
+    #[test]
+    fn sections_of_one_node_are_one_and_other_nodes_are_left_alone() {
+        let yaml = "/robot/eye:\n  ros__parameters:\n    max_tokens: 7\n    max_tokens: 8\n\
+                    robot:\n  eye:\n    ros__parameters:\n      max_age: 3\n\
+                    /ear:\n  ros__parameters:\n    max_tokens: [1, x]\n\
+                    /robot/eye:\n  ros__parameters:\n    prompt: again\n";
+        let (parameters, unknown) = assign(yaml, &[]).unwrap();
+        assert_eq!((parameters.integer("max_tokens"), parameters.double("max_age")), (8, 3.0));
+        assert_eq!((parameters.text("prompt"), unknown.len()), ("again", 0));
+        let (parameters, _) =
+            assign(&format!("---\n{yaml}---\n/**/eye: {{ros__parameters: {{max_tokens: 9}}}}\n"), &[])
+                .unwrap();
+        assert_eq!(parameters.integer("max_tokens"), 9, "the later document");
+    }
+
+    #[test]
+    fn bools_are_those_of_yaml_1_1_and_texts_are_as_they_were_written() {
+        let strict = |value: &str| assign(NOTHING, &["-p", &format!("strict:={value}")]);
+        for yes in ["yes", "Yes", "on", "ON", "y", "True", "TRUE", "true"] {
+            assert!(strict(yes).unwrap().0.bool("strict"), "{yes}");
         }
-        for pattern in ["/eye", "/*", "/robot", "/robot/eye/x", "/**/ear"] {
-            check(pattern, false);
+        for no in ["no", "off", "N", "False"] {
+            assert!(!strict(no).unwrap().0.bool("strict"), "{no}");
+        }
+        for other in ["1", "'yes'", "\"true\"", "tRue", "maybe", "[yes]"] {
+            let problem = strict(other).map(|_| ()).unwrap_err().to_string();
+            assert!(problem.contains("expected a bool, found"), "{other}: {problem}");
+        }
+        let texts = [
+            ("123", "123"),
+            ("1e3", "1e3"),
+            ("yes", "yes"),
+            ("007", "007"),
+            ("~", "~"),
+            ("null", "null"),
+            ("", ""),
+            ("'quoted'", "quoted"),
+            ("a: b", "a: b"),
+            ("[1, 2]", "[1, 2]"),
+            ("{", "{"),
+            ("@home", "@home"),
+            ("it's", "it's"),
+            ("a:=b", "a:=b"),
+            ("Is it clear?", "Is it clear?"),
+        ];
+        for (written, expected) in texts {
+            let (parameters, _) = assign(NOTHING, &["-p", &format!("prompt:={written}")]).unwrap();
+            assert_eq!(parameters.text("prompt"), expected, "{written}");
+        }
+        let file = |value: &str| assign(&format!("/**:\n  ros__parameters:\n    prompt: {value}\n"), &[]);
+        for (written, expected) in [
+            ("1e3", "1e3"),
+            ("yes", "yes"),
+            ("|\n      two\n      lines", "two\nlines\n"),
+            ("two\n      lines", "two lines"),
+        ] {
+            assert_eq!(file(written).unwrap().0.text("prompt"), expected, "{written}");
+        }
+        assert!(file("[a]").is_err());
+        let (parameters, _) = assign(NOTHING, &["-p", "choices:=[yes, 'no', 3]"]).unwrap();
+        assert_eq!(parameters.texts("choices"), ["yes", "no", "3"]);
+        let (parameters, _) = assign(NOTHING, &["-p", "max_tokens:=[]", "-p", "prompt:=[]"]).unwrap();
+        assert_eq!((parameters.integer("max_tokens"), parameters.text("prompt")), (64, "What?"));
+        for bad in ["choices:=yes", "choices:=[[a]]", "choices:={a: b}"] {
+            assert!(refused(NOTHING, &["-p", bad]).contains("string"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_none_say_what_they_lack() {
+        for (yaml, expected) in [
+            ("ros__parameters:\n  a: 1\n", "`ros__parameters` where it does not belong"),
+            ("/eye:\n  a: 1\n", "`a` where it does not belong"),
+            ("/eye:\n  ros__parameters:\n", "expected a node's name"),
+            ("[1]\n", "expected a node's name"),
+            ("words\n", "expected a node's name"),
+            ("/eye:\n\tros__parameters:\n", "line 2"),
+            ("/eye: {ros__parameters: {a: &x 1, b: *x}}\n", "aliases"),
+            ("? [a]\n: {ros__parameters: {}}\n", "a key is a list"),
+        ] {
+            let problem = refused(yaml, &[]);
+            assert!(problem.contains(expected), "{yaml:?}: {problem}");
+        }
+        for nothing in ["", "# nothing\n", "{}\n", "/eye: {}\n"] {
+            assert!(assign(nothing, &[]).is_ok(), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_refused_before_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(path("latin"), b"/**: {ros__parameters: {prompt: \xe4}}\n").unwrap();
+        std::fs::File::create(path("huge")).unwrap().set_len(1 << 30).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        for (name, expected) in [
+            ("latin", "byte 32 is not UTF-8"),
+            ("huge", "over 262144 bytes"),
+            ("pipe", "no regular file"),
+            (".", "is a directory"),
+            ("missing", "No such file"),
+        ] {
+            let problem = refused(NOTHING, &["--params-file", &path(name)]);
+            assert!(problem.contains(expected) && problem.contains(&path(name)), "{name}: {problem}");
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::backend::{Memory, RunError};
 use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
 use crate::frames::decoding;
-use crate::ros2::node::{Answer, Answerer, Outcome, Question};
-use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown};
+use crate::ros2::node::{Answer, Answerer, Checker, Outcome, Question};
+use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown, TextCheck};
 use crate::runtime::{Lender, Limits};
 
 /// A Reason engine that answers the node's questions, and is a critic of its plans.
@@ -19,6 +19,7 @@ pub type SharedReason = Arc<Lender<Reason>>;
 pub struct ReasonAnswerer {
     reason: SharedReason,
     memory: Memory,
+    texts: TextCheck,
     settings: AnswerSettings,
     decoder: Decoder,
 }
@@ -26,8 +27,9 @@ pub struct ReasonAnswerer {
 impl ReasonAnswerer {
     /// Lets an engine answer with these settings.
     pub fn new(reason: Reason, settings: AnswerSettings) -> Self {
-        let (memory, reason) = (reason.session_memory(), Arc::new(Lender::new(reason)));
-        Self { reason, memory, settings, decoder: Decoder::new() }
+        let (memory, texts) = (reason.session_memory(), reason.text_check());
+        let reason = Arc::new(Lender::new(reason));
+        Self { reason, memory, texts, settings, decoder: Decoder::new() }
     }
 
     /// The engine, which others may ask between questions.
@@ -54,7 +56,8 @@ impl Answerer for ReasonAnswerer {
             [single] => [Shown::Image(*single)],
             frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
         };
-        let answer = self.settings.with_request(
+        let settings = question.settings.unwrap_or(&self.settings);
+        let answer = settings.with_request(
             &shown,
             question.prompt,
             question.deadline,
@@ -83,6 +86,14 @@ impl Answerer for ReasonAnswerer {
             },
             Err(error) => Outcome::Failed(error.to_string()),
         }
+    }
+
+    fn checker(&self) -> Option<Checker> {
+        let check = self.texts.clone();
+        Some(Box::new(move |prompt, settings| {
+            let checked = settings.with_request(&[], prompt, None, None, |request| check.check(request));
+            checked.map_err(|error| error.to_string())
+        }))
     }
 }
 

@@ -32,4 +32,5 @@ export ROS_DISTRO=$distro ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-$((40 + ($$ * 2 + domai
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_LOG_DIR=$work/ros-log PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
 [ $# = 4 ] || exec "$python" "$here/flood.py" "$perihelion" "$reason" "$work"
+"$python" "$here/arguments.py" "$perihelion" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"

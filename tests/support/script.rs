@@ -7,7 +7,8 @@ use perihelion::frames::camera::Camera;
 use perihelion::frames::clock::Clock;
 use perihelion::ros2::messages::{ByteOrder, HeaderView, ImageView, Message, ShortString, Time, encode};
 use perihelion::ros2::transport::{
-    Delivery, ImageTransport, Memory, MessageSink, Publisher, Pump, TopicSeen, Transport, TransportError,
+    Delivery, ImageTransport, Memory, MessageSink, Publisher, Pump, ServiceHandler, TopicSeen, Transport,
+    TransportError,
 };
 
 pub(crate) const MS: i64 = 1_000_000;
@@ -66,6 +67,14 @@ impl Transport for Script {
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         self.memory.advertise(topic, ros_type, delivery)
+    }
+    fn serve(
+        &self,
+        service: &str,
+        ros_type: &'static str,
+        handler: ServiceHandler,
+    ) -> Result<(), TransportError> {
+        self.memory.serve(service, ros_type, handler)
     }
     fn graph(&self) -> Vec<TopicSeen> {
         self.memory.graph()

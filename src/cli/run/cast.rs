@@ -8,7 +8,7 @@ use crate::cli::places::is_file;
 use crate::cli::{Context, Usage, output};
 use crate::engine::Engine;
 use crate::frames::listener::ListenerOptions;
-use crate::models::reason2::Clip;
+use crate::models::reason2::{Clip, Sampling};
 use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::ros2::reason::ReasonAnswerer;
@@ -16,8 +16,8 @@ use crate::ros2::reason::ReasonAnswerer;
 /// At most one engine for each role; one engine may have several.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
-    /// Answers, about clips that its manifest asks for.
-    pub(super) reason: Option<(PathBuf, Clip)>,
+    /// Answers, about clips and sampling as its manifest asks for.
+    pub(super) reason: Option<(PathBuf, Clip, Sampling)>,
     /// Forecasts.
     pub(super) predict: Option<PathBuf>,
 }
@@ -39,7 +39,7 @@ pub(super) fn sort(engines: &[PathBuf]) -> anyhow::Result<Paths> {
         let engine = Engine::open(path)?;
         let roles = &engine.manifest().roles;
         if let Some(manifest) = &roles.answers
-            && let Some((other, _)) = paths.reason.replace((path.clone(), manifest.clip))
+            && let Some((other, ..)) = paths.reason.replace((path.clone(), manifest.clip, manifest.sampling))
         {
             return Err(two("answer", &other, path).into());
         }
@@ -78,14 +78,14 @@ impl Cast {
     ) -> anyhow::Result<Self> {
         let load = |path: &Path| Loaded::open(path, context.threads);
         let (mut loaded, mut answerer) = (None, None);
-        if let Some((path, clip)) = &paths.reason {
+        if let Some((path, clip, _)) = &paths.reason {
             let loaded = loaded.insert(load(path)?);
             answerer = Some(open_answerer(loaded, *clip, options, node)?);
         }
         let forecaster = match (&paths.predict, &paths.reason) {
             (None, _) => None,
             // One engine in both roles has one session.
-            (Some(path), Some((other, _))) if path == other => loaded.as_ref(),
+            (Some(path), Some((other, ..))) if path == other => loaded.as_ref(),
             (Some(path), _) => Some(&*loaded.insert(load(path)?)),
         };
         let forecaster = forecaster.map(|loaded| open_forecaster(loaded, options, node)).transpose()?;
@@ -153,7 +153,7 @@ fn open_answerer(
         );
         return Err(Usage(message).into());
     }
-    let settings = options.generation.resolve(reason.default_sampling(), options.system.as_deref())?;
+    let settings = node.answers.clone().expect("an engine that answers has settings");
     // What every question would be refused for is told now.
     let checked = settings.with_request(&[], &node.prompt, None, None, |first| reason.check(first));
     checked.map_err(|error| Usage(error.to_string()))?;

@@ -38,7 +38,7 @@ pub struct WireParameter {
     pub value: ParameterValue,
 }
 
-/// `rcl_interfaces/msg/ParameterDescriptor`; the ranges are always empty here.
+/// `rcl_interfaces/msg/ParameterDescriptor`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// The parameter's name.

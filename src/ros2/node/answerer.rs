@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::frames::accounts::DropReason;
 use crate::frames::frame::Received;
+use crate::runtime::reason::AnswerSettings;
 
 /// A question about frames.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,8 @@ pub struct Question<'a> {
     pub frames: &'a [Received],
     /// The question in words.
     pub prompt: &'a str,
+    /// How it is to be answered, where parameters say that.
+    pub settings: Option<&'a AnswerSettings>,
     /// Frames per second of a clip.
     pub clip_rate_hz: f64,
     /// When an answer is of no use any more; `None` where time stands still.
@@ -58,4 +61,12 @@ pub enum Outcome<T = Answer> {
 pub trait Answerer: Send {
     /// Answers by the deadline, or says why not. Must look at `deadline` and `stop` often.
     fn answer(&mut self, question: &Question<'_>) -> Outcome;
+
+    /// What says beforehand which questions would be refused whatever is seen, if anything does.
+    fn checker(&self) -> Option<Checker> {
+        None
+    }
 }
+
+/// Says what is wrong with a prompt and settings.
+pub type Checker = Box<dyn Fn(&str, &AnswerSettings) -> Result<(), String> + Send>;

@@ -7,24 +7,29 @@ use std::time::Instant;
 use super::answer::Mouth;
 use super::answerer::{Answerer, Outcome, Question};
 use super::board::{Board, Delivered, Notes};
+use super::options::ask_period_ns;
 use super::prompt::StandingPrompt;
 use super::turns::{Role, Turns};
 use super::watch::Watched;
-use super::{Audience, NodeError, Said, Stage, time_left};
+use super::{Audience, NodeError, Said, Stage, answering, time_left};
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::{Listener, Verdict};
 use crate::ros2::diagnostics::{Status, Work};
 use crate::ros2::messages::{Message, Text};
+use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::transport::Delivery;
+use crate::runtime::reason::AnswerSettings;
 
 pub(super) struct Asking<'a> {
     listener: Arc<Listener>,
     board: Arc<Board>,
-    prompt: Arc<StandingPrompt>,
     mouth: Mouth,
     clip_rate_hz: f64,
+    parameters: SharedParameters,
+    /// Of the start; parameters may say otherwise.
+    settings: Option<AnswerSettings>,
     answerer: &'a mut dyn Answerer,
     audience: &'a Audience<'a>,
 }
@@ -38,15 +43,20 @@ impl<'a> Asking<'a> {
         board: &Arc<Board>,
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
         let Stage { transport, options, topics, parameters, audience } = stage;
-        let prompt = StandingPrompt::new(&options.prompt, Arc::clone(parameters), Arc::clone(listener));
-        let prompt = Arc::new(prompt);
+        let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
+        if let (Some(check), Some(base)) = (answerer.checker(), options.answers.clone()) {
+            parameters.judged_by(Box::new(move |trial| {
+                check(trial.text("prompt"), &answering::settings(trial, &base))
+            }));
+        }
         transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
         let role = Self {
             listener: Arc::clone(listener),
             board: Arc::clone(board),
-            prompt: Arc::clone(&prompt),
             mouth: Mouth::open(*transport, topics, options)?,
             clip_rate_hz: options.clip_rate_hz,
+            parameters: Arc::clone(parameters),
+            settings: options.answers.clone(),
             answerer,
             audience,
         };
@@ -56,8 +66,11 @@ impl<'a> Asking<'a> {
         };
         let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
         let (listener, board) = (Arc::clone(listener), Arc::clone(board));
-        let watched = Watched::new(Work::Answers, options, forming_s, listener, board, Box::new(detail));
-        Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
+        let watched =
+            Watched::new(Work::Answers, (options, parameters), forming_s, listener, board, Box::new(detail));
+        let parameters = Arc::clone(parameters);
+        let period_ns = Box::new(move || parameters.read(ask_period_ns));
+        Ok((Turns::new(Box::new(role), period_ns), watched))
     }
 }
 
@@ -69,10 +82,14 @@ impl Role for Asking<'_> {
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
         let clock = self.listener.clock();
         let newest = frames.last().expect("a question has at least one frame");
-        let prompt = self.prompt.current();
+        let (prompt, settings) = self.parameters.read(|parameters| {
+            let settings = self.settings.as_ref().map(|base| answering::settings(parameters, base));
+            (parameters.text("prompt").to_owned(), settings)
+        });
         let question = Question {
             frames,
             prompt: &prompt,
+            settings: settings.as_ref(),
             clip_rate_hz: self.clip_rate_hz,
             deadline: clock.runs().then(|| Instant::now() + time_left(newest, began)),
             stop,

@@ -1,13 +1,14 @@
 //! Predict's role: compares the frames that came with the forecast made before, forecasts from the newest clip, and publishes
 //! both while they are made.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answerer::Outcome;
 use super::board::{Board, Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
+use super::options::ask_period_ns;
 use super::plan::StandingPlan;
 use super::planning::Planning;
 use super::screen::{PublishedSurprise, Screen};
@@ -70,10 +71,9 @@ impl<'a> Forecasting<'a> {
             forecaster,
             audience,
         };
-        let parameters = Arc::clone(parameters);
+        let limits = Arc::clone(parameters);
         let detail = move |notes: &Notes, status: &mut Status| {
-            let limits = parameters.lock().unwrap_or_else(PoisonError::into_inner);
-            let limit = |name: &str| limits.double(name) as f32;
+            let limit = |name: &str| limits.read(|parameters| parameters.double(name) as f32);
             detail(notes, limit("surprise_warn"), limit("surprise_error"), status);
             if let Some(plan) = &plan {
                 status.figures.push(("actions", plan.source()));
@@ -87,8 +87,17 @@ impl<'a> Forecasting<'a> {
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
         let (listener, board) = (Arc::clone(listener), Arc::clone(board));
-        let watched = Watched::new(Work::Forecasts, options, forming_s, listener, board, Box::new(detail));
-        Ok((Turns::new(Box::new(role), options.ask_period_ns()), watched))
+        let watched = Watched::new(
+            Work::Forecasts,
+            (options, parameters),
+            forming_s,
+            listener,
+            board,
+            Box::new(detail),
+        );
+        let parameters = Arc::clone(parameters);
+        let period_ns = Box::new(move || parameters.read(ask_period_ns));
+        Ok((Turns::new(Box::new(role), period_ns), watched))
     }
 }
 

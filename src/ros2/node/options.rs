@@ -2,20 +2,30 @@
 
 use std::time::Duration;
 
+use super::answering;
 use super::forecast_shape::ForecastShape;
+use super::topics;
+pub(super) use super::topics::Topics;
 use crate::frames::camera::CameraOptions;
 use crate::frames::listener::ListenerOptions;
 use crate::ros2::arguments::{Remap, RosArguments};
 use crate::ros2::kernel_limits::RECEIVE_BUFFER_BYTES_ASKED;
 use crate::ros2::names::{NameError, NodeName};
+use crate::ros2::parameter_services;
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
 use crate::ros2::transport::{ImageReliability, ImageTransport};
+use crate::runtime::reason::AnswerSettings;
 
 /// The largest prompt that the prompt topic may set.
 pub(super) const PROMPT_BYTES_MAX: usize = 16 << 10;
 
 /// Of the largest images that cameras commonly send.
 const PIXELS_MAX: usize = 3840 * 2160;
+
+/// Beyond a day or a gigabyte a number is a slip, and durations have an end.
+const SIZE: (f64, f64) = (1e-3, 86_400.0);
+const OR_NONE: (f64, f64) = (0.0, SIZE.1);
+const COUNT: (f64, f64) = (1.0, (1u32 << 30) as f64);
 
 /// The node's settings. [`NodeOptions::assign`] lets ROS parameters change them.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +62,8 @@ pub struct NodeOptions {
     pub surprise_error: f64,
     /// Whether forecasts stay in latent space, so that no frame is shown.
     pub latent_only: bool,
+    /// How answers are made, so that parameters may change it; `None` leaves it to the engine.
+    pub answers: Option<AnswerSettings>,
     /// What diagnostics name as the hardware of answers: the engine.
     pub hardware_id: String,
     /// What they name as the hardware of forecasts.
@@ -68,24 +80,6 @@ pub enum OptionsError {
     /// A parameter.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-}
-
-/// The absolute names of the node's topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topics {
-    pub(super) image: String,
-    pub(super) prompt: String,
-    pub(super) answer: String,
-    pub(super) answer_json: String,
-    pub(super) forecast: String,
-    pub(super) forecast_json: String,
-    pub(super) surprise: String,
-    pub(super) surprise_pixels: String,
-    pub(super) cmd_vel: String,
-    pub(super) actions: String,
-    pub(super) plan_request: String,
-    pub(super) plan_result: String,
-    pub(super) diagnostics: String,
 }
 
 impl NodeOptions {
@@ -108,6 +102,7 @@ impl NodeOptions {
             surprise_warn: 0.0,
             surprise_error: 0.0,
             latent_only: false,
+            answers: None,
             hardware_id: String::new(),
             forecast_hardware_id: String::new(),
         }
@@ -120,9 +115,7 @@ impl NodeOptions {
     /// # Errors
     /// If a name is not allowed, a parameter file cannot be read, or a value does not fit.
     pub fn assign(&mut self, arguments: &RosArguments) -> Result<Vec<String>, OptionsError> {
-        let namespace = arguments.namespace.as_deref().unwrap_or(self.name.namespace());
-        let name = arguments.node.as_deref().unwrap_or(self.name.name());
-        self.name = NodeName::new(namespace, name)?;
+        self.name = self.name.renamed(&arguments.remaps)?;
         self.remaps.clone_from(&arguments.remaps);
         let mut parameters = self.parameters();
         let unknown = parameters.assign(&self.name, arguments)?;
@@ -132,78 +125,103 @@ impl NodeOptions {
 
     /// The node's parameters at these settings.
     pub fn parameters(&self) -> Parameters {
-        let declare = |name, default, description, check| Declaration {
-            name,
-            default,
-            description,
-            read_only: !["prompt", "surprise_warn", "surprise_error"].contains(&name),
-            check,
-        };
         let transport = match self.image_transport {
             ImageTransport::Raw => "raw",
             ImageTransport::Compressed => "compressed",
         };
         let text = |text: &str| Value::Text(text.to_owned());
-        Parameters::declare(vec![
-            declare(
-                "image_transport",
-                text(transport),
-                "`raw` or `compressed`: which image message is read.",
-                is_transport,
+        let within = |range, declaration| Declaration { range: Some(range), ..declaration };
+        let changing = |declaration| Declaration { read_only: false, ..declaration };
+        let changing_or_none = |name, default, description| Declaration {
+            check: is_no_trifle,
+            ..changing(within(OR_NONE, Declaration::new(name, Value::Double(default), description)))
+        };
+        let mut declarations = vec![
+            Declaration {
+                check: is_transport,
+                ..Declaration::new(
+                    "image_transport",
+                    text(transport),
+                    "`raw` or `compressed`: which image message is read.",
+                )
+            },
+            Declaration {
+                check: is_reliability,
+                ..Declaration::new(
+                    "image_reliability",
+                    text(self.image_reliability.name()),
+                    "`auto`, `best_effort` or `reliable`: whether lost images are sent again.",
+                )
+            },
+            within(
+                COUNT,
+                Declaration::new(
+                    "receive_buffer",
+                    Value::Integer(self.receive_buffer_bytes as i64),
+                    "Bytes of the UDP receive buffer that the kernel is asked for.",
+                ),
             ),
-            declare(
-                "image_reliability",
-                text(self.image_reliability.name()),
-                "`auto`, `best_effort` or `reliable`: whether lost images are sent again.",
-                is_reliability,
+            Declaration {
+                read_only: false,
+                check: is_prompt,
+                ..Declaration::new(
+                    "prompt",
+                    text(&self.prompt),
+                    "The standing question; the topic ~/prompt sets it too.",
+                )
+            },
+            within(
+                COUNT,
+                Declaration::new("clip", Value::Integer(self.clip_frames as i64), "Frames of a question."),
             ),
-            declare(
-                "receive_buffer",
-                Value::Integer(self.receive_buffer_bytes as i64),
-                "Bytes of the UDP receive buffer that the kernel is asked for.",
-                is_positive,
+            within(
+                SIZE,
+                Declaration::new("fps", Value::Double(self.clip_rate_hz), "Frames per second of a clip."),
             ),
-            declare("prompt", text(&self.prompt), "The standing question.", is_prompt),
-            declare("clip", Value::Integer(self.clip_frames as i64), "Frames of a question.", is_positive),
-            declare("fps", Value::Double(self.clip_rate_hz), "Frames per second of a clip.", is_positive),
-            declare(
-                "max_age",
-                Value::Double(self.max_age.as_secs_f64()),
-                "Seconds from a frame's stamp to its answer, at most.",
-                is_positive,
-            ),
-            declare(
+            changing(within(
+                SIZE,
+                Declaration::new(
+                    "max_age",
+                    Value::Double(self.max_age.as_secs_f64()),
+                    "Seconds from a frame's stamp to its answer, at most.",
+                ),
+            )),
+            changing_or_none(
                 "max_rate",
-                Value::Double(self.max_rate_hz),
+                self.max_rate_hz,
                 "Questions, and forecasts, per second, at most; 0 is no limit.",
-                is_not_negative,
             ),
-            declare(
-                "max_image_bytes",
-                Value::Integer(self.max_image_bytes as i64),
-                "The largest image message that is taken.",
-                is_positive,
+            within(
+                COUNT,
+                Declaration::new(
+                    "max_image_bytes",
+                    Value::Integer(self.max_image_bytes as i64),
+                    "The largest image message that is taken.",
+                ),
             ),
-            declare("use_sim_time", Value::Bool(self.use_sim_time), "Whether /clock gives the time.", any),
-            declare(
+            Declaration::new(
+                "use_sim_time",
+                Value::Bool(self.use_sim_time),
+                "Whether /clock gives the time.",
+            ),
+            changing_or_none(
                 "surprise_warn",
-                Value::Double(self.surprise_warn),
+                self.surprise_warn,
                 "Surprise in latent space beyond which diagnostics warn; 0 is never.",
-                is_not_negative,
             ),
-            declare(
+            changing_or_none(
                 "surprise_error",
-                Value::Double(self.surprise_error),
+                self.surprise_error,
                 "Surprise in latent space beyond which diagnostics speak of an error; 0 is never.",
-                is_not_negative,
             ),
-            declare(
+            Declaration::new(
                 "latent_only",
                 Value::Bool(self.latent_only),
                 "Whether forecasts are not decoded into frames.",
-                any,
             ),
-        ])
+        ];
+        declarations.extend(self.answers.iter().flat_map(answering::declarations));
+        Parameters::declare(declarations)
     }
 
     /// Says what is wrong with settings that did not come through [`NodeOptions::assign`].
@@ -213,7 +231,7 @@ impl NodeOptions {
     pub fn check(&self) -> Result<(), String> {
         let parameters = self.parameters();
         parameters.iter().try_for_each(|(declaration, value)| {
-            (declaration.check)(value).map_err(|problem| format!("{}: {problem}", declaration.name))
+            declaration.takes(value).map_err(|problem| format!("{}: {problem}", declaration.name))
         })
     }
 
@@ -223,6 +241,30 @@ impl NodeOptions {
     /// If it, or what it is remapped to, is not allowed.
     pub fn image_topic(&self) -> Result<String, NameError> {
         Ok(self.topics()?.image)
+    }
+
+    /// The absolute name of the log's topic.
+    ///
+    /// # Errors
+    /// If what it is remapped to is not allowed.
+    pub fn rosout_topic(&self) -> Result<String, NameError> {
+        self.name.topic("/rosout", &self.remaps)
+    }
+
+    /// What the node's topics are called after all rules, by the names that the node gives them.
+    ///
+    /// # Errors
+    /// If one, or what it is remapped to, is not allowed.
+    pub fn topic_names(&self) -> Result<Vec<(&'static str, String)>, NameError> {
+        topics::NAMES.iter().map(|name| Ok((*name, self.name.topic(name, &self.remaps)?))).collect()
+    }
+
+    /// The absolute names of the services by which parameters are read and set.
+    ///
+    /// # Errors
+    /// If what one is remapped to is not allowed.
+    pub fn service_names(&self) -> Result<[String; 6], NameError> {
+        parameter_services::names(&self.name, &self.remaps)
     }
 
     /// How frames are chosen for questions.
@@ -257,7 +299,8 @@ impl NodeOptions {
         }
     }
 
-    fn read(&mut self, parameters: &Parameters) {
+    /// Takes over what the parameters say.
+    pub(super) fn read(&mut self, parameters: &Parameters) {
         self.image_transport = match parameters.text("image_transport") {
             "compressed" => ImageTransport::Compressed,
             _ => ImageTransport::Raw,
@@ -269,47 +312,30 @@ impl NodeOptions {
         self.prompt = parameters.text("prompt").to_owned();
         self.clip_frames = parameters.integer("clip") as usize;
         self.clip_rate_hz = parameters.double("fps");
-        self.max_age = Duration::from_secs_f64(parameters.double("max_age"));
+        self.max_age = max_age(parameters);
         self.max_rate_hz = parameters.double("max_rate");
         self.max_image_bytes = parameters.integer("max_image_bytes") as usize;
         self.use_sim_time = parameters.bool("use_sim_time");
         self.surprise_warn = parameters.double("surprise_warn");
         self.surprise_error = parameters.double("surprise_error");
         self.latent_only = parameters.bool("latent_only");
-    }
-
-    /// Nanoseconds from one question to the next at least, if there is a limit.
-    pub(super) fn ask_period_ns(&self) -> Option<i64> {
-        (0.0 < self.max_rate_hz).then(|| (1e9 / self.max_rate_hz) as i64)
+        self.answers = self.answers.as_ref().map(|answers| answering::settings(parameters, answers));
     }
 
     pub(super) fn topics(&self) -> Result<Topics, NameError> {
-        let name = |topic: &str| self.name.topic(topic, &self.remaps);
-        let image = match self.image_transport {
-            ImageTransport::Raw => name("image")?,
-            // A rule for `image` moves its compressed sibling along, as image_transport does it.
-            ImageTransport::Compressed => {
-                let own = name("image/compressed")?;
-                let unmapped = self.name.topic("image/compressed", &[])?;
-                if own == unmapped { format!("{}/compressed", name("image")?) } else { own }
-            }
-        };
-        Ok(Topics {
-            image,
-            prompt: name("~/prompt")?,
-            answer: name("~/answer")?,
-            answer_json: name("~/answer/json")?,
-            forecast: name("~/forecast")?,
-            forecast_json: name("~/forecast/json")?,
-            surprise: name("~/surprise")?,
-            surprise_pixels: name("~/surprise/pixels")?,
-            cmd_vel: name("cmd_vel")?,
-            actions: name("~/actions")?,
-            plan_request: name("~/plan/request")?,
-            plan_result: name("~/plan/result")?,
-            diagnostics: name("/diagnostics")?,
-        })
+        Topics::of(&self.name, &self.remaps, self.image_transport)
     }
+}
+
+/// How old a frame may be when what is made of it is published.
+pub(super) fn max_age(parameters: &Parameters) -> Duration {
+    Duration::from_secs_f64(parameters.double("max_age"))
+}
+
+/// Nanoseconds from one question, or forecast, to the next at least, if there is a limit.
+pub(super) fn ask_period_ns(parameters: &Parameters) -> Option<i64> {
+    let max_rate_hz = parameters.double("max_rate");
+    (0.0 < max_rate_hz).then(|| (1e9 / max_rate_hz) as i64)
 }
 
 fn is_transport(value: &Value) -> Result<(), String> {
@@ -335,23 +361,13 @@ fn is_prompt(value: &Value) -> Result<(), String> {
     }
 }
 
-fn any(_: &Value) -> Result<(), String> {
-    Ok(())
-}
-
-fn is_positive(value: &Value) -> Result<(), String> {
+/// 0, or at least [`SIZE`]'s least.
+fn is_no_trifle(value: &Value) -> Result<(), String> {
     match value {
-        // Beyond a day or a gigabyte it is a slip, and durations have an end.
-        Value::Integer(n) if (1..=1 << 30).contains(n) => Ok(()),
-        Value::Double(x) if (1e-3..=86_400.0).contains(x) => Ok(()),
-        other => Err(format!("expected a positive number of reasonable size, found {other}")),
-    }
-}
-
-fn is_not_negative(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Double(0.0) => Ok(()),
-        other => is_positive(other),
+        Value::Double(x) if 0.0 < *x && *x < SIZE.0 => {
+            Err(format!("expected 0 or at least {}, found {value}", SIZE.0))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -359,9 +375,9 @@ fn is_not_negative(value: &Value) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn assigned(line: &str) -> Result<NodeOptions, OptionsError> {
+    fn assigned(line: &str) -> Result<NodeOptions, Box<dyn std::error::Error>> {
         let words = line.split_whitespace().map(str::to_owned);
-        let (arguments, _) = RosArguments::split(words).expect("a section that rcl takes");
+        let (arguments, _) = RosArguments::split(words)?;
         let mut options = NodeOptions::new(NodeName::new("/", "perihelion").expect("a name"));
         options.assign(&arguments)?;
         Ok(options)

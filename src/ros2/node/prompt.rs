@@ -1,12 +1,11 @@
 //! The standing question: the parameter `prompt`, which the prompt topic sets too.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
 
 use crate::frames::accounts::DropReason;
-use crate::frames::listener::Listener;
 use crate::ros2::messages::{ByteOrder, Text, decode};
-use crate::ros2::parameter_services::SharedParameters;
+use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::parameters::Value;
 use crate::ros2::transport::MessageSink;
 
@@ -15,16 +14,15 @@ pub(super) struct StandingPrompt {
     first: String,
     parameters: SharedParameters,
     refused: AtomicU64,
-    listener: Arc<Listener>,
 }
 
 impl StandingPrompt {
-    pub(super) fn new(first: &str, parameters: SharedParameters, listener: Arc<Listener>) -> Self {
-        Self { first: first.to_owned(), parameters, refused: AtomicU64::new(0), listener }
+    pub(super) fn new(first: &str, parameters: SharedParameters) -> Self {
+        Self { first: first.to_owned(), parameters, refused: AtomicU64::new(0) }
     }
 
     pub(super) fn current(&self) -> String {
-        self.parameters.lock().unwrap_or_else(PoisonError::into_inner).text("prompt").to_owned()
+        self.parameters.read(|parameters| parameters.text("prompt").to_owned())
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -49,12 +47,6 @@ impl StandingPrompt {
         let (body, order) = body.map_err(|reason| reason.to_string())?;
         let text = decode::<Text>(body, order).map_err(|error| error.to_string())?.data;
         let new = if text.trim().is_empty() { &self.first } else { text.trim() };
-        let mut parameters = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
-        parameters.set("prompt", Value::Text(new.to_owned()))?;
-        drop(parameters);
-        // As a stranger's text it is shown in one line, and not all of it.
-        log::info!("the question is now {:?}", new.chars().take(200).collect::<String>());
-        self.listener.nudge();
-        Ok(())
+        self.parameters.change(|parameters| parameters.set("prompt", Value::Text(new.to_owned())))
     }
 }

@@ -30,9 +30,13 @@ pub(super) trait Role: Send {
 pub(super) struct Turns<'a> {
     role: Box<dyn Role + 'a>,
     frames: Vec<Received>,
-    period_ns: Option<i64>,
-    next_ns: i64,
+    period_ns: Period<'a>,
+    /// When the last turn began, in steady time.
+    last_ns: Option<i64>,
 }
+
+/// Nanoseconds from one turn to the next at least, if there is a limit now.
+pub(super) type Period<'a> = Box<dyn Fn() -> Option<i64> + Send + 'a>;
 
 enum Turn {
     Served,
@@ -43,15 +47,19 @@ enum Turn {
 }
 
 impl<'a> Turns<'a> {
-    /// `period_ns` is the time from one turn to the next, at least.
-    pub(super) fn new(role: Box<dyn Role + 'a>, period_ns: Option<i64>) -> Self {
-        Self { role, frames: Vec::new(), period_ns, next_ns: i64::MIN }
+    pub(super) fn new(role: Box<dyn Role + 'a>, period_ns: Period<'a>) -> Self {
+        Self { role, frames: Vec::new(), period_ns, last_ns: None }
     }
 
     fn take(&mut self, stop: &AtomicBool) -> Turn {
         self.role.glance();
         let clock = self.role.listener().clock();
-        let early_ns = self.next_ns.saturating_sub(clock.now().steady_ns);
+        // Asked each time: the rate may change while its turn is awaited.
+        let next_ns = self
+            .last_ns
+            .zip((self.period_ns)())
+            .map_or(i64::MIN, |(last, period)| last.saturating_add(period));
+        let early_ns = next_ns.saturating_sub(clock.now().steady_ns);
         if let Ok(early_ns @ 1..) = u64::try_from(early_ns) {
             return Turn::Early(Duration::from_nanos(early_ns));
         }
@@ -59,9 +67,7 @@ impl<'a> Turns<'a> {
             return Turn::Idle;
         }
         let began = clock.now();
-        if let Some(period_ns) = self.period_ns {
-            self.next_ns = began.steady_ns.saturating_add(period_ns);
-        }
+        self.last_ns = Some(began.steady_ns);
         let verdict = self.role.serve(&self.frames, began, stop);
         // Their buffers are free for what comes next.
         self.frames.clear();

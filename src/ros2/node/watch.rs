@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::board::{Board, Notes};
 use super::hearing::Hearing;
-use super::options::{NodeOptions, Topics};
+use super::options::{NodeOptions, Topics, ask_period_ns};
 use crate::frames::accounts::Accounts;
 use crate::frames::clock::Moment;
 use crate::frames::listener::Listener;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
+use crate::ros2::parameter_store::SharedParameters;
+use crate::ros2::parameters::Parameters;
 use crate::ros2::transport::{Delivery, ImageTransport, Publisher, TopicSeen, Transport, TransportError};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
@@ -44,7 +46,9 @@ pub(super) struct Watched<'a> {
     listener: Arc<Listener>,
     board: Arc<Board>,
     detail: Detail<'a>,
-    patience_s: f64,
+    parameters: SharedParameters,
+    /// In which a clip forms.
+    forming_s: f64,
     verdict: (Level, String),
     before: Accounts,
     /// Since when images come without a pause, in steady time.
@@ -55,7 +59,7 @@ impl<'a> Watched<'a> {
     /// `forming_s` is the time in which a clip forms.
     pub(super) fn new(
         work: Work,
-        options: &NodeOptions,
+        (options, parameters): (&NodeOptions, &SharedParameters),
         forming_s: f64,
         listener: Arc<Listener>,
         board: Arc<Board>,
@@ -70,7 +74,8 @@ impl<'a> Watched<'a> {
             listener,
             board,
             detail,
-            patience_s: patience_s(options, forming_s),
+            parameters: Arc::clone(parameters),
+            forming_s,
             verdict: (Level::Stale, String::new()),
             before: Accounts::default(),
             streaming_since_ns: 0,
@@ -90,7 +95,7 @@ impl<'a> Watched<'a> {
                 accounts: self.listener.accounts(),
                 silence_s,
                 unserved_s: seconds(notes.last_published_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
-                patience_s: self.patience_s,
+                patience_s: self.parameters.read(|parameters| patience_s(parameters, self.forming_s)),
                 publishers,
                 failure: notes.failure.clone(),
                 age_ms: notes.last.map(|(age_ms, _)| age_ms),
@@ -228,9 +233,9 @@ impl<'a> Watch<'a> {
 }
 
 /// Long enough for two results that are just in time, for a clip to form, and for the next question's turn.
-fn patience_s(options: &NodeOptions, forming_s: f64) -> f64 {
-    let turn_s = if 0.0 < options.max_rate_hz { 1.0 / options.max_rate_hz } else { 0.0 };
-    2.0 * options.max_age.as_secs_f64() + forming_s + turn_s + 1.0
+fn patience_s(parameters: &Parameters, forming_s: f64) -> f64 {
+    let turn_s = ask_period_ns(parameters).map_or(0.0, |period_ns| period_ns as f64 / NANOSECONDS_PER_SECOND);
+    2.0 * parameters.double("max_age") + forming_s + turn_s + 1.0
 }
 
 #[cfg(test)]
@@ -240,6 +245,7 @@ mod tests {
     use crate::frames::camera::Camera;
     use crate::frames::clock::Clock;
     use crate::ros2::names::NodeName;
+    use crate::ros2::parameter_store::ParameterStore;
 
     fn options() -> NodeOptions {
         NodeOptions {
@@ -251,8 +257,9 @@ mod tests {
 
     #[test]
     fn patience_is_for_two_results_a_clip_and_a_turn() {
-        assert_eq!(patience_s(&options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
-        assert_eq!(patience_s(&NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
+        let patience_s = |options: NodeOptions, forming_s| patience_s(&options.parameters(), forming_s);
+        assert_eq!(patience_s(options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
+        assert_eq!(patience_s(NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
     }
 
     #[test]
@@ -261,8 +268,9 @@ mod tests {
         let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
         let listener = Arc::clone(&camera.listeners()[0]);
         let detail: Detail<'_> = Box::new(|_, _| {});
-        let mut watched =
-            Watched::new(Work::Answers, &options, 0.0, listener, Arc::new(Board::new()), detail);
+        let parameters = Arc::new(ParameterStore::new(options.parameters()));
+        let (board, options) = (Arc::new(Board::new()), (&options, &parameters));
+        let mut watched = Watched::new(Work::Answers, options, 0.0, listener, board, detail);
         let mut at = |second: i64, comes: bool| {
             clock.set(second * 1_000_000_000);
             if comes {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::subscriptions::Subscriptions;
 use super::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport,
-    TransportError,
+    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, ServiceHandler, TopicSeen,
+    Transport, TransportError,
 };
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
@@ -29,13 +29,14 @@ struct Shared {
     subscriptions: Subscriptions,
     topics: Mutex<Vec<TopicSeen>>,
     published: Mutex<VecDeque<(String, Vec<u8>)>>,
+    services: Mutex<Vec<(String, ServiceHandler)>>,
 }
 
 impl Memory {
     /// An empty graph whose time is `clock`.
     pub fn new(clock: Arc<Clock>) -> Self {
-        let (subscriptions, topics, published) = Default::default();
-        Self { shared: Arc::new(Shared { clock, subscriptions, topics, published }) }
+        let (subscriptions, topics, published, services) = Default::default();
+        Self { shared: Arc::new(Shared { clock, subscriptions, topics, published, services }) }
     }
 
     /// Plays another node that publishes `body` of `ros_type` to `topic`; nothing keeps it from lying.
@@ -51,6 +52,13 @@ impl Memory {
     /// Plays another node's publisher appearing in the graph.
     pub fn announce(&self, topic: TopicSeen) {
         self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner).push(topic);
+    }
+
+    /// Plays another node that calls a service; `None` if nobody offers it, or it gives no reply.
+    pub fn call(&self, service: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let mut services = self.shared.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, handler) = services.iter_mut().find(|(name, _)| name == service)?;
+        handler(body, ByteOrder::Little)
     }
 
     /// Takes the bodies published to `topic` since the last call, oldest first.
@@ -91,6 +99,17 @@ impl Transport for Memory {
         _delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         Ok(Box::new(MemoryPublisher { shared: Arc::clone(&self.shared), topic: topic.to_owned(), ros_type }))
+    }
+
+    fn serve(
+        &self,
+        service: &str,
+        _ros_type: &'static str,
+        handler: ServiceHandler,
+    ) -> Result<(), TransportError> {
+        let mut services = self.shared.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.push((service.to_owned(), handler));
+        Ok(())
     }
 
     fn graph(&self) -> Vec<TopicSeen> {

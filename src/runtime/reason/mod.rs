@@ -17,6 +17,7 @@ mod open;
 mod progress;
 mod request;
 mod settings;
+mod texts;
 mod thought;
 mod wiring;
 
@@ -26,4 +27,5 @@ pub use error::AskError;
 pub use open::{OpenError, Reason, ReasonParts};
 pub use request::{Answer, Choice, FinishReason, RecordedPicture, Recording, Request, Shown, Timings};
 pub use settings::AnswerSettings;
+pub use texts::TextCheck;
 pub use thought::Part;

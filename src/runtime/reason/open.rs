@@ -1,5 +1,7 @@
 //! Claims everything that questions need, once.
 
+use std::sync::Arc;
+
 use super::error::AskError;
 use super::request::Request;
 use super::thought::{self, Splitter};
@@ -55,7 +57,7 @@ pub struct ReasonParts<'a> {
 pub struct Reason {
     pub(super) session: SharedSession,
     pub(super) wiring: Wiring,
-    pub(super) tokenizer: Tokenizer,
+    pub(super) tokenizer: Arc<Tokenizer>,
     pub(super) layout: PromptLayout,
     pub(super) preprocessor: Preprocessor,
     pub(super) stop_tokens: Vec<u32>,
@@ -111,7 +113,7 @@ impl Reason {
         }
         parts.default_sampling.check()?;
         Ok(Self {
-            tokenizer: Tokenizer::from_bytes(parts.tokenizer)?,
+            tokenizer: Arc::new(Tokenizer::from_bytes(parts.tokenizer)?),
             preprocessor: Preprocessor::new(parts.preprocess)?,
             stop_tokens: parts.stop_tokens,
             begins_in_thought: parts.layout.closing.trim_end().ends_with(thought::OPEN),

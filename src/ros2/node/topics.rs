@@ -1,0 +1,88 @@
+//! What the node's topics and services are called.
+
+use crate::ros2::arguments::Remap;
+use crate::ros2::names::{NameError, NodeName};
+use crate::ros2::parameter_services;
+use crate::ros2::transport::ImageTransport;
+
+/// The names that the node gives to its topics.
+pub(super) const NAMES: [&str; 16] = [
+    "image",
+    "image/compressed",
+    "~/prompt",
+    "~/answer",
+    "~/answer/json",
+    "~/forecast",
+    "~/forecast/json",
+    "~/surprise",
+    "~/surprise/pixels",
+    "cmd_vel",
+    "~/actions",
+    "~/plan/request",
+    "~/plan/result",
+    "/diagnostics",
+    "/rosout",
+    "/clock",
+];
+
+/// The absolute names of the node's topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Topics {
+    pub(super) parameter_services: [String; 6],
+    pub(super) parameter_events: String,
+    pub(super) clock: String,
+    pub(super) image: String,
+    pub(super) prompt: String,
+    pub(super) answer: String,
+    pub(super) answer_json: String,
+    pub(super) forecast: String,
+    pub(super) forecast_json: String,
+    pub(super) surprise: String,
+    pub(super) surprise_pixels: String,
+    pub(super) cmd_vel: String,
+    pub(super) actions: String,
+    pub(super) plan_request: String,
+    pub(super) plan_result: String,
+    pub(super) diagnostics: String,
+}
+
+impl Topics {
+    /// The names of this node under these rules.
+    ///
+    /// # Errors
+    /// If one, or what it is remapped to, is not allowed.
+    pub(super) fn of(
+        node: &NodeName,
+        remaps: &[Remap],
+        image_transport: ImageTransport,
+    ) -> Result<Self, NameError> {
+        let name = |topic: &str| node.topic(topic, remaps);
+        let image = match image_transport {
+            ImageTransport::Raw => name("image")?,
+            // A rule for `image` moves its compressed sibling along, as image_transport does it.
+            ImageTransport::Compressed => {
+                let own = name("image/compressed")?;
+                let unmapped = node.topic("image/compressed", &[])?;
+                if own == unmapped { format!("{}/compressed", name("image")?) } else { own }
+            }
+        };
+        Ok(Self {
+            image,
+            parameter_services: parameter_services::names(node, remaps)?,
+            parameter_events: name("/parameter_events")?,
+            clock: name("/clock")?,
+            prompt: name("~/prompt")?,
+            answer: name("~/answer")?,
+            answer_json: name("~/answer/json")?,
+            forecast: name("~/forecast")?,
+            forecast_json: name("~/forecast/json")?,
+            surprise: name("~/surprise")?,
+            surprise_pixels: name("~/surprise/pixels")?,
+            cmd_vel: name("cmd_vel")?,
+            actions: name("~/actions")?,
+            plan_request: name("~/plan/request")?,
+            plan_result: name("~/plan/result")?,
+            diagnostics: name("/diagnostics")?,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! The node's parameters while it runs: read by its threads; changed by services and topics, in one place that checks, logs and
+//! tells.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::frames::clock::Clock;
+use crate::ros2::parameter_events::ParameterEvents;
+use crate::ros2::parameters::{Parameters, Value};
+
+/// Letters of a value that the log shows: it may be a stranger's text.
+const SHOWN_LETTERS_MAX: usize = 200;
+
+/// Says what is wrong with values that fit each by itself.
+pub type Judge = Box<dyn Fn(&Parameters) -> Result<(), String> + Send>;
+/// Hears of new values.
+pub type Follower = Box<dyn Fn(&Parameters) + Send>;
+
+/// Parameters that services and the node's own threads share.
+pub type SharedParameters = Arc<ParameterStore>;
+
+/// Parameters, and who has to do with their changes.
+pub struct ParameterStore(Mutex<State>);
+
+struct State {
+    parameters: Parameters,
+    judge: Option<Judge>,
+    follower: Option<Follower>,
+    events: Option<(ParameterEvents, Arc<Clock>)>,
+}
+
+impl ParameterStore {
+    /// Parameters that nobody judges and follows yet.
+    pub fn new(parameters: Parameters) -> Self {
+        Self(Mutex::new(State { parameters, judge: None, follower: None, events: None }))
+    }
+
+    /// Looks at the values of this moment.
+    pub fn read<T>(&self, look: impl FnOnce(&Parameters) -> T) -> T {
+        look(&self.lock().parameters)
+    }
+
+    /// Changes all that `change` sets, or nothing. What is another value then is logged, published and told to the follower.
+    ///
+    /// # Errors
+    /// What `change` or the judge says.
+    pub fn change(&self, change: impl FnOnce(&mut Parameters) -> Result<(), String>) -> Result<(), String> {
+        let mut state = self.lock();
+        let mut trial = state.parameters.clone();
+        change(&mut trial)?;
+        let before_and_after = || state.parameters.iter().zip(trial.iter());
+        if before_and_after().all(|((_, old), (_, new))| old == new) {
+            return Ok(());
+        }
+        if let Some(judge) = &state.judge {
+            judge(&trial)?;
+        }
+        for ((declaration, old), (_, new)) in before_and_after().filter(|((_, old), (_, new))| old != new) {
+            log::info!("parameter {}: {} -> {}", declaration.name, shown(old), shown(new));
+        }
+        let State { parameters, follower, events, .. } = &mut *state;
+        *parameters = trial;
+        if let Some(follower) = follower {
+            follower(parameters);
+        }
+        if let Some((events, clock)) = events {
+            events.tell(parameters, clock.now().ros_ns);
+        }
+        Ok(())
+    }
+
+    /// Lets `judge` refuse changes.
+    pub fn judged_by(&self, judge: Judge) {
+        self.lock().judge = Some(judge);
+    }
+
+    /// Lets `follower` hear of changes, and ends what is shared with it once the result goes.
+    pub fn followed_by(&self, follower: Follower) -> Attended<'_> {
+        self.lock().follower = Some(follower);
+        Attended(self)
+    }
+
+    /// Publishes what the values are, and what they become.
+    pub fn tell(&self, mut events: ParameterEvents, clock: Arc<Clock>) {
+        let mut state = self.lock();
+        events.tell(&state.parameters, clock.now().ros_ns);
+        state.events = Some((events, clock));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets go of judge, follower and publisher when it goes: a transport keeps the services, and these the parameters, and its
+/// publishers must end before it does.
+pub struct Attended<'a>(&'a ParameterStore);
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        (state.judge, state.follower, state.events) = (None, None, None);
+    }
+}
+
+/// In one line, and not all of it.
+fn shown(value: &Value) -> String {
+    let whole = value.to_string();
+    let mut shown: String = whole.chars().take(SHOWN_LETTERS_MAX).collect();
+    if shown.len() < whole.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ros2::names::NodeName;
+    use crate::ros2::node::NodeOptions;
+
+    fn store() -> ParameterStore {
+        ParameterStore::new(NodeOptions::new(NodeName::new("/", "eye").unwrap()).parameters())
+    }
+
+    fn set(store: &ParameterStore, values: &[(&str, Value)]) -> Result<(), String> {
+        store.change(|trial| values.iter().try_for_each(|(name, value)| trial.set(name, value.clone())))
+    }
+
+    #[test]
+    fn a_change_is_whole_or_none_and_the_judge_has_the_last_word() {
+        let store = store();
+        let rate = || store.read(|parameters| parameters.double("max_rate"));
+        let (good, bad) = (("max_rate", Value::Double(5.0)), ("max_rate", Value::Double(-1.0)));
+        let prompt = ("prompt", Value::Text("no".into()));
+        assert!(set(&store, &[good.clone(), bad]).unwrap_err().contains("max_rate"));
+        assert_eq!(rate(), 0.0);
+        store.judged_by(Box::new(|trial| match trial.text("prompt") {
+            "no" => Err("not that".into()),
+            _ => Ok(()),
+        }));
+        assert_eq!(set(&store, &[good.clone(), prompt]).unwrap_err(), "not that");
+        assert_eq!(rate(), 0.0);
+        set(&store, &[good]).unwrap();
+        assert_eq!(rate(), 5.0);
+    }
+
+    #[test]
+    fn followers_hear_of_what_is_another_value_until_they_are_let_go() {
+        let store = store();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ears = Arc::clone(&heard);
+        let attended =
+            store.followed_by(Box::new(move |now| ears.lock().unwrap().push(now.double("max_rate"))));
+        for rate in [2.0, 2.0, 3.0] {
+            set(&store, &[("max_rate", Value::Double(rate))]).unwrap();
+        }
+        drop(attended);
+        set(&store, &[("max_rate", Value::Double(4.0))]).unwrap();
+        assert_eq!(*heard.lock().unwrap(), [2.0, 3.0]);
+        assert_eq!(Arc::strong_count(&heard), 1);
+    }
+
+    #[test]
+    fn values_are_shown_in_one_line_and_not_all_of_them() {
+        assert_eq!(shown(&Value::Text("a\nb".into())), "\"a\\nb\"");
+        assert_eq!(shown(&Value::Double(5.0)), "5");
+        assert_eq!(shown(&Value::Text("x".repeat(1 << 14))).chars().count(), SHOWN_LETTERS_MAX + 1);
+    }
+}
