@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, output, plan, run,
+    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, output, plan, run, scenes,
     transport,
 };
 use crate::demo;
@@ -42,6 +42,7 @@ enum Verb {
     Inspect(inspect::Options),
     Doctor(doctor::Options),
     Demo(demo::Options),
+    Scenes(scenes::Options),
     Transport(transport::Options),
 }
 
@@ -117,6 +118,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),
         Verb::Demo(options) => demo::run(&options, &context),
+        Verb::Scenes(options) => scenes::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
     }
 }

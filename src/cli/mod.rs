@@ -21,6 +21,7 @@ pub(crate) mod plan;
 mod progress;
 mod question;
 pub(crate) mod run;
+pub(crate) mod scenes;
 mod tensors;
 pub(crate) mod transport;
 

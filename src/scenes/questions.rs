@@ -175,7 +175,7 @@ impl<'a> Shown<'a> {
 }
 
 /// One of nine names: "top left" … "center" … "bottom right".
-fn part([x, y]: [f64; 2]) -> String {
+pub(super) fn part([x, y]: [f64; 2]) -> String {
     let third = |v: f64| ((v * 3.0 / SIZE as f64) as usize).min(2);
     let column = ["left", "center", "right"][third(x)];
     match (["top", "middle", "bottom"][third(y)], column) {
@@ -186,7 +186,7 @@ fn part([x, y]: [f64; 2]) -> String {
 }
 
 /// One of eight directions, or "still" below 0.35 pixels a frame.
-fn way([x, y]: [f64; 2]) -> &'static str {
+pub(super) fn way([x, y]: [f64; 2]) -> &'static str {
     const WAYS: [&str; 8] = ["right", "down right", "down", "down left", "left", "up left", "up", "up right"];
     if x.hypot(y) < 0.35 {
         return "still";
@@ -195,8 +195,8 @@ fn way([x, y]: [f64; 2]) -> &'static str {
     WAYS[eighth.rem_euclid(8) as usize]
 }
 
-/// The ball's box `[left, top, right, bottom]` on 0..=1000, rounded to tens, as Qwen3-VL writes boxes.
-fn grid_box([x, y]: [f64; 2], radius: f64) -> String {
+/// The box around what lies within `radius` of a centre, `[left, top, right, bottom]` on 0..=1000, rounded to tens, as Qwen3-VL writes boxes.
+pub(super) fn grid_box([x, y]: [f64; 2], radius: f64) -> String {
     let on_grid = |v: f64| (v / SIZE as f64 * 100.0).round_ties_even().clamp(0.0, 100.0) as i64 * 10;
     let [left, top, right, bottom] = [x - radius, y - radius, x + radius, y + radius].map(on_grid);
     format!("[{left}, {top}, {right}, {bottom}]")
