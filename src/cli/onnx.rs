@@ -17,7 +17,8 @@ pub(super) struct OnnxOptions {
     /// from the run's window on; caches go in as the rows that they hold, and `present.NAME` are the rows to put behind them
     #[arg(long, value_name = "DIR")]
     onnx: Option<PathBuf>,
-    /// The version of ONNX's operators: 18 knows every reader of the last years, 23 has some for norms, rotary positions and attention
+    /// The version of ONNX's operators: 18 is known to every reader of the last years; 23 has some for norms, rotary positions and
+    /// attention, of which TensorRT does not build attention in f32
     #[arg(long, value_name = "18|23", default_value = "18", value_parser = opset, requires = "onnx")]
     opset: Opset,
     /// Replace the ONNX files that are in the folder

@@ -29,7 +29,7 @@ pub(super) fn text(network: &Network, files: &[GraphFile], facts: &Facts, opset:
     let pairs = || network.graphs.iter().zip(files);
     if let Some((graph, file)) = pairs().rfind(|(graph, _)| !graph.dims.is_empty()).or_else(|| pairs().next())
     {
-        text.push_str(&calls(network, graph, file));
+        text.push_str(&calls(network, graph, file, opset));
     }
     text
 }
@@ -89,8 +89,14 @@ const OTHERS: &str = "\
 
 ";
 
+const TENSORRT_AND_OPSET_23: &str = "\
+TensorRT has kernels for the `Attention` operator in f16 and bf16 alone, and does not build one of f32: for it, write the model in
+opset 18.
+
+";
+
 /// How other programs open a graph.
-fn calls(network: &Network, graph: &Graph, file: &GraphFile) -> String {
+fn calls(network: &Network, graph: &Graph, file: &GraphFile, opset: Opset) -> String {
     let file = &file.file;
     let mut text = format!(
         "ONNX Runtime:\n\n```python\nimport onnxruntime\nsession = onnxruntime.InferenceSession(\"{file}\")\n\
@@ -102,24 +108,29 @@ fn calls(network: &Network, graph: &Graph, file: &GraphFile) -> String {
         let middle = dim.min.midpoint(dim.max);
         (middle - middle % dim.multiple_of).max(dim.min)
     };
-    let bounds: [(&str, &dyn Fn(&NamedDim) -> usize); 3] =
-        [("min", &|dim| dim.min), ("opt", &middle), ("max", &|dim| dim.max)];
-    let bounds = bounds.map(|(name, of)| (name, shapes(network, graph, of)));
+    let bounds = [
+        ("min", shapes(network, graph, |dim| dim.min)),
+        ("opt", shapes(network, graph, middle)),
+        ("max", shapes(network, graph, |dim| dim.max)),
+    ];
     let mut trtexec = format!("trtexec --onnx={file}");
     let mut polygraphy = format!("polygraphy run {file} --onnxrt --trt");
     for (name, shapes) in bounds.iter().filter(|(_, shapes)| !shapes.is_empty()) {
-        let joined = |separator: &str, one: &dyn Fn(&(String, Vec<usize>)) -> String| {
-            shapes.iter().map(one).collect::<Vec<_>>().join(separator)
-        };
         let by =
             |dims: &[usize], sign: &str| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(sign);
-        let all = joined(",", &|(port, dims)| format!("{port}:{}", by(dims, "x")));
-        let _ = write!(trtexec, " \\\n    --{name}Shapes={all}");
-        let all = joined(" ", &|(port, dims)| format!("'{port}:[{}]'", by(dims, ",")));
+        let all: Vec<String> =
+            shapes.iter().map(|(port, dims)| format!("{port}:{}", by(dims, "x"))).collect();
+        let _ = write!(trtexec, " \\\n    --{name}Shapes={}", all.join(","));
+        let all: Vec<String> =
+            shapes.iter().map(|(port, dims)| format!("'{port}:[{}]'", by(dims, ","))).collect();
+        let all = all.join(" ");
         let _ = write!(polygraphy, " \\\n    --trt-{name}-shapes {all}");
         if *name == "opt" {
             let _ = write!(polygraphy, " \\\n    --input-shapes {all}");
         }
+    }
+    if opset == Opset::V23 {
+        text.push_str(TENSORRT_AND_OPSET_23);
     }
     let _ = writeln!(text, "TensorRT, within the bounds of this model's limits:\n\n```sh\n{trtexec}\n```\n");
     let _ =
@@ -128,7 +139,7 @@ fn calls(network: &Network, graph: &Graph, file: &GraphFile) -> String {
 }
 
 /// The inputs whose extents a run chooses, with what they are at some of them.
-fn shapes(network: &Network, graph: &Graph, of: &dyn Fn(&NamedDim) -> usize) -> Vec<(String, Vec<usize>)> {
+fn shapes(network: &Network, graph: &Graph, of: impl Fn(&NamedDim) -> usize) -> Vec<(String, Vec<usize>)> {
     let extents: Vec<usize> = graph.dims.iter().map(of).collect();
     let inputs = Interface::of(network, graph).inputs.into_iter();
     let varying = inputs.filter(|port| port.shape.iter().any(|dim| matches!(dim, Dim::Scaled { .. })));
