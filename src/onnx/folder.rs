@@ -31,7 +31,7 @@ pub struct Summary {
     pub weights_bytes: u64,
 }
 
-/// Of the names of everything in a folder the first that [`write`] did not make, if any. A text that explains graphs is one of them
+/// Of the names of everything in a folder the first that [`write()`] did not make, if any. A text that explains graphs is one of them
 /// only beside their weights.
 pub fn foreign<'a>(names: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let has_weights = names.clone().into_iter().any(|name| name == WEIGHTS_FILE);
@@ -40,10 +40,10 @@ pub fn foreign<'a>(names: impl IntoIterator<Item = &'a str> + Clone) -> Option<&
     names.into_iter().find(|name| !is_ours(name))
 }
 
-/// Writes a model's graphs to `dir`; see [`write`].
+/// Writes a model's graphs to `dir`; see [`write()`].
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_model(
     model: &Model,
     dir: &Path,
