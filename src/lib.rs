@@ -7,6 +7,7 @@
 //! Each arrow is a verb of the command and a folder's work; `ARCHITECTURE.md` says which folder uses which.
 
 pub mod backend;
+pub mod board;
 pub mod camera;
 pub mod checkpoint;
 pub mod cli;
@@ -25,5 +26,6 @@ pub mod onnx;
 pub mod ros2;
 pub mod runtime;
 pub mod scenes;
+pub mod supervisor;
 
 pub use perihelion_tensor as tensor;

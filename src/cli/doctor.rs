@@ -9,12 +9,13 @@ use self::resolved::Resolved;
 use super::machine::Machine;
 use super::{Context, output};
 use crate::backend::backend;
+use crate::board::{Advice, Board, Line, Root};
 use crate::ros2::environment::{Environment, Reach};
 use crate::ros2::kernel_limits::{
     KernelLimits, advice, receive_buffer_errors, receive_buffer_granted, remedy,
 };
 
-/// Says what this machine can run and why not: processor, memory, the kernel's UDP buffers, ROS, backends.
+/// Says what this machine can run and why not: processor, memory, the board of a Jetson, the kernel's UDP buffers, ROS, backends.
 ///
 /// With `--ros-args` it says what they make of a node's names, log level and parameters.
 #[derive(Debug, Args)]
@@ -32,10 +33,20 @@ struct Report {
     version: &'static str,
     threads_default: usize,
     machine: Machine,
+    board: BoardReport,
     network: Network,
     ros: Ros,
     backends: Vec<BackendState>,
     findings: Vec<Finding>,
+}
+
+/// A Jetson, what was looked at on it, and how that is.
+#[derive(Debug, Default, Serialize)]
+struct BoardReport {
+    is_jetson: bool,
+    #[serde(flatten)]
+    board: Option<Board>,
+    lines: Vec<Line>,
 }
 
 /// What the kernel lets UDP hold, over which DDS receives.
@@ -83,14 +94,15 @@ impl Report {
     fn look(node: Option<Resolved>) -> Self {
         let mut findings = Vec::new();
         let machine = Machine::look();
+        let board = BoardReport::look(&mut findings);
         let network = Network::look(&mut findings);
         let ros = Ros { node, ..Ros::look(&mut findings) };
         let backends = backends();
-        if machine.governor.as_deref().is_some_and(|governor| governor == "powersave") {
+        // Of a board, its clocks tell more than the name of what drives them.
+        if !board.is_jetson && machine.governor.as_deref() == Some("powersave") {
             findings.push(Finding {
                 what: "the processor's governor is powersave: latencies will vary".to_owned(),
-                remedy: "sudo cpupower frequency-set -g performance (on a Jetson: sudo jetson_clocks)"
-                    .to_owned(),
+                remedy: "sudo cpupower frequency-set -g performance".to_owned(),
             });
         }
         let threads_default = super::machine::default_threads().get();
@@ -98,6 +110,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             threads_default,
             machine,
+            board,
             network,
             ros,
             backends,
@@ -112,24 +125,27 @@ impl Report {
         let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
         let sets = machine.instruction_sets.join(" ");
         row("perihelion", self.version.to_owned());
-        if let Some(board) = &machine.board {
-            row("board", board.clone());
+        if !self.board.is_jetson {
+            let other = machine.board.as_deref().map_or(String::new(), |name| format!(": {name}"));
+            row("board", format!("not a Jetson{other}"));
         }
         row("processor", machine.cpu.clone());
         row("cores", format!("{}, of which {} compute by default", machine.cores, self.threads_default));
         row("instruction sets", format!("{} {sets}", machine.architecture));
-        let (total, available) = (size(machine.memory_total_bytes), size(machine.memory_available_bytes));
-        row("memory", format!("{total}, {available} of it available"));
+        if !self.board.is_jetson {
+            let (total, available) = (size(machine.memory_total_bytes), size(machine.memory_available_bytes));
+            row("memory", format!("{total}, {available} of it available"));
+        }
         if let Some(limit) = machine.memory_cgroup_limit_bytes {
             row("memory limit (cgroup)", output::bytes(limit));
         }
         row("kernel", machine.kernel.clone().unwrap_or_else(|| "unknown".to_owned()));
-        for (name, value) in
-            [("governor", &machine.governor), ("power mode", &machine.power_mode), ("L4T", &machine.l4t)]
-        {
-            if let Some(value) = value {
-                row(name, value.clone());
-            }
+        if let Some(governor) = &machine.governor {
+            row("governor", governor.clone());
+        }
+        for Line { name, value, advice } in &self.board.lines {
+            let verdict = if advice.is_some() { "!" } else { "good:" };
+            row(name, format!("{verdict} {value}"));
         }
         row("net.core.rmem_max", size(self.network.rmem_max_bytes));
         row("net.core.rmem_default", size(self.network.rmem_default_bytes));
@@ -158,6 +174,16 @@ impl Report {
             text.push_str("\nNothing to mend.\n");
         }
         text
+    }
+}
+
+impl BoardReport {
+    fn look(findings: &mut Vec<Finding>) -> Self {
+        let Some(board) = Board::read(&Root::machine()) else { return Self::default() };
+        let lines = board.lines();
+        let advice = lines.iter().filter_map(|line| line.advice.clone());
+        findings.extend(advice.map(|Advice { what, remedy }| Finding { what, remedy }));
+        Self { is_jetson: true, board: Some(board), lines }
     }
 }
 

@@ -7,6 +7,8 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
+use crate::board::{Board, Root};
+
 /// The device block.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
@@ -36,7 +38,7 @@ pub(super) struct Machine {
     /// The Jetson's power mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_mode: Option<String>,
-    /// JetPack's base (`R36 (release), REVISION: 4.0`).
+    /// JetPack's base, Jetson Linux (`36.4.7`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l4t: Option<String>,
     /// Load of the last minute: other work makes figures worse.
@@ -63,6 +65,7 @@ pub(crate) fn default_threads() -> NonZeroUsize {
 impl Machine {
     /// Looks at the machine.
     pub(super) fn look() -> Self {
+        let board = Board::read(&Root::machine());
         let meminfo = read("/proc/meminfo").unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
         let cpu = ["model name", "Hardware", "Processor"].iter().find_map(|key| field(&cpuinfo, key));
@@ -78,8 +81,8 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").map(|s| s.trim().to_owned()),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .map(|s| s.trim().to_owned()),
-            power_mode: read("/var/lib/nvpmodel/status").map(|s| s.trim().to_owned()),
-            l4t: read("/etc/nv_tegra_release").and_then(|s| s.lines().next().map(str::to_owned)),
+            power_mode: board.as_ref().and_then(|board| Some(board.power_mode.as_ref()?.now.name.clone())),
+            l4t: board.and_then(|board| board.software.jetson_linux),
             load_1min: read("/proc/loadavg").and_then(|s| s.split(' ').next()?.parse().ok()),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest row first. A module names only modules of lower rows, and itself.
 const ROWS: &[&[&str]] = &[
-    &["tensor", "install", "mapped"],
+    &["tensor", "install", "mapped", "board", "supervisor"],
     &["scenes", "checkpoint", "container"],
     &["camera"],
     &["graph"],
