@@ -4,6 +4,7 @@ mod checkpoint;
 mod claims;
 mod configured;
 mod file;
+mod roofline;
 
 use std::path::PathBuf;
 
@@ -13,17 +14,21 @@ use super::onnx::OnnxOptions;
 use super::places::Places;
 use super::progress::Progress;
 use super::{Context, Usage, output};
+use crate::board::Device;
 use crate::container::Kind;
 use crate::engine::Engine;
+use crate::graph::Network;
 use crate::model::Model;
 use checkpoint::CheckpointReport;
 use file::FileReport;
+use roofline::Roofline;
 
 /// Prints what a checkpoint, model or engine is, with a table of bytes by purpose; of configs without weights, what they would be.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion inspect small-reason.engine --json
-  perihelion inspect small-reason.model --onnx small-reason-onnx")]
+  perihelion inspect small-reason.model --onnx small-reason-onnx
+  perihelion inspect reason2.model --roofline orin-nano")]
 pub(crate) struct Options {
     /// A checkpoint directory (or one of its configs alone), a model file or an engine file
     #[arg(value_name = "CHECKPOINT|MODEL|ENGINE")]
@@ -34,6 +39,9 @@ pub(crate) struct Options {
     /// Print the graphs, node by node
     #[arg(long)]
     dump: bool,
+    /// Print how fast the graphs could run on a device at the most, by its data sheet: an estimate
+    #[arg(long, value_name = "DEVICE", value_parser = device, conflicts_with = "dump")]
+    roofline: Option<&'static Device>,
     /// Read every byte of a model or engine and compare its digests first
     #[arg(long)]
     verify: bool,
@@ -55,6 +63,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             return Err(Usage(message.to_owned()).into());
         }
         let report = CheckpointReport::of(path, context.threads)?;
+        if let Some(device) = options.roofline {
+            return roofline(options, report.network(), device);
+        }
         return if options.json { output::json(&report) } else { output::text(&report.text()) };
     }
     let (report, network) = match Kind::of_file(path)? {
@@ -77,7 +88,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     };
     drop(progress);
-    if options.dump {
+    if let Some(device) = options.roofline {
+        roofline(options, &network, device)
+    } else if options.dump {
         output::text(&network.to_string())
     } else if options.json {
         output::json(&report)
@@ -103,6 +116,10 @@ fn write_onnx(options: &Options) -> anyhow::Result<()> {
         );
         return Err(Usage(message).into());
     }
+    if options.roofline.is_some() {
+        let message = "--roofline prints an estimate, and --onnx writes graphs; name one of them";
+        return Err(Usage(message.to_owned()).into());
+    }
     if options.dump {
         return Err(
             Usage("--dump prints the graphs, and --onnx writes them; name one of them".to_owned()).into()
@@ -122,4 +139,14 @@ fn write_onnx(options: &Options) -> anyhow::Result<()> {
         Some(report) => output::text(&report.text()),
         None => Ok(()),
     }
+}
+
+fn roofline(options: &Options, network: &Network, device: &Device) -> anyhow::Result<()> {
+    let roofline = Roofline::of(network, device);
+    if options.json { output::json(&roofline) } else { output::text(&roofline.text()) }
+}
+
+/// A device by its name.
+fn device(name: &str) -> Result<&'static Device, String> {
+    Device::named(name).ok_or_else(|| format!("no device is named `{name}`; there are {}", Device::names()))
 }

@@ -20,6 +20,7 @@ mod op;
 mod touches;
 mod verify;
 mod weights;
+mod work;
 
 pub use build::GraphBuilder;
 pub use dim::{Dim, NamedDim, Symbol};
@@ -27,6 +28,7 @@ pub use op::Op;
 pub use touches::{TouchedBuffer, TouchedWeight, Touches, WeightUse};
 pub use verify::GraphError;
 pub use weights::Weights;
+pub use work::{WeightWork, Work};
 
 use serde::{Deserialize, Serialize};
 

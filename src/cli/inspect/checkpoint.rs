@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::configured::Configured;
 use crate::checkpoint::{Checkpoint, JsonFile};
 use crate::cli::output;
+use crate::graph::Network;
 use crate::models::predict25::{Generation, PredictCheckpoint, PredictConfig};
 use crate::models::reason2::{Head, Reason2Config};
 use crate::tensor::DType;
@@ -78,6 +79,11 @@ impl CheckpointReport {
             parts,
             engine,
         })
+    }
+
+    /// The network of an engine of it.
+    pub(super) fn network(&self) -> &Network {
+        &self.engine.network
     }
 
     pub(super) fn text(&self) -> String {

@@ -31,6 +31,9 @@ pub(super) struct Configured {
     sizes: BTreeMap<String, usize>,
     /// What a session will claim.
     plans: Vec<Plan>,
+    /// Its network.
+    #[serde(skip)]
+    pub(super) network: Network,
     /// The tensors of a checkpoint of the config.
     #[serde(skip)]
     pub(super) stored: Vec<Stored>,
@@ -45,7 +48,7 @@ impl Configured {
         let limits = Limits::default().within(config.language.max_position_embeddings);
         let network = reason2::network(config, limits, head, config.dtype);
         let names = reason2::names(config, &network, head);
-        Self::new(&network, &[names], BTreeMap::new(), config.dtype, threads)
+        Self::new(network, &[names], BTreeMap::new(), config.dtype, threads)
     }
 
     /// Of a Predict checkpoint, with the texts that lie in its directory.
@@ -82,11 +85,11 @@ impl Configured {
             ("text_tokens", longest),
         ];
         let sizes = sizes.map(|(name, value)| (name.to_owned(), value)).into();
-        Self::new(&network, &tables, sizes, dtype, threads)
+        Self::new(network, &tables, sizes, dtype, threads)
     }
 
     fn new(
-        network: &Network,
+        network: Network,
         tables: &[Names],
         mut sizes: BTreeMap<String, usize>,
         dtype: DType,
@@ -94,7 +97,7 @@ impl Configured {
     ) -> anyhow::Result<Self> {
         sizes.extend(network.limits.iter().map(|limit| (limit.name.clone(), limit.value)));
         let stored = tables.iter().flat_map(Names::stored).cloned().collect();
-        Ok(Self { sizes, plans: Plan::all(network, threads)?, stored, dtype })
+        Ok(Self { sizes, plans: Plan::all(&network, threads)?, network, stored, dtype })
     }
 
     /// The sizes and a table for each plan.
