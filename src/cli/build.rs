@@ -9,30 +9,34 @@ use serde::Serialize;
 use super::engines::memory_rows;
 use super::places::{Places, is_file};
 use super::progress::Progress;
+use super::recipe::{self, Recipe};
 use super::{Context, Usage, output};
-use crate::backend::{FormatChoice, Memory, OpenOptions, backend};
+use crate::backend::{FormatChoice, Memory, OpenOptions, WeightFormat, backend};
 use crate::engine::{self, BuildOptions};
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
-/// Compiles a model for one backend and tries it on the model's golden cases.
+/// Compiles a model, or what a recipe says of one, for one backend and tries it on the model's golden cases.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16
-  perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32")]
+  perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32
+  perihelion build engines/reason2-2b.on-orin-nano.toml -o reason2.engine")]
 pub(crate) struct Options {
-    /// The model's file
+    /// The model's file, or a recipe: which model, for which device, on which backend, in which formats, within which limits.
+    /// Options count before what a recipe says
+    #[arg(value_name = "MODEL|RECIPE.toml")]
     model: PathBuf,
     /// The engine's file, which is replaced whole, and only by an engine that answers rightly
     #[arg(short, long, value_name = "ENGINE")]
     output: PathBuf,
-    /// What runs it
-    #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
-    backend: BackendName,
+    /// What runs it [default: the recipe's, or cpu]
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
     /// What its weights are stored as, f32 or bf16: all of them, or those of some parts (`inspect` lists the parts), the others
-    /// being f32; arithmetic and caches are f32
-    #[arg(long, value_name = "FORMAT|PART=FORMAT,...", default_value = "f32")]
-    precision: FormatChoice,
+    /// being f32; arithmetic and caches are f32 [default: the recipe's, or f32]
+    #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
+    precision: Option<FormatChoice>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
     #[arg(long, value_name = "N")]
     max_context: Option<NonZeroUsize>,
@@ -80,15 +84,31 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    Places::new().reads([&options.model]).writes("-o", Some(&options.output), 0).check()?;
-    is_file(&options.model, "a model")?;
-    let model = Model::open(&options.model)?;
-    let build = BuildOptions {
-        backend: options.backend.name().to_owned(),
-        formats: formats(options, &model)?,
-        limits: limits(options, &model)?,
-        open: OpenOptions { threads: Some(context.threads.get()) },
+    let recipe = Recipe::is_named(&options.model).then(|| Recipe::open(&options.model)).transpose()?;
+    let inputs = [Some(&options.model), recipe.as_ref().map(|recipe| &recipe.model)];
+    Places::new().reads(inputs.into_iter().flatten()).writes("-o", Some(&options.output), 0).check()?;
+    let asked = Asked::of(options, recipe.as_ref());
+    // Said before a model is opened that it could not compile.
+    let stored = backend(&asked.backend)?.formats();
+    let model = match &recipe {
+        Some(recipe) => recipe.open_model()?,
+        None => {
+            is_file(&options.model, "a model")?;
+            Model::open(&options.model)?
+        }
     };
+    let build = BuildOptions {
+        formats: asked.formats(&model, stored)?,
+        limits: asked.limits(&model)?,
+        open: OpenOptions { threads: Some(context.threads.get()) },
+        backend: asked.backend,
+    };
+    if let Some(recipe) = recipe.as_ref().filter(|recipe| recipe.backend == build.backend) {
+        let mut network = model.network().clone();
+        let limits: Vec<_> = build.limits.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        network.set_limits(&limits)?;
+        recipe.check_memory(&network)?;
+    }
     let progress = Progress::new("build");
     let summary = engine::build(&model, &build, &options.output, &mut |at| {
         progress.set(at.done, at.total, at.stage);
@@ -115,61 +135,100 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     ))
 }
 
-/// What was asked for, once it is sure that the model has such parts and the backend such formats.
-fn formats(options: &Options, model: &Model) -> anyhow::Result<FormatChoice> {
-    let stored = backend(options.backend.name())?.formats();
-    let checked = options.precision.of_parts(model.network(), stored);
-    checked.map_err(|why| Usage(format!("--precision: {why}")))?;
-    Ok(options.precision.clone())
+/// What was asked for: options first, then the recipe.
+struct Asked {
+    backend: String,
+    /// As it was typed, and where.
+    precision: Result<FormatChoice, (String, String)>,
+    limits: recipe::Limits,
 }
 
-/// The limits that the engine will have.
-fn limits(options: &Options, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
-    let roles = &model.manifest().roles;
-    if let Some(predict) = &roles.forecasts {
-        return predict_limits(options, predict.latents.n_latents);
+impl Asked {
+    fn of(options: &Options, recipe: Option<&Recipe>) -> Self {
+        let backend = options.backend.map(|backend| backend.name().to_owned());
+        let backend = backend.or_else(|| Some(recipe?.backend.clone())).unwrap_or_else(|| "cpu".to_owned());
+        let precision = match (&options.precision, recipe) {
+            (Some(precision), _) => Ok(precision.clone()),
+            (None, None) => Ok(FormatChoice::from(WeightFormat::F32)),
+            (None, Some(recipe)) => {
+                let read = recipe.precision.parse::<FormatChoice>();
+                read.map_err(|why| (recipe.precision.clone(), why.to_string()))
+            }
+        };
+        let written = recipe.map(|recipe| recipe.limits).unwrap_or_default();
+        let limits = recipe::Limits {
+            context: options.max_context.or(written.context),
+            image_tokens: options.max_image_tokens.or(written.image_tokens),
+            frames: options.max_frames.or(written.frames),
+            latents_per_call: options.max_latents_per_call.or(written.latents_per_call),
+            encoder_states: options.encoder_states.or(written.encoder_states),
+        };
+        Self { backend, precision, limits }
     }
-    if options.max_latents_per_call.is_some() || options.encoder_states.is_some() {
-        let message = "--max-latents-per-call and --encoder-states are for models of Predict";
-        return Err(Usage(message.to_owned()).into());
-    }
-    let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
-    let (context_now, image_now) = (now("context"), now("image_tokens"));
-    let context = options.max_context.map_or(context_now, NonZeroUsize::get);
-    let Some(context_max) = roles.answers.as_ref().map(|reason| reason.context_max) else {
-        return Ok(Vec::new());
-    };
-    if context_max < context {
-        let message = format!("--max-context: the checkpoint was made for at most {context_max} positions");
-        return Err(Usage(message).into());
-    }
-    let image = options.max_image_tokens.map_or(image_now.min(context), NonZeroUsize::get);
-    if context < image {
-        let message =
-            format!("--max-image-tokens {image} is more than the context of {context}; raise --max-context");
-        return Err(Usage(message).into());
-    }
-    let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
-    if let Some(frames) = options.max_frames {
-        limits.push(("frames".to_owned(), frames.get()));
-    }
-    Ok(limits)
-}
 
-fn predict_limits(options: &Options, n_latents: usize) -> anyhow::Result<Vec<(String, usize)>> {
-    if options.max_context.is_some() || options.max_image_tokens.is_some() || options.max_frames.is_some() {
-        let message = "--max-context, --max-image-tokens and --max-frames are for models of Reason";
-        return Err(Usage(message.to_owned()).into());
+    /// The formats, once it is sure that the model has such parts and the backend such formats.
+    fn formats(&self, model: &Model, stored: &[WeightFormat]) -> anyhow::Result<FormatChoice> {
+        let refused = |why: String| Usage(format!("--precision: {why}"));
+        let backend = &self.backend;
+        let choice = self.precision.clone().map_err(|(precision, why)| {
+            Usage(format!("the recipe's precision {precision}, on backend {backend}: {why}; give --precision for another"))
+        })?;
+        choice.of_parts(model.network(), stored).map_err(|why| refused(why.to_string()))?;
+        Ok(choice)
     }
-    let mut limits = Vec::new();
-    if let Some(n) = options.max_latents_per_call {
-        limits.push((LATENTS_PER_CALL.to_owned(), n.get().min(n_latents)));
-    }
-    if let Some(n) = options.encoder_states {
-        if 2 < n.get() {
-            return Err(Usage("--encoder-states takes 1 or 2".to_owned()).into());
+
+    /// The limits that the engine will have.
+    fn limits(&self, model: &Model) -> anyhow::Result<Vec<(String, usize)>> {
+        let asked = &self.limits;
+        let roles = &model.manifest().roles;
+        if let Some(predict) = &roles.forecasts {
+            return self.predict_limits(predict.latents.n_latents);
         }
-        limits.push((ENCODER_STATES.to_owned(), n.get()));
+        if asked.latents_per_call.is_some() || asked.encoder_states.is_some() {
+            let message = "--max-latents-per-call and --encoder-states are for models of Predict";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
+        let (context_now, image_now) = (now("context"), now("image_tokens"));
+        let context = asked.context.map_or(context_now, NonZeroUsize::get);
+        let Some(context_max) = roles.answers.as_ref().map(|reason| reason.context_max) else {
+            return Ok(Vec::new());
+        };
+        if context_max < context {
+            let message =
+                format!("--max-context: the checkpoint was made for at most {context_max} positions");
+            return Err(Usage(message).into());
+        }
+        let image = asked.image_tokens.map_or(image_now.min(context), NonZeroUsize::get);
+        if context < image {
+            let message = format!(
+                "--max-image-tokens {image} is more than the context of {context}; raise --max-context"
+            );
+            return Err(Usage(message).into());
+        }
+        let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
+        if let Some(frames) = asked.frames {
+            limits.push(("frames".to_owned(), frames.get()));
+        }
+        Ok(limits)
     }
-    Ok(limits)
+
+    fn predict_limits(&self, n_latents: usize) -> anyhow::Result<Vec<(String, usize)>> {
+        let asked = &self.limits;
+        if asked.context.is_some() || asked.image_tokens.is_some() || asked.frames.is_some() {
+            let message = "--max-context, --max-image-tokens and --max-frames are for models of Reason";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let mut limits = Vec::new();
+        if let Some(n) = asked.latents_per_call {
+            limits.push((LATENTS_PER_CALL.to_owned(), n.get().min(n_latents)));
+        }
+        if let Some(n) = asked.encoder_states {
+            if 2 < n.get() {
+                return Err(Usage("--encoder-states takes 1 or 2".to_owned()).into());
+            }
+            limits.push((ENCODER_STATES.to_owned(), n.get()));
+        }
+        Ok(limits)
+    }
 }
