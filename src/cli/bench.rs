@@ -21,6 +21,7 @@ use super::machine::{Machine, ProcessMemory};
 use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::backend::Memory;
+use crate::board::{self, Root, Watch};
 use crate::engine::Engine;
 use crate::runtime::statistics::PERCENTILE_RULE;
 
@@ -77,10 +78,21 @@ struct Measured<W, R> {
     /// Rates of each run.
     rates: Samples,
     samples: Samples,
+    /// The board during the runs that count; none of a machine that is no Jetson.
+    board: Option<OnBoard>,
     session: Memory,
     loop_bytes: u64,
     /// What the loop's own memory holds.
     loop_holds: &'static str,
+}
+
+/// What a Jetson went through while it was measured.
+#[derive(Clone, Debug, Serialize)]
+struct OnBoard {
+    #[serde(flatten)]
+    record: board::Record,
+    /// Energy of all that the board draws, over the number of runs.
+    joules_per_run: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +110,8 @@ struct Report<'a, W, R> {
     rates: Summaries<'a>,
     #[serde(flatten)]
     mean_rates: &'a R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    board: &'a Option<OnBoard>,
     memory: MemoryReport,
     samples: &'a Samples,
 }
@@ -129,19 +143,27 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
 }
 
-/// Runs `measure` with the number of each run, the warm-up before those that count, and shows how far it is.
+/// Runs `measure` with the number of each run, the warm-up before those that count, and shows how far it is. Says what the board went
+/// through in those that count.
 fn run_each(
     options: &Options,
     mut measure: impl FnMut(u64, bool) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<OnBoard>> {
     let (n_warmup, n_runs) = (options.warmup as u64, (options.warmup + options.runs) as u64);
     let progress = Progress::counting("runs");
+    let mut watch = None;
     for run in 0..n_runs {
         let counts = n_warmup <= run;
+        if run == n_warmup {
+            watch = Watch::start(Root::machine());
+        }
         progress.set(run, n_runs, if counts { "measuring" } else { "warming up" });
         measure(run, counts)?;
     }
-    Ok(())
+    Ok(watch.and_then(Watch::finish).map(|record| {
+        let joules_per_run = record.joules.map(|joules| joules / options.runs as f64);
+        OnBoard { record, joules_per_run }
+    }))
 }
 
 fn report<W: Serialize, R: Serialize>(
@@ -160,6 +182,7 @@ fn report<W: Serialize, R: Serialize>(
         stages: measured.samples.summaries(),
         rates: measured.rates.summaries(),
         mean_rates: &measured.mean_rates,
+        board: &measured.board,
         memory: MemoryReport {
             session: measured.session.clone(),
             loop_bytes: measured.loop_bytes,

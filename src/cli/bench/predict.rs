@@ -90,7 +90,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
 
     let mut scene = Scene::new(&manifest);
     let (mut samples, mut rates) = (Samples::new(&STAGES), Samples::new(&RATES));
-    run_each(options, |run, counts| {
+    let board = run_each(options, |run, counts| {
         scene.next(run);
         let times = Times::of(&mut predict, &scene, workload.frames_per_chunk)?;
         if counts {
@@ -118,6 +118,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         mean_rates: Rates { forecast_frames_per_s, real_time_factor },
         rates,
         samples,
+        board,
         session: predict.session_memory(),
         loop_bytes: predict.claimed_bytes(),
         loop_holds: "noise, samples, latents",

@@ -95,7 +95,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
     let mut camera = Camera::new(question.image_size);
     let (mut samples, mut rates) = (Samples::new(&STAGES), Samples::new(&RATES));
     let mut last = None;
-    run_each(options, |run, counts| {
+    let board = run_each(options, |run, counts| {
         if run == 0 || !asked.same_image {
             camera.next_image();
         }
@@ -130,6 +130,7 @@ pub(super) fn measure(options: &Options, context: &Context) -> anyhow::Result<Me
         mean_rates: Rates { decode_tokens_per_s },
         rates,
         samples,
+        board,
         session: reason.session_memory(),
         loop_bytes: reason.claimed_bytes(),
         loop_holds: "sampler, keys",

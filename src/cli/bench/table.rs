@@ -1,7 +1,7 @@
 //! What was measured, as tables: for a person, in Markdown, and as comma-separated values.
 
 use super::samples::Samples;
-use super::{Measured, MemoryReport, Options, Report};
+use super::{Measured, MemoryReport, OnBoard, Options, Report};
 use crate::cli::engines::memory_rows;
 use crate::cli::output;
 use crate::runtime::statistics::{PERCENTILES, Summary};
@@ -97,8 +97,34 @@ fn heading<W, R>(engine: &str, report: &Report<'_, W, R>) -> String {
 fn setting<W, R>(options: &Options, report: &Report<'_, W, R>, measured: &Measured<W, R>) -> String {
     format!(
         "{}\n{} warm-up run(s), then {} run(s); ± is the standard deviation of the samples, of rates over the runs\n\
-         percentile p is {}; it is left out of fewer than 100 / (100 - p) samples",
-        measured.description, options.warmup, options.runs, report.percentile_rule
+         percentile p is {}; it is left out of fewer than 100 / (100 - p) samples{}",
+        measured.description,
+        options.warmup,
+        options.runs,
+        report.percentile_rule,
+        measured.board.as_ref().map_or(String::new(), on_board)
+    )
+}
+
+/// What the board went through, on lines of their own.
+fn on_board(OnBoard { record, joules_per_run }: &OnBoard) -> String {
+    let figure = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.1}"));
+    let mode = record.power_mode.as_ref().map_or("power mode not told", |mode| &mode.name);
+    let throttled = if record.throttled.is_empty() { "none".to_owned() } else { record.throttled.join(", ") };
+    let events: u64 = record.over_current_events.iter().map(|counter| counter.events).sum();
+    let mhz = |khz: Option<u64>| khz.map_or_else(|| NONE.to_owned(), |khz| (khz / 1000).to_string());
+    let clocks = record.clocks_before.all().zip(record.clocks_after.all());
+    let clocks = clocks.map(|(a, b)| format!("{} {} then {} MHz", a.name, mhz(a.khz), mhz(b.khz)));
+    format!(
+        "\nboard: {mode}; {} °C, then {} at most; throttled: {throttled}; over-current events: {events}\n\
+         power: {} W, {} at most ({}); {} J a run\nclocks: {}",
+        figure(record.celsius_before),
+        figure(record.celsius_max),
+        figure(record.watts_mean),
+        figure(record.watts_max),
+        record.watts_of.join(" + "),
+        joules_per_run.map_or_else(|| NONE.to_owned(), |joules| format!("{joules:.3}")),
+        clocks.collect::<Vec<_>>().join(", ")
     )
 }
 
@@ -153,4 +179,20 @@ fn figure(value: Option<f64>) -> String {
         _ => 0,
     };
     format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+#[test]
+fn what_a_board_went_through_is_told_whole() {
+    use crate::board::{Root, Watch};
+
+    let tree = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/boards/orin-nano");
+    let record = Watch::start(Root::at(tree)).and_then(Watch::finish).expect("a Jetson");
+    let text = on_board(&OnBoard { record, joules_per_run: Some(1.5) });
+    assert_eq!(
+        text,
+        "\nboard: 15W; 51.3 °C, then 51.3 at most; throttled: none; over-current events: 0\n\
+         power: 7.4 W, 7.4 at most (VDD_IN); 1.500 J a run\n\
+         clocks: cpu0 1497 then 1497 MHz, cpu4 729 then 729 MHz, 17000000.gpu 306 then 306 MHz"
+    );
 }
