@@ -10,6 +10,7 @@ use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::{Listener, Verdict};
 use crate::ros2::transport::{Pump, Transport};
+use crate::supervisor::Supervisor;
 
 /// How often a thread without work looks whether to stop.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -76,18 +77,25 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// Serves until `stop` is set or the transport has no more.
+/// Serves until `stop` is set or the transport has no more, and tells the service manager that every thread still comes round.
 pub(super) fn play(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
-    if !transport.clock().runs() {
-        return in_turn(transport, roles, stop);
+    let runs = transport.clock().runs();
+    let supervisor = Supervisor::from_environment(if runs { roles.len() } else { 1 });
+    supervisor.ready();
+    if !runs {
+        return in_turn(transport, roles, stop, &|| supervisor.beat(0));
     }
     let Some((first, others)) = roles.split_first_mut() else { return };
     std::thread::scope(|scope| {
-        for other in others {
-            scope.spawn(|| in_turn(transport, std::slice::from_mut(other), stop));
+        let supervisor = &supervisor;
+        for (i, other) in others.iter_mut().enumerate() {
+            scope.spawn(move || {
+                in_turn(transport, std::slice::from_mut(other), stop, &|| supervisor.beat(i + 1))
+            });
         }
-        in_turn(transport, std::slice::from_mut(first), stop);
+        in_turn(transport, std::slice::from_mut(first), stop, &|| supervisor.beat(0));
     });
+    supervisor.stopping();
 }
 
 /// Sets a flag when it goes, so that threads end which would wait for one that panicked.
@@ -103,11 +111,12 @@ impl Drop for Ending<'_> {
     }
 }
 
-fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
+fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool, beat: &dyn Fn()) {
     // An engine's panic is our bug: the others end too, and it goes on to whoever started the node.
     let _ending = Ending { flag: stop, only_panics: true };
     let runs = transport.clock().runs();
     while !stop.load(Relaxed) {
+        beat();
         let pump = transport.pump();
         let (mut is_served, mut early) = (false, None);
         for role in roles.iter_mut() {
