@@ -6,11 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, output, plan, run, scenes,
-    transport,
+    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, manual, output, plan, run,
+    scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -44,6 +44,7 @@ enum Verb {
     Demo(demo::Options),
     Scenes(scenes::Options),
     Transport(transport::Options),
+    Manual(manual::Options),
 }
 
 /// Runs a command line, whose first word is the program's name.
@@ -60,10 +61,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Takes the ROS sections out, which may stand anywhere, and leaves the rest to clap.
 fn parse(words: Vec<OsString>) -> Result<(Arguments, RosArguments), clap::Error> {
-    let usage = |message: String| {
-        use clap::CommandFactory;
-        Arguments::command().error(clap::error::ErrorKind::ValueValidation, message)
-    };
+    let usage =
+        |message: String| Arguments::command().error(clap::error::ErrorKind::ValueValidation, message);
     if !words.iter().any(|word| word == "--ros-args") {
         if let Some(problem) = stray_rule(&words) {
             return Err(usage(problem));
@@ -120,6 +119,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(&options, &context),
         Verb::Scenes(options) => scenes::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
+        Verb::Manual(options) => manual::run(&options, Arguments::command()),
     }
 }
 
@@ -139,7 +139,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Arguments::command().debug_assert();
     }
 
@@ -165,7 +164,6 @@ mod tests {
 
     #[test]
     fn every_verb_shows_an_example() {
-        use clap::CommandFactory;
         for verb in Arguments::command().get_subcommands().filter(|v| v.get_name() != "help") {
             let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(after.contains(&format!("perihelion {}", verb.get_name())), "{}", verb.get_name());
