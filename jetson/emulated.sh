@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs the package in a fresh arm64 Debian under emulation and runs a short acceptance there, with the CPU backend.
+#
+#   jetson/emulated.sh PACKAGE.deb FOLDER       # FOLDER gets the Debian root, and in it /acceptance
+#
+# As root, on a Debian machine: debootstrap, qemu-user-static and the kernel's binfmt_misc. Emulated code is some ten times slower than a
+# board, so that its figures say nothing; that every step passes is what this is for.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+package=$(realpath "${1:?usage: jetson/emulated.sh PACKAGE.deb FOLDER}")
+folder=$(realpath -m "${2:?usage: jetson/emulated.sh PACKAGE.deb FOLDER}")
+[ "$(id -u)" = 0 ] || { echo "this makes a root and enters it: run it as root" >&2; exit 1; }
+
+missing=()
+for name in debootstrap qemu-user-static; do dpkg -s "$name" >/dev/null 2>&1 || missing+=("$name"); done
+[ ${#missing[@]} = 0 ] || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }
+binfmt=/proc/sys/fs/binfmt_misc
+[ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
+[ -e $binfmt/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$binfmt/register
+
+root=$folder/root
+if [ ! -e "$folder/complete" ]; then
+    rm -rf "$root"
+    mkdir -p "$folder"
+    debootstrap --arch=arm64 --variant=minbase --include=python3-minimal,libpython3-stdlib,procps,gawk bookworm "$root" >"$folder/debootstrap.log"
+    touch "$folder/complete"
+fi
+cp "$package" "$root/perihelion.deb"
+rm -rf "$root/acceptance"
+# Of its own: the loopback interface for DDS, and mounts that go with it.
+exec unshare --mount --net --pid --fork bash -c '
+    set -euo pipefail
+    ip link set lo up
+    mount -t proc proc "$1/proc"
+    mount -t sysfs sysfs "$1/sys"
+    mount --bind /dev "$1/dev"
+    mkdir -p "$1/dev/shm"
+    exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "
+        dpkg -i /perihelion.deb && exec /usr/share/perihelion/accept --out /acceptance --soak ${PERIHELION_SOAK:-20} --scenes 3 --runs 3"
+' _ "$root"
