@@ -155,6 +155,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
 table { border-collapse: collapse; margin: .5em 0 } td, th { border: 1px solid #ccd; padding: .2em .6em; text-align: left; vertical-align: top }
 th { background: #f2f4f8 } .failed { color: #b00020; font-weight: 600 } .passed { color: #116329 }
 figure { margin: 1em 0 } figcaption { font-weight: 600 } svg { width: 100%; max-width: 640px; font: 11px system-ui, sans-serif }
+td:nth-child(-n+3) { white-space: nowrap }
 polyline { fill: none; stroke: #1f6feb; stroke-width: 1.5 } rect { fill: #1f6feb } .axis { stroke: #889 } pre { background: #f6f8fa; padding: .6em; overflow: auto }
 """
 
@@ -187,21 +188,30 @@ def page(report):
     benches = [(step["name"][len("bench-"):], step["result"]) for step in report["steps"] if step["name"].startswith("bench-") and step.get("result")]
     if benches:
         body.append("<h2>Measured</h2><p>Medians of runs; the raw samples are in report.json.</p>")
-        stages = []
-        for _, result in benches:
-            stages += [stage for stage in result["stages"] if stage not in stages]
-        for stage in stages:
-            rows = [(name, (result["stages"].get(stage) or {}).get("p50")) for name, result in benches]
-            body.append(bars(stage.replace("_ms", ""), "ms", rows))
+        for role in ("reason", "predict"):
+            # Backends beside each other, stage by stage.
+            of_role = [(name[len(role) + 1:], result["stages"]) for name, result in benches if name.startswith(role + "-")]
+            stages = list(dict.fromkeys(stage for _, found in of_role for stage in found))
+            rows = [(f"{stage.replace('_ms', '')}, {backend}", (found.get(stage) or {}).get("p50")) for stage in stages for backend, found in of_role]
+            body.append(bars(role, "ms", rows))
         energy = [(name, (result.get("board") or {}).get("joules_per_run")) for name, result in benches]
         body.append(bars("energy of a run", "J", energy))
         for name, result in benches:
             total = result["samples"].get("total_ms") or []
             body.append(plot(f"{name}: total of each run", "ms", range(len(total)), total, "runs"))
+    bags = [(step["name"][len("bag-"):], step["result"]) for step in report["steps"] if step["name"].startswith("bag-") and step.get("result")]
+    if bags:
+        body.append("<h2>A recorded bag through the node</h2>")
+        rows = []
+        for name, said in bags:
+            said = said if isinstance(said, list) else [said]
+            texts = [line["text"] for line in said if "text" in line]
+            rows.append((name, len(said), texts[0] if texts else ""))
+        body.append(table(["engine", "messages", "the first answer"], rows))
     scenes = (by_name.get("scenes") or {}).get("result") or {}
-    if scenes.get("tasks"):
+    if scenes.get("accuracy"):
         body.append("<h2>Answers beside the truth</h2>")
-        body.append(table(["task", "asked", "right"], [(name, task.get("asked"), task.get("right")) for name, task in scenes["tasks"].items()]))
+        body.append(table(["task", "asked", "right"], [(name, task.get("asked"), task.get("right")) for name, task in scenes["accuracy"].items()]))
     seen = report["soak"]
     if seen["seconds"]:
         body.append(f"<h2>Soak: {seen['seconds'][-1]:.0f} s, looked at {len(seen['seconds'])} times</h2>")

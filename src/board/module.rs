@@ -35,7 +35,8 @@ const PARTS: &[(&str, Option<&str>)] = &[
     ("p3767-0003", Some("orin-nano")),
     ("p3767-0005", Some("orin-nano")),
     ("p3767", None),
-    ("p3834", Some("thor")),
+    ("p3834-0008", Some("thor")),
+    ("p3834", None),
 ];
 
 impl Module {

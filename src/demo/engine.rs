@@ -51,7 +51,9 @@ pub(super) fn find(own: Own, asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     let Own { place, mark, option } = own;
     let program = std::env::current_exe().unwrap_or_default();
     let above = program.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
-    let roots = [Path::new("")].into_iter().chain(above).chain([Path::new(env!("CARGO_MANIFEST_DIR"))]);
+    // A package puts it there: `/usr/share/perihelion` of `/usr/bin/perihelion`.
+    let above = above.flat_map(|dir| [dir.to_owned(), dir.join("share/perihelion")]);
+    let roots = [PathBuf::new()].into_iter().chain(above).chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))]);
     let mut places = roots.map(|root| root.join(place));
     places.find(|place| place.join(mark).is_file()).ok_or_else(|| {
         let message = format!(
