@@ -199,7 +199,11 @@ fn changes_are_published_and_a_question_that_waits_for_its_turn_is_asked() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             await_that(&mut || !memory.published("/diagnostics").is_empty());
-            let first = events();
+            let mut first = Vec::new();
+            await_that(&mut || {
+                first = events();
+                !first.is_empty()
+            });
             assert_eq!((first.len(), first[0].node.as_str()), (1, "/eye"));
             assert!(first[0].new_parameters.iter().any(|parameter| parameter.name == "temperature"));
             see();
@@ -210,13 +214,17 @@ fn changes_are_published_and_a_question_that_waits_for_its_turn_is_asked() {
             assert_eq!(set_all(&memory, together), "");
             await_that(&mut || n_answers() == 1);
             assert_eq!(set(&memory, vec![integer("clip", 3), double("max_rate", 0.0)]).len(), 2);
-            let told = events();
+            let mut told = Vec::new();
+            await_that(&mut || {
+                told.extend(events());
+                !told.is_empty()
+            });
+            stop.store(true, Relaxed);
             let changed: Vec<Vec<&str>> = told
                 .iter()
                 .map(|event| event.changed_parameters.iter().map(|changed| changed.name.as_str()).collect())
                 .collect();
             assert_eq!(changed, [["prompt", "max_rate"]], "what stays as it was is no event");
-            stop.store(true, Relaxed);
         });
         let mut says = Says(|_: &Question<'_>| said());
         run(&memory, &options, Engines::answering(&mut says), &stop, &mut |_| {}).unwrap();

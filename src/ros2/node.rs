@@ -47,7 +47,7 @@ use crate::frames::camera::Camera;
 use crate::frames::clock::{Clock, Moment};
 use crate::frames::frame::Received;
 use crate::frames::listener::{Listener, ListenerOptions};
-use crate::ros2::messages::{self, Message};
+use crate::ros2::messages::{self, Message, ParameterEvent};
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_events::ParameterEvents;
 use crate::ros2::parameter_services;
@@ -188,15 +188,19 @@ pub fn run(
         followers.listeners().iter().for_each(|listener| listener.nudge());
     }));
     parameter_services::offer(transport, &stage.topics.parameter_services, &stage.parameters)?;
-    let events = ParameterEvents::open(transport, &stage.topics.parameter_events, &options.name)?;
-    // In a bag's time nobody else is there to change anything.
-    let _silent = match clock.runs() {
-        true => {
-            stage.parameters.tell(events, Arc::clone(clock));
-            None
+    let events =
+        transport.advertise(&stage.topics.parameter_events, ParameterEvent::TYPE, Delivery::Reliable)?;
+    let tell = || {
+        for event in stage.parameters.take_events() {
+            if let Err(error) = events.publish(messages::encode(&event)) {
+                log::warn!("{}: {error}", stage.topics.parameter_events);
+            }
         }
-        false => Some(events),
     };
+    // In a bag's time nobody else is there to change anything.
+    if clock.runs() {
+        stage.parameters.note_events(ParameterEvents::new(&options.name), Arc::clone(clock));
+    }
     // Last, so that the first frame finds everything else ready.
     if !camera.listeners().is_empty() {
         transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
@@ -209,6 +213,7 @@ pub fn run(
             scope.spawn(|| {
                 while !done.load(Relaxed) {
                     watch.look(transport);
+                    tell();
                     std::thread::park_timeout(watch.period());
                 }
                 watch
@@ -225,6 +230,7 @@ pub fn run(
             watching.thread().unpark();
             let mut watch = watching.join().expect("a panic there is our bug, and belongs here");
             watch.report(transport);
+            tell();
         }
     });
     let summary = |what: &str, (listener, board): (Arc<Listener>, Arc<Board>)| {

@@ -1,9 +1,10 @@
 //! The node's parameters while it runs: read by its threads; changed by services and topics, in one place that checks, logs and
-//! tells.
+//! notes what is to be told of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frames::clock::Clock;
+use crate::ros2::messages::ParameterEvent;
 use crate::ros2::parameter_events::ParameterEvents;
 use crate::ros2::parameters::{Parameters, Value};
 
@@ -39,7 +40,7 @@ impl ParameterStore {
         look(&self.lock().parameters)
     }
 
-    /// Changes all that `change` sets, or nothing. What is another value then is logged, published and told to the follower.
+    /// Changes all that `change` sets, or nothing. What is another value then is logged, noted as an event and told to the follower.
     ///
     /// # Errors
     /// What `change` or the judge says.
@@ -63,7 +64,7 @@ impl ParameterStore {
             follower(parameters);
         }
         if let Some((events, clock)) = events {
-            events.tell(parameters, clock.now().ros_ns);
+            events.note(parameters, clock.now().ros_ns);
         }
         Ok(())
     }
@@ -79,11 +80,17 @@ impl ParameterStore {
         Attended(self)
     }
 
-    /// Publishes what the values are, and what they become.
-    pub fn tell(&self, mut events: ParameterEvents, clock: Arc<Clock>) {
+    /// Notes events from now on, the first of what the values are.
+    pub fn note_events(&self, mut events: ParameterEvents, clock: Arc<Clock>) {
         let mut state = self.lock();
-        events.tell(&state.parameters, clock.now().ros_ns);
+        events.note(&state.parameters, clock.now().ros_ns);
         state.events = Some((events, clock));
+    }
+
+    /// The events that are to be published now, oldest first.
+    pub fn take_events(&self) -> Vec<ParameterEvent> {
+        let State { parameters, events, .. } = &mut *self.lock();
+        events.as_mut().map_or_else(Vec::new, |(events, clock)| events.take(parameters, clock.now().ros_ns))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,8 +98,8 @@ impl ParameterStore {
     }
 }
 
-/// Lets go of judge, follower and publisher when it goes: a transport keeps the services, and these the parameters, and its
-/// publishers must end before it does.
+/// Lets go of judge, follower and events when it goes: a transport keeps the services, and these the parameters, for longer than
+/// the node runs.
 pub struct Attended<'a>(&'a ParameterStore);
 
 impl Drop for Attended<'_> {

@@ -33,4 +33,5 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_LOG_DIR=$work/ros-log PYTHOND
 unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
 [ $# = 4 ] || exec "$python" "$here/flood.py" "$perihelion" "$reason" "$work"
 "$python" "$here/arguments.py" "$perihelion" "$work"
+"$python" "$here/settings.py" "$perihelion" "$reason" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"
