@@ -1,6 +1,6 @@
 //! Models as ONNX: what is in the folder, and runs for ONNX Runtime to repeat.
 //!
-//! For every graph of six models, and for every case of the conformance list, runs at three sets of extents are made, with random
+//! For every graph of six models, and for every op and network of the conformance list, runs at three sets of extents are made, with random
 //! inputs, caches and windows: by the CPU backend for models, by the reference evaluation for the list. `PERIHELION_ONNX_CASES` names a
 //! folder where they and the ONNX files stay, in both opsets; `tests/reference/onnx_parity.py` then compares what ONNX Runtime makes
 //! of them. Without it the same is made in a folder that goes away, and looked at from here alone.
@@ -16,7 +16,7 @@ use perihelion::backend::{Elements, OpenOptions, Run, Session, WeightFormat};
 use perihelion::checkpoint::Tensors;
 use perihelion::engine::{BuildOptions, Engine, build};
 use perihelion::export::{PredictOptions, ReasonOptions, export_predict, export_reason};
-use perihelion::graph::{BufferId, Graph, GraphId, Network, Op, ValueId, WeightId, Weights};
+use perihelion::graph::{BufferId, Dim, Graph, GraphId, Network, Op, ValueId, WeightId, Weights};
 use perihelion::model::Model;
 use perihelion::onnx::{Begins, Interface, Opset, Port, Summary, WEIGHTS_FILE, write, write_model};
 use perihelion::tensor::DType;
@@ -30,6 +30,9 @@ mod case;
 #[allow(dead_code)]
 #[path = "conformance/cases.rs"]
 mod cases;
+#[allow(dead_code)]
+#[path = "conformance/networks.rs"]
+mod networks;
 
 /// Sets of extents for each graph.
 const N_RUNS: usize = 3;
@@ -87,10 +90,29 @@ fn every_graph_of_six_models_and_runs_of_each() {
     }
 }
 
+/// Rows that begin and end where an extent says, which only the shape of an input tells.
+fn extents() -> case::Case {
+    let mut s = case::Sketch::new(77);
+    let [x, y, z] = [0; 3].map(|_| s.buffer(40, &[2]));
+    let mut graph = s.graph("main");
+    let (n, m) = (graph.dim("n", 4, 16, 4), graph.dim("m", 1, 3, 1));
+    let all = graph.read(x, Dim::of(n).times(2).plus(1));
+    let rows = graph.read(x, Dim::of(m).times(2));
+    let middle = graph.add(Op::Slice { axis: 0, start: Dim::of(m), len: Dim::of(n).over(4) }, &[all]);
+    let end = graph.add(Op::Slice { axis: 0, start: Dim::of(n), len: Dim::of(n).plus(1) }, &[all]);
+    let pair = graph.add(Op::Slice { axis: 0, start: Dim::of(m), len: 1.into() }, &[rows]);
+    let both = graph.add(Op::Concat { axis: 0 }, &[middle, pair]);
+    graph.write(y, both);
+    graph.write(z, end);
+    graph.finish();
+    s.case("rows between extents", case::Tolerance::Bits)
+}
+
 #[test]
 fn every_op_and_runs_of_it() {
     let (out, _dir) = out();
-    for (seed, case) in cases::all().iter().enumerate() {
+    let cases = cases::all().into_iter().chain(networks::all()).chain([extents()]);
+    for (seed, case) in cases.enumerate() {
         let dir = out.join(format!("op-{seed:03}"));
         fs::create_dir_all(dir.join("cases")).unwrap();
         fs::write(dir.join("name.txt"), &case.name).unwrap();
