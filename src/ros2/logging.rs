@@ -4,7 +4,7 @@
 //! second: RustDDS reports a lost fragment as an error, and a lossy network has thousands of them.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Metadata, Record};
@@ -21,7 +21,8 @@ static LOGGER: OnceLock<RosLog> = OnceLock::new();
 
 struct RosLog {
     name: String,
-    level: LevelFilter,
+    /// As rcl counts: only lines of at least this severity go out.
+    severity: AtomicU32,
     rosout: Mutex<Option<Rosout>>,
     last_foreign_ns: AtomicI64,
     suppressed: AtomicU64,
@@ -32,7 +33,7 @@ struct RosLog {
 pub fn start(name: &str, level: LevelFilter) {
     let logger = LOGGER.get_or_init(|| RosLog {
         name: name.to_owned(),
-        level,
+        severity: AtomicU32::new(severity_at(level)),
         rosout: Mutex::new(None),
         last_foreign_ns: AtomicI64::new(0),
         suppressed: AtomicU64::new(0),
@@ -42,6 +43,29 @@ pub fn start(name: &str, level: LevelFilter) {
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level.max(LevelFilter::Error));
     }
+}
+
+/// The severity from which lines of the logger `name` go out, or `None` for a logger that is not this process's.
+pub fn severity_of(name: &str) -> Option<u32> {
+    LOGGER.get().filter(|logger| logger.name == name).map(|logger| logger.severity.load(Relaxed))
+}
+
+/// Lets lines of the logger `name` out from another severity on; 0 is as if none had been set.
+///
+/// # Errors
+/// If it is another process's logger, or the severity none of rcl's.
+pub fn set_severity(name: &str, severity: u32) -> Result<(), String> {
+    let Some(logger) = LOGGER.get().filter(|logger| logger.name == name) else {
+        let own = LOGGER.get().map_or("no other", |logger| &logger.name);
+        return Err(format!("there is no logger {name:?} here: this node's is {own:?}"));
+    };
+    if !SEVERITIES.contains(&severity) {
+        return Err(format!("expected a level of {SEVERITIES:?}, found {severity}"));
+    }
+    let severity = if severity == 0 { severity_at(LevelFilter::Info) } else { severity };
+    logger.severity.store(severity, Relaxed);
+    log::set_max_level(filter(severity).max(LevelFilter::Error));
+    Ok(())
 }
 
 /// Sends our lines to `/rosout` too, from now on, or no longer. A transport's publishers must end before it does.
@@ -75,7 +99,8 @@ pub fn parse_level(name: &str) -> Option<LevelFilter> {
 
 impl log::Log for RosLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let limit = if is_ours(metadata.target()) { self.level } else { self.level.min(LevelFilter::Error) };
+        let level = filter(self.severity.load(Relaxed));
+        let limit = if is_ours(metadata.target()) { level } else { level.min(LevelFilter::Error) };
         metadata.level() <= limit
     }
 
@@ -154,6 +179,26 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
+/// The levels of rcl: not set, debug, info, warning, error, fatal.
+const SEVERITIES: [u32; 6] = [0, 10, 20, 30, 40, 50];
+/// Above all of them: nothing goes out.
+const SILENCE: u32 = 60;
+
+fn severity_at(level: LevelFilter) -> u32 {
+    level.to_level().map_or(SILENCE, |level| u32::from(severity(level)))
+}
+
+fn filter(severity: u32) -> LevelFilter {
+    match severity {
+        ..=10 => LevelFilter::Debug,
+        11..=20 => LevelFilter::Info,
+        21..=30 => LevelFilter::Warn,
+        // `log` has nothing above errors.
+        31..=50 => LevelFilter::Error,
+        _ => LevelFilter::Off,
+    }
+}
+
 fn severity(level: Level) -> u8 {
     match level {
         Level::Error => 40,
@@ -178,7 +223,7 @@ mod tests {
         let (rosout, last_foreign_ns, suppressed) = Default::default();
         let logger = RosLog {
             name: "eye".into(),
-            level: LevelFilter::Info,
+            severity: AtomicU32::new(20),
             rosout,
             last_foreign_ns,
             suppressed,
@@ -195,6 +240,33 @@ mod tests {
         assert_eq!(admitted, [Some(0), None, None, Some(2)]);
         logger.is_leaving.store(true, Relaxed);
         assert_eq!(logger.admit_foreign(9 * second), None);
+    }
+
+    #[test]
+    fn severities_are_levels_there_and_back() {
+        for level in
+            [LevelFilter::Off, LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug]
+        {
+            assert_eq!(filter(severity_at(level)), level);
+        }
+        assert_eq!(SEVERITIES.map(filter)[4..], [LevelFilter::Error; 2]);
+    }
+
+    #[test]
+    fn the_level_changes_while_it_runs() {
+        // The process's only logger, unless another test has started one.
+        start("levels.test", LevelFilter::Warn);
+        let name = LOGGER.get().unwrap().name.clone();
+        set_severity(&name, 10).unwrap();
+        assert_eq!(severity_of(&name), Some(10));
+        let debug = Metadata::builder().target("perihelion::ros2").level(Level::Debug).build();
+        assert!(log::Log::enabled(LOGGER.get().unwrap(), &debug));
+        set_severity(&name, 40).unwrap();
+        assert!(!log::Log::enabled(LOGGER.get().unwrap(), &debug));
+        assert!(set_severity(&name, 25).unwrap_err().contains("25"));
+        assert!(set_severity("other", 20).unwrap_err().contains(&name));
+        set_severity(&name, 0).unwrap();
+        assert_eq!(severity_of(&name), Some(20));
     }
 
     #[test]

@@ -23,4 +23,5 @@ pub mod parameters;
 mod planner;
 pub mod predict;
 pub mod reason;
+pub mod services;
 pub mod transport;

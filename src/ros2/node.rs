@@ -52,6 +52,7 @@ use crate::ros2::names::NameError;
 use crate::ros2::parameter_events::ParameterEvents;
 use crate::ros2::parameter_services;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
+use crate::ros2::services;
 use crate::ros2::transport::{Delivery, Transport, TransportError};
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
@@ -188,6 +189,7 @@ pub fn run(
         followers.listeners().iter().for_each(|listener| listener.nudge());
     }));
     parameter_services::offer(transport, &stage.topics.parameter_services, &stage.parameters)?;
+    services::offer(transport, &services::names(&options.name, &options.remaps)?)?;
     let events =
         transport.advertise(&stage.topics.parameter_events, ParameterEvent::TYPE, Delivery::Reliable)?;
     let tell = || {

@@ -1,10 +1,11 @@
-//! The `.msg` text of every type that the node publishes, as bags carry it.
+//! The text of every message that the node publishes, as bags carry it, and of every service that it offers.
 //!
 //! The fields are those of ROS 2's interface packages (`std_msgs`, `sensor_msgs`, `diagnostic_msgs`, `geometry_msgs`,
-//! `rcl_interfaces`, `rosgraph_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted), without their comments.
+//! `rcl_interfaces`, `rosgraph_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted; `service_msgs` and
+//! `type_description_interfaces` since Iron), without their comments.
 
 /// Types with their own fields and the types that these name.
-const TYPES: &[(&str, &[&str], &str)] = &[
+pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
     ("builtin_interfaces/msg/Time", &[], "int32 sec\nuint32 nanosec\n"),
     (
         "std_msgs/msg/Header",
@@ -76,6 +77,99 @@ const TYPES: &[(&str, &[&str], &str)] = &[
         &["builtin_interfaces/msg/Time", "rcl_interfaces/msg/Parameter"],
         "builtin_interfaces/Time stamp\nstring node\nrcl_interfaces/Parameter[] new_parameters\n\
          rcl_interfaces/Parameter[] changed_parameters\nrcl_interfaces/Parameter[] deleted_parameters\n",
+    ),
+    ("rcl_interfaces/msg/FloatingPointRange", &[], "float64 from_value\nfloat64 to_value\nfloat64 step\n"),
+    ("rcl_interfaces/msg/IntegerRange", &[], "int64 from_value\nint64 to_value\nuint64 step\n"),
+    (
+        "rcl_interfaces/msg/ParameterDescriptor",
+        &["rcl_interfaces/msg/FloatingPointRange", "rcl_interfaces/msg/IntegerRange"],
+        "string name\nuint8 type\nstring description\nstring additional_constraints\nbool read_only false\n\
+         bool dynamic_typing false\nrcl_interfaces/FloatingPointRange[<=1] floating_point_range\n\
+         rcl_interfaces/IntegerRange[<=1] integer_range\n",
+    ),
+    ("rcl_interfaces/msg/ListParametersResult", &[], "string[] names\nstring[] prefixes\n"),
+    ("rcl_interfaces/msg/SetParametersResult", &[], "bool successful\nstring reason\n"),
+    (
+        "rcl_interfaces/msg/LoggerLevel",
+        &[],
+        "uint8 LOG_LEVEL_UNKNOWN = 0\nuint8 LOG_LEVEL_DEBUG = 10\nuint8 LOG_LEVEL_INFO = 20\n\
+         uint8 LOG_LEVEL_WARN = 30\nuint8 LOG_LEVEL_ERROR = 40\nuint8 LOG_LEVEL_FATAL = 50\nstring name\n\
+         uint32 level\n",
+    ),
+    ("rcl_interfaces/msg/SetLoggerLevelsResult", &[], "bool successful\nstring reason\n"),
+    (
+        "service_msgs/msg/ServiceEventInfo",
+        &["builtin_interfaces/msg/Time"],
+        "uint8 REQUEST_SENT = 0\nuint8 REQUEST_RECEIVED = 1\nuint8 RESPONSE_SENT = 2\n\
+         uint8 RESPONSE_RECEIVED = 3\nuint8 event_type\nbuiltin_interfaces/Time stamp\nchar[16] client_gid\n\
+         int64 sequence_number\n",
+    ),
+    (
+        "type_description_interfaces/msg/FieldType",
+        &[],
+        "uint8 type_id 0\nuint64 capacity\nuint64 string_capacity\nstring<=255 nested_type_name\n",
+    ),
+    (
+        "type_description_interfaces/msg/Field",
+        &["type_description_interfaces/msg/FieldType"],
+        "string name\ntype_description_interfaces/FieldType type\nstring default_value\n",
+    ),
+    (
+        "type_description_interfaces/msg/IndividualTypeDescription",
+        &["type_description_interfaces/msg/Field"],
+        "string<=255 type_name\ntype_description_interfaces/Field[] fields\n",
+    ),
+    (
+        "type_description_interfaces/msg/TypeDescription",
+        &["type_description_interfaces/msg/IndividualTypeDescription"],
+        "type_description_interfaces/IndividualTypeDescription type_description\n\
+         type_description_interfaces/IndividualTypeDescription[] referenced_type_descriptions\n",
+    ),
+    (
+        "type_description_interfaces/msg/TypeSource",
+        &[],
+        "string type_name\nstring encoding\nstring raw_file_contents\n",
+    ),
+    ("type_description_interfaces/msg/KeyValue", &[], "string key\nstring value\n"),
+];
+
+/// Services with the fields of their requests and replies.
+pub(super) const SERVICES: &[(&str, &str, &str)] = &[
+    (
+        "rcl_interfaces/srv/DescribeParameters",
+        "string[] names\n",
+        "rcl_interfaces/ParameterDescriptor[] descriptors\n",
+    ),
+    ("rcl_interfaces/srv/GetParameterTypes", "string[] names\n", "uint8[] types\n"),
+    ("rcl_interfaces/srv/GetParameters", "string[] names\n", "rcl_interfaces/ParameterValue[] values\n"),
+    (
+        "rcl_interfaces/srv/ListParameters",
+        "uint64 DEPTH_RECURSIVE=0\nstring[] prefixes\nuint64 depth\n",
+        "rcl_interfaces/ListParametersResult result\n",
+    ),
+    (
+        "rcl_interfaces/srv/SetParameters",
+        "rcl_interfaces/Parameter[] parameters\n",
+        "rcl_interfaces/SetParametersResult[] results\n",
+    ),
+    (
+        "rcl_interfaces/srv/SetParametersAtomically",
+        "rcl_interfaces/Parameter[] parameters\n",
+        "rcl_interfaces/SetParametersResult result\n",
+    ),
+    ("rcl_interfaces/srv/GetLoggerLevels", "string[] names\n", "rcl_interfaces/LoggerLevel[] levels\n"),
+    (
+        "rcl_interfaces/srv/SetLoggerLevels",
+        "rcl_interfaces/LoggerLevel[] levels\n",
+        "rcl_interfaces/SetLoggerLevelsResult[] results\n",
+    ),
+    (
+        "type_description_interfaces/srv/GetTypeDescription",
+        "string type_name\nstring type_hash\nbool include_type_sources true\n",
+        "bool successful\nstring failure_reason\n\
+         type_description_interfaces/TypeDescription type_description\n\
+         type_description_interfaces/TypeSource[] type_sources\n\
+         type_description_interfaces/KeyValue[] extra_information\n",
     ),
 ];
 

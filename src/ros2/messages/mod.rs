@@ -7,10 +7,12 @@
 //! Why not generated types: we speak a dozen messages and want the image's pixels as a slice.
 
 mod definitions;
+mod description;
 mod diagnostic;
 mod discovery;
 mod geometry;
 mod image;
+mod logger;
 mod parameter;
 mod standard;
 
@@ -18,10 +20,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::frames::short_string::ShortString;
 pub use definitions::definition;
+pub use description::{
+    Field, FieldType, IndividualType, TypeDescription, TypeReply, TypeRequest, TypeSource,
+};
 pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};
 pub use image::{CompressedImageView, ImageView};
+pub use logger::{LoggerLevel, LoggerLevels, LoggersRequest, SetLevelsReply};
 pub use parameter::{
     DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest, ParameterEvent,
     ParameterValue, SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter,

@@ -1,0 +1,365 @@
+//! Types described field by field, and their hashes (REP-2011, REP-2016): what `~/get_type_description` answers.
+//!
+//! A description is read from the `.msg` text of `definitions`. Its hash is the SHA-256 of a JSON text whose every space
+//! counts, without default values; equal hashes mean that bytes on the wire mean the same.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::definitions::{SERVICES, TYPES};
+
+/// `type_description_interfaces/msg/FieldType`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldType {
+    /// 1 a nested type, 2 to 22 a plain one, 48 more an array, 96 more a bounded sequence, 144 more any sequence.
+    pub type_id: u8,
+    /// Elements of an array, or of a bounded sequence at most.
+    pub capacity: u64,
+    /// Characters of a bounded text at most.
+    pub string_capacity: u64,
+    /// The name of a nested type.
+    pub nested_type_name: String,
+}
+
+/// `type_description_interfaces/msg/Field`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: FieldType,
+    /// As Python writes it; empty if it has none.
+    pub default_value: String,
+}
+
+/// `type_description_interfaces/msg/IndividualTypeDescription`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndividualType {
+    /// As ROS writes it, such as `std_msgs/msg/String`.
+    pub type_name: String,
+    /// In the order of the wire.
+    pub fields: Vec<Field>,
+}
+
+/// `type_description_interfaces/msg/TypeDescription`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeDescription {
+    /// The type.
+    pub own: IndividualType,
+    /// All types within it, by name.
+    pub referenced: Vec<IndividualType>,
+}
+
+/// `type_description_interfaces/msg/TypeSource`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeSource {
+    /// The type.
+    pub type_name: String,
+    /// `msg`, `srv`, or `implicit` for what a service's text makes.
+    pub encoding: String,
+    /// The text; empty if it is implicit.
+    pub raw_file_contents: String,
+}
+
+/// The request of `type_description_interfaces/srv/GetTypeDescription`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeRequest {
+    /// The type.
+    pub type_name: String,
+    /// Its hash.
+    pub type_hash: String,
+    /// Whether the texts are wanted too.
+    pub include_type_sources: bool,
+}
+
+/// The reply of `type_description_interfaces/srv/GetTypeDescription`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeReply {
+    /// Whether the type is known.
+    pub successful: bool,
+    /// Why not.
+    pub failure_reason: String,
+    /// The type.
+    pub type_description: TypeDescription,
+    /// The texts, where they were wanted.
+    pub type_sources: Vec<TypeSource>,
+    /// More, in pairs of key and value.
+    pub extra_information: Vec<(String, String)>,
+}
+
+impl TypeDescription {
+    /// A message or service type that the node speaks or hears; `None` for another.
+    pub fn of(ros_type: &str) -> Option<Self> {
+        let own = individual(ros_type)?;
+        let mut referenced: Vec<IndividualType> = Vec::new();
+        let mut open = nested(&own);
+        while let Some(name) = open.pop() {
+            if referenced.iter().any(|known| known.type_name == name) {
+                continue;
+            }
+            let one = individual(&name)?;
+            open.extend(nested(&one));
+            referenced.push(one);
+        }
+        referenced.sort_by(|a, b| a.type_name.cmp(&b.type_name));
+        Some(Self { own, referenced })
+    }
+
+    /// The hash, such as `RIHS01_df66…`: version 1 of the "ROS interface hashing standard".
+    pub fn hash(&self) -> String {
+        let referenced: Vec<String> = self.referenced.iter().map(json).collect();
+        let text = format!(
+            "{{\"type_description\": {}, \"referenced_type_descriptions\": [{}]}}",
+            json(&self.own),
+            referenced.join(", ")
+        );
+        let digest = Sha256::digest(text.as_bytes());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("RIHS01_{hex}")
+    }
+
+    /// The texts of the type and of those within it.
+    pub fn sources(&self) -> Vec<TypeSource> {
+        [&self.own].into_iter().chain(&self.referenced).map(|one| source(&one.type_name)).collect()
+    }
+}
+
+/// As it is hashed: our names need no escapes.
+fn json(one: &IndividualType) -> String {
+    let field = |field: &Field| {
+        let FieldType { type_id, capacity, string_capacity, nested_type_name } = &field.kind;
+        format!(
+            "{{\"name\": \"{}\", \"type\": {{\"type_id\": {type_id}, \"capacity\": {capacity}, \
+             \"string_capacity\": {string_capacity}, \"nested_type_name\": \"{nested_type_name}\"}}}}",
+            field.name
+        )
+    };
+    let fields: Vec<String> = one.fields.iter().map(field).collect();
+    format!("{{\"type_name\": \"{}\", \"fields\": [{}]}}", one.type_name, fields.join(", "))
+}
+
+fn nested(one: &IndividualType) -> Vec<String> {
+    let names = one.fields.iter().map(|field| &field.kind.nested_type_name);
+    names.filter(|name| !name.is_empty()).cloned().collect()
+}
+
+fn individual(name: &str) -> Option<IndividualType> {
+    let text = if let Some((.., text)) = TYPES.iter().find(|(known, ..)| *known == name) {
+        (*text).to_owned()
+    } else if SERVICES.iter().any(|(known, ..)| *known == name) {
+        format!(
+            "{name}_Request request_message\n{name}_Response response_message\n{name}_Event event_message\n"
+        )
+    } else {
+        let (service, part) = name.rsplit_once('_')?;
+        let (_, request, response) = SERVICES.iter().find(|(known, ..)| *known == service)?;
+        match part {
+            "Request" => (*request).to_owned(),
+            "Response" => (*response).to_owned(),
+            "Event" => format!(
+                "service_msgs/msg/ServiceEventInfo info\n{service}_Request[<=1] request\n{service}_Response[<=1] response\n"
+            ),
+            _ => return None,
+        }
+    };
+    Some(IndividualType { type_name: name.to_owned(), fields: text.lines().filter_map(field).collect() })
+}
+
+fn source(name: &str) -> TypeSource {
+    let message = TYPES.iter().find(|(known, ..)| *known == name);
+    let service = SERVICES.iter().find(|(known, ..)| *known == name);
+    let (encoding, text) = match (message, service) {
+        (Some((.., text)), _) => ("msg", (*text).to_owned()),
+        (_, Some((_, request, response))) => ("srv", format!("{request}---\n{response}")),
+        _ => ("implicit", String::new()),
+    };
+    TypeSource { type_name: name.to_owned(), encoding: encoding.to_owned(), raw_file_contents: text }
+}
+
+/// A line of a definition: a field, or `None` for a constant.
+fn field(line: &str) -> Option<Field> {
+    let (kind, rest) = line.split_once(' ')?;
+    if rest.contains('=') {
+        return None;
+    }
+    let (name, default) = rest.split_once(' ').unwrap_or((rest, ""));
+    let default_value = match default {
+        "true" => "True",
+        "false" => "False",
+        other => other,
+    };
+    Some(Field { name: name.to_owned(), kind: field_type(kind), default_value: default_value.to_owned() })
+}
+
+/// What is added to a type's number for an array, a bounded sequence, any sequence.
+const COLLECTIONS: [u8; 3] = [48, 96, 144];
+
+/// Plain types and their numbers in `FieldType`. In a `.msg` text a `char` is a `uint8`.
+const PLAIN: [(&str, u8); 15] = [
+    ("int8", 2),
+    ("uint8", 3),
+    ("char", 3),
+    ("int16", 4),
+    ("uint16", 5),
+    ("int32", 6),
+    ("uint32", 7),
+    ("int64", 8),
+    ("uint64", 9),
+    ("float32", 10),
+    ("float64", 11),
+    ("bool", 15),
+    ("byte", 16),
+    ("string", 17),
+    ("wstring", 18),
+];
+
+fn field_type(text: &str) -> FieldType {
+    let (element, bounds) =
+        text.strip_suffix(']').and_then(|text| text.split_once('[')).unwrap_or((text, "no"));
+    let number = |text: &str| text.parse().expect("our definitions have numbers there");
+    let (added, capacity) = match (bounds, bounds.strip_prefix("<=")) {
+        ("no", _) => (0, 0),
+        ("", _) => (COLLECTIONS[2], 0),
+        (_, Some(most)) => (COLLECTIONS[1], number(most)),
+        (count, None) => (COLLECTIONS[0], number(count)),
+    };
+    let of = |type_id: u8, string_capacity, nested: String| FieldType {
+        type_id: type_id + added,
+        capacity,
+        string_capacity,
+        nested_type_name: nested,
+    };
+    if let Some((_, id)) = PLAIN.iter().find(|(plain, _)| *plain == element) {
+        return of(*id, 0, String::new());
+    }
+    if let Some(most) = element.strip_prefix("string<=") {
+        return of(21, number(most), String::new());
+    }
+    let is_whole = element.contains("/msg/") || element.contains("/srv/");
+    of(1, 0, if is_whole { element.to_owned() } else { element.replace('/', "/msg/") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As ROS 2 Jazzy and Kilted have them beside their types.
+    const HASHES: [(&str, &str); 28] = [
+        ("builtin_interfaces/msg/Time", "b106235e25a4c5ed35098aa0a61a3ee9c9b18d197f398b0e4206cea9acf9c197"),
+        ("std_msgs/msg/Header", "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
+        ("std_msgs/msg/String", "df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"),
+        ("std_msgs/msg/Float32", "7170d3d8f841f7be3172ce5f4f59f3a4d7f63b0447e8b33327601ad64d83d6e2"),
+        (
+            "std_msgs/msg/MultiArrayDimension",
+            "5e773a60a4c7fc8a54985f307c7837aa2994252a126c301957a24e31282c9cbe",
+        ),
+        ("std_msgs/msg/MultiArrayLayout", "4c66e6f78e740ac103a94cf63259f968e48c617e7699e829b63c21a5cb50dac6"),
+        (
+            "std_msgs/msg/Float32MultiArray",
+            "0599f6f85b4bfca379873a0b4375a0aca022156bd2d7021275d116ed1fa8bfe0",
+        ),
+        ("sensor_msgs/msg/Image", "d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47"),
+        (
+            "sensor_msgs/msg/CompressedImage",
+            "15640771531571185e2efc8a100baf923961a4d15d5569652e6cb6691e8e371a",
+        ),
+        ("geometry_msgs/msg/Vector3", "cc12fe83e4c02719f1ce8070bfd14aecd40f75a96696a67a2a1f37f7dbb0765d"),
+        ("geometry_msgs/msg/Twist", "9c45bf16fe0983d80e3cfe750d6835843d265a9a6c46bd2e609fcddde6fb8d2a"),
+        ("rosgraph_msgs/msg/Clock", "692f7a66e93a3c83e71765d033b60349ba68023a8c689a79e48078bcb5c58564"),
+        ("diagnostic_msgs/msg/KeyValue", "d68081eaa540288c5440753baecef0c4e16e81a5f78ad68902ded5100413bb42"),
+        (
+            "diagnostic_msgs/msg/DiagnosticStatus",
+            "b0e3e692ea2d54a8af2f4ef1930e81556a2db55216b771f8a7d2724ed47bf0e4",
+        ),
+        (
+            "diagnostic_msgs/msg/DiagnosticArray",
+            "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e",
+        ),
+        ("rcl_interfaces/msg/Log", "e28ce254ca8abc06abf92773b74602cdbf116ed34fbaf294fb9f81da9f318eac"),
+        (
+            "rcl_interfaces/msg/ParameterValue",
+            "115fc089a387e23c7ecd3525c9189c379109119d6ab82e8dfbde0fdf6a7f9b68",
+        ),
+        ("rcl_interfaces/msg/Parameter", "ddfe6442cffc462317adb5c92536a7b6dd55858c5c3e1e328165a6b73c2831af"),
+        (
+            "rcl_interfaces/msg/ParameterEvent",
+            "043e627780fcad87a22d225bc2a037361dba713fca6a6b9f4b869a5aa0393204",
+        ),
+        (
+            "rcl_interfaces/srv/DescribeParameters",
+            "845b484d71eb0673dae682f2e3ba3c4851a65a3dcfb97bddd82c5b57e91e4cff",
+        ),
+        (
+            "rcl_interfaces/srv/GetParameterTypes",
+            "da199c878688b3e530bdfe3ca8f74cb9fa0c303101e980a9e8f260e25e1c80ca",
+        ),
+        (
+            "rcl_interfaces/srv/GetParameters",
+            "bf9803d5c74cf989a5de3e0c2e99444599a627c7ff75f97b8c05b01003675cbc",
+        ),
+        (
+            "rcl_interfaces/srv/ListParameters",
+            "3e6062bfbb27bfb8730d4cef2558221f51a11646d78e7bb30a1e83afac3aad9d",
+        ),
+        (
+            "rcl_interfaces/srv/SetParameters",
+            "56eed9a67e169f9cb6c1f987bc88f868c14a8fc9f743a263bc734c154015d7e0",
+        ),
+        (
+            "rcl_interfaces/srv/SetParametersAtomically",
+            "0e192ef259c07fc3c07a13191d27002222e65e00ccec653ca05e856f79285fcd",
+        ),
+        (
+            "rcl_interfaces/srv/GetLoggerLevels",
+            "03bf1bebd0d6514c7ed0ba7c5e08dc9f2f39c759fe99e1e30ea4157d7674f72d",
+        ),
+        (
+            "rcl_interfaces/srv/SetLoggerLevels",
+            "3ff86cb4e91fbf9abae15c234ecc874448de6ece8e193401c077cf116e4f6d78",
+        ),
+        (
+            "type_description_interfaces/srv/GetTypeDescription",
+            "69b9c19c1021405984cc60dbbb1edceb147a6538b411d812ba6afabeed962cd5",
+        ),
+    ];
+
+    #[test]
+    fn hashes_are_those_of_ros() {
+        for (name, hash) in HASHES {
+            let description = TypeDescription::of(name).unwrap_or_else(|| panic!("{name} is not described"));
+            assert_eq!(description.hash(), format!("RIHS01_{hash}"), "{name}: {description:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_that_is_defined_is_described() {
+        let services = SERVICES.iter().map(|(name, ..)| *name);
+        for name in TYPES.iter().map(|(name, ..)| *name).chain(services) {
+            let description = TypeDescription::of(name).unwrap_or_else(|| panic!("{name} is not described"));
+            assert_eq!(description.sources().len(), 1 + description.referenced.len());
+        }
+        for other in ["my_msgs/msg/Other", "rcl_interfaces/srv/GetParameters_Other", "String", ""] {
+            assert_eq!(TypeDescription::of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_with_their_bounds_and_defaults() {
+        let read = |line| field(line).map(|field| (field.name, field.kind, field.default_value));
+        let kind = |type_id, capacity, string_capacity, nested: &str| FieldType {
+            type_id,
+            capacity,
+            string_capacity,
+            nested_type_name: nested.to_owned(),
+        };
+        let check = |line, name: &str, expected, default: &str| {
+            assert_eq!(read(line), Some((name.to_owned(), expected, default.to_owned())), "{line}");
+        };
+        check("uint8[] data", "data", kind(147, 0, 0, ""), "");
+        check("char[16] client_gid", "client_gid", kind(51, 16, 0, ""), "");
+        check("string<=255 type_name", "type_name", kind(21, 0, 255, ""), "");
+        check("bool read_only false", "read_only", kind(15, 0, 0, ""), "False");
+        check("a/B[<=1] one", "one", kind(97, 1, 0, "a/msg/B"), "");
+        assert_eq!(["byte OK=0", "uint8 REQUEST_SENT = 0", ""].map(read), [None, None, None]);
+    }
+}
