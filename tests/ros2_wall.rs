@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -14,8 +15,8 @@ use perihelion::frames::listener::ListenerOptions;
 use perihelion::ros2::messages::{HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::transport::{
-    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Publisher, Transport, Walled, WalledOptions,
-    free_domain,
+    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Publisher, TopicSeen, Transport, Walled,
+    WalledOptions, free_domain,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,6 +147,114 @@ fn poison(walled: &Walled, peer: &Dds, domain: u16) {
     for participant in 0..8 {
         // RTPS 2.5, 9.6.2.3.
         socket.send_to(&packet, ("127.0.0.1", 7400 + 250 * domain + 10 + 2 * participant)).unwrap();
+    }
+}
+
+/// This test again, as another process that plays `role`; it ends however the test ends.
+struct Player(Child);
+
+impl Player {
+    fn start(role: &str, domain: u16) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["who_is_killed_takes_its_network_along", "--exact", "--nocapture"]);
+        command.env(ROLE, role).env(DOMAIN, domain.to_string()).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const ROLE: &str = "PERIHELION_TEST_ROLE";
+const DOMAIN: &str = "PERIHELION_TEST_DOMAIN";
+const N_TOPICS: usize = 30;
+
+fn topic(i: usize) -> String {
+    format!("/many/{i}")
+}
+
+/// The children of a process that have not ended.
+fn children(process: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |number: &u32| {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{number}/status")) else { return false };
+        status.lines().any(|line| line.split_whitespace().eq(["PPid:", &process.to_string()]))
+    };
+    numbers.filter(is_child).collect()
+}
+
+fn has_ended(process: u32) -> bool {
+    // Who adopts it may leave it a zombie.
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))
+}
+
+/// The engine's process is killed while readers that are frozen have confirmed nothing: the network's ends soon all the
+/// same, and has said that it leaves.
+#[test]
+fn who_is_killed_takes_its_network_along() {
+    if let (Ok(role), Ok(domain)) = (std::env::var(ROLE), std::env::var(DOMAIN)) {
+        return play(&role, domain.parse().unwrap());
+    }
+    let domain = free_domain();
+    let peer = Dds::join(&options("peer", domain), Arc::new(Clock::system())).unwrap();
+    let (engine, frozen) = (Player::start("engine", domain), Player::start("reader", domain));
+    let seen = |count: &dyn Fn(&TopicSeen) -> usize| {
+        peer.graph().iter().filter(|topic| topic.name.starts_with("/many/")).map(count).sum::<usize>()
+    };
+    until("the publishers", || seen(&|topic| topic.publishers) == N_TOPICS);
+    until("the readers", || seen(&|topic| topic.subscribers) == N_TOPICS);
+    let network = children(engine.0.id());
+    assert_eq!(network.len(), 1, "{network:?}");
+    // Matched, and then silent.
+    sleep(Duration::from_secs(1));
+    frozen.signal("-STOP");
+    sleep(Duration::from_millis(500));
+    engine.signal("-KILL");
+    let killed = Instant::now();
+    until("the end of the network's process", || has_ended(network[0]));
+    assert!(killed.elapsed() < Duration::from_secs(2), "it took {:?}", killed.elapsed());
+    until("its leave", || seen(&|topic| topic.publishers) == 0);
+    // Nobody spoke for it, it would be there for the 50 seconds of its lease.
+    assert!(killed.elapsed() < Duration::from_secs(10), "it was seen for {:?}", killed.elapsed());
+}
+
+fn play(role: &str, domain: u16) {
+    if role == "engine" {
+        let walled = WalledOptions {
+            dds: options("engine", domain),
+            program: env!("CARGO_BIN_EXE_perihelion").into(),
+            image_bytes_max: 1 << 20,
+        };
+        let walled = Walled::join(walled, Arc::new(Clock::system())).unwrap();
+        let publishers: Vec<_> = (0..N_TOPICS)
+            .map(|i| walled.advertise(&topic(i), Text::TYPE, Delivery::Reliable).unwrap())
+            .collect();
+        loop {
+            for publisher in &publishers {
+                // Who does not listen is what this is about.
+                let _ = publisher.publish(encode(&Text { data: "still".into() }));
+            }
+            sleep(Duration::from_millis(100));
+        }
+    }
+    let reader = Dds::join(&options("reader", domain), Arc::new(Clock::system())).unwrap();
+    for i in 0..N_TOPICS {
+        reader.subscribe(&topic(i), Text::TYPE, Delivery::Reliable, Box::new(|_| {})).unwrap();
+    }
+    loop {
+        sleep(Duration::from_secs(1));
     }
 }
 

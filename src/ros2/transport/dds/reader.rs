@@ -12,14 +12,14 @@ use rustdds::{
     TopicDescription,
 };
 
+use super::entities::Entities;
 use super::image_readers::Images;
 use super::images_qos;
-use super::receiving::Receiving;
 use super::writer::DdsPublisher;
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
 use crate::frames::frame::Frame;
-use crate::ros2::messages::ByteOrder;
+use crate::ros2::messages::{ByteOrder, padding_bytes};
 use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
@@ -102,15 +102,20 @@ impl Reader {
     }
 
     /// Takes another reader where the topic's publishers call for one.
-    pub(super) fn suit_publishers(&mut self, receiving: &Receiving) {
+    pub(super) fn suit_publishers(
+        &mut self,
+        participant: &DomainParticipant,
+        subscriber: &rustdds::Subscriber,
+        entities: &Entities,
+    ) {
         let Some(images) = self.images.as_ref().filter(|_| self.retiring.is_none()) else { return };
-        if !images.choose(&receiving.participant, &self.topic) {
+        if !images.choose(participant, &self.topic) {
             return;
         }
         let qos = images_qos(images.choice());
-        match receiving.subscriber.create_simple_datareader_no_key(&self.topic, Some(qos)) {
+        match subscriber.create_simple_datareader_no_key(&self.topic, Some(qos)) {
             Ok(next) => {
-                receiving.entities().add_reader(next.guid());
+                entities.add_reader(next.guid());
                 let before = std::mem::replace(&mut self.reader, next);
                 self.retiring = Some((before, Instant::now()));
             }
@@ -122,9 +127,9 @@ impl Reader {
     }
 
     /// Lets go of the reader before, when the publishers have had time to learn of its successor.
-    pub(super) fn retire(&mut self, receiving: &Receiving) {
+    pub(super) fn retire(&mut self, entities: &Entities) {
         if let Some((before, _)) = self.retiring.take_if(|(_, since)| OVERLAP <= since.elapsed()) {
-            receiving.entities().remove_reader(before.guid());
+            entities.remove_reader(before.guid());
             self.writers.iter_mut().for_each(|writer| writer.seen_before = writer.last_sequence);
         }
     }
@@ -275,7 +280,9 @@ fn reply_to(
 ) {
     let id_bytes = if matches!(asked_by, RequestId::Within) { REQUEST_ID_BYTES } else { 0 };
     let Some((id, body)) = request.split_at_checked(id_bytes) else { return };
-    let Some(reply) = handler(body, order) else { return };
+    let Some(mut reply) = handler(body, order) else { return };
+    // Readers of CDR stop at the end of what they know.
+    reply.resize(reply.len() + padding_bytes(reply.len()), 0);
     let sent = match asked_by {
         RequestId::Beside(identity) => replies.publish_related(reply, identity),
         RequestId::Within => {

@@ -23,8 +23,8 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// What the thread shares with who subscribes.
 pub(super) struct Receiving {
-    pub(super) participant: DomainParticipant,
-    pub(super) subscriber: rustdds::Subscriber,
+    participant: DomainParticipant,
+    subscriber: rustdds::Subscriber,
     entities: Entities,
     /// Readers that the thread has not taken over yet.
     arriving: Mutex<Vec<Reader>>,
@@ -81,7 +81,9 @@ impl Receiving {
             readers.append(&mut arriving);
             drop(arriving);
             if is_news {
-                readers.iter_mut().for_each(|reader| reader.suit_publishers(self));
+                for reader in &mut readers {
+                    reader.suit_publishers(&self.participant, &self.subscriber, &self.entities);
+                }
                 looked = Instant::now();
             }
             let mut is_drained = true;
@@ -89,7 +91,7 @@ impl Receiving {
                 // Before looking: what comes between the look and the sleep must wake us.
                 reader.arm(&waker);
                 is_drained &= reader.take_up_to(SAMPLES_PER_TURN, &self.participant);
-                reader.retire(self);
+                reader.retire(&self.entities);
             }
             if is_drained {
                 // The timeout is a net: nothing is known to be missed.

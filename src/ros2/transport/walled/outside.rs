@@ -27,13 +27,15 @@ use crate::ros2::environment::Reach;
 use crate::ros2::logging;
 use crate::ros2::messages::ByteOrder;
 use crate::ros2::names::NodeName;
-use crate::ros2::transport::dds::{Bodies, Dds, DdsOptions, Kept};
+use crate::ros2::transport::dds::{Bodies, Dds, DdsOptions, Farewell, Kept};
 use crate::ros2::transport::{
     MessageSink, PublishError, Publisher, ServiceHandler, Transport, TransportError,
 };
 
 /// How long a service's reply may take before others are heard again.
 const REPLY_PATIENCE: Duration = Duration::from_millis(500);
+/// How long leaving may take: each publisher waits a moment for readers that do not confirm, and there may be many.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// How often the graph is looked at.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// Every so many looks the graph is told although it is as before.
@@ -70,6 +72,7 @@ pub fn serve() -> io::Result<()> {
     }
     is_over.store(true, Relaxed);
     logging::hush_libraries();
+    outside.leave_in_time(&join)?;
     watching.thread().unpark();
     drop(watching.join());
     Ok(())
@@ -134,7 +137,7 @@ impl Outside {
         let options = DdsOptions {
             node: NodeName::new(&join.namespace, &join.name).map_err(|error| refused(error.to_string()))?,
             domain_id: join.domain_id,
-            reach: if join.is_local { Reach::Localhost } else { Reach::Subnet },
+            reach: reach(join),
             gid_bytes: join.gid_bytes as usize,
             image_reliability: join.image_reliability,
             receive_buffer_bytes: join.receive_buffer_bytes,
@@ -181,6 +184,18 @@ impl Outside {
                 Ok(())
             }
         }
+    }
+
+    /// Ends the process when leaving takes too long: whoever waited for its engine has nobody to wait for.
+    fn leave_in_time(&self, join: &Join) -> io::Result<()> {
+        let participant = GUID::from_bytes(self.dds.guid());
+        let farewell = Farewell::of(participant, join.domain_id, reach(join));
+        let wait = move || {
+            std::thread::sleep(LEAVE_MAX);
+            drop(farewell);
+            std::process::exit(0)
+        };
+        std::thread::Builder::new().name("leave".into()).spawn(wait).map(drop)
     }
 
     fn messages(&self, id: u32) -> MessageSink {
@@ -242,6 +257,10 @@ impl Outside {
             }
         })
     }
+}
+
+fn reach(join: &Join) -> Reach {
+    if join.is_local { Reach::Localhost } else { Reach::Subnet }
 }
 
 /// A type's name for as long as the process lives: there are as many as the node has topics.
