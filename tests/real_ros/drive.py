@@ -10,13 +10,14 @@ import signal
 import sys
 import time
 
-from rcl_interfaces.msg import Log, Parameter, ParameterEvent, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetParameters, SetParameters
+from rcl_interfaces.msg import Log, LoggerLevel, Parameter, ParameterEvent, ParameterType, ParameterValue
+from rcl_interfaces.srv import GetLoggerLevels, GetParameters, SetLoggerLevels, SetParameters
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, String
+from type_description_interfaces.srv import GetTypeDescription
 
 from camera import Camera
 from ours import Ours, Peer
@@ -109,6 +110,10 @@ def look_at_graph(node):
     for name in ("DescribeParameters", "GetParameterTypes", "GetParameters", "ListParameters", "SetParameters", "SetParametersAtomically"):
         path = f"{NODE}/{''.join('_' + c.lower() if c.isupper() else c for c in name)[1:]}"
         expect(services.get(path) == [f"rcl_interfaces/srv/{name}"], f"{path} is {services.get(path)}")
+    for name, kind in (("get_type_description", "type_description_interfaces/srv/GetTypeDescription"),
+                       ("get_logger_levels", "rcl_interfaces/srv/GetLoggerLevels"),
+                       ("set_logger_levels", "rcl_interfaces/srv/SetLoggerLevels")):
+        expect(services.get(f"{NODE}/{name}") == [kind], f"{name} is {services.get(f'{NODE}/{name}')}")
     endpoints = node.get_subscriptions_info_by_topic(IMAGE)
     expect([(e.node_namespace, e.node_name) for e in endpoints] == [("/robot", "eye")], f"the camera is read by {endpoints}")
 
@@ -229,6 +234,106 @@ def parameters_speak():
     node.stop()
 
 
+def call(peer, kind, name, request):
+    """What the service answers, or None."""
+    client = peer.node.create_client(kind, name)
+    if peer.until(client.service_is_ready, 10) is None:
+        return None
+    asked = client.call_async(request)
+    peer.until(asked.done, 5)
+    return asked.result() if asked.done() else None
+
+
+def beside_ros(name):
+    """A type's description and hashes as ROS keeps them beside it."""
+    with open(f"{sys.prefix}/share/{name}.json") as file:
+        return json.load(file)
+
+
+def plain(message):
+    """A message as JSON has it."""
+    if isinstance(message, list):
+        return [plain(one) for one in message]
+    if not hasattr(message, "get_fields_and_field_types"):
+        return message
+    return {field: plain(getattr(message, field)) for field in message.get_fields_and_field_types()}
+
+
+def types_are_described():
+    """Every type of the node is described as ROS describes it, by its hash."""
+    node = ours("types", REASON, PREDICT)
+    with Peer("curious") as peer:
+        info = lambda: (peer.node.get_publisher_names_and_types_by_node("eye", "/robot")
+                        + peer.node.get_subscriber_names_and_types_by_node("eye", "/robot")
+                        + peer.node.get_service_names_and_types_by_node("eye", "/robot"))
+        seen = lambda: ("eye", "/robot") in peer.node.get_node_names_and_namespaces() and len(info()) >= 19
+        expect(peer.until(seen, 10) is not None, "the node is not found")
+        kinds = sorted({kind for _, of in info() for kind in of})
+        for kind in kinds:
+            known = beside_ros(kind)
+            type_hash = next(row["hash_string"] for row in known["type_hashes"] if row["type_name"] == kind)
+            request = GetTypeDescription.Request(type_name=kind, type_hash=type_hash, include_type_sources=True)
+            reply = call(peer, GetTypeDescription, f"{NODE}/get_type_description", request)
+            expect(reply is not None and reply.successful, f"{kind} is not described: {reply and reply.failure_reason}")
+            if reply is not None and reply.successful:
+                told = plain(reply.type_description)
+                expect(told == known["type_description_msg"], f"{kind} is described as {told}")
+                expect(len(reply.type_sources) == 1 + len(told["referenced_type_descriptions"]), f"{kind}: sources {reply.type_sources}")
+        print(f"  {len(kinds)} types: {kinds}")
+        request.type_hash = request.type_hash.replace("a", "b")
+        reply = call(peer, GetTypeDescription, f"{NODE}/get_type_description", request)
+        expect(reply is not None and not reply.successful and reply.failure_reason, "a wrong hash is described")
+    node.stop()
+
+
+def levels_can_be_set():
+    """How much the node logs changes while it runs."""
+    node = ours("levels")
+    with Peer("operator") as peer:
+        prompt = peer.node.create_publisher(String, f"{NODE}/prompt", 10)
+        peer.until(lambda: 0 < prompt.get_subscription_count(), 10)
+        get = lambda: [(l.name, l.level) for l in call(peer, GetLoggerLevels, f"{NODE}/get_logger_levels",
+                                                       GetLoggerLevels.Request(names=["robot.eye"])).levels]
+        expect(get() == [("robot.eye", LoggerLevel.LOG_LEVEL_INFO)], f"levels are {get()}")
+        for level, word, is_heard in ((LoggerLevel.LOG_LEVEL_ERROR, "quiet", False), (LoggerLevel.LOG_LEVEL_INFO, "loud", True)):
+            levels = [LoggerLevel(name="robot.eye", level=level), LoggerLevel(name="robot.other", level=level)]
+            reply = call(peer, SetLoggerLevels, f"{NODE}/set_logger_levels", SetLoggerLevels.Request(levels=levels))
+            expect([result.successful for result in reply.results] == [True, False], f"set to {level}: {reply}")
+            expect(get() == [("robot.eye", level)], f"levels are {get()} after {level}")
+            prompt.publish(String(data=f"Is it {word}?"))
+            peer.spin(0.5)
+            expect((f"Is it {word}?" in node.log()) == is_heard, f"level {level} and {word}")
+    node.stop()
+
+
+def an_untouched_kernel():
+    """With the receive buffer that a kernel grants untouched, a camera that repeats loses nothing, and one that does not is named."""
+    stock = ["-p", "receive_buffer:=212992"]
+    with Peer("repeats") as peer:
+        node = ours("stock", ros=stock)
+        camera = Camera(peer, 640, 480, QoSProfile(depth=5))
+        node.await_log(f"{IMAGE} is read reliably")
+        peer.spin(1.5)
+        expect(camera.publisher.get_subscription_count() == 1, f"{camera.publisher.get_subscription_count()} subscribers")
+        camera.play(90, 30)
+        peer.spin(0.5)
+        node.stop()
+        account = node.account("answers")
+        print(f"  a camera that repeats: {account}")
+        expect(account["received"] == 90 and account["lost"] == 0, f"90 sent: {account}")
+    with Peer("forgets") as peer:
+        node = ours("stock_lossy", ros=stock)
+        camera = Camera(peer, 640, 480, qos_profile_sensor_data)
+        expect(peer.until(camera.is_seen, 10) is not None, "a camera is not found")
+        took = node.await_log(f"{IMAGE} is published best effort, and the receive buffer of 212992 bytes does not hold")
+        expect(took < 2, f"advice came after {took} s")
+        peer.spin(2.5)
+        expect("dropped" not in node.log() and "are lost;" in node.log(), "a camera that has only not sent yet is an alarm")
+        camera.play(20, 30)
+        node.await_log(f"images of {IMAGE} are lost|{IMAGE} has images of")
+        node.stop()
+
+
 def simulated_time():
     """With use_sim_time, /clock tells how old an answer is."""
     node = ours("sim", ros=["-p", "use_sim_time:=true"])
@@ -271,7 +376,7 @@ def plans_are_ranked():
 
 
 CHECKS = [graph_and_accounts, no_loss_also_after_a_kill, nothing_stays, first_words, last_answer_stays, parameters_speak,
-          simulated_time, plans_are_ranked]
+          types_are_described, levels_can_be_set, an_untouched_kernel, simulated_time, plans_are_ranked]
 for check in CHECKS:
     if len(sys.argv) == 6 or check.__name__ in sys.argv[6:]:
         print(f"{check.__name__} (after {time.monotonic() - STARTED:.0f} s): {check.__doc__}", flush=True)

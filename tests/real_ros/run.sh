@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # `run` among nodes of a real ROS 2: rclpy on Fast DDS drives it and hears it.
 #
-#     tests/real_ros/run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood]
+#     tests/real_ros/run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood|reliability]
 #
-# With `flood`, which needs root, damaged packets come at the node instead.
+# With `flood`, which needs root, damaged packets come at the node instead; with `reliability` it is measured what images cost
+# that are read reliably in a small receive buffer.
 #
 # DISTRO is jazzy or kilted, PYTHON has what pins-DISTRO.txt lists. Everything stays on the loopback interface, in a domain of
 # its own. Raw images need net.core.rmem_max of 4 MiB.
 set -euo pipefail
-[ $# = 4 ] || [ "${5:-}" = flood ] || { echo "usage: run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood]" >&2; exit 2; }
+case "$#${5:-}" in
+    4 | 5flood | 5reliability) ;;
+    *) echo "usage: run.sh DISTRO PYTHON PERIHELION WORK_DIR [flood|reliability]" >&2; exit 2 ;;
+esac
 distro=$1 python=$2 perihelion=$(realpath "$3") work=$4
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$work"
@@ -31,7 +35,7 @@ domain=0
 export ROS_DISTRO=$distro ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-$((40 + ($$ * 2 + domain) % 60))}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_LOG_DIR=$work/ros-log PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
-[ $# = 4 ] || exec "$python" "$here/flood.py" "$perihelion" "$reason" "$work"
+[ $# = 4 ] || exec "$python" "$here/$5.py" "$perihelion" "$reason" "$work"
 "$python" "$here/arguments.py" "$perihelion" "$work"
 "$python" "$here/settings.py" "$perihelion" "$reason" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"
