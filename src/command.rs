@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, doctor, export, imagine, inspect, machine, manual, output, plan, run,
+    Context, Usage, ask, bench, build, compile, doctor, export, imagine, inspect, machine, manual, output, plan, run,
     scenes, transport,
 };
 use crate::demo;
@@ -45,6 +45,7 @@ enum Verb {
     Scenes(scenes::Options),
     Transport(transport::Options),
     Manual(manual::Options),
+    Compile(compile::Options),
 }
 
 /// Runs a command line, whose first word is the program's name.
@@ -120,6 +121,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Scenes(options) => scenes::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
         Verb::Manual(options) => manual::run(&options, Arguments::command()),
+        Verb::Compile(options) => compile::run(&options),
     }
 }
 

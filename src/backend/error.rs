@@ -26,6 +26,14 @@ pub enum BackendError {
         /// Where, and what.
         why: String,
     },
+    /// The process that compiles ended without a plan.
+    #[error("no plan was made for graph `{graph}`: {why}")]
+    Compiler {
+        /// Of which graph.
+        graph: String,
+        /// How it ended, and what it said.
+        why: String,
+    },
     /// What `build` wrote is not what `open` was given.
     #[error("the engine's sections do not fit its network: {why}; build the engine again")]
     Payload {

@@ -8,6 +8,7 @@ pub mod cpu;
 #[cfg(feature = "tensorrt")]
 pub mod cuda;
 pub mod reference;
+pub mod tensorrt;
 
 mod binding;
 mod error;

@@ -29,6 +29,7 @@ const ROWS: &[&[&str]] = &[
 const UNSAFE_PLACES: &[&str] = &[
     "src/mapped.rs",
     "src/backend/cpu/arena.rs",
+    "src/backend/tensorrt/shim/ffi.rs",
     "src/ros2/transport/dds/sockets.rs",
     "src/ros2/transport/walled/ring.rs",
     "src/backend/cpu/pool.rs",

@@ -1,0 +1,127 @@
+//! A plan is made in a process of its own, since the library that makes it may take the process down with it.
+//!
+//! The child is this program again: it reads an [`Order`] as JSON, and writes the most memory that it has had (bytes, 8,
+//! little-endian) and then the plan. Whatever ends it is an error of the one that asked, and memory that TensorRT keeps ends with it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::layers::Layers;
+use super::shim::{Library, Network, Target};
+use crate::backend::BackendError;
+
+/// What is to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The graph's name, for errors.
+    pub graph: String,
+    /// The network.
+    pub layers: Layers,
+    /// For which GPUs.
+    pub target: Target,
+}
+
+/// A plan, and what it took.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// As TensorRT serialised it.
+    pub plan: Vec<u8>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The most memory that the process had at once.
+    pub peak_bytes: u64,
+}
+
+/// What a child has said of itself at most, when it failed.
+const SAID_BYTES_MAX: usize = 64 << 10;
+
+/// Has a plan made by a child process: `child` is this program with the verb that calls [`serve`].
+///
+/// # Errors
+/// If the child cannot be started, or ends without a plan: with its signal or its exit code, and what it said.
+pub fn compile(mut child: Command, order: &Order) -> Result<Compiled, BackendError> {
+    let begun = Instant::now();
+    let failed = |why: String| BackendError::Compiler { graph: order.graph.clone(), why };
+    let request = serde_json::to_vec(order).expect("plain data");
+    let started = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let started =
+        started.map_err(|why| failed(format!("{:?} does not start: {why}", child.get_program())))?;
+    let (status, answer, said) =
+        talk(started, &request).map_err(|why| failed(format!("the pipe to its process: {why}")))?;
+    if !status.success() {
+        return Err(failed(format!("{}: {}", ended(status), said.trim())));
+    }
+    let Some((peak, plan)) = answer.split_first_chunk::<8>().filter(|(_, plan)| !plan.is_empty()) else {
+        return Err(failed(format!(
+            "its process wrote {} bytes, which are no plan: {}",
+            answer.len(),
+            said.trim()
+        )));
+    };
+    Ok(Compiled { plan: plan.to_vec(), elapsed: begun.elapsed(), peak_bytes: u64::from_le_bytes(*peak) })
+}
+
+/// Gives a child its input and takes all that it writes, all at once, since each pipe holds only so much.
+fn talk(mut child: Child, request: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>, String)> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut stdin, mut stdout, mut stderr) =
+        (stdin.expect("piped"), stdout.expect("piped"), stderr.expect("piped"));
+    let (answer, said) = std::thread::scope(|scope| {
+        let given = scope.spawn(move || match stdin.write_all(request) {
+            // It ended before it had read everything: how, its status tells.
+            Err(why) if why.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        });
+        let said = scope.spawn(move || {
+            let mut said = Vec::new();
+            let _ = (&mut stderr).take(SAID_BYTES_MAX as u64).read_to_end(&mut said);
+            // The rest is let go, so that the child is not held up by it.
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let mut answer = Vec::new();
+        let taken = stdout.read_to_end(&mut answer);
+        let given = given.join().expect("it does not panic");
+        let said = said.join().expect("it does not panic");
+        given.and(taken).map(|_| (answer, said))
+    })?;
+    Ok((child.wait()?, answer, said))
+}
+
+/// How a process ended, and what that mostly means.
+fn ended(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGKILL) => {
+            "its process was killed (signal 9), as the system does when memory runs out: free some, or add swap".into()
+        }
+        Some(signal) => format!("its process ended by signal {signal}, inside TensorRT"),
+        None => format!("its process ended with code {}", status.code().unwrap_or(-1)),
+    }
+}
+
+/// The child's side: reads an order, has the plan made by the library that is there, writes it.
+///
+/// # Errors
+/// What the order lacks, or what TensorRT says.
+pub fn serve(input: &mut dyn Read, output: &mut dyn Write) -> Result<(), BackendError> {
+    let order: Order = serde_json::from_reader(input)
+        .map_err(|why| BackendError::Unsupported { why: format!("the order is none: {why}") })?;
+    let library = Library::open(None)?;
+    let plan = Network::new(&library, &order.layers)?.plan(&order.target)?;
+    let wrote = output.write_all(&peak_bytes().to_le_bytes()).and_then(|()| output.write_all(&plan));
+    wrote
+        .and_then(|()| output.flush())
+        .map_err(|source| BackendError::System { what: "to write a plan", source })
+}
+
+/// The most memory that this process has had at once; 0 if the system does not tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|n| n.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

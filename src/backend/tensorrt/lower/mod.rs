@@ -1,0 +1,324 @@
+//! Graph to layers: one function for each op, one file for each family of ops.
+//!
+//! Strongly typed. Matrices, attention and what lies between them are computed in one type, f32, f16 or bf16; sums of squares,
+//! variances, angles and what they are made from in f32 always. A value that was read in f32 stays so until something needs it otherwise:
+//! a time step has more digits than f16.
+//!
+//! Extents that vary are told twice: as -1 in a reshape where only one is unknown, and else by what an input's shape says.
+
+mod attention;
+mod conv;
+mod elementwise;
+mod matrix;
+mod norm;
+mod positions;
+mod rows;
+mod shape;
+
+use std::collections::HashMap;
+
+use super::layers::{Element, Extent, Kind, Layers, Tensor};
+use super::recorder::Recorder;
+use crate::backend::BackendError;
+use crate::graph::{BufferId, Dim, Graph, Network, Node, Op, Purpose, Symbol, ValueId, WeightId};
+use crate::tensor::DType;
+
+/// Where an input's elements come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A weight, its axes in this order, or as they are if it is empty.
+    Weight {
+        /// Which.
+        id: WeightId,
+        /// A permutation of its axes.
+        order: Vec<u8>,
+    },
+    /// Rows of a buffer from the run's window on.
+    Rows {
+        /// Which.
+        buffer: BufferId,
+        /// How many.
+        rows: Dim,
+    },
+    /// The first rows of a cache.
+    Past {
+        /// Which.
+        cache: BufferId,
+        /// How many: as many as the run says are valid.
+        rows: Dim,
+    },
+}
+
+/// Where an output's elements go when the run is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Rows of a buffer from the run's window on.
+    Rows(BufferId),
+    /// The rows of a cache behind those that were valid, of which this extent tells how many they were.
+    Append(BufferId, Symbol),
+}
+
+/// A graph as layers, and what they have to do with its network.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// What TensorRT is told.
+    pub layers: Layers,
+    /// For each input.
+    pub sources: Vec<Source>,
+    /// For each output.
+    pub sinks: Vec<Sink>,
+}
+
+/// Lowers a graph of a network that has been verified, to be computed in `compute`. Rows of caches are given and yielded in that
+/// type, those of all other buffers in their own; weights of matrices and tables are given in that type, all others in f32.
+///
+/// An index outside its table is not looked for here: whoever fills the inputs checks it.
+///
+/// # Errors
+/// What cannot be computed, and at which node.
+pub fn lower(network: &Network, graph: &Graph, compute: Element) -> Result<Lowered, BackendError> {
+    let mut lowering = Lowering::new(network, graph, compute);
+    let unsupported = |place: String, why: String| BackendError::Unsupported {
+        why: format!("graph `{}`, {place}: {why}", graph.name),
+    };
+    if !compute.is_float() {
+        return Err(unsupported("whole".into(), format!("{compute:?} is no type to compute in")));
+    }
+    let live = live(graph);
+    let nodes = || graph.nodes.iter().enumerate().filter(|(i, _)| live[*i]);
+    // All inputs first: what an extent is may be asked of any of them.
+    for (i, node) in nodes() {
+        lowering.declare(i, node);
+    }
+    for (i, node) in nodes() {
+        let place = format!("node {i} ({})", node.op.name());
+        lowering.recorder.scope = format!("{}.{i} {}", graph.name, node.op.name());
+        let value = lowering.node(i, node).map_err(|why| unsupported(place, why))?;
+        lowering.values[i] = Some(value);
+    }
+    lowering.writes();
+    Ok(Lowered { layers: lowering.recorder.finish(), sources: lowering.sources, sinks: lowering.sinks })
+}
+
+/// Whether a node's value is written, or needed for one that is, or it writes itself.
+fn live(graph: &Graph) -> Vec<bool> {
+    let mut live = vec![false; graph.nodes.len()];
+    for write in &graph.writes {
+        live[write.value.index()] = true;
+    }
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        live[i] |= node.op.writes().next().is_some();
+        if live[i] {
+            node.inputs.iter().for_each(|v| live[v.index()] = true);
+        }
+    }
+    live
+}
+
+struct Lowering<'a> {
+    network: &'a Network,
+    graph: &'a Graph,
+    compute: Element,
+    recorder: Recorder,
+    values: Vec<Option<Tensor>>,
+    sources: Vec<Source>,
+    sinks: Vec<Sink>,
+    weights: HashMap<WeightId, Tensor>,
+    pasts: HashMap<BufferId, Tensor>,
+    /// An input whose rows are this extent.
+    rows_of: HashMap<Symbol, (Tensor, Dim)>,
+    symbols: HashMap<Symbol, Tensor>,
+    casts: HashMap<(Tensor, Element), Tensor>,
+    masks: HashMap<Dim, Tensor>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(network: &'a Network, graph: &'a Graph, compute: Element) -> Self {
+        Lowering {
+            network,
+            graph,
+            compute,
+            recorder: Recorder::default(),
+            values: vec![None; graph.nodes.len()],
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            weights: HashMap::new(),
+            pasts: HashMap::new(),
+            rows_of: HashMap::new(),
+            symbols: HashMap::new(),
+            casts: HashMap::new(),
+            masks: HashMap::new(),
+        }
+    }
+
+    /// The inputs of a node that are rows of buffers.
+    fn declare(&mut self, i: usize, node: &Node) {
+        match &node.op {
+            Op::Read { buffer } => {
+                let declared = &self.network.buffers[buffer.index()];
+                let element = if declared.dtype == DType::I32 { Element::I32 } else { self.kept_in(*buffer) };
+                let name = format!("{}@{i}", declared.name);
+                let tensor = self.rows(&name, element, node.shape[0], *buffer);
+                self.sources.push(Source::Rows { buffer: *buffer, rows: node.shape[0] });
+                self.values[i] = Some(tensor);
+            }
+            Op::CachedAttention { key_cache, value_cache, past, .. } => {
+                for cache in [*key_cache, *value_cache] {
+                    let name = format!("{}@past", self.network.buffers[cache.index()].name);
+                    let rows = Dim::of(*past);
+                    let tensor = self.rows(&name, self.compute, rows, cache);
+                    self.sources.push(Source::Past { cache, rows });
+                    self.pasts.insert(cache, tensor);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The type in which a buffer of f32 is kept: caches are nobody's but the plans'.
+    fn kept_in(&self, buffer: BufferId) -> Element {
+        match self.network.buffers[buffer.index()].purpose {
+            Purpose::Cache => self.compute,
+            Purpose::Input | Purpose::Output | Purpose::Features => Element::F32,
+        }
+    }
+
+    fn rows(&mut self, name: &str, element: Element, rows: Dim, buffer: BufferId) -> Tensor {
+        let row = &self.network.buffers[buffer.index()].shape[1..];
+        let extents =
+            [self.extent_of(rows)].into_iter().chain(row.iter().map(|n| Extent::fixed(*n))).collect();
+        let tensor = self.recorder.input(name, element, extents);
+        if let Dim::Scaled { symbol, .. } = rows {
+            self.rows_of.entry(symbol).or_insert((tensor, rows));
+        }
+        tensor
+    }
+
+    fn extent_of(&self, dim: Dim) -> Extent {
+        match (self.fixed(dim), dim) {
+            (Some(n), _) => Extent::fixed(n),
+            (None, Dim::Fixed(n)) => Extent::fixed(n),
+            (None, Dim::Scaled { symbol, mul, div, add }) => {
+                let named = &self.graph.dims[usize::from(symbol.0)];
+                let at = |n: usize| (n * mul / div + add) as i64;
+                let name = format!("{} * {mul} / {div} + {add}", named.name);
+                Extent { min: at(named.min), max: at(named.max), name: Some(name) }
+            }
+        }
+    }
+
+    /// An op's value.
+    fn node(&mut self, i: usize, node: &Node) -> Result<Tensor, String> {
+        let input = |n: usize| node.inputs[n];
+        Ok(match &node.op {
+            Op::Read { .. } => self.values[i].expect("declared before"),
+            Op::Constant { weight } => self.elements(*weight),
+            Op::Linear { weight, bias } => self.linear(input(0), *weight, *bias, &node.shape),
+            Op::Embedding { weight } => self.embedding(input(0), *weight),
+            Op::RmsNorm { weight, eps } => self.rms_norm(input(0), *weight, *eps),
+            Op::LayerNorm { weight, bias, eps } => self.layer_norm(input(0), *weight, *bias, *eps),
+            Op::Unary { function } => self.unary(input(0), *function),
+            Op::Binary { function } => self.binary(input(0), input(1), *function),
+            Op::Affine { mul, add } => self.affine(input(0), *mul, *add),
+            Op::RotaryTable { axis, inverse_frequency } => {
+                self.rotary_table(input(0), axis, inverse_frequency)
+            }
+            Op::Rotary { style } => self.rotary(input(0), input(1), *style)?,
+            Op::Attention { scale } => self.attention([input(0), input(1), input(2)], *scale)?,
+            Op::CachedAttention { key_cache, value_cache, past, scale } => {
+                let of = [input(0), input(1), input(2)];
+                self.cached_attention(of, [*key_cache, *value_cache], *past, *scale)?
+            }
+            Op::SelectRows { merge } => self.select_rows([input(0), input(1), input(2)], *merge),
+            Op::InterpolateRows { weight } => self.interpolate_rows(input(0), input(1), *weight),
+            Op::LastRow => self.last_row(input(0)),
+            Op::Reshape { shape } => self.reshaped(input(0), shape),
+            Op::Transpose { order } => self.transposed(input(0), order),
+            Op::Concat { axis } => self.concatenated(&node.inputs, usize::from(*axis)),
+            Op::Slice { axis, start, len } => self.sliced(input(0), usize::from(*axis), *start, *len),
+            Op::Conv3d { weight, bias, stride, padding } => {
+                self.conv3d(input(0), (*weight, *bias), *stride, *padding, &node.shape)
+            }
+            Op::Upsample { factor } => self.upsample(input(0), *factor),
+            Op::Sinusoid { frequency } => self.sinusoid(input(0), frequency),
+        })
+    }
+
+    /// The graph's writes as outputs, each a tensor of its own.
+    fn writes(&mut self) {
+        for write in &self.graph.writes {
+            let buffer = &self.network.buffers[write.buffer.index()];
+            let element = if buffer.dtype == DType::I32 { Element::I32 } else { self.kept_in(write.buffer) };
+            self.yielded(self.value(write.value), element, &buffer.name, Sink::Rows(write.buffer));
+        }
+    }
+
+    fn yielded(&mut self, value: Tensor, element: Element, name: &str, sink: Sink) {
+        self.recorder.scope = format!("{}.write {name}", self.graph.name);
+        let same = self.recorder.element(value) == element;
+        let kind = if same { Kind::Identity } else { Kind::Cast { to: element } };
+        let tensor = self.recorder.layer(kind, &[value]);
+        self.recorder.output(&format!("{name}@written"), tensor);
+        self.sinks.push(sink);
+    }
+
+    fn value(&self, id: ValueId) -> Tensor {
+        self.values[id.index()].expect("nodes stand in order, and what a live one reads is live")
+    }
+
+    fn shape(&self, id: ValueId) -> &'a [Dim] {
+        &self.graph.nodes[id.index()].shape
+    }
+
+    /// A value in the type that is computed in.
+    fn computed(&mut self, id: ValueId) -> Tensor {
+        self.cast(self.value(id), self.compute)
+    }
+
+    /// A value in f32.
+    fn exact(&mut self, id: ValueId) -> Tensor {
+        self.cast(self.value(id), Element::F32)
+    }
+
+    fn cast(&mut self, tensor: Tensor, to: Element) -> Tensor {
+        if let Some(done) = self.casts.get(&(tensor, to)) {
+            return *done;
+        }
+        let cast = self.recorder.cast(tensor, to);
+        self.casts.insert((tensor, to), cast);
+        cast
+    }
+
+    /// A matrix or a table of rows, with its axes in another order if one is given.
+    fn matrix(&mut self, id: WeightId, order: &[u8]) -> Tensor {
+        self.weight(id, self.compute, order)
+    }
+
+    /// A weight whose elements are used as they stand: i32, or f32.
+    fn elements(&mut self, id: WeightId) -> Tensor {
+        let is_i32 = self.network.weights[id.index()].dtype == DType::I32;
+        self.weight(id, if is_i32 { Element::I32 } else { Element::F32 }, &[])
+    }
+
+    fn weight(&mut self, id: WeightId, element: Element, order: &[u8]) -> Tensor {
+        let declared = &self.network.weights[id.index()];
+        let tensor = match self.weights.get(&id) {
+            Some(known) => *known,
+            None => {
+                let axes = || 0..declared.shape.len();
+                let shape = axes().map(|i| declared.shape[order.get(i).map_or(i, |a| usize::from(*a))]);
+                let extents = shape.map(Extent::fixed).collect();
+                let tensor = self.recorder.input(&declared.name, element, extents);
+                self.sources.push(Source::Weight { id, order: order.into() });
+                self.weights.insert(id, tensor);
+                tensor
+            }
+        };
+        self.cast(tensor, element)
+    }
+
+    /// A number that meets every element of a value of so many axes.
+    fn scalar(&mut self, value: f32, element: Element, rank: usize) -> Tensor {
+        self.recorder.floats(element, &vec![1; rank], &[value])
+    }
+}

@@ -1,0 +1,272 @@
+//! TensorRT's library and its networks, as the rest of the crate uses them.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::ffi::{Building, Opened, TensorSeen, can_open, header_version, start_cuda};
+use super::raw::RawAxes;
+use super::translate::{element, from_raw, to_raw};
+use super::{Recorded, RecordedTensor, Target};
+use crate::backend::BackendError;
+use crate::backend::tensorrt::layers::{Extent, Input, Layer, Layers, Output, Tensor};
+
+/// Names the library, or the folder that it lies in.
+const PLACE: &str = "PERIHELION_TENSORRT";
+
+/// An opened library of the version of the headers that this program was built with.
+#[derive(Clone, Debug)]
+pub struct Library {
+    opened: Arc<Opened>,
+    version: String,
+    is_rtx: bool,
+}
+
+impl Library {
+    /// Opens the library at a place, or else where `PERIHELION_TENSORRT` says (a file or its folder), or else by its name wherever the
+    /// system looks.
+    ///
+    /// # Errors
+    /// If there is none, or it is of another version than the headers.
+    pub fn open(place: Option<&Path>) -> Result<Library, BackendError> {
+        let ([major, minor, _], is_rtx) = header_version();
+        let name =
+            if is_rtx { format!("libtensorrt_rtx.so.{major}") } else { format!("libnvinfer.so.{major}") };
+        let place = place.map(Path::to_owned).or_else(|| std::env::var_os(PLACE).map(PathBuf::from));
+        let path = match place {
+            Some(folder) if folder.is_dir() => folder.join(&name),
+            Some(file) => file,
+            None => PathBuf::from(&name),
+        };
+        let unusable = |why: String| BackendError::Unavailable { name: "tensorrt", why };
+        let opened = Opened::open(&path).map_err(|why| {
+            unusable(format!("{why}; {PLACE} names the folder of {name}, as a package of TensorRT brings it"))
+        })?;
+        let found = opened.version().ok_or_else(|| {
+            unusable(format!("{} is no library of TensorRT: it lacks getInferLibVersion", path.display()))
+        })?;
+        let (found_major, found_minor) = (found / 10_000, found / 100 % 100);
+        // RTX's classes change with every minor version; TensorRT's grow at their ends within a major one.
+        let fits = found_major == major && if is_rtx { found_minor == minor } else { minor <= found_minor };
+        if !fits {
+            return Err(unusable(format!(
+                "{} is version {found_major}.{found_minor}, this program was built with the headers of {major}.{minor}; \
+                 install that version, or build with this one's headers in TENSORRT_INCLUDE_DIR",
+                path.display()
+            )));
+        }
+        let product = if is_rtx { "TensorRT-RTX" } else { "TensorRT" };
+        let version = format!("{product} {found_major}.{found_minor}.{}", found % 100);
+        Ok(Library { opened: Arc::new(opened), version, is_rtx })
+    }
+
+    /// Name and version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether a plan can be opened on this machine.
+    ///
+    /// # Errors
+    /// Why not: with TensorRT's own words, or that there is no GPU.
+    pub fn can_open(&self, plan: &[u8]) -> Result<(), BackendError> {
+        // RTX looks at a plan before it looks for a GPU; without one, TensorRT's runtime is not to be touched.
+        if !self.is_rtx {
+            start_cuda().map_err(|why| BackendError::Unavailable {
+                name: "tensorrt",
+                why: format!("there is no NVIDIA driver to open a plan with: {why}"),
+            })?;
+        }
+        can_open(&self.opened, plan).map_err(|said| BackendError::Payload {
+            why: format!(
+                "{} does not open this plan of {} bytes: {}",
+                self.version,
+                plan.len(),
+                joined(&said)
+            ),
+        })
+    }
+}
+
+/// A network in TensorRT.
+#[derive(Debug)]
+pub struct Network {
+    building: Building,
+    inputs: Vec<Input>,
+}
+
+impl Network {
+    /// Tells TensorRT of a network, layer by layer.
+    ///
+    /// # Errors
+    /// Which layer it refuses, in its own words.
+    pub fn new(library: &Library, layers: &Layers) -> Result<Network, BackendError> {
+        let mut building = Building::new(&library.opened).map_err(|said| BackendError::Unavailable {
+            name: "tensorrt",
+            why: format!("{} makes no builder: {}", library.version, joined(&said)),
+        })?;
+        // By the lowering's tensor, the building's.
+        let mut places: Vec<Option<usize>> = vec![None; layers.n_tensors as usize];
+        for input in &layers.inputs {
+            let dims = input.extents.iter().map(|e| if e.varies() { -1 } else { e.min });
+            let dims = RawAxes::new(dims).map_err(unsupported)?;
+            let added = building.add_input(&c_string(&input.name), input.element as i32, &dims);
+            let place = added.ok_or_else(|| refused(&building, &format!("input `{}`", input.name)))?;
+            for (axis, extent) in input.extents.iter().enumerate() {
+                if let (true, Some(name)) = (extent.varies(), &extent.name) {
+                    building.name_axis(place, axis, &c_string(name));
+                }
+            }
+            places[input.tensor.index()] = Some(place);
+        }
+        let place_of = |places: &[Option<usize>], tensor: Tensor| {
+            places[tensor.index()].expect("layers stand in an order in which they can be computed")
+        };
+        for layer in &layers.layers {
+            let raw = to_raw(&layer.kind).map_err(unsupported)?;
+            let inputs: Vec<usize> = layer.inputs.iter().map(|t| place_of(&places, *t)).collect();
+            let added = building.add_layer(raw, layer.kind.bytes(), &inputs, &c_string(&layer.name));
+            let what = || format!("layer `{}` ({:?})", layer.name, layer.kind);
+            places[layer.output.index()] = Some(added.ok_or_else(|| refused(&building, &what()))?);
+        }
+        for output in &layers.outputs {
+            building.mark_output(place_of(&places, output.tensor), &c_string(&output.name));
+        }
+        let said = building.said();
+        if !said.is_empty() {
+            return Err(unsupported(format!("TensorRT says of the network: {}", joined(&said))));
+        }
+        Ok(Network { building, inputs: layers.inputs.clone() })
+    }
+
+    /// What TensorRT says that it was told, by its own getters.
+    ///
+    /// # Errors
+    /// If it has a layer that is none of the lowering's.
+    pub fn recorded(&self) -> Result<Recorded, BackendError> {
+        let mut recorded = Recorded { layers: Layers::default(), tensors: Vec::new() };
+        let mut known: HashMap<usize, Tensor> = HashMap::new();
+        let mut keep = |tensors: &mut Vec<RecordedTensor>, seen: &TensorSeen| {
+            let tensor = *known.entry(seen.address).or_insert(Tensor(tensors.len() as u32));
+            if tensor.index() == tensors.len() {
+                let element = element(seen.element).map_err(unsupported)?;
+                tensors.push(RecordedTensor { element, dims: seen.dims.clone() });
+            }
+            Ok::<Tensor, BackendError>(tensor)
+        };
+        let there = |seen: Option<TensorSeen>, what: &str| {
+            seen.ok_or_else(|| unsupported(format!("TensorRT's network lacks {what}")))
+        };
+        let [n_layers, n_inputs, n_outputs] = self.building.counts();
+        for i in 0..n_inputs {
+            let seen = there(self.building.input(i), "an input")?;
+            let tensor = keep(&mut recorded.tensors, &seen)?;
+            let extents = seen.dims.iter().map(|n| match n {
+                -1 => Extent { min: 0, max: i64::MAX, name: None },
+                n => Extent { min: *n, max: *n, name: None },
+            });
+            let element = recorded.tensors[tensor.index()].element;
+            let extents = extents.collect();
+            recorded.layers.inputs.push(Input { name: seen.name, element, extents, tensor });
+        }
+        for i in 0..n_layers {
+            let seen = self.building.read_layer(i);
+            let foreign =
+                |why: &str| unsupported(format!("layer `{}` of TensorRT's network: {why}", seen.name));
+            if !seen.is_known {
+                return Err(foreign("none that this program adds"));
+            }
+            let mut inputs = Vec::new();
+            for k in 0..seen.n_inputs {
+                // A layer has places for inputs that it may do without, all behind those that it has.
+                let Some(tensor) = self.building.layer_input(i, k) else { break };
+                inputs.push(keep(&mut recorded.tensors, &tensor)?);
+            }
+            let output = there(self.building.layer_output(i), "an output of a layer")?;
+            let output = keep(&mut recorded.tensors, &output)?;
+            let size = element(seen.raw.element).map_or(0, |e| e.size_bytes());
+            let n_bytes = usize::try_from(seen.raw.n_elements).unwrap_or(0) * size;
+            let bytes = self.building.bytes(&seen, n_bytes);
+            let kind = from_raw(&seen.raw, &bytes, inputs.len()).map_err(|why| foreign(&why))?;
+            recorded.layers.layers.push(Layer { name: seen.name.clone(), kind, inputs, output });
+        }
+        for i in 0..n_outputs {
+            let seen = there(self.building.output(i), "an output")?;
+            let tensor = keep(&mut recorded.tensors, &seen)?;
+            recorded.layers.outputs.push(Output { name: seen.name, tensor });
+        }
+        recorded.layers.n_tensors = recorded.tensors.len() as u32;
+        Ok(recorded)
+    }
+
+    /// Has a plan made of it, which may take minutes.
+    ///
+    /// # Errors
+    /// What TensorRT cannot do, in its own words; also if it says that it leaves an input out.
+    pub fn plan(&mut self, target: &Target) -> Result<Vec<u8>, BackendError> {
+        /// `ComputeCapability::kCURRENT`.
+        const CURRENT: i32 = 1;
+        let capabilities = match target {
+            Target::Current => vec![CURRENT],
+            Target::Capabilities(all) => all.clone(),
+        };
+        match (self.building.target(&capabilities), target) {
+            (Some(true), _) | (None, Target::Current) => {}
+            (Some(false), _) => return Err(refused(&self.building, &format!("the target {target:?}"))),
+            (None, Target::Capabilities(all)) => {
+                return Err(unsupported(format!(
+                    "this TensorRT builds for the GPU of its own machine, not for {all:?}: build there, or with TensorRT-RTX"
+                )));
+            }
+        }
+        let mut bounds = Vec::new();
+        for input in self.inputs.iter().filter(|input| input.extents.iter().any(Extent::varies)) {
+            let of = |pick: fn(&Extent) -> i64| RawAxes::new(input.extents.iter().map(pick));
+            let [min, max] = [of(|e| e.min).map_err(unsupported)?, of(|e| e.max).map_err(unsupported)?];
+            bounds.push((c_string(&input.name), [min, max, max]));
+        }
+        let bounds: Vec<_> = bounds.iter().map(|(name, dims)| (name.as_c_str(), *dims)).collect();
+        if !bounds.is_empty() && !self.building.profile(&bounds) {
+            return Err(refused(&self.building, "the bounds of the inputs"));
+        }
+        let plan = self.building.build();
+        let said = self.building.said();
+        match plan {
+            Some(_) if said.iter().any(|line| leaves_out(line)) => {
+                Err(unsupported(format!("TensorRT would leave out part of the network: {}", joined(&said))))
+            }
+            Some(plan) => Ok(plan),
+            None => Err(unsupported(format!("TensorRT makes no plan of it: {}", joined(&said)))),
+        }
+    }
+}
+
+/// Whether a line says that something of the network does not count.
+fn leaves_out(line: &str) -> bool {
+    line.to_lowercase().contains("unused input")
+}
+
+fn refused(building: &Building, what: &str) -> BackendError {
+    unsupported(format!("TensorRT refuses {what}: {}", joined(&building.said())))
+}
+
+fn unsupported(why: impl Into<String>) -> BackendError {
+    BackendError::Unsupported { why: why.into() }
+}
+
+fn joined(said: &[String]) -> String {
+    if said.is_empty() { "it does not say why".into() } else { said.join(" · ") }
+}
+
+/// A name without what ends a C string.
+fn c_string(name: &str) -> CString {
+    CString::new(name.replace('\0', "�")).expect("replaced above")
+}
+
+#[cfg(test)]
+#[test]
+fn a_line_that_leaves_an_input_out_is_seen() {
+    assert!(leaves_out("[W] Unused Input: nonpad_kv_seqlen"));
+    assert!(!leaves_out("Using default timing cache"));
+}

@@ -1,0 +1,381 @@
+//! The functions of `shim.cc`, and handles that own what they make.
+//!
+//! Values are indices into the handle that made them, so that none outlives it; a constant's bytes and the log live as long as the
+//! handle; every list is as long as TensorRT lets it be.
+#![expect(unsafe_code, reason = "C functions, and memory of TensorRT's")]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex};
+
+use super::raw::{RawAxes, RawLayer, RawTensor};
+use super::translate::arity;
+
+/// What TensorRT says of a value.
+#[derive(Debug)]
+pub(super) struct TensorSeen {
+    /// The same for the same value.
+    pub(super) address: usize,
+    pub(super) name: String,
+    pub(super) element: i32,
+    pub(super) dims: Vec<i64>,
+}
+
+/// What TensorRT says of a layer.
+#[derive(Debug)]
+pub(super) struct LayerSeen {
+    pub(super) raw: RawLayer,
+    /// Whether the shim adds such layers, and reads all that they have.
+    pub(super) is_known: bool,
+    pub(super) name: String,
+    pub(super) n_inputs: usize,
+}
+
+type Logging = extern "C" fn(*mut c_void, i32, *const c_char);
+
+unsafe extern "C" {
+    safe fn shim_header_version() -> i32;
+    safe fn shim_header_major() -> i32;
+    safe fn shim_header_minor() -> i32;
+    safe fn shim_header_is_rtx() -> i32;
+    safe fn shim_struct_bytes() -> i64;
+    fn shim_building_new(create: *mut c_void, log: Logging, user: *mut c_void) -> *mut c_void;
+    fn shim_building_free(building: *mut c_void);
+    fn shim_add_input(b: *mut c_void, name: *const c_char, element: i32, dims: *const RawAxes)
+    -> *mut c_void;
+    fn shim_name_axis(tensor: *mut c_void, axis: i32, name: *const c_char);
+    fn shim_add_layer(
+        b: *mut c_void,
+        layer: *const RawLayer,
+        inputs: *const *mut c_void,
+        n_inputs: i32,
+        name: *const c_char,
+    ) -> *mut c_void;
+    fn shim_mark_output(b: *mut c_void, tensor: *mut c_void, name: *const c_char);
+    fn shim_n_layers(b: *mut c_void) -> i32;
+    fn shim_n_inputs(b: *mut c_void) -> i32;
+    fn shim_n_outputs(b: *mut c_void) -> i32;
+    fn shim_read_layer(
+        b: *mut c_void,
+        i: i32,
+        out: *mut RawLayer,
+        n_inputs: *mut i32,
+        name: *mut *const c_char,
+    ) -> i32;
+    fn shim_layer_input(b: *mut c_void, i: i32, k: i32, out: *mut RawTensor);
+    fn shim_layer_output(b: *mut c_void, i: i32, out: *mut RawTensor);
+    fn shim_input(b: *mut c_void, i: i32, out: *mut RawTensor);
+    fn shim_output(b: *mut c_void, i: i32, out: *mut RawTensor);
+    fn shim_target(b: *mut c_void, n: i32, capabilities: *const i32) -> i32;
+    fn shim_profile(b: *mut c_void) -> *mut c_void;
+    fn shim_profile_dims(
+        profile: *mut c_void,
+        name: *const c_char,
+        min: *const RawAxes,
+        opt: *const RawAxes,
+        max: *const RawAxes,
+    ) -> i32;
+    fn shim_add_profile(b: *mut c_void, profile: *mut c_void) -> i32;
+    fn shim_build(b: *mut c_void) -> *mut c_void;
+    fn shim_plan_data(plan: *mut c_void) -> *const u8;
+    fn shim_plan_bytes(plan: *mut c_void) -> i64;
+    fn shim_plan_free(plan: *mut c_void);
+    fn shim_reading_new(create: *mut c_void, log: Logging, user: *mut c_void) -> *mut c_void;
+    fn shim_reading_free(reading: *mut c_void);
+    fn shim_can_open(reading: *mut c_void, bytes: *const u8, n_bytes: i64) -> i32;
+}
+
+/// The version of the headers: `[major, minor, all of it as TensorRT counts]`, and whether they are TensorRT-RTX's.
+pub(super) fn header_version() -> ([i32; 3], bool) {
+    ([shim_header_major(), shim_header_minor(), shim_header_version()], shim_header_is_rtx() != 0)
+}
+
+/// An opened library, nothing of which has been called but its version.
+#[derive(Debug)]
+pub(super) struct Opened {
+    library: libloading::Library,
+}
+
+impl Opened {
+    pub(super) fn open(path: &Path) -> Result<Opened, String> {
+        assert_eq!(
+            shim_struct_bytes(),
+            (size_of::<RawLayer>() * 1000 + size_of::<RawTensor>()) as i64,
+            "the structs of shim.cc are the ones above"
+        );
+        // SAFETY: it runs the library's initialisers, which is what whoever names a library asks for.
+        let library = unsafe { libloading::Library::new(path) }.map_err(|why| why.to_string())?;
+        Ok(Opened { library })
+    }
+
+    /// `getInferLibVersion`, if it is such a library.
+    pub(super) fn version(&self) -> Option<i32> {
+        type Version = unsafe extern "C" fn() -> i32;
+        // SAFETY: the function of that name has had this type in every TensorRT.
+        let version = unsafe { self.library.get::<Version>(b"getInferLibVersion\0") }.ok()?;
+        // SAFETY: the same.
+        Some(unsafe { version() })
+    }
+
+    fn address(&self, name: &[u8]) -> Option<*mut c_void> {
+        // SAFETY: an address, which is not read here.
+        unsafe { self.library.get::<*mut c_void>(name) }.ok().map(|symbol| *symbol)
+    }
+}
+
+/// What TensorRT says: warnings and worse.
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+}
+
+/// Lines kept; a library that fails says the cause first.
+const LINES_MAX: usize = 100;
+
+extern "C" fn log(user: *mut c_void, severity: i32, line: *const c_char) {
+    const WARNING: i32 = 2;
+    if WARNING < severity || line.is_null() {
+        return;
+    }
+    // SAFETY: `user` is the `Log` in the box of the handle that made the logger and is destroyed after it; the line is a C string.
+    let (log, line) = unsafe { (&*user.cast::<Log>().cast_const(), CStr::from_ptr(line)) };
+    if let Ok(mut lines) = log.lines.lock()
+        && lines.len() < LINES_MAX
+    {
+        lines.push(line.to_string_lossy().trim().to_owned());
+    }
+}
+
+impl Log {
+    fn take(&self) -> Vec<String> {
+        self.lines.lock().map_or_else(|_| Vec::new(), |mut lines| std::mem::take(&mut *lines))
+    }
+
+    fn user(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// A network under construction. Fields are dropped after the network itself.
+#[derive(Debug)]
+pub(super) struct Building {
+    raw: NonNull<c_void>,
+    tensors: Vec<NonNull<c_void>>,
+    /// The bytes of constants, which TensorRT does not copy.
+    constants: Vec<Box<[u8]>>,
+    log: Box<Log>,
+    _library: Arc<Opened>,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // SAFETY: made by `shim_building_new`, freed once.
+        unsafe { shim_building_free(self.raw.as_ptr()) }
+    }
+}
+
+impl Building {
+    /// Nothing yet; or what TensorRT said.
+    pub(super) fn new(library: &Arc<Opened>) -> Result<Building, Vec<String>> {
+        let log_box = Box::new(Log::default());
+        let create = library.address(b"createInferBuilder_INTERNAL\0").ok_or_else(Vec::new)?;
+        // SAFETY: the library's own function, whose version has been compared with the headers'.
+        let raw = unsafe { shim_building_new(create, log, log_box.user()) };
+        let raw = NonNull::new(raw).ok_or_else(|| log_box.take())?;
+        let (tensors, constants) = (Vec::new(), Vec::new());
+        Ok(Building { raw, tensors, constants, log: log_box, _library: Arc::clone(library) })
+    }
+
+    /// Warnings and errors since the last time.
+    pub(super) fn said(&self) -> Vec<String> {
+        self.log.take()
+    }
+
+    fn keep(&mut self, tensor: *mut c_void) -> Option<usize> {
+        self.tensors.push(NonNull::new(tensor)?);
+        Some(self.tensors.len() - 1)
+    }
+
+    pub(super) fn add_input(&mut self, name: &CStr, element: i32, dims: &RawAxes) -> Option<usize> {
+        // SAFETY: the handle lives, and TensorRT copies names and dims.
+        let tensor = unsafe { shim_add_input(self.raw.as_ptr(), name.as_ptr(), element, dims) };
+        self.keep(tensor)
+    }
+
+    pub(super) fn name_axis(&mut self, tensor: usize, axis: usize, name: &CStr) {
+        // SAFETY: the tensor is of this network, and TensorRT copies the name and checks the axis.
+        unsafe { shim_name_axis(self.tensors[tensor].as_ptr(), axis as i32, name.as_ptr()) }
+    }
+
+    /// A layer, with the bytes if it is a constant; or nothing, and then the log says why.
+    pub(super) fn add_layer(
+        &mut self,
+        mut layer: RawLayer,
+        bytes: &[u8],
+        inputs: &[usize],
+        name: &CStr,
+    ) -> Option<usize> {
+        let (fewest, most) = arity(layer.kind);
+        assert!(fewest <= inputs.len() && inputs.len() <= most, "the lowering knows what its layers take");
+        let constant: Box<[u8]> = bytes.into();
+        layer.bytes = constant.as_ptr().cast();
+        self.constants.push(constant);
+        let inputs: Vec<*mut c_void> = inputs.iter().map(|i| self.tensors[*i].as_ptr()).collect();
+        let (of, n) = (inputs.as_ptr(), inputs.len() as i32);
+        // SAFETY: as many inputs of this network as the kind takes; the bytes live as long as it.
+        let tensor = unsafe { shim_add_layer(self.raw.as_ptr(), &raw const layer, of, n, name.as_ptr()) };
+        self.keep(tensor)
+    }
+
+    pub(super) fn mark_output(&mut self, tensor: usize, name: &CStr) {
+        // SAFETY: the tensor is of this network.
+        unsafe { shim_mark_output(self.raw.as_ptr(), self.tensors[tensor].as_ptr(), name.as_ptr()) }
+    }
+
+    /// Layers, inputs and outputs: how many there are.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        // SAFETY: the handle lives.
+        let counts = unsafe {
+            let b = self.raw.as_ptr();
+            [shim_n_layers(b), shim_n_inputs(b), shim_n_outputs(b)]
+        };
+        counts.map(|n| usize::try_from(n).unwrap_or(0))
+    }
+
+    pub(super) fn read_layer(&self, i: usize) -> LayerSeen {
+        assert!(i < self.counts()[0]);
+        let (mut raw, mut n_inputs, mut name) = (RawLayer::default(), 0, ptr::null());
+        // SAFETY: there is such a layer; the shim fills all three.
+        let is_known = unsafe {
+            shim_read_layer(self.raw.as_ptr(), i as i32, &raw mut raw, &raw mut n_inputs, &raw mut name)
+        };
+        LayerSeen {
+            raw,
+            is_known: is_known != 0,
+            name: text(name),
+            n_inputs: usize::try_from(n_inputs).unwrap_or(0),
+        }
+    }
+
+    /// The bytes of a constant that this network has told of.
+    pub(super) fn bytes(&self, layer: &LayerSeen, n_bytes: usize) -> Vec<u8> {
+        let start = layer.raw.bytes.addr();
+        let holds = |c: &&Box<[u8]>| c.as_ptr().addr() == start && n_bytes <= c.len();
+        self.constants.iter().find(holds).map_or_else(Vec::new, |c| c[..n_bytes].to_vec())
+    }
+
+    pub(super) fn layer_input(&self, i: usize, k: usize) -> Option<TensorSeen> {
+        assert!(i < self.counts()[0]);
+        // SAFETY: there is such a layer; an input that it lacks is described as none.
+        self.seen(|b, out| unsafe { shim_layer_input(b, i as i32, k as i32, out) })
+    }
+
+    pub(super) fn layer_output(&self, i: usize) -> Option<TensorSeen> {
+        assert!(i < self.counts()[0]);
+        // SAFETY: there is such a layer.
+        self.seen(|b, out| unsafe { shim_layer_output(b, i as i32, out) })
+    }
+
+    pub(super) fn input(&self, i: usize) -> Option<TensorSeen> {
+        assert!(i < self.counts()[1]);
+        // SAFETY: there is such an input.
+        self.seen(|b, out| unsafe { shim_input(b, i as i32, out) })
+    }
+
+    pub(super) fn output(&self, i: usize) -> Option<TensorSeen> {
+        assert!(i < self.counts()[2]);
+        // SAFETY: there is such an output.
+        self.seen(|b, out| unsafe { shim_output(b, i as i32, out) })
+    }
+
+    fn seen(&self, fill: impl FnOnce(*mut c_void, *mut RawTensor)) -> Option<TensorSeen> {
+        let (element, is_there, dims) = (0, 0, RawAxes::NONE);
+        let mut raw = RawTensor { tensor: ptr::null(), name: ptr::null(), element, is_there, dims };
+        fill(self.raw.as_ptr(), &raw mut raw);
+        (raw.is_there != 0).then(|| TensorSeen {
+            address: raw.tensor.addr(),
+            name: text(raw.name),
+            element: raw.element,
+            dims: raw.dims.list().into(),
+        })
+    }
+
+    /// For which GPUs: whether they were taken, or none where this TensorRT builds for its own alone.
+    pub(super) fn target(&mut self, capabilities: &[i32]) -> Option<bool> {
+        let n = capabilities.len() as i32;
+        // SAFETY: the handle lives, and the list is as long as said.
+        match unsafe { shim_target(self.raw.as_ptr(), n, capabilities.as_ptr()) } {
+            -1 => None,
+            taken => Some(taken != 0),
+        }
+    }
+
+    /// The bounds of inputs by name: smallest, most likely, largest; whether they were taken.
+    pub(super) fn profile(&mut self, inputs: &[(&CStr, [RawAxes; 3])]) -> bool {
+        // SAFETY: the handle lives, owns the profile, and copies names and dims.
+        unsafe {
+            let profile = shim_profile(self.raw.as_ptr());
+            !profile.is_null()
+                && inputs.iter().all(|(name, [min, opt, max])| {
+                    shim_profile_dims(profile, name.as_ptr(), min, opt, max) != 0
+                })
+                && 0 <= shim_add_profile(self.raw.as_ptr(), profile)
+        }
+    }
+
+    /// The plan; or nothing, and then the log says why.
+    pub(super) fn build(&mut self) -> Option<Vec<u8>> {
+        // SAFETY: the handle lives; the plan's memory is copied before it is freed, once.
+        unsafe {
+            let plan = shim_build(self.raw.as_ptr());
+            if plan.is_null() {
+                return None;
+            }
+            let n_bytes = usize::try_from(shim_plan_bytes(plan)).unwrap_or(0);
+            let bytes = std::slice::from_raw_parts(shim_plan_data(plan), n_bytes).to_vec();
+            shim_plan_free(plan);
+            Some(bytes)
+        }
+    }
+}
+
+/// Whether the library can open a plan on this machine; if not, what it said.
+pub(super) fn can_open(library: &Opened, bytes: &[u8]) -> Result<(), Vec<String>> {
+    let log_box = Box::new(Log::default());
+    let create = library.address(b"createInferRuntime_INTERNAL\0").ok_or_else(Vec::new)?;
+    // SAFETY: the library's own function, whose version has been compared with the headers'; the log outlives what writes to it.
+    let is_open = unsafe {
+        let reading = shim_reading_new(create, log, log_box.user());
+        let is_open = !reading.is_null() && shim_can_open(reading, bytes.as_ptr(), bytes.len() as i64) != 0;
+        shim_reading_free(reading);
+        is_open
+    };
+    if is_open { Ok(()) } else { Err(log_box.take()) }
+}
+
+/// Whether CUDA's driver is there and has begun: before any TensorRT that wants a GPU, since one without answers with garbage.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn start_cuda() -> Result<(), String> {
+    type Init = unsafe extern "C" fn(u32) -> i32;
+    // SAFETY: the driver's library and its function of that name, which takes 0 and may be called any number of times.
+    let code = unsafe {
+        let driver = libloading::Library::new("libcuda.so.1").map_err(|why| why.to_string())?;
+        let init = driver.get::<Init>(b"cuInit\0").map_err(|why| why.to_string())?;
+        let code = init(0);
+        // It stays loaded: what it started must not lose its code.
+        std::mem::forget(driver);
+        code
+    };
+    if code == 0 { Ok(()) } else { Err(format!("cuInit answers {code}")) }
+}
+
+fn text(name: *const c_char) -> String {
+    if name.is_null() {
+        return String::new();
+    }
+    // SAFETY: a name of TensorRT's, a C string that lives as long as what it names.
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,541 @@
+// TensorRT's classes behind C functions: no NVIDIA library is linked, and nothing is thrown across.
+//
+// Builds against TensorRT 10.3 and later and TensorRT-RTX 1.3 and later. What is asked of TensorRT stands in one struct of numbers,
+// `Layer`, which `shim_add_layer` takes and `shim_read_layer` fills from TensorRT's own getters: so a network can be compared with
+// what it was meant to be. `raw.rs` beside this file has the same structs, and `ffi.rs` is the only caller; it checks indices, lengths and
+// that a handle outlives what it made.
+
+#include <NvInfer.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#ifdef TRT_MAJOR_RTX
+#define SHIM_IS_RTX 1
+#else
+#define SHIM_IS_RTX 0
+#endif
+
+// From here on every network is strongly typed, and asking for it is deprecated.
+#if SHIM_IS_RTX
+#define SHIM_ALWAYS_TYPED (1 < NV_TENSORRT_MAJOR || 5 <= NV_TENSORRT_MINOR)
+#else
+#define SHIM_ALWAYS_TYPED (11 <= NV_TENSORRT_MAJOR)
+#endif
+
+using namespace nvinfer1;
+
+// The numbers that Rust passes through are TensorRT's own.
+static_assert(static_cast<int>(DataType::kFLOAT) == 0 && static_cast<int>(DataType::kHALF) == 1 &&
+              static_cast<int>(DataType::kINT32) == 3 && static_cast<int>(DataType::kBOOL) == 4 &&
+              static_cast<int>(DataType::kBF16) == 7 && static_cast<int>(DataType::kINT64) == 8);
+static_assert(static_cast<int>(ElementWiseOperation::kSUM) == 0 && static_cast<int>(ElementWiseOperation::kPROD) == 1 &&
+              static_cast<int>(ElementWiseOperation::kMAX) == 2 && static_cast<int>(ElementWiseOperation::kMIN) == 3 &&
+              static_cast<int>(ElementWiseOperation::kSUB) == 4 && static_cast<int>(ElementWiseOperation::kDIV) == 5 &&
+              static_cast<int>(ElementWiseOperation::kFLOOR_DIV) == 7 && static_cast<int>(ElementWiseOperation::kGREATER) == 12);
+static_assert(static_cast<int>(UnaryOperation::kSQRT) == 2 && static_cast<int>(UnaryOperation::kSIN) == 6 &&
+              static_cast<int>(UnaryOperation::kCOS) == 7);
+static_assert(static_cast<int>(ActivationType::kRELU) == 0 && static_cast<int>(ActivationType::kSIGMOID) == 1 &&
+              static_cast<int>(ActivationType::kGELU_ERF) == 12 && static_cast<int>(ActivationType::kGELU_TANH) == 13);
+static_assert(static_cast<int>(ReduceOperation::kSUM) == 0 && static_cast<int>(ReduceOperation::kAVG) == 4);
+static_assert(static_cast<int>(ILogger::Severity::kWARNING) == 2);
+
+extern "C" {
+
+using ShimLog = void (*)(void* user, int32_t severity, char const* line);
+
+// What a layer computes, in the order of `Code` in translate.rs.
+enum ShimKind : int32_t {
+    kConstant,
+    kMatrixMultiply,
+    kElementWise,
+    kUnary,
+    kActivation,
+    kReduce,
+    kSoftMax,
+    kShuffle,
+    kConcatenation,
+    kSlice,
+    kGather,
+    kSelect,
+    kShape,
+    kCast,
+    kIdentity,
+    kConvolution,
+    kResize,
+};
+
+// Lists of extents or axes with how many there are; -1 where there is none.
+struct ShimAxes {
+    int64_t n;
+    int64_t at[Dims::MAX_DIMS];
+};
+
+struct ShimLayer {
+    int32_t kind;
+    int32_t operation;  // TensorRT's number
+    int32_t element;    // of a constant, or what is cast to
+    int32_t axis;
+    uint32_t axes;      // a bit each
+    int32_t keeps;      // whether reduced axes stay as ones
+    int32_t transposed[2];
+    ShimAxes dims;      // of a constant, of a reshape, the size of a slice, of a kernel
+    ShimAxes first;     // order of axes before a reshape, start of a slice, padding before
+    ShimAxes second;    // order of axes after a reshape, padding after
+    ShimAxes stride;
+    int64_t maps;
+    int64_t n_scales;
+    float scales[Dims::MAX_DIMS];
+    void const* bytes;
+    int64_t n_elements;
+};
+
+struct ShimTensor {
+    void const* tensor;
+    char const* name;
+    int32_t element;
+    int32_t is_there;
+    ShimAxes dims;
+};
+
+}  // extern "C"
+
+namespace {
+
+struct Log final : ILogger {
+    ShimLog function;
+    void* user;
+    Log(ShimLog function_, void* user_) : function(function_), user(user_) {}
+    void log(Severity severity, AsciiChar const* line) noexcept override {
+        function(user, static_cast<int32_t>(severity), line);
+    }
+};
+
+// A network under construction and all that it needs; members are destroyed from the last to the first.
+struct Building {
+    Log log;
+    std::unique_ptr<IBuilder> builder;
+    std::unique_ptr<IBuilderConfig> config;
+    std::unique_ptr<INetworkDefinition> network;
+    Building(ShimLog function, void* user) : log(function, user) {}
+};
+
+struct Reading {
+    Log log;
+    std::unique_ptr<IRuntime> runtime;
+    Reading(ShimLog function, void* user) : log(function, user) {}
+};
+
+Dims to_dims(ShimAxes const& axes) {
+    Dims dims{};
+    dims.nbDims = static_cast<int32_t>(axes.n);
+    for (int64_t i = 0; i < axes.n; ++i) {
+        dims.d[i] = axes.at[i];
+    }
+    return dims;
+}
+
+ShimAxes from_dims(Dims const& dims) {
+    ShimAxes axes{};
+    axes.n = dims.nbDims;
+    for (int32_t i = 0; i < dims.nbDims; ++i) {
+        axes.at[i] = dims.d[i];
+    }
+    return axes;
+}
+
+Permutation to_permutation(ShimAxes const& axes) {
+    Permutation order{};
+    for (int32_t i = 0; i < Dims::MAX_DIMS; ++i) {
+        order.order[i] = i < axes.n ? static_cast<int32_t>(axes.at[i]) : i;
+    }
+    return order;
+}
+
+ShimAxes from_permutation(Permutation const& order, int32_t n) {
+    ShimAxes axes{};
+    axes.n = n;
+    for (int32_t i = 0; i < n; ++i) {
+        axes.at[i] = order.order[i];
+    }
+    return axes;
+}
+
+ILayer* add_shuffle(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs) {
+    auto* shuffle = network.addShuffle(*inputs[0]);
+    if (shuffle == nullptr) {
+        return nullptr;
+    }
+    shuffle->setZeroIsPlaceholder(false);
+    if (0 < layer.first.n) {
+        shuffle->setFirstTranspose(to_permutation(layer.first));
+    }
+    if (1 < n_inputs) {
+        shuffle->setInput(1, *inputs[1]);
+    } else if (0 <= layer.dims.n) {
+        shuffle->setReshapeDimensions(to_dims(layer.dims));
+    }
+    if (0 < layer.second.n) {
+        shuffle->setSecondTranspose(to_permutation(layer.second));
+    }
+    return shuffle;
+}
+
+ILayer* add_slice(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs) {
+    bool const is_given = n_inputs == 3;
+    Dims ones{};
+    ones.nbDims = static_cast<int32_t>(layer.stride.n);
+    for (int32_t i = 0; i < ones.nbDims; ++i) {
+        ones.d[i] = 1;
+    }
+    auto* slice = network.addSlice(*inputs[0], is_given ? ones : to_dims(layer.first), is_given ? ones : to_dims(layer.dims),
+                                   to_dims(layer.stride));
+    if (slice != nullptr && is_given) {
+        slice->setInput(1, *inputs[1]);
+        slice->setInput(2, *inputs[2]);
+    }
+    return slice;
+}
+
+ILayer* add_convolution(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs) {
+    Weights const none{inputs[0]->getType(), nullptr, 0};
+    auto* convolution = network.addConvolutionNd(*inputs[0], static_cast<int32_t>(layer.maps), to_dims(layer.dims), none, none);
+    if (convolution == nullptr) {
+        return nullptr;
+    }
+    for (int32_t i = 1; i < n_inputs; ++i) {
+        convolution->setInput(i, *inputs[i]);
+    }
+    convolution->setStrideNd(to_dims(layer.stride));
+    convolution->setPrePadding(to_dims(layer.first));
+    convolution->setPostPadding(to_dims(layer.second));
+    return convolution;
+}
+
+ILayer* add_resize(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs) {
+    auto* resize = network.addResize(*inputs[0]);
+    if (resize == nullptr) {
+        return nullptr;
+    }
+    resize->setScales(layer.scales, static_cast<int32_t>(layer.n_scales));
+    resize->setResizeMode(InterpolationMode::kNEAREST);
+    resize->setCoordinateTransformation(ResizeCoordinateTransformation::kASYMMETRIC);
+    resize->setNearestRounding(ResizeRoundMode::kFLOOR);
+    return resize;
+}
+
+ILayer* add(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs) {
+    switch (layer.kind) {
+    case kConstant:
+        return network.addConstant(to_dims(layer.dims), Weights{static_cast<DataType>(layer.element), layer.bytes, layer.n_elements});
+    case kMatrixMultiply: {
+        auto operation = [&](int i) { return layer.transposed[i] != 0 ? MatrixOperation::kTRANSPOSE : MatrixOperation::kNONE; };
+        return network.addMatrixMultiply(*inputs[0], operation(0), *inputs[1], operation(1));
+    }
+    case kElementWise:
+        return network.addElementWise(*inputs[0], *inputs[1], static_cast<ElementWiseOperation>(layer.operation));
+    case kUnary: return network.addUnary(*inputs[0], static_cast<UnaryOperation>(layer.operation));
+    case kActivation: return network.addActivation(*inputs[0], static_cast<ActivationType>(layer.operation));
+    case kReduce:
+        return network.addReduce(*inputs[0], static_cast<ReduceOperation>(layer.operation), layer.axes, layer.keeps != 0);
+    case kSoftMax: {
+        auto* softmax = network.addSoftMax(*inputs[0]);
+        if (softmax != nullptr) {
+            softmax->setAxes(layer.axes);
+        }
+        return softmax;
+    }
+    case kShuffle: return add_shuffle(network, layer, inputs, n_inputs);
+    case kConcatenation: {
+        auto* concatenation = network.addConcatenation(inputs, n_inputs);
+        if (concatenation != nullptr) {
+            concatenation->setAxis(layer.axis);
+        }
+        return concatenation;
+    }
+    case kSlice: return add_slice(network, layer, inputs, n_inputs);
+    case kGather: return network.addGather(*inputs[0], *inputs[1], layer.axis);
+    case kSelect: return network.addSelect(*inputs[0], *inputs[1], *inputs[2]);
+    case kShape: return network.addShape(*inputs[0]);
+    case kCast: return network.addCast(*inputs[0], static_cast<DataType>(layer.element));
+    case kIdentity: return network.addIdentity(*inputs[0]);
+    case kConvolution: return add_convolution(network, layer, inputs, n_inputs);
+    case kResize: return add_resize(network, layer, inputs);
+    default: return nullptr;
+    }
+}
+
+// Whether the layer is as this shim adds them; a field that it never sets must have the default.
+bool read(ILayer& layer, ShimLayer& out) {
+    int32_t const rank = layer.getInput(0) != nullptr ? layer.getInput(0)->getDimensions().nbDims : 0;
+    switch (layer.getType()) {
+    case LayerType::kCONSTANT: {
+        auto& constant = static_cast<IConstantLayer&>(layer);
+        Weights const weights = constant.getWeights();
+        out.kind = kConstant;
+        out.element = static_cast<int32_t>(weights.type);
+        out.bytes = weights.values;
+        out.n_elements = weights.count;
+        out.dims = from_dims(constant.getDimensions());
+        return true;
+    }
+    case LayerType::kMATRIX_MULTIPLY: {
+        auto& product = static_cast<IMatrixMultiplyLayer&>(layer);
+        out.kind = kMatrixMultiply;
+        for (int32_t i = 0; i < 2; ++i) {
+            out.transposed[i] = product.getOperation(i) == MatrixOperation::kTRANSPOSE;
+        }
+        return product.getOperation(0) != MatrixOperation::kVECTOR && product.getOperation(1) != MatrixOperation::kVECTOR;
+    }
+    case LayerType::kELEMENTWISE:
+        out.kind = kElementWise;
+        out.operation = static_cast<int32_t>(static_cast<IElementWiseLayer&>(layer).getOperation());
+        return true;
+    case LayerType::kUNARY:
+        out.kind = kUnary;
+        out.operation = static_cast<int32_t>(static_cast<IUnaryLayer&>(layer).getOperation());
+        return true;
+    case LayerType::kACTIVATION:
+        out.kind = kActivation;
+        out.operation = static_cast<int32_t>(static_cast<IActivationLayer&>(layer).getActivationType());
+        return true;
+    case LayerType::kREDUCE: {
+        auto& reduce = static_cast<IReduceLayer&>(layer);
+        out.kind = kReduce;
+        out.operation = static_cast<int32_t>(reduce.getOperation());
+        out.axes = reduce.getReduceAxes();
+        out.keeps = reduce.getKeepDimensions();
+        return true;
+    }
+    case LayerType::kSOFTMAX:
+        out.kind = kSoftMax;
+        out.axes = static_cast<ISoftMaxLayer&>(layer).getAxes();
+        return true;
+    case LayerType::kSHUFFLE: {
+        auto& shuffle = static_cast<IShuffleLayer&>(layer);
+        out.kind = kShuffle;
+        out.first = from_permutation(shuffle.getFirstTranspose(), rank);
+        out.dims = from_dims(shuffle.getReshapeDimensions());
+        out.second = from_permutation(shuffle.getSecondTranspose(), layer.getOutput(0)->getDimensions().nbDims);
+        return !shuffle.getZeroIsPlaceholder();
+    }
+    case LayerType::kCONCATENATION:
+        out.kind = kConcatenation;
+        out.axis = static_cast<IConcatenationLayer&>(layer).getAxis();
+        return true;
+    case LayerType::kSLICE: {
+        auto& slice = static_cast<ISliceLayer&>(layer);
+        out.kind = kSlice;
+        out.first = from_dims(slice.getStart());
+        out.dims = from_dims(slice.getSize());
+        out.stride = from_dims(slice.getStride());
+        return slice.getMode() == SampleMode::kSTRICT_BOUNDS;
+    }
+    case LayerType::kGATHER: {
+        auto& gather = static_cast<IGatherLayer&>(layer);
+        out.kind = kGather;
+        out.axis = gather.getGatherAxis();
+        return gather.getMode() == GatherMode::kDEFAULT && gather.getNbElementWiseDims() == 0;
+    }
+    case LayerType::kSELECT: out.kind = kSelect; return true;
+    case LayerType::kSHAPE: out.kind = kShape; return true;
+    case LayerType::kCAST:
+        out.kind = kCast;
+        out.element = static_cast<int32_t>(static_cast<ICastLayer&>(layer).getToType());
+        return true;
+    case LayerType::kIDENTITY: out.kind = kIdentity; return true;
+    case LayerType::kCONVOLUTION: {
+        auto& convolution = static_cast<IConvolutionLayer&>(layer);
+        out.kind = kConvolution;
+        out.maps = convolution.getNbOutputMaps();
+        out.dims = from_dims(convolution.getKernelSizeNd());
+        out.stride = from_dims(convolution.getStrideNd());
+        out.first = from_dims(convolution.getPrePadding());
+        out.second = from_dims(convolution.getPostPadding());
+        Dims const dilation = convolution.getDilationNd();
+        bool is_plain = convolution.getNbGroups() == 1 && convolution.getPaddingMode() == PaddingMode::kEXPLICIT_ROUND_DOWN &&
+                        convolution.getKernelWeights().count == 0 && convolution.getBiasWeights().count == 0;
+        for (int32_t i = 0; i < dilation.nbDims; ++i) {
+            is_plain = is_plain && dilation.d[i] == 1;
+        }
+        return is_plain;
+    }
+    case LayerType::kRESIZE: {
+        auto& resize = static_cast<IResizeLayer&>(layer);
+        out.kind = kResize;
+        // It copies if asked for as many as there are.
+        out.n_scales = resize.getScales(rank, out.scales);
+        return resize.getResizeMode() == InterpolationMode::kNEAREST &&
+               resize.getCoordinateTransformation() == ResizeCoordinateTransformation::kASYMMETRIC &&
+               resize.getNearestRounding() == ResizeRoundMode::kFLOOR;
+    }
+    default: return false;
+    }
+}
+
+ShimTensor describe(ITensor const* tensor) {
+    ShimTensor out{};
+    if (tensor != nullptr) {
+        out.tensor = tensor;
+        out.name = tensor->getName();
+        out.element = static_cast<int32_t>(tensor->getType());
+        out.is_there = 1;
+        out.dims = from_dims(tensor->getDimensions());
+    }
+    return out;
+}
+
+// What TensorRT throws by mistake ends here.
+template <typename F, typename T>
+T guarded(T otherwise, F body) noexcept {
+    try {
+        return body();
+    } catch (...) {
+        return otherwise;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t shim_header_version() { return NV_TENSORRT_VERSION; }
+int32_t shim_header_major() { return NV_TENSORRT_MAJOR; }
+int32_t shim_header_minor() { return NV_TENSORRT_MINOR; }
+int32_t shim_header_is_rtx() { return SHIM_IS_RTX; }
+int64_t shim_struct_bytes() { return static_cast<int64_t>(sizeof(ShimLayer) * 1000 + sizeof(ShimTensor)); }
+
+// `create` is the library's createInferBuilder_INTERNAL.
+Building* shim_building_new(void* create, ShimLog log, void* user) {
+    return guarded<>(static_cast<Building*>(nullptr), [&]() -> Building* {
+        auto building = std::make_unique<Building>(log, user);
+        auto* function = reinterpret_cast<void* (*)(void*, int32_t)>(create);
+        building->builder.reset(static_cast<IBuilder*>(function(static_cast<ILogger*>(&building->log), NV_TENSORRT_VERSION)));
+        if (building->builder == nullptr) {
+            return nullptr;
+        }
+#if SHIM_ALWAYS_TYPED
+        uint32_t const typed = 0;
+#else
+        auto const typed = 1U << static_cast<uint32_t>(NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
+#endif
+        building->config.reset(building->builder->createBuilderConfig());
+        building->network.reset(building->builder->createNetworkV2(typed));
+        bool const is_whole = building->config != nullptr && building->network != nullptr;
+        return is_whole ? building.release() : nullptr;
+    });
+}
+
+void shim_building_free(Building* building) { delete building; }
+
+ITensor* shim_add_input(Building* building, char const* name, int32_t element, ShimAxes const* dims) {
+    return guarded<>(static_cast<ITensor*>(nullptr),
+                     [&] { return building->network->addInput(name, static_cast<DataType>(element), to_dims(*dims)); });
+}
+
+void shim_name_axis(ITensor* tensor, int32_t axis, char const* name) { tensor->setDimensionName(axis, name); }
+
+ITensor* shim_add_layer(Building* building, ShimLayer const* layer, ITensor* const* inputs, int32_t n_inputs, char const* name) {
+    return guarded<>(static_cast<ITensor*>(nullptr), [&]() -> ITensor* {
+        ILayer* added = add(*building->network, *layer, inputs, n_inputs);
+        if (added == nullptr) {
+            return nullptr;
+        }
+        added->setName(name);
+        return added->getOutput(0);
+    });
+}
+
+void shim_mark_output(Building* building, ITensor* tensor, char const* name) {
+    tensor->setName(name);
+    building->network->markOutput(*tensor);
+}
+
+int32_t shim_n_layers(Building* building) { return building->network->getNbLayers(); }
+int32_t shim_n_inputs(Building* building) { return building->network->getNbInputs(); }
+int32_t shim_n_outputs(Building* building) { return building->network->getNbOutputs(); }
+
+// Whether the layer is one that this shim adds. How many inputs it has and its name are told in any case.
+int32_t shim_read_layer(Building* building, int32_t i, ShimLayer* out, int32_t* n_inputs, char const** name) {
+    ILayer* layer = building->network->getLayer(i);
+    *n_inputs = layer->getNbInputs();
+    *name = layer->getName();
+    return read(*layer, *out) && layer->getNbOutputs() == 1;
+}
+
+void shim_layer_input(Building* building, int32_t i, int32_t k, ShimTensor* out) {
+    *out = describe(building->network->getLayer(i)->getInput(k));
+}
+
+void shim_layer_output(Building* building, int32_t i, ShimTensor* out) {
+    *out = describe(building->network->getLayer(i)->getOutput(0));
+}
+
+void shim_input(Building* building, int32_t i, ShimTensor* out) { *out = describe(building->network->getInput(i)); }
+void shim_output(Building* building, int32_t i, ShimTensor* out) { *out = describe(building->network->getOutput(i)); }
+
+// For which GPUs: 1 taken, 0 refused, -1 where this TensorRT builds for the GPU that it runs on alone.
+int32_t shim_target(Building* building, int32_t n, int32_t const* capabilities) {
+#if SHIM_IS_RTX
+    if (!building->config->setNbComputeCapabilities(n)) {
+        return 0;
+    }
+    for (int32_t i = 0; i < n; ++i) {
+        if (!building->config->setComputeCapability(static_cast<ComputeCapability>(capabilities[i]), i)) {
+            return 0;
+        }
+    }
+    return 1;
+#else
+    static_cast<void>(building);
+    static_cast<void>(n);
+    static_cast<void>(capabilities);
+    return -1;
+#endif
+}
+
+IOptimizationProfile* shim_profile(Building* building) { return building->builder->createOptimizationProfile(); }
+
+// Smallest, most likely and largest extents of an input.
+int32_t shim_profile_dims(IOptimizationProfile* profile, char const* name, ShimAxes const* min, ShimAxes const* opt, ShimAxes const* max) {
+    return profile->setDimensions(name, OptProfileSelector::kMIN, to_dims(*min)) &&
+           profile->setDimensions(name, OptProfileSelector::kOPT, to_dims(*opt)) &&
+           profile->setDimensions(name, OptProfileSelector::kMAX, to_dims(*max));
+}
+
+int32_t shim_add_profile(Building* building, IOptimizationProfile* profile) {
+    return building->config->addOptimizationProfile(profile);
+}
+
+IHostMemory* shim_build(Building* building) {
+    return guarded<>(static_cast<IHostMemory*>(nullptr),
+                     [&] { return building->builder->buildSerializedNetwork(*building->network, *building->config); });
+}
+
+void const* shim_plan_data(IHostMemory* plan) { return plan->data(); }
+int64_t shim_plan_bytes(IHostMemory* plan) { return static_cast<int64_t>(plan->size()); }
+void shim_plan_free(IHostMemory* plan) { delete plan; }
+
+// `create` is the library's createInferRuntime_INTERNAL.
+Reading* shim_reading_new(void* create, ShimLog log, void* user) {
+    return guarded<>(static_cast<Reading*>(nullptr), [&]() -> Reading* {
+        auto reading = std::make_unique<Reading>(log, user);
+        auto* function = reinterpret_cast<void* (*)(void*, int32_t)>(create);
+        reading->runtime.reset(static_cast<IRuntime*>(function(static_cast<ILogger*>(&reading->log), NV_TENSORRT_VERSION)));
+        return reading->runtime != nullptr ? reading.release() : nullptr;
+    });
+}
+
+void shim_reading_free(Reading* reading) { delete reading; }
+
+// Whether a plan can be opened here; the log says why not.
+int32_t shim_can_open(Reading* reading, void const* bytes, int64_t n_bytes) {
+    return guarded<>(0, [&] {
+        std::unique_ptr<ICudaEngine> engine(reading->runtime->deserializeCudaEngine(bytes, static_cast<size_t>(n_bytes)));
+        return engine != nullptr ? 1 : 0;
+    });
+}
+
+}  // extern "C"
