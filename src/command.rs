@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, compile, doctor, export, imagine, inspect, machine, manual, output, plan, run,
-    scenes, transport,
+    Context, Usage, ask, bench, build, compile, doctor, export, imagine, inspect, machine, manual, output,
+    plan, run, scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
