@@ -34,6 +34,8 @@ pub struct Decoder {
 
 /// What a PNG or GIF decoder may claim beside the pixels.
 const WORK_BYTES_MAX: u64 = 4 << 20;
+/// Nobody's header is longer, with a profile and a thumbnail.
+const HEADER_BYTES_MAX: usize = 1 << 18;
 
 impl Decoder {
     /// A decoder that has claimed nothing yet.
@@ -189,6 +191,20 @@ pub(super) fn dimensions(data: &[u8]) -> Result<(u32, u32), FrameError> {
     }
 }
 
+/// Width and height as the header of a JPEG or a PNG says them, without a look at the rest; `None` where it says none.
+///
+/// It does not allocate, and believes what it reads: for who only compares sizes.
+pub fn size_in_header(data: &[u8]) -> Option<(u32, u32)> {
+    match Compression::of(data)? {
+        Compression::Jpeg => jpeg::size(&data[..data.len().min(HEADER_BYTES_MAX)]),
+        Compression::Png => {
+            let at = |offset| Some(u32::from_be_bytes(*data.get(offset..)?.first_chunk()?));
+            Some((at(16)?, at(20)?))
+        }
+        Compression::Gif => None,
+    }
+}
+
 fn limits(rgb: &[u8]) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(8 * (rgb.len() as u64 / 3) + WORK_BYTES_MAX);
@@ -275,6 +291,23 @@ mod tests {
             bytes.truncate(bytes.len() / 2);
             assert!(Decoder::new().decode("jpeg", &bytes, &mut rgb).is_err());
         }
+    }
+
+    #[test]
+    fn a_header_says_the_size_and_nothing_is_too_hostile_for_it() {
+        let mut jpeg = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut jpeg, 95);
+        encoder.write_image(&[7; 17 * 9], 17, 9, ExtendedColorType::L8).unwrap();
+        for (bytes, size) in [(jpeg, (17, 9)), (png(ExtendedColorType::L8, &[9]), (3, 2))] {
+            assert_eq!(size_in_header(&bytes), Some(size));
+            assert!((0..bytes.len()).all(|n| size_in_header(&bytes[..n]).is_none_or(|told| told == size)));
+            for bit in 0..8 * bytes.len() {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                size_in_header(&flipped);
+            }
+        }
+        assert_eq!([&b""[..], b"GIF89a", b"h264", b"\xff\xd8"].map(size_in_header), [None; 4]);
     }
 
     #[test]

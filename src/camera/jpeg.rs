@@ -55,6 +55,21 @@ pub(super) fn dimensions(data: &[u8]) -> Result<(u32, u32), Damaged> {
     }
 }
 
+/// Width and height from the frame header, whatever else it says.
+pub(super) fn size(data: &[u8]) -> Option<(u32, u32)> {
+    let mut walk = Walk::new(data);
+    loop {
+        match walk.segment().ok()? {
+            (SOS | EOI, _) => return None,
+            (code, body) if is_frame(code) => {
+                let at = |offset| u16_at(body, offset).map(u32::from).ok();
+                return Some((at(3)?, at(1)?));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Writes the image in `data`, which begins with the marker of a JPEG, to `out` as the decoder takes it.
 ///
 /// # Errors
