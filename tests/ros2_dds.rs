@@ -42,6 +42,10 @@ fn join(name: &str) -> Dds {
 
 /// Who listens to the images of a topic.
 fn camera_of(transport: &Dds, topic: &str, frame_bytes_max: usize) -> Arc<Listener> {
+    Arc::clone(&whole_camera_of(transport, topic, frame_bytes_max).listeners()[0])
+}
+
+fn whole_camera_of(transport: &Dds, topic: &str, frame_bytes_max: usize) -> Arc<Camera> {
     let (name, topic) = ("camera".to_owned(), topic.to_owned());
     let camera = CameraOptions { name, topic, frame_bytes_max, pixels_max: frame_bytes_max };
     let max_age = Duration::from_secs(60);
@@ -49,7 +53,7 @@ fn camera_of(transport: &Dds, topic: &str, frame_bytes_max: usize) -> Arc<Listen
         ListenerOptions { clip_frames: 1, clip_rate_hz: 1.0, follow_frames: 0, pictures: 1, max_age };
     let camera = Arc::new(Camera::new(camera, transport.clock(), &[listener]));
     transport.subscribe_images(ImageTransport::Raw, Arc::clone(&camera)).unwrap();
-    Arc::clone(&camera.listeners()[0])
+    camera
 }
 
 fn image(stamp_ns: i64, width: u32, data: &[u8]) -> Vec<u8> {
@@ -124,6 +128,31 @@ fn the_newest_image_wins_and_the_others_are_accounted_for() {
     assert!(accounts.balance(), "{accounts}");
     assert!(51 <= total() - total_before, "received or counted as lost: {accounts}");
     assert!(accounts.served < accounts.received, "older ones gave way: {accounts}");
+}
+
+#[test]
+fn two_publishers_of_one_topic_are_told_apart() {
+    let (one, two, node) = (join("camera_m"), join("camera_n"), join("eye_m"));
+    let camera = whole_camera_of(&node, "/m/image", 10_000);
+    let publishers =
+        [&one, &two].map(|dds| dds.advertise("/m/image", ImageView::TYPE, Delivery::BestEffort).unwrap());
+    let send = |n: usize| publishers[n].publish(image(now_ns(), 8, &[n as u8; 8 * 8 * 3])).unwrap();
+    let publishers_of = || camera.stream().mixed.publishers_hz.len();
+    until("images of one", || {
+        send(0);
+        sleep(Duration::from_millis(5));
+        camera.stream().rate_hz.is_some()
+    });
+    assert_eq!(publishers_of(), 0);
+    until("images of both", || {
+        send(0);
+        send(1);
+        publishers_of() == 2
+    });
+    until("the end of the second", || {
+        send(0);
+        publishers_of() == 0
+    });
 }
 
 /// Forecasts eight frames from one, all at once.

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use perihelion::frames::accounts::DropReason;
@@ -37,7 +37,7 @@ impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
 }
 
 fn answer(text: impl Into<String>) -> Outcome {
-    Outcome::Made(Answer { text: text.into(), details: Default::default() })
+    Outcome::Made(Answer { text: text.into(), ..Answer::default() })
 }
 
 /// An image stamped `stamp_ms` that arrives then.
@@ -88,7 +88,7 @@ fn every_frame_of_a_stepped_graph_is_answered_with_all_that_is_known() {
         assert_eq!((question.prompt, question.deadline), ("What?", None));
         let details = json!({ "tokens": [1, 2], "text": "not this" });
         let text = format!("I see {:?}", question.frames[0].frame.data());
-        Outcome::Made(Answer { text, details: details.as_object().unwrap().clone() })
+        Outcome::Made(Answer { text, details: details.as_object().unwrap().clone(), ..Answer::default() })
     });
     assert_eq!((summary.published, summary.accounts.served, summary.accounts.dropped_total()), (3, 3, 0));
     assert_eq!(texts(&script, "/eye/answer"), vec!["I see [1, 2, 3, 4, 5, 6]"; 3]);
@@ -98,6 +98,190 @@ fn every_frame_of_a_stepped_graph_is_answered_with_all_that_is_known() {
     assert_eq!(json["stamps"], json!([{ "sec": 1, "nanosec": 66_000_000 }]));
     assert_eq!(json["valid_until"], json!({ "sec": 3, "nanosec": 66_000_000 }));
     assert_eq!((&json["age_ms"], &json["stamp_suspect"]), (&json!(0.0), &json!(false)));
+}
+
+/// An image stamped `stamp_ms` that arrives on `topic` at `now_ms`.
+fn stamped(topic: &'static str, stamp_ms: i64, now_ms: i64) -> Event {
+    Box::new(move |memory| {
+        memory.clock().set(now_ms * MS);
+        memory.inject(topic, ImageView::TYPE, &image_body(stamp_ms * MS, 2, &PIXELS), ByteOrder::Little);
+    })
+}
+
+/// The lines that were logged about this topic.
+fn logged(topic: &str) -> Vec<String> {
+    struct Lines(Mutex<Vec<String>>);
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+        }
+        fn flush(&self) {}
+    }
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    if log::set_logger(&LINES).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+    LINES.0.lock().unwrap().iter().filter(|line| line.contains(topic)).cloned().collect()
+}
+
+#[test]
+fn stamps_that_cannot_be_right_give_way_to_receipt_and_are_named_once() {
+    const NOW_MS: i64 = 1_790_000_000_000;
+    logged("");
+    let of = |stamp: fn(i64) -> i64| {
+        move |i: i64| stamped("/zeros/image", stamp(NOW_MS + i * 50), NOW_MS + i * 50)
+    };
+    let mut events: Vec<Event> = (0..60).map(of(|_| 0)).collect();
+    events.extend((60..200).map(of(|now_ms| now_ms - 20)));
+    let script = Script::new(Clock::stepped(), events);
+    let name = NodeName::new("/zeros", "eye").unwrap();
+    let options = NodeOptions { name, clip_frames: 4, clip_rate_hz: 4.0, ..options() };
+    let mut steps_ms = Vec::new();
+    let summary = play(&script, &options, |question| {
+        let seen = question.frames.iter().map(|received| received.seen_ns / MS).collect::<Vec<_>>();
+        steps_ms.extend(seen.windows(2).map(|pair| pair[1] - pair[0]));
+        answer("a clip")
+    });
+    assert!(steps_ms.iter().all(|step| *step == 250), "{steps_ms:?}");
+    assert_eq!(summary.accounts.dropped(DropReason::Untimed), 0);
+    let answers = texts(&script, "/zeros/eye/answer/json");
+    assert!(30 < answers.len());
+    let [first, last] = [&answers[0], &answers[answers.len() - 1]]
+        .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+    assert_eq!((&first["stamp_suspect"], &first["timed_by"]), (&json!(true), &json!("receipt")));
+    assert_eq!((&first["age_ms"], &first["stamp"]), (&json!(0.0), &json!({ "sec": 0, "nanosec": 0 })));
+    // The fourth of 250 ms, and what `max_age` grants.
+    assert_eq!(first["valid_until"], json!({ "sec": NOW_MS / 1000 + 2, "nanosec": 750_000_000 }));
+    assert_eq!((&last["stamp_suspect"], &last["timed_by"]), (&json!(false), &json!("stamp")));
+    assert_eq!(last["age_ms"], json!(20.0));
+    let lines = logged("stamps of /zeros/image");
+    let expected = "WARN stamps of /zeros/image are zero: clips, forecasts and ages go by receipt; let the camera's \
+                    driver put the time of each image into header.stamp";
+    assert_eq!(lines, [expected]);
+    assert_eq!(logged("the camera's stamps are right again").len(), 1);
+}
+
+#[test]
+fn a_bag_that_tells_no_time_gives_no_clips_and_says_why() {
+    logged("");
+    // Recorded in one heap, with stamps that stand still.
+    let events = (0..100).map(|i| stamped("/heap/image", 7000, 7000 + i / 50)).collect();
+    let script = Script::new(Clock::stepped(), events);
+    let name = NodeName::new("/heap", "eye").unwrap();
+    let options = NodeOptions { name, clip_frames: 4, clip_rate_hz: 4.0, ..options() };
+    let summary = play(&script, &options, |_| answer("a clip"));
+    assert_eq!(summary.published, 0);
+    let events = (0..100).map(|i| stamped("/heap/image", 0, 90_000_000 + i * 10 / 50)).collect();
+    let script = Script::new(Clock::stepped(), events);
+    let summary = play(&script, &options, |_| answer("a clip"));
+    assert!(90 < summary.accounts.dropped(DropReason::Untimed), "{}", summary.accounts);
+    let lines = logged("/heap/image");
+    assert!(lines.iter().any(|line| line.contains("so that no clip can be formed")), "{lines:?}");
+}
+
+/// The last report of a node that ran for a while beside a camera in its own thread.
+fn report_beside(
+    options: &NodeOptions,
+    mut says: impl FnMut(&Question<'_>) -> Outcome + Send,
+    camera: impl Fn(&Memory, u32) + Sync,
+    is_enough: impl Fn(&str) -> bool + Sync,
+) -> (Vec<(u8, String)>, Memory) {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let stop = AtomicBool::new(false);
+    let mut states: Vec<(u8, String)> = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..).take_while(|_| !stop.load(Relaxed)).for_each(|i| camera(&memory, i));
+        });
+        scope.spawn(|| {
+            let until = Instant::now() + Duration::from_secs(30);
+            while Instant::now() < until && !states.iter().any(|(_, message)| is_enough(message)) {
+                for body in memory.published("/diagnostics") {
+                    let report: DiagnosticArray = decode(&body, ByteOrder::Little).unwrap();
+                    let status = &report.status[0];
+                    states.push((status.level, status.message.trim_end().to_owned()));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            stop.store(true, Relaxed);
+        });
+        let mut says = Says(|question: &Question<'_>| says(question));
+        run(&memory, options, Engines::answering(&mut says), &stop, &mut |_| {}).unwrap();
+    });
+    (states, memory)
+}
+
+#[test]
+fn a_camera_slower_than_its_clip_is_named_with_its_rate() {
+    logged("");
+    let name = NodeName::new("/", "slow").unwrap();
+    let options = NodeOptions { name, clip_frames: 2, clip_rate_hz: 500.0, ..options() };
+    let camera = |memory: &Memory, _| {
+        memory.inject("/image", ImageView::TYPE, &image_now(memory), ByteOrder::Little);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let text = "a clip wants 500: give --fps";
+    let (states, _) = report_beside(&options, |_| answer("yes"), camera, |message| message.contains(text));
+    let (level, message) = states.last().unwrap();
+    assert!(*level == 1 && message.contains(text), "{states:?}");
+    let rate: f64 = message.split(' ').nth(3).unwrap().parse().unwrap();
+    assert!(1.0 < rate && rate < 51.0, "{message}");
+    assert_eq!(logged(text).len(), 1);
+}
+
+#[test]
+fn answering_is_said_after_an_answer() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let camera = |memory: &Memory, _| {
+        memory.inject("/image", ImageView::TYPE, &image_now(memory), ByteOrder::Little);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let says = |question: &Question<'_>| {
+        // The first takes until two reports have been made.
+        let until = Instant::now() + Duration::from_millis(1500);
+        while asked.load(Relaxed) == 0 && Instant::now() < until && !question.stop.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        asked.fetch_add(1, Relaxed);
+        answer("yes")
+    };
+    let (states, _) = report_beside(&options(), says, camera, |message| message == "answering");
+    let of = |words: &str| states.iter().position(|(_, message)| message == words);
+    let (first, answering) = (of("images come, and the first answer is being made"), of("answering"));
+    assert!(first.is_some() && first < answering, "{states:?}");
+    assert_eq!(states[first.unwrap()].0, 0, "it is not wrong");
+}
+
+#[test]
+fn an_answer_that_was_cut_says_so_where_it_is_heard() {
+    let camera = |memory: &Memory, _| {
+        memory.inject("/image", ImageView::TYPE, &image_now(memory), ByteOrder::Little);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut n = 0;
+    let says = |_: &Question<'_>| {
+        n += 1;
+        let text = ["The path is", "", "It is clear."][(n - 1).min(2)].to_owned();
+        Outcome::Made(Answer { text, is_cut: n < 3, ..Answer::default() })
+    };
+    let (states, memory) =
+        report_beside(&options(), says, camera, |message| message.contains("2 of the last "));
+    let (level, message) = states.last().unwrap();
+    assert!(*level == 1 && message.starts_with("2 of the last "), "{states:?}");
+    assert!(
+        message.contains(" answers were cut at max_age (") && message.contains(" %), 2 since the start: ")
+    );
+    let heard = |topic: &str| -> Vec<String> {
+        let text =
+            |body: Vec<u8>| decode::<Text>(&body, ByteOrder::Little).unwrap().data.trim_end().to_owned();
+        memory.published(topic).into_iter().take(3).map(text).collect()
+    };
+    assert_eq!(heard("/eye/answer"), ["The path is …[cut at max_age]", "…[cut at max_age]", "It is clear."]);
+    let whole: serde_json::Value = serde_json::from_str(&heard("/eye/answer/json")[0]).unwrap();
+    assert_eq!(whole["text"], "The path is", "a program looks at finish_reason");
 }
 
 #[test]

@@ -90,6 +90,18 @@ fn say(publisher: &dyn Publisher, text: &str) {
 }
 
 #[test]
+fn two_publishers_of_one_topic_are_told_apart() {
+    let (walled, peer) = pair(free_domain());
+    let camera = camera(&walled);
+    let advertise = || peer.advertise("/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
+    let publishers = [advertise(), advertise()];
+    until("images of both", || {
+        publishers.iter().for_each(|publisher| publisher.publish(image()).unwrap());
+        camera.stream().mixed.publishers_hz.len() == 2
+    });
+}
+
+#[test]
 fn messages_and_images_pass_and_everything_comes_back_after_a_death() {
     let domain = free_domain();
     let (walled, peer) = pair(domain);

@@ -239,7 +239,7 @@ impl Options {
                     "stamp": stamp, "frames_ahead": ahead, "surprise": latent, "surprise_pixels": pixels,
                 }))
             }
-            Said::Answer(answer) => output::text(&format!("[{:6.0} ms] {}\n", answer.age_ms, answer.text)),
+            Said::Answer(answer) => output::text(&format!("[{:6.0} ms] {}\n", answer.age_ms, answer.heard())),
             Said::Forecast(PublishedForecast { n_frames, is_cut, age_ms, forecast_ms, .. }) => {
                 let cut = if *is_cut { ", cut" } else { "" };
                 output::text(&format!(

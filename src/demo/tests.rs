@@ -85,7 +85,11 @@ impl Transport for Hall {
 fn answer(text: impl Into<String>, tokens: &[u32]) -> Outcome {
     let details =
         serde_json::json!({ "tokens": tokens, "ttft_ms": 1.5, "tpot_ms": 0.5, "finish_reason": "stop" });
-    Outcome::Made(Answer { text: text.into(), details: details.as_object().unwrap().clone() })
+    Outcome::Made(Answer {
+        text: text.into(),
+        details: details.as_object().unwrap().clone(),
+        ..Answer::default()
+    })
 }
 
 fn json(report: &Report) -> Value {

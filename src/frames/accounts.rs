@@ -15,8 +15,10 @@ pub enum DropReason {
     Superseded,
     /// It lay between the sampling times of a clip.
     OffRate,
-    /// Its clip started over: a gap, a change of size, or a stamp that ran backwards.
+    /// Its clip started over: a gap, a change of size, or time that ran backwards.
     ClipRestart,
+    /// Nothing says when it was seen, neither its stamp nor its receipt, so that it has no place in a clip.
+    Untimed,
     /// It was older than `max_age` before its turn.
     TooOld,
     /// What was made of it would have come after `max_age`.
@@ -57,10 +59,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Superseded,
         Self::OffRate,
         Self::ClipRestart,
+        Self::Untimed,
         Self::TooOld,
         Self::MadeTooLate,
         Self::EngineFailed,
@@ -87,6 +90,7 @@ impl DropReason {
             Self::Superseded => "superseded",
             Self::OffRate => "off_rate",
             Self::ClipRestart => "clip_restart",
+            Self::Untimed => "untimed",
             Self::TooOld => "too_old",
             Self::MadeTooLate => "answer_too_late",
             Self::EngineFailed => "answer_failed",

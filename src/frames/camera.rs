@@ -1,16 +1,18 @@
 //! A camera: its topic, the buffers for its frames, and everyone who listens to it.
 //!
 //! Each engine listens for itself, with its own choice of frames and its own accounts; the frames are the same. So a frame
-//! is copied once when it comes and decoded once when it is looked at.
+//! is copied once when it comes and decoded once when it is looked at. When a frame was seen is judged here too, once for all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::frames::accounts::DropReason;
-use crate::frames::clock::Clock;
+use crate::frames::clock::{Clock, Moment};
 use crate::frames::decoded::DecodedPool;
 use crate::frames::frame::{Frame, FrameHeader};
 use crate::frames::listener::{Listener, ListenerOptions};
 use crate::frames::pool::FramePool;
+use crate::frames::stamps::{StampJudge, StampReport, Timing};
+use crate::frames::stream::{Stream, StreamReport};
 
 /// Listeners of one camera at most: each has a bit in every frame.
 pub const LISTENERS_MAX: usize = 32;
@@ -36,6 +38,14 @@ pub struct Camera {
     frames: FramePool,
     pictures: Arc<DecodedPool>,
     listeners: Vec<Arc<Listener>>,
+    watched: Mutex<Watched>,
+}
+
+/// What is remembered of the frames that came.
+#[derive(Debug)]
+struct Watched {
+    judge: StampJudge,
+    stream: Stream,
 }
 
 impl Camera {
@@ -55,7 +65,8 @@ impl Camera {
         let listen =
             |(listener, bit): (&ListenerOptions, u32)| Listener::new(*listener, Arc::clone(clock), bit);
         let listeners = listeners.iter().zip(bits()).map(listen).map(Arc::new).collect();
-        Self { options, clock: Arc::clone(clock), frames, pictures, listeners }
+        let watched = Mutex::new(Watched { judge: StampJudge::new(), stream: Stream::new() });
+        Self { options, clock: Arc::clone(clock), frames, pictures, listeners, watched }
     }
 
     /// What it is called here.
@@ -66,6 +77,11 @@ impl Camera {
     /// Where its images are published.
     pub fn topic(&self) -> &str {
         &self.options.topic
+    }
+
+    /// The clock that stamps receipts.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Those who listen, in the order of their options.
@@ -83,10 +99,44 @@ impl Camera {
 
     /// Hands everyone what a transport made of one received message, with how many of the publisher's went missing before it.
     pub fn offer(&self, frame: Result<Arc<Frame>, DropReason>, lost: u64) {
+        self.offer_from(0, frame, lost);
+    }
+
+    /// Does what [`Camera::offer`] does with a message of this publisher. Publishers are told apart by their numbers; 0 is
+    /// not known.
+    pub fn offer_from(&self, publisher: u128, frame: Result<Arc<Frame>, DropReason>, lost: u64) {
         let receipt = self.clock.now();
+        let frame = frame.map(|frame| {
+            let timing = self.time(&frame, receipt, publisher);
+            (frame, timing)
+        });
         for listener in &self.listeners {
             listener.offer(frame.clone(), lost, receipt);
         }
+    }
+
+    /// The age beyond which a frame is of no use to anyone who listens.
+    pub fn max_age_ns(&self) -> i64 {
+        self.listeners.iter().map(|listener| listener.max_age_ns()).max().unwrap_or(0)
+    }
+
+    /// What the stamps of its frames are worth.
+    pub fn stamps(&self) -> StampReport {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).judge.report()
+    }
+
+    /// What its stream is like.
+    pub fn stream(&self) -> StreamReport {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).stream.report()
+    }
+
+    /// Says when a frame was seen, and remembers it.
+    fn time(&self, frame: &Frame, receipt: Moment, publisher: u128) -> Timing {
+        let max_age_ns = self.max_age_ns();
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let timing = watched.judge.judge(frame.stamp_ns, receipt, max_age_ns);
+        watched.stream.saw(frame, timing, publisher);
+        timing
     }
 
     /// Frames that were decoded so far, those that could not be among them.

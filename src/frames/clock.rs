@@ -6,6 +6,9 @@
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// A system's clock that gains or loses more than this between two moments was set anew.
+const JUMP_NS_MIN: i64 = 100_000_000;
+
 /// Both times, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -63,13 +66,13 @@ impl Clock {
         match &self.source {
             Source::System => {}
             Source::Simulated(now) | Source::Stepped(now) => now.store(ros_ns, Relaxed),
-            Source::Shifted(offset) => offset.store(ros_ns.saturating_sub(self.elapsed_ns()), Relaxed),
+            Source::Shifted(offset) => offset.store(ros_ns.saturating_sub(self.steady_ns()), Relaxed),
         }
     }
 
     /// Now.
     pub fn now(&self) -> Moment {
-        let steady_ns = self.elapsed_ns();
+        let steady_ns = self.steady_ns();
         match &self.source {
             Source::System => Moment { ros_ns: system_ns(), steady_ns },
             Source::Simulated(now) => Moment { ros_ns: now.load(Relaxed), steady_ns },
@@ -80,12 +83,26 @@ impl Clock {
         }
     }
 
+    /// Nanoseconds of ROS time from one moment to a later one, or `None` if it jumped between them.
+    pub fn elapsed_ns(&self, since: Moment, until: Moment) -> Option<i64> {
+        let ros_ns = until.ros_ns.saturating_sub(since.ros_ns);
+        let steady_ns = until.steady_ns.saturating_sub(since.steady_ns);
+        let is_plain = match self.source {
+            Source::System | Source::Shifted(_) => {
+                ros_ns.saturating_sub(steady_ns).saturating_abs() <= JUMP_NS_MIN
+            }
+            // A simulation has its own pace, but does not go back.
+            Source::Simulated(_) | Source::Stepped(_) => 0 <= ros_ns,
+        };
+        is_plain.then_some(ros_ns)
+    }
+
     /// Whether deadlines pass while nothing happens; false for a bag that is played as fast as possible.
     pub fn runs(&self) -> bool {
         !matches!(self.source, Source::Stepped(_))
     }
 
-    fn elapsed_ns(&self) -> i64 {
+    fn steady_ns(&self) -> i64 {
         i64::try_from(self.start.elapsed().as_nanos()).unwrap_or(i64::MAX)
     }
 }
@@ -114,6 +131,26 @@ mod tests {
         let (first, second) = (clock.now(), clock.now());
         assert!(1_000_000_000_000 <= first.ros_ns && first.ros_ns <= second.ros_ns);
         assert_eq!(second.ros_ns - first.ros_ns, second.steady_ns - first.steady_ns);
+    }
+
+    #[test]
+    fn time_that_jumped_has_no_length() {
+        let moment = |ros_ms: i64, steady_ms: i64| Moment {
+            ros_ns: ros_ms * 1_000_000,
+            steady_ns: steady_ms * 1_000_000,
+        };
+        let elapsed_ms = |clock: &Clock, ros_ms: i64, steady_ms: i64| {
+            clock.elapsed_ns(moment(5000, 70), moment(5000 + ros_ms, 70 + steady_ms)).map(|ns| ns / 1_000_000)
+        };
+        for clock in [Clock::system(), Clock::shifted()] {
+            assert_eq!(elapsed_ms(&clock, 300, 290), Some(300));
+            assert_eq!(elapsed_ms(&clock, 3_600_300, 300), None);
+            assert_eq!(elapsed_ms(&clock, -3_599_700, 300), None);
+        }
+        let simulated = Clock::simulated();
+        assert_eq!([0, 30, 3000].map(|ms| elapsed_ms(&simulated, ms, 300)), [Some(0), Some(30), Some(3000)]);
+        assert_eq!(elapsed_ms(&simulated, -1, 300), None);
+        assert_eq!(Clock::system().elapsed_ns(moment(-9_000_000_000, 0), moment(9_000_000_000, 0)), None);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert};
-use crate::frames::clock::Moment;
+use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert, size_in_header};
+use crate::frames::clock::{Clock, Moment};
 use crate::frames::decoded::{Decoded, DecodedPool};
 use crate::frames::short_string::ShortString;
+use crate::frames::stamps::TimedBy;
 
 /// How the bytes of a frame are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Frame {
     pub frame_id: ShortString<255>,
     /// How to read the bytes.
     pub format: Format,
+    /// Width and height, as far as the camera says.
+    size: Option<(u32, u32)>,
     data: Vec<u8>,
     /// A bit for each listener that may still look at the pixels.
     wanted: AtomicU32,
@@ -69,6 +72,7 @@ impl Frame {
             stamp_ns: 0,
             frame_id: ShortString::default(),
             format: Format::Compressed { format: ShortString::default() },
+            size: None,
             data: Vec::with_capacity(bytes_max),
             wanted: AtomicU32::new(0),
             decoded: Mutex::new(None),
@@ -81,6 +85,10 @@ impl Frame {
         FrameHeader { stamp_ns: self.stamp_ns, frame_id: self.frame_id, format: self.format } = header;
         self.data.clear();
         self.data.extend_from_slice(data);
+        self.size = match self.format {
+            Format::Raw { width, height, .. } => Some((width, height)),
+            Format::Compressed { .. } => size_in_header(data),
+        };
         *self.wanted.get_mut() = listeners;
         *self.decoded.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -90,12 +98,9 @@ impl Frame {
         &self.data
     }
 
-    /// Width and height as the camera says; compressed frames do not say.
+    /// Width and height as the camera says: a compressed frame in its file's header, if it has one.
     pub fn size(&self) -> Option<(u32, u32)> {
-        match self.format {
-            Format::Raw { width, height, .. } => Some((width, height)),
-            Format::Compressed { .. } => None,
-        }
+        self.size
     }
 
     /// Its picture, which is decoded by whoever looks first. Whoever looks meanwhile waits, which takes no longer than
@@ -146,6 +151,10 @@ pub struct Received {
     pub frame: Arc<Frame>,
     /// When it reached us.
     pub receipt: Moment,
+    /// When it was seen, in nanoseconds of ROS time: its stamp, or its receipt where the stamp cannot be right.
+    pub seen_ns: i64,
+    /// By what that is known.
+    pub timed_by: TimedBy,
     /// When what is made of it is too late, in steady time.
     pub deadline_steady_ns: i64,
     /// Whether its stamp cannot be right by our clock, so that its age counts from its receipt.
@@ -160,5 +169,42 @@ impl Received {
     /// Says that its engine has seen enough of the pixels: the picture need not be kept for it.
     pub fn let_go_of_pixels(&self) {
         self.frame.let_go(self.listener);
+    }
+
+    /// How old it is at `now`, which may be after a jump of ROS time.
+    pub fn age(&self, clock: &Clock, now: Moment) -> Age {
+        let here_ns = now.steady_ns.saturating_sub(self.receipt.steady_ns);
+        let way_ns = self.receipt.ros_ns.saturating_sub(self.frame.stamp_ns);
+        let has_jumped = clock.elapsed_ns(self.receipt, now).is_none();
+        let ns = match (self.stamp_suspect, has_jumped) {
+            (true, _) => here_ns,
+            (false, true) => way_ns.saturating_add(here_ns),
+            (false, false) => now.ros_ns.saturating_sub(self.frame.stamp_ns),
+        };
+        Age { ns, is_suspect: self.stamp_suspect || has_jumped, now }
+    }
+}
+
+/// How old a frame was at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// ROS time less the frame's stamp. Where these two cannot be compared it counts in steady time, and from the frame's
+    /// receipt where the stamp is wrong.
+    pub ns: i64,
+    /// Whether they cannot be compared: the stamp is wrong, or ROS time jumped since the receipt.
+    pub is_suspect: bool,
+    /// The moment.
+    pub now: Moment,
+}
+
+impl Age {
+    /// The age in milliseconds.
+    pub fn ms(self) -> f64 {
+        self.ns as f64 / 1e6
+    }
+
+    /// The ROS time at which the frame will be `age_ns` old.
+    pub fn reaches_ns(self, age_ns: i64) -> i64 {
+        self.now.ros_ns.saturating_add(age_ns).saturating_sub(self.ns)
     }
 }

@@ -3,7 +3,7 @@
 //! Every frame that is taken in leaves through one function, which counts it once: [`Accounts`] balance at every moment.
 
 use crate::frames::accounts::{Accounts, DropReason};
-use crate::frames::frame::{Frame, Received};
+use crate::frames::frame::Received;
 use crate::frames::listening::{ListenerOptions, Verdict};
 
 /// What one listener holds.
@@ -47,8 +47,8 @@ impl Ledger {
     }
 
     /// The newest frame of the question that forms.
-    pub(super) fn newest(&self) -> Option<&Frame> {
-        self.held.iter().rfind(|held| held.in_ring).map(|held| &*held.received.frame)
+    pub(super) fn newest(&self) -> Option<&Received> {
+        self.held.iter().rfind(|held| held.in_ring).map(|held| &held.received)
     }
 
     /// Takes in a counted frame, which is held until it is settled.

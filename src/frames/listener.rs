@@ -16,11 +16,7 @@ use crate::frames::clock::{Clock, Moment};
 use crate::frames::frame::{Frame, Received};
 use crate::frames::ledger::Ledger;
 pub use crate::frames::listening::{ListenerOptions, Verdict};
-
-/// Clocks of two machines that are kept in step differ by less than this.
-const STAMP_AHEAD_NS_MAX: i64 = 100_000_000;
-/// No camera pipeline holds a frame for this long beyond `max_age`: then the stamp is wrong, not the frame old.
-const STAMP_BEHIND_NS_MAX: i64 = 10_000_000_000;
+use crate::frames::stamps::{TimedBy, Timing};
 
 /// Listens to a camera for one engine.
 #[derive(Debug)]
@@ -53,17 +49,22 @@ impl Listener {
         Self { clock, options, bit, state, changed: Condvar::new() }
     }
 
+    /// How it chooses frames.
+    pub fn options(&self) -> &ListenerOptions {
+        &self.options
+    }
+
     /// The clock that stamps receipts.
     pub fn clock(&self) -> &Arc<Clock> {
         &self.clock
     }
 
     /// Takes what the camera has received, or why it is none, with how many went missing before it.
-    pub(super) fn offer(&self, frame: Result<Arc<Frame>, DropReason>, lost: u64, receipt: Moment) {
+    pub(super) fn offer(&self, frame: Result<(Arc<Frame>, Timing), DropReason>, lost: u64, receipt: Moment) {
         let mut state = self.lock();
         state.last_receipt = Some(receipt);
         state.ledger.count(lost);
-        match frame.and_then(|frame| state.admit(self.judge(frame, receipt))) {
+        match frame.and_then(|(frame, timing)| state.admit(self.judge(frame, timing, receipt))) {
             Ok(received) => state.ledger.admit(received),
             Err(reason) => state.ledger.refuse(reason),
         }
@@ -129,15 +130,19 @@ impl Listener {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says by when a frame must be served, and whether its stamp can be believed.
-    fn judge(&self, frame: Arc<Frame>, receipt: Moment) -> Received {
-        let max_age_ns = i64::try_from(self.options.max_age.as_nanos()).unwrap_or(i64::MAX);
-        let transit_ns = receipt.ros_ns.saturating_sub(frame.stamp_ns);
-        let plausible = -STAMP_AHEAD_NS_MAX..=max_age_ns.saturating_add(STAMP_BEHIND_NS_MAX);
-        let stamp_suspect = !plausible.contains(&transit_ns);
-        let spent_ns = if stamp_suspect { 0 } else { transit_ns.max(0) };
-        let deadline_steady_ns = receipt.steady_ns.saturating_add(max_age_ns).saturating_sub(spent_ns);
-        Received { frame, receipt, deadline_steady_ns, stamp_suspect, place: 0, listener: self.bit }
+    /// Says by when a frame must be served.
+    fn judge(&self, frame: Arc<Frame>, timing: Timing, receipt: Moment) -> Received {
+        let Timing { seen_ns, timed_by, is_suspect: stamp_suspect } = timing;
+        let way_ns = receipt.ros_ns.saturating_sub(frame.stamp_ns);
+        let spent_ns = if stamp_suspect { 0 } else { way_ns.max(0) };
+        let deadline_steady_ns = receipt.steady_ns.saturating_add(self.max_age_ns()).saturating_sub(spent_ns);
+        let (place, listener) = (0, self.bit);
+        Received { frame, receipt, seen_ns, timed_by, deadline_steady_ns, stamp_suspect, place, listener }
+    }
+
+    /// How old a frame may be when what is made of it is published.
+    pub fn max_age_ns(&self) -> i64 {
+        i64::try_from(self.options.max_age.as_nanos()).unwrap_or(i64::MAX)
     }
 }
 
@@ -147,10 +152,11 @@ impl State {
         let reason = match &mut self.sampling {
             _ if self.closed => Err(DropReason::Stopped),
             None => Ok(Some(DropReason::Superseded)),
+            Some(_) if received.timed_by == TimedBy::Nothing => Err(DropReason::Untimed),
             Some(sampling) => {
                 let last = self.ledger.newest();
                 let is_first = last.is_none();
-                match sampling.step(last, &received.frame) {
+                match sampling.step(last, &received) {
                     Step::OffRate => Err(DropReason::OffRate),
                     Step::Begins if !is_first => Ok(Some(DropReason::ClipRestart)),
                     Step::Begins | Step::Joins => Ok(None),

@@ -9,7 +9,7 @@ use crate::frames::accounts::DropReason;
 pub struct ListenerOptions {
     /// Frames of a question: 1, or the length of a clip.
     pub clip_frames: usize,
-    /// Frames per second within a clip, by their stamps. Without meaning for single frames.
+    /// Frames per second within a clip, by when they were seen. Without meaning for single frames.
     pub clip_rate_hz: f64,
     /// Frames after a clip that are kept until the next look, for a comparison with its forecast; 0 where none is made. With
     /// a forecast a clip is strict about its rate: one frame missing, and it starts over.

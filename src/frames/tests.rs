@@ -12,6 +12,7 @@ use super::short_string::ShortString;
 
 mod buffers;
 mod edges;
+mod time;
 
 const MS: i64 = 1_000_000;
 

@@ -64,6 +64,14 @@ pub struct Status {
     pub unpublished: u64,
     /// Datagrams that the kernel dropped since the node started.
     pub kernel_drops: u64,
+    /// Whether images come and nothing was published since they do.
+    pub awaits_first: bool,
+    /// What is wrong for longer than a frame with the images or with the time to work on them.
+    pub concerns: Vec<String>,
+    /// Images a second, as measured.
+    pub camera_hz: Option<f64>,
+    /// By what it is known when an image was seen.
+    pub timed_by: &'static str,
     /// What is wrong or surprising about the engine's own work, while it works.
     pub alarm: Option<(Level, String)>,
     /// Further figures, such as the question being asked.
@@ -91,17 +99,25 @@ impl Status {
             Some(_) => {}
         }
         let [one, _, making] = self.work.words();
+        let concerns = self.concerns.join("; ");
         if self.patience_s < self.unserved_s {
-            return (Level::Error, format!("images come, and no {one} for {:.0} s", self.unserved_s));
+            let why = if concerns.is_empty() { String::new() } else { format!(": {concerns}") };
+            return (Level::Error, format!("images come, and no {one} for {:.0} s{why}", self.unserved_s));
         }
         if let Some(alarm) = &self.alarm {
             return alarm.clone();
+        }
+        if !concerns.is_empty() {
+            return (Level::Warn, concerns);
         }
         if let Some((n, reason)) = worst.filter(|(n, _)| 0 < *n) {
             return (Level::Warn, format!("{n} images dropped: {reason}"));
         }
         if before.lost < self.accounts.lost {
             return (Level::Warn, format!("{} images lost on the way", self.accounts.lost - before.lost));
+        }
+        if self.awaits_first {
+            return (Level::Ok, format!("images come, and the first {one} is being made"));
         }
         (Level::Ok, making.into())
     }
@@ -136,6 +152,8 @@ impl Status {
             value("age_ms", optional(self.age_ms)),
             value(&format!("{}_ms", self.work.words()[0]), optional(self.taken_ms)),
             value("publishers", self.publishers.to_string()),
+            value("camera_hz", optional(self.camera_hz)),
+            value("timed_by", self.timed_by.to_owned()),
             value("stamps_suspect", self.stamps_suspect.to_string()),
             value("unpublished", self.unpublished.to_string()),
             value("kernel_drops", self.kernel_drops.to_string()),

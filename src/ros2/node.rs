@@ -10,6 +10,7 @@ mod answerer;
 mod answering;
 mod asking;
 mod board;
+mod concerns;
 mod forecast_shape;
 mod forecaster;
 mod forecasting;
@@ -182,7 +183,7 @@ pub fn run(
         }
         None => None,
     };
-    let mut watch = Watch::open(transport, &stage.topics, options, watched)?;
+    let mut watch = Some(Watch::open(transport, &stage.topics, options, &camera, watched)?);
     // Whoever waits for its turn looks again: the rate, or the question, may be another.
     let followers = Arc::clone(&camera);
     let _attended = stage.parameters.followed_by(Box::new(move |_| {
@@ -211,8 +212,9 @@ pub fn run(
 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let watching = clock.runs().then(|| {
-            scope.spawn(|| {
+        let watching = watch.take_if(|_| clock.runs()).map(|mut watch| {
+            let done = &done;
+            scope.spawn(move || {
                 while !done.load(Relaxed) {
                     watch.look(transport);
                     tell();
@@ -223,7 +225,12 @@ pub fn run(
         });
         {
             let _ending = turns::Ending { flag: &done, only_panics: false };
-            turns::play(transport, &mut roles, stop);
+            // Where time stands still nobody reports; what is wrong is said all the same.
+            turns::play(transport, &mut roles, stop, &mut || {
+                if let Some(watch) = &mut watch {
+                    watch.heed();
+                }
+            });
             for listener in camera.listeners() {
                 listener.close();
             }

@@ -74,8 +74,8 @@ impl Answerer for ReasonAnswerer {
                 Outcome::Expired
             }
             Ok(answer) => {
-                let details = details(&answer);
-                Outcome::Made(Answer { text: answer.text, details })
+                let (details, is_cut) = (details(&answer), answer.finish_reason == FinishReason::Deadline);
+                Outcome::Made(Answer { text: answer.text, is_cut, details })
             }
             Err(AskError::Run(RunError::Deadline)) => Outcome::Expired,
             Err(AskError::Stopped | AskError::Run(RunError::Stopped)) => Outcome::Stopped,

@@ -1,17 +1,22 @@
 //! An answer on its way out: as text, and as JSON with everything that is known of it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
 use super::options::{NodeOptions, Topics};
 use crate::frames::clock::Moment;
-use crate::frames::frame::Received;
+use crate::frames::frame::{Age, Received};
 use crate::ros2::messages::{Message, Text, Time, encode};
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// Who comes later hears the last answer too; its `valid_until` says what it is still worth.
 const LATEST: Delivery = Delivery::Latched { kept: 1 };
+
+/// The end of an answer that `max_age` ended, where only its text is heard.
+const CUT_MARK: &str = "…[cut at max_age]";
 
 /// An answer that was published.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +27,7 @@ pub struct Published {
     pub json: Map<String, Value>,
     /// The stamp of the newest frame.
     pub stamp_ns: i64,
-    /// ROS time of publishing less the stamp.
+    /// ROS time of publishing less the stamp; since the receipt where the stamp cannot be right.
     pub age_ms: f64,
     /// From the taking of the frames to publishing, in steady time.
     pub answer_ms: f64,
@@ -30,8 +35,25 @@ pub struct Published {
     pub camera_to_answer_ms: f64,
     /// Whether the stamp cannot be right.
     pub stamp_suspect: bool,
+    /// Whether `max_age` ended it before its end.
+    pub is_cut: bool,
     /// Messages of this answer that could not be published.
     pub unpublished: u64,
+}
+
+impl Published {
+    /// The answer as it is heard: one that was cut says so at its end.
+    pub fn heard(&self) -> Cow<'_, str> {
+        marked(&self.text, self.is_cut)
+    }
+}
+
+fn marked(text: &str, is_cut: bool) -> Cow<'_, str> {
+    match (is_cut, text) {
+        (false, _) => Cow::Borrowed(text),
+        (true, "") => Cow::Borrowed(CUT_MARK),
+        (true, _) => Cow::Owned(format!("{text} {CUT_MARK}")),
+    }
 }
 
 /// The two answer topics.
@@ -60,11 +82,11 @@ impl Mouth {
         frames: &[Received],
         prompt: &str,
         began: Moment,
-        now: Moment,
+        age: Age,
     ) -> Published {
         let newest = frames.last().expect("a question has at least one frame");
-        let stamp_ns = newest.frame.stamp_ns;
-        let age_ms = milliseconds(now.ros_ns, stamp_ns);
+        let (stamp_ns, now, age_ms, stamp_suspect) =
+            (newest.frame.stamp_ns, age.now, age.ms(), age.is_suspect);
         let answer_ms = milliseconds(now.steady_ns, began.steady_ns);
         let camera_to_answer_ms = milliseconds(now.steady_ns, newest.receipt.steady_ns);
         let stamps: Vec<Value> = frames.iter().map(|received| time(received.frame.stamp_ns)).collect();
@@ -74,21 +96,32 @@ impl Mouth {
         json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         json.insert("stamp".into(), time(stamp_ns));
         json.insert("stamps".into(), Value::Array(stamps));
-        json.insert("stamp_suspect".into(), json!(newest.stamp_suspect));
+        json.insert("stamp_suspect".into(), json!(stamp_suspect));
+        json.insert("timed_by".into(), json!(newest.timed_by.name()));
         json.insert("age_ms".into(), json!(age_ms));
         json.insert("answer_ms".into(), json!(answer_ms));
         json.insert("camera_to_answer_ms".into(), json!(camera_to_answer_ms));
-        json.insert("valid_until".into(), time(stamp_ns.saturating_add(self.max_age_ns)));
+        json.insert("valid_until".into(), time(age.reaches_ns(self.max_age_ns)));
         for (key, value) in &answer.details {
             json.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        let text = encode(&Text::padded(answer.text.clone()));
+        let is_cut = answer.is_cut;
+        let text = encode(&Text::padded(marked(&answer.text, is_cut).into_owned()));
         let whole = encode(&Text::padded(Value::Object(json.clone()).to_string()));
         let results = [self.text.publish(text), self.json.publish(whole)];
         let unpublished = results.iter().filter(|result| result.is_err()).count() as u64;
-        let stamp_suspect = newest.stamp_suspect;
         let text = answer.text.clone();
-        Published { text, json, stamp_ns, age_ms, answer_ms, camera_to_answer_ms, stamp_suspect, unpublished }
+        Published {
+            text,
+            json,
+            stamp_ns,
+            age_ms,
+            answer_ms,
+            camera_to_answer_ms,
+            stamp_suspect,
+            is_cut,
+            unpublished,
+        }
     }
 }
 

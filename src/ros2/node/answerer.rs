@@ -31,6 +31,8 @@ pub struct Question<'a> {
 pub struct Answer {
     /// The answer, without the thought.
     pub text: String,
+    /// Whether the deadline ended it before its end.
+    pub is_cut: bool,
     /// Further members of the JSON answer: tokens, thought, timings.
     pub details: Map<String, Value>,
 }

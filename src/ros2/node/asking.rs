@@ -60,7 +60,9 @@ impl<'a> Asking<'a> {
             answerer,
             audience,
         };
-        let detail = move |_: &Notes, status: &mut Status| {
+        let detail = move |notes: &Notes, status: &mut Status| {
+            status.figures.push(("answers", notes.published.to_string()));
+            status.figures.push(("answers_cut", notes.cuts.total().to_string()));
             status.figures.push(("prompts_refused", prompt.refused().to_string()));
             status.figures.push(("prompt", prompt.current()));
         };
@@ -101,12 +103,14 @@ impl Role for Asking<'_> {
                 Verdict::Dropped(DropReason::MadeTooLate)
             }
             Outcome::Made(answer) => {
-                let published = self.mouth.say(&answer, frames, &prompt, began, ended);
+                let age = newest.age(clock, ended);
+                let published = self.mouth.say(&answer, frames, &prompt, began, age);
                 self.board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.answer_ms,
                     camera_to_publishing_ms: published.camera_to_answer_ms,
                     stamp_suspect: published.stamp_suspect,
+                    is_cut: published.is_cut,
                     unpublished: published.unpublished,
                     now: ended,
                 });

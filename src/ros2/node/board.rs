@@ -25,10 +25,40 @@ pub(super) struct Notes {
     pub(super) failure: Option<String>,
     pub(super) stamps_suspect: u64,
     pub(super) unpublished: u64,
+    pub(super) cuts: Cuts,
     pub(super) foresight: Foresight,
     ages_ms: Vec<f64>,
     camera_to_publishing_ms: Vec<f64>,
     rejected: [u64; DropReason::ALL.len()],
+}
+
+/// Which of the last answers, or forecasts, `max_age` cut short.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cuts {
+    total: u64,
+    /// One bit for each of the last [`Cuts::RECENT`], the newest lowest.
+    recent: u32,
+    n_recent: u32,
+}
+
+impl Cuts {
+    const RECENT: u32 = 16;
+
+    pub(super) fn note(&mut self, is_cut: bool) {
+        self.total += u64::from(is_cut);
+        self.recent = (self.recent << 1 | u32::from(is_cut)) & ((1 << Self::RECENT) - 1);
+        self.n_recent = (self.n_recent + 1).min(Self::RECENT);
+    }
+
+    /// How many of how many.
+    pub(super) fn recent(&self) -> (u32, u32) {
+        (self.recent.count_ones(), self.n_recent)
+    }
+
+    /// Since the start.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
 }
 
 /// What is known of forecasts alone.
@@ -40,8 +70,6 @@ pub(super) struct Foresight {
     pub(super) pixels: Option<f32>,
     /// The largest of latents since the last report, or the last.
     pub(super) peak: Option<f32>,
-    /// Forecasts of which not all frames could be shown in time.
-    pub(super) n_cut: u64,
     /// Of a step of the denoiser, in the last forecast.
     pub(super) step_ms: Option<f64>,
 }
@@ -52,6 +80,7 @@ pub(super) struct Delivered {
     pub(super) taken_ms: f64,
     pub(super) camera_to_publishing_ms: f64,
     pub(super) stamp_suspect: bool,
+    pub(super) is_cut: bool,
     pub(super) unpublished: u64,
     pub(super) now: Moment,
 }
@@ -82,6 +111,7 @@ impl Board {
             failure: None,
             stamps_suspect: 0,
             unpublished: 0,
+            cuts: Cuts::default(),
             foresight: Foresight::default(),
             ages_ms: Vec::with_capacity(KEPT_LATENCIES),
             camera_to_publishing_ms: Vec::with_capacity(KEPT_LATENCIES),
@@ -99,6 +129,7 @@ impl Board {
         notes.last = Some((delivered.age_ms, delivered.taken_ms));
         notes.last_published_steady_ns = Some(delivered.now.steady_ns);
         notes.failure = None;
+        notes.cuts.note(delivered.is_cut);
         notes.stamps_suspect += u64::from(delivered.stamp_suspect);
         notes.unpublished += delivered.unpublished;
     }
@@ -161,9 +192,7 @@ impl Board {
     }
 
     pub(super) fn forecast(&self, forecast: &PublishedForecast) {
-        let foresight = &mut self.lock().foresight;
-        foresight.n_cut += u64::from(forecast.is_cut);
-        foresight.step_ms = Some(forecast.step_ms);
+        self.lock().foresight.step_ms = Some(forecast.step_ms);
     }
 
     /// Lets `read` look at the notes.
@@ -201,6 +230,7 @@ mod tests {
             taken_ms,
             camera_to_publishing_ms,
             stamp_suspect,
+            is_cut: false,
             unpublished,
             now,
         });

@@ -121,7 +121,7 @@ impl Role for Forecasting<'_> {
         let (mut n_shown, mut is_cut, mut unpublished) = (0, false, 0);
         let mut tell = |glimpse: Glimpse<'_>| match glimpse {
             Glimpse::Surprise { frame, ahead, latent, pixels } => {
-                let stamp_ns = frames[frame].frame.stamp_ns;
+                let stamp_ns = frames[frame].seen_ns;
                 let surprise = PublishedSurprise { stamp_ns, ahead, latent, pixels };
                 listener.compared(frames[frame].place);
                 board.surprised(latent, pixels);
@@ -148,15 +148,17 @@ impl Role for Forecasting<'_> {
                 forecast.is_cut |= is_cut;
                 let ended = clock.now();
                 let given = &frames[frames.len() - self.forecaster.shape().n_given..];
+                let age = newest.age(clock, ended);
                 let (published, is_lost) =
-                    screen.report(&forecast, actions.as_deref(), given, n_shown, began, ended);
+                    screen.report(&forecast, actions.as_deref(), given, n_shown, began, age);
                 let camera_ns = ended.steady_ns.saturating_sub(newest.receipt.steady_ns);
                 board.forecast(&published);
                 board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.forecast_ms,
                     camera_to_publishing_ms: camera_ns as f64 / 1e6,
-                    stamp_suspect: newest.stamp_suspect,
+                    stamp_suspect: age.is_suspect,
+                    is_cut: published.is_cut,
                     unpublished: u64::from(is_lost),
                     now: ended,
                 });
@@ -183,7 +185,8 @@ impl Forecasting<'_> {
         // Where time stands still a ranking does not depend on how fast the machine is.
         let deadline = clock.runs().then(|| Instant::now() + Duration::from_millis(request.budget_ms));
         let result = self.forecaster.plan(&request, given, deadline, stop);
-        planning.tell(&request, result, given, clock.now());
+        let newest = given.last().expect("a clip has at least one frame");
+        planning.tell(&request, result, given, newest.age(clock, clock.now()));
     }
 }
 
@@ -204,7 +207,7 @@ fn detail(notes: &Notes, warn: f32, error: f32, status: &mut Status) {
         ("surprise_warn", warn.to_string()),
         ("surprise_error", error.to_string()),
         ("forecasts", notes.published.to_string()),
-        ("forecasts_cut", foresight.n_cut.to_string()),
+        ("forecasts_cut", notes.cuts.total().to_string()),
         ("step_ms", foresight.step_ms.map_or_else(String::new, |step_ms| format!("{step_ms:.1}"))),
     ]);
 }

@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{milliseconds, time};
+use super::answer::time;
 use super::forecast_shape::ForecastShape;
 use super::options::Topics;
 use super::plan_request::{PlanId, PlanRequest, Refusal};
-use crate::frames::clock::Moment;
-use crate::frames::frame::Received;
+use crate::frames::frame::{Age, Received};
 use crate::ros2::messages::{Message, Text, decode, encode};
 use crate::ros2::transport::{Delivery, MessageSink, Publisher, Transport, TransportError};
 
@@ -84,7 +83,7 @@ impl Planning {
         request: &PlanRequest,
         result: Result<Map<String, Value>, String>,
         given: &[Received],
-        now: Moment,
+        age: Age,
     ) {
         let newest = given.last().expect("a clip has at least one frame");
         let stamp_ns = newest.frame.stamp_ns;
@@ -93,8 +92,9 @@ impl Planning {
         members.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         members.insert("stamp".into(), time(stamp_ns));
         members.insert("stamps".into(), Value::Array(stamps));
-        members.insert("stamp_suspect".into(), json!(newest.stamp_suspect));
-        members.insert("age_ms".into(), json!(milliseconds(now.ros_ns, stamp_ns)));
+        members.insert("stamp_suspect".into(), json!(age.is_suspect));
+        members.insert("timed_by".into(), json!(newest.timed_by.name()));
+        members.insert("age_ms".into(), json!(age.ms()));
         match result {
             Ok(ranking) => {
                 self.ranked.fetch_add(1, Relaxed);

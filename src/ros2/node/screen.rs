@@ -7,7 +7,7 @@ use super::forecast_shape::ForecastShape;
 use super::forecaster::Forecast;
 use super::options::{NodeOptions, Topics};
 use crate::frames::clock::Moment;
-use crate::frames::frame::Received;
+use crate::frames::frame::{Age, Received};
 use crate::ros2::messages::{
     Float32, HeaderView, ImageView, Message, ShortString, Text, Time, encode, padding_bytes,
 };
@@ -26,7 +26,7 @@ pub struct PublishedForecast {
     pub n_frames: usize,
     /// Whether these are fewer than there should have been.
     pub is_cut: bool,
-    /// ROS time of the report less the stamp.
+    /// ROS time of the report less the stamp; since the receipt where the stamp cannot be right.
     pub age_ms: f64,
     /// From the taking of the frames to the report, in steady time.
     pub forecast_ms: f64,
@@ -37,7 +37,7 @@ pub struct PublishedForecast {
 /// A comparison that was published.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PublishedSurprise {
-    /// The stamp of the frame that came.
+    /// When the frame that came was seen: its stamp, or its receipt where the stamp cannot be right.
     pub stamp_ns: i64,
     /// How many frames after the forecast's clip it came, from 1.
     pub ahead: usize,
@@ -78,7 +78,7 @@ impl Screen {
     /// The time that the frame `ahead` frames after `newest` is about.
     fn stamp_ns(&self, newest: &Received, ahead: usize) -> i64 {
         let ns = ahead as f64 / self.shape.rate_hz * NANOSECONDS_PER_SECOND;
-        newest.frame.stamp_ns.saturating_add(ns.round() as i64)
+        newest.seen_ns.saturating_add(ns.round() as i64)
     }
 
     /// Publishes one frame of a forecast made from a clip that ends with `newest`; false if it was not taken.
@@ -115,18 +115,18 @@ impl Screen {
         given: &[Received],
         n_frames: usize,
         began: Moment,
-        now: Moment,
+        age: Age,
     ) -> (PublishedForecast, bool) {
         let newest = given.last().expect("a clip has at least one frame");
-        let stamp_ns = newest.frame.stamp_ns;
-        let age_ms = milliseconds(now.ros_ns, stamp_ns);
+        let (stamp_ns, now, age_ms) = (newest.frame.stamp_ns, age.now, age.ms());
         let forecast_ms = milliseconds(now.steady_ns, began.steady_ns);
         let stamps: Vec<Value> = given.iter().map(|received| time(received.frame.stamp_ns)).collect();
         let mut json = Map::new();
         json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         json.insert("stamp".into(), time(stamp_ns));
         json.insert("stamps".into(), Value::Array(stamps));
-        json.insert("stamp_suspect".into(), json!(newest.stamp_suspect));
+        json.insert("stamp_suspect".into(), json!(age.is_suspect));
+        json.insert("timed_by".into(), json!(newest.timed_by.name()));
         json.insert("horizon_frames".into(), json!(self.shape.horizon));
         json.insert("forecast_frames".into(), json!(n_frames));
         json.insert("truncated".into(), json!(forecast.is_cut));
@@ -138,7 +138,7 @@ impl Screen {
             "camera_to_forecast_ms".into(),
             json!(milliseconds(now.steady_ns, newest.receipt.steady_ns)),
         );
-        json.insert("valid_until".into(), time(stamp_ns.saturating_add(self.max_age_ns)));
+        json.insert("valid_until".into(), time(age.reaches_ns(self.max_age_ns)));
         let Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only } =
             *forecast;
         for (name, value) in [

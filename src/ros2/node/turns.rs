@@ -78,22 +78,31 @@ impl<'a> Turns<'a> {
 }
 
 /// Serves until `stop` is set or the transport has no more, and tells the service manager that every thread still comes round.
-pub(super) fn play(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool) {
+/// Where time stands still, `heed` is called after each turn.
+pub(super) fn play(
+    transport: &dyn Transport,
+    roles: &mut [Turns<'_>],
+    stop: &AtomicBool,
+    heed: &mut dyn FnMut(),
+) {
     let runs = transport.clock().runs();
     let supervisor = Supervisor::from_environment(if runs { roles.len() } else { 1 });
     supervisor.ready();
     if !runs {
-        return in_turn(transport, roles, stop, &|| supervisor.beat(0));
+        return in_turn(transport, roles, stop, &mut || {
+            supervisor.beat(0);
+            heed();
+        });
     }
     let Some((first, others)) = roles.split_first_mut() else { return };
     std::thread::scope(|scope| {
         let supervisor = &supervisor;
         for (i, other) in others.iter_mut().enumerate() {
             scope.spawn(move || {
-                in_turn(transport, std::slice::from_mut(other), stop, &|| supervisor.beat(i + 1))
+                in_turn(transport, std::slice::from_mut(other), stop, &mut || supervisor.beat(i + 1))
             });
         }
-        in_turn(transport, std::slice::from_mut(first), stop, &|| supervisor.beat(0));
+        in_turn(transport, std::slice::from_mut(first), stop, &mut || supervisor.beat(0));
     });
     supervisor.stopping();
 }
@@ -111,7 +120,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool, beat: &dyn Fn()) {
+fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool, beat: &mut dyn FnMut()) {
     // An engine's panic is our bug: the others end too, and it goes on to whoever started the node.
     let _ending = Ending { flag: stop, only_panics: true };
     let runs = transport.clock().runs();

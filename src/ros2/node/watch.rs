@@ -1,12 +1,15 @@
 //! The reporting thread: diagnostics of each engine once a second and on change, and words when no camera is there.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::{Board, Notes};
+use super::concerns::{self, Standing};
 use super::hearing::Hearing;
 use super::options::{NodeOptions, Topics, ask_period_ns};
 use crate::frames::accounts::Accounts;
+use crate::frames::camera::Camera;
 use crate::frames::clock::Moment;
 use crate::frames::listener::Listener;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
@@ -20,6 +23,8 @@ const NANOSECONDS_PER_SECOND: f64 = 1e9;
 const PERIOD: Duration = Duration::from_millis(100);
 /// How often it is reported although nothing has changed.
 const REPORT_NS: i64 = 1_000_000_000;
+/// A state that is better than what was said last is said after this long, so that one to and fro is not said each time.
+const CALM_NS: i64 = 5_000_000_000;
 /// After this long without a publisher the node says what it waits for, and again each time this has grown sixteenfold.
 const PATIENCE_NS: i64 = 2_000_000_000;
 
@@ -31,6 +36,9 @@ pub(super) struct Watch<'a> {
     logger: String,
     image: String,
     image_transport: ImageTransport,
+    camera: Arc<Camera>,
+    concerns: Standing,
+    is_simulated: bool,
     engines: Vec<Watched<'a>>,
     started: Moment,
     reported_ns: i64,
@@ -50,6 +58,10 @@ pub(super) struct Watched<'a> {
     /// In which a clip forms.
     forming_s: f64,
     verdict: (Level, String),
+    /// The level and the words that were logged last, and since when the level is lower.
+    said: (Level, String),
+    calm_since_ns: Option<i64>,
+    concerns: Standing,
     before: Accounts,
     /// Since when images come without a pause, in steady time.
     streaming_since_ns: i64,
@@ -77,6 +89,9 @@ impl<'a> Watched<'a> {
             parameters: Arc::clone(parameters),
             forming_s,
             verdict: (Level::Stale, String::new()),
+            said: (Level::Stale, String::new()),
+            calm_since_ns: None,
+            concerns: Standing::default(),
             before: Accounts::default(),
             streaming_since_ns: 0,
         }
@@ -95,6 +110,7 @@ impl<'a> Watched<'a> {
                 accounts: self.listener.accounts(),
                 silence_s,
                 unserved_s: seconds(notes.last_published_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
+                awaits_first: notes.last_published_steady_ns.is_none_or(|ns| ns < self.streaming_since_ns),
                 patience_s: self.parameters.read(|parameters| patience_s(parameters, self.forming_s)),
                 publishers,
                 failure: notes.failure.clone(),
@@ -103,6 +119,7 @@ impl<'a> Watched<'a> {
                 stamps_suspect: notes.stamps_suspect,
                 unpublished: notes.unpublished,
                 kernel_drops,
+                concerns: self.concerns.texts().collect(),
                 ..Status::default()
             };
             (self.detail)(notes, &mut status);
@@ -110,12 +127,21 @@ impl<'a> Watched<'a> {
         })
     }
 
-    /// Judges, and says so where the level is another than before.
-    fn judge(&mut self, status: &Status) -> (Level, String) {
+    /// Takes in what is wrong with the work, at this rate of the camera; returns what is to be said of it.
+    fn heed(&mut self, rate_hz: Option<f64>, now_ns: i64) -> Vec<(log::Level, String)> {
+        let cuts = self.board.read(|notes| notes.cuts);
+        let slow = concerns::of_rate(self.work, self.listener.options(), rate_hz, self.concerns.is_slow());
+        self.concerns.hear(slow.into_iter().chain(concerns::of_cuts(self.work, &cuts)).collect(), now_ns)
+    }
+
+    /// Judges, and says so where it is news.
+    fn judge(&mut self, status: &Status, now_ns: i64) -> (Level, String) {
         let verdict = status.verdict(&self.before);
-        if verdict.0 != self.verdict.0 {
+        if self.is_to_be_said(&verdict, now_ns) {
             match verdict.0 {
                 Level::Ok => log::info!("{}", verdict.1),
+                // Concerns were said as they came.
+                Level::Warn if !status.concerns.is_empty() && verdict.1 == status.concerns.join("; ") => {}
                 Level::Warn | Level::Stale => log::warn!("{}", verdict.1),
                 Level::Error => log::error!("{}", verdict.1),
             }
@@ -124,6 +150,25 @@ impl<'a> Watched<'a> {
         self.board.reported();
         verdict
     }
+
+    /// Whether a state is news: it is worse than what was said last, or has been better for a while.
+    fn is_to_be_said(&mut self, verdict: &(Level, String), now_ns: i64) -> bool {
+        let ((level, words), said) = (verdict, self.said.0);
+        let is_news = match level.cmp(&said) {
+            Ordering::Greater => true,
+            Ordering::Equal => {
+                self.calm_since_ns = None;
+                *level == Level::Ok && *words != self.said.1
+            }
+            // Images come again.
+            Ordering::Less if said == Level::Stale => true,
+            Ordering::Less => CALM_NS <= now_ns - *self.calm_since_ns.get_or_insert(now_ns),
+        };
+        if is_news {
+            (self.said, self.calm_since_ns) = (verdict.clone(), None);
+        }
+        is_news
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -131,6 +176,7 @@ impl<'a> Watch<'a> {
         transport: &dyn Transport,
         topics: &Topics,
         options: &NodeOptions,
+        camera: &Arc<Camera>,
         engines: Vec<Watched<'a>>,
     ) -> Result<Self, TransportError> {
         Ok(Self {
@@ -138,6 +184,9 @@ impl<'a> Watch<'a> {
             logger: options.name.logger(),
             image: topics.image.clone(),
             image_transport: options.image_transport,
+            camera: Arc::clone(camera),
+            concerns: Standing::default(),
+            is_simulated: options.use_sim_time,
             engines,
             started: transport.clock().now(),
             reported_ns: i64::MIN,
@@ -165,11 +214,24 @@ impl<'a> Watch<'a> {
             self.notice();
             self.next_notice_ns = self.next_notice_ns.saturating_mul(16);
         }
+        self.heed();
         let states = self.states();
-        let is_news =
-            |(engine, status): (&Watched<'_>, &Status)| status.verdict(&engine.before).0 != engine.verdict.0;
+        let is_news = |(engine, status): (&Watched<'_>, &Status)| {
+            is_news(engine.verdict.0, status.verdict(&engine.before).0)
+        };
         if is_due || self.engines.iter().zip(&states).any(is_news) {
             self.publish(&states, now);
+        }
+    }
+
+    /// Says what is wrong for longer than a frame, if it is news.
+    pub(super) fn heed(&mut self) {
+        let now_ns = self.camera.clock().now().steady_ns;
+        let of_camera = concerns::of_camera(&self.camera, self.is_simulated);
+        concerns::say(self.concerns.hear(of_camera, now_ns));
+        let rate_hz = self.camera.stream().rate_hz;
+        for engine in &mut self.engines {
+            concerns::say(engine.heed(rate_hz, now_ns));
         }
     }
 
@@ -183,7 +245,7 @@ impl<'a> Watch<'a> {
         let header = Header { stamp: Time::from_ns(now.ros_ns), frame_id: String::new() };
         let mut message = DiagnosticArray { header, status: Vec::with_capacity(states.len()) };
         for (engine, status) in self.engines.iter_mut().zip(states) {
-            let verdict = engine.judge(status);
+            let verdict = engine.judge(status, now.steady_ns);
             message.status.push(status.message(&self.logger, &engine.hardware_id, &verdict));
         }
         // A report that is not taken is followed by the next.
@@ -196,10 +258,13 @@ impl<'a> Watch<'a> {
         let ours = self.graph.iter().filter(|topic| topic.name == self.image && topic.ros_type == ros_type);
         let publishers = ours.map(|topic| topic.publishers).sum();
         let (hearing, kernel_drops) = (&self.hearing, self.hearing.dropped_datagrams());
+        let (of_camera, camera_hz) = (&self.concerns, self.camera.stream().rate_hz);
+        let timed_by = self.camera.stamps().timed_by.name();
         let status = |engine: &mut Watched<'a>| {
             let mut status = engine.status(publishers, kernel_drops);
             status.figures.extend(hearing.figures());
-            status
+            let concerns = of_camera.texts().chain(status.concerns).collect();
+            Status { concerns, camera_hz, timed_by, ..status }
         };
         self.engines.iter_mut().map(status).collect()
     }
@@ -232,6 +297,11 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// Whether a state is reported before its time: it is worse, or something works again that did not.
+fn is_news(before: Level, now: Level) -> bool {
+    before < now || (now < before && Level::Warn < before)
+}
+
 /// Long enough for two results that are just in time, for a clip to form, and for the next question's turn.
 fn patience_s(parameters: &Parameters, forming_s: f64) -> f64 {
     let turn_s = ask_period_ns(parameters).map_or(0.0, |period_ns| period_ns as f64 / NANOSECONDS_PER_SECOND);
@@ -242,7 +312,6 @@ fn patience_s(parameters: &Parameters, forming_s: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::frames::accounts::DropReason;
-    use crate::frames::camera::Camera;
     use crate::frames::clock::Clock;
     use crate::ros2::names::NodeName;
     use crate::ros2::parameter_store::ParameterStore;

@@ -193,7 +193,9 @@ impl Reader {
             return self.reject(DropReason::WrongType);
         }
         match (&mut self.sink, sample.into_value()) {
-            (Sink::Images(_, camera), Taken::Image(frame)) => camera.offer(frame, lost),
+            (Sink::Images(_, camera), Taken::Image(frame)) => {
+                camera.offer_from(u128::from_le_bytes(writer.to_bytes()), frame, lost);
+            }
             (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
             (Sink::Messages(sink), Taken::TooLong) => sink(Err(DropReason::Oversized)),
             (Sink::Requests(handler, replies), Taken::Message(bytes, order)) => {

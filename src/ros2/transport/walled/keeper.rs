@@ -140,7 +140,8 @@ impl Shared {
                 if let Some(Sink::Images(transport, camera, writers)) = sinks.get_mut(&id) {
                     let body = ring.slot(slot, len).ok_or(DropReason::Malformed);
                     let frame = body.and_then(|body| transport.take(camera, body, order(is_big)));
-                    camera.offer(frame, writers.lost_before(writer, sequence));
+                    let lost = writers.lost_before(writer, sequence);
+                    camera.offer_from(u128::from_le_bytes(writer), frame, lost);
                 }
                 let _ = self.send(&Order::Free { slot });
             }
