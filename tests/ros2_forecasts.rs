@@ -172,6 +172,42 @@ fn forecast_frames_bear_the_stamps_of_the_future() {
 }
 
 #[test]
+fn forecasts_of_a_camera_without_stamps_go_by_receipt_and_say_so() {
+    const NOW_MS: i64 = 1_790_000_000_000;
+    let seen = |i: i64| -> Event {
+        Box::new(move |memory: &Memory| {
+            memory.clock().set((NOW_MS + 100 * i) * MS);
+            memory.inject("/image", ImageView::TYPE, &image_body(0, 2, &[7; 12]), ByteOrder::Little);
+        })
+    };
+    let script = Script::new(Clock::stepped(), (0..12).map(seen).collect());
+    let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        if 2 < look.frames.len() {
+            tell(Glimpse::Surprise { frame: 0, ahead: 1, latent: Some(0.5), pixels: None });
+        }
+        tell(Glimpse::Frame { ahead: 3, rgb: &[3; 12] });
+        Outcome::Made(Forecast::default())
+    });
+    let options = NodeOptions { max_rate_hz: 2.0, ..options() };
+    let (summary, surprises) = play(&script, &options, &mut engine);
+    assert_eq!((summary.published, summary.accounts.dropped(DropReason::ClipRestart)), (3, 0));
+    assert_eq!(summary.stamps_suspect, 3);
+    let stamp_ms = |body: &Vec<u8>| {
+        let view: ImageView<'_> = decode(body, ByteOrder::Little).unwrap();
+        view.header.stamp.ns() / MS - NOW_MS
+    };
+    let frames: Vec<i64> = script.memory.published("/eye/forecast").iter().map(stamp_ms).collect();
+    assert_eq!(frames, [400, 900, 1400], "three frames after the second, the seventh and the twelfth");
+    assert_eq!(surprises.iter().map(|s| s.stamp_ns / MS - NOW_MS).collect::<Vec<_>>(), [200, 700]);
+    for (report, newest_ms) in texts(&script.memory, "/eye/forecast/json").iter().zip([100, 600, 1100]) {
+        assert_eq!((&report["timed_by"], &report["stamp_suspect"]), (&json!("receipt"), &json!(true)));
+        assert_eq!((&report["age_ms"], &report["stamp"]), (&json!(0.0), &json!({ "sec": 0, "nanosec": 0 })));
+        let until = Time::from_ns((NOW_MS + newest_ms + 2000) * MS);
+        assert_eq!(report["valid_until"], json!({ "sec": until.sec, "nanosec": until.nanosec }));
+    }
+}
+
+#[test]
 fn what_follows_a_forecast_is_looked_at_in_order_until_the_stream_breaks() {
     // Two looks a second at ten frames a second, each frame taken three times; a gap after the second.
     let times = (0..36).map(|i| i * 100 / 3).chain((50..70).map(|i| i * 100 / 3));

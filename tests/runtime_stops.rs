@@ -28,10 +28,13 @@ fn reason_engine() -> Engine {
 }
 
 fn reason_engine_of(limits: Vec<(String, usize)>) -> Engine {
+    reason_engine_as(&ReasonOptions::default(), limits)
+}
+
+fn reason_engine_as(options: &ReasonOptions, limits: Vec<(String, usize)>) -> Engine {
     let dir = tempfile::tempdir().expect("a directory");
     let (model, engine) = (dir.path().join("a.model"), dir.path().join("a.engine"));
-    export_reason(Path::new("engines/small-reason"), &ReasonOptions::default(), &model, &mut |_| {})
-        .expect("exports");
+    export_reason(Path::new("engines/small-reason"), options, &model, &mut |_| {}).expect("exports");
     let open = OpenOptions { threads: Some(2) };
     let options = BuildOptions { backend: "cpu".into(), formats: WeightFormat::F32.into(), limits, open };
     build(&Model::open(&model).expect("opens"), &options, &engine, &mut |_| {}).expect("builds");
@@ -215,6 +218,34 @@ fn an_answer_says_nothing_of_the_one_before_that_was_stopped() {
         let answer = reason.ask(&late, None, &mut |_, text| heard.push_str(text)).expect("no error");
         assert_eq!((&answer.text[..], &answer.thought, &heard[..]), ("", &None, ""), "after {tokens:?}");
     }
+}
+
+/// A thought that was cut is closed, and what follows may be white space for as long as separators are; a model that goes on with
+/// it never answers.
+#[test]
+fn white_space_after_a_thought_that_was_cut_has_an_end() {
+    const THOUGHT_TOKENS: usize = 4;
+    let think_suffix = Some("\nThink first, in <think> </think>.".to_owned());
+    let engine = reason_engine_as(&ReasonOptions { think_suffix, ..ReasonOptions::default() }, Vec::new());
+    let orders = Orders::default();
+    let mut reason = Reason::open(&engine, Faulty::boxed(session(&engine), &orders)).expect("of Reason");
+    let tokenizer = perihelion::models::reason2::Tokenizer::from_bytes(engine.tokenizer().expect("has one"));
+    let tokenizer = tokenizer.expect("can be used");
+    let thought = tokenizer.encode("<think> ball ball ball ball ball ball").expect("text");
+    let space = *tokenizer.encode("\n").expect("text").last().expect("a token");
+    assert!(tokenizer.token_bytes(space).iter().all(u8::is_ascii_whitespace), "it proves nothing");
+    // What closes the thought is said in place of some of these.
+    orders.say(&[&thought[..], &[space; 120]].concat());
+    let request =
+        Request { think: true, thought_tokens_max: THOUGHT_TOKENS, ..Request::new(&[], "Is it?", 64) };
+    let answer = reason.ask(&request, None, &mut |_, _| {}).expect("no error");
+    assert!(answer.thought_truncated && answer.text.is_empty(), "{answer:?}");
+    assert_eq!((answer.finish_reason, answer.truncated), (FinishReason::Length, true));
+    assert_eq!(
+        answer.tokens.len(),
+        THOUGHT_TOKENS + 32,
+        "as many as may stand between a thought and its answer"
+    );
 }
 
 const CHECKPOINT: &str = "tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint";

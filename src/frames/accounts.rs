@@ -116,6 +116,11 @@ impl DropReason {
     pub fn is_expected(self) -> bool {
         matches!(self, Self::Superseded | Self::OffRate | Self::Stopped)
     }
+
+    /// Whether it follows from a camera's stamps, rate or sizes, or from the time to work on its frames.
+    pub fn is_of_time(self) -> bool {
+        matches!(self, Self::ClipRestart | Self::Untimed | Self::TooOld | Self::MadeTooLate | Self::Unfit)
+    }
 }
 
 /// Under the words of the camera's own errors.

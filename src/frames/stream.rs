@@ -120,8 +120,7 @@ impl Stream {
             }
         }
         // One that differs from frame to frame, such as a name with a number in it, is no second camera.
-        let is_mixed =
-            CHANGES_MIN <= n_changes && counts.iter().filter(|(_, n)| 2 <= *n).count() == counts.len();
-        if is_mixed { counts } else { Vec::new() }
+        counts.retain(|(_, n)| 2 <= *n);
+        if CHANGES_MIN <= n_changes && 2 <= counts.len() { counts } else { Vec::new() }
     }
 }

@@ -85,7 +85,9 @@ impl Status {
     /// The level and the words for it, judged against the accounts of the previous report.
     pub fn verdict(&self, before: &Accounts) -> (Level, String) {
         let grown = |reason: DropReason| self.accounts.dropped(reason).saturating_sub(before.dropped(reason));
-        let unexpected = DropReason::ALL.into_iter().filter(|reason| !reason.is_expected());
+        let is_explained = |reason: &DropReason| !self.concerns.is_empty() && reason.is_of_time();
+        let unexpected =
+            DropReason::ALL.into_iter().filter(|reason| !reason.is_expected() && !is_explained(reason));
         let worst = unexpected.map(|reason| (grown(reason), reason)).max_by_key(|(n, _)| *n);
         if let Some(failure) = &self.failure {
             return (Level::Error, format!("the engine fails: {failure}"));
@@ -99,7 +101,7 @@ impl Status {
             Some(_) => {}
         }
         let [one, _, making] = self.work.words();
-        let concerns = self.concerns.join("; ");
+        let concerns = self.concerned();
         if self.patience_s < self.unserved_s {
             let why = if concerns.is_empty() { String::new() } else { format!(": {concerns}") };
             return (Level::Error, format!("images come, and no {one} for {:.0} s{why}", self.unserved_s));
@@ -107,19 +109,28 @@ impl Status {
         if let Some(alarm) = &self.alarm {
             return alarm.clone();
         }
-        if !concerns.is_empty() {
-            return (Level::Warn, concerns);
-        }
-        if let Some((n, reason)) = worst.filter(|(n, _)| 0 < *n) {
-            return (Level::Warn, format!("{n} images dropped: {reason}"));
-        }
-        if before.lost < self.accounts.lost {
-            return (Level::Warn, format!("{} images lost on the way", self.accounts.lost - before.lost));
+        let losses = if let Some((n, reason)) = worst.filter(|(n, _)| 0 < *n) {
+            format!("{n} images dropped: {reason}")
+        } else if before.lost < self.accounts.lost {
+            format!("{} images lost on the way", self.accounts.lost - before.lost)
+        } else {
+            String::new()
+        };
+        match (concerns.is_empty(), losses.is_empty()) {
+            (true, true) => {}
+            (true, false) => return (Level::Warn, losses),
+            (false, true) => return (Level::Warn, concerns),
+            (false, false) => return (Level::Warn, format!("{concerns}; {losses}")),
         }
         if self.awaits_first {
             return (Level::Ok, format!("images come, and the first {one} is being made"));
         }
         (Level::Ok, making.into())
+    }
+
+    /// What is wrong for longer than a frame, in one text.
+    pub fn concerned(&self) -> String {
+        self.concerns.join("; ")
     }
 
     /// As the logger `name` reports it, about the engine `hardware_id`.
@@ -196,6 +207,17 @@ mod tests {
         let alarm = Some((Level::Error, "surprise 2 is beyond 1".to_owned()));
         check(Status { alarm: alarm.clone(), ..dropping }, Level::Error, "surprise 2");
         check(Status { alarm, silence_s: Some(3.0), ..running() }, Level::Stale, "no image for 3 s");
+        let first = Status { awaits_first: true, ..running() };
+        check(first, Level::Ok, "images come, and the first answer is being made");
+        let concerns = vec!["the camera is slow".to_owned(), "its stamps are zero".to_owned()];
+        let mut slow = Status { concerns, ..running() };
+        check(slow.clone(), Level::Warn, "the camera is slow; its stamps are zero");
+        slow.accounts.drop_one(DropReason::ClipRestart);
+        assert_eq!(slow.verdict(&Accounts::default()).1, slow.concerned(), "which explains it");
+        slow.accounts.drop_one(DropReason::Malformed);
+        check(slow.clone(), Level::Warn, "its stamps are zero; 1 images dropped: malformed");
+        let why = "no answer for 6 s: the camera is slow";
+        check(Status { unserved_s: 6.0, ..slow }, Level::Error, why);
         let late = Status { work: Work::Forecasts, unserved_s: 6.0, ..running() };
         check(late, Level::Error, "no forecast for 6 s");
     }

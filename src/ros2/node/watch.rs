@@ -137,11 +137,12 @@ impl<'a> Watched<'a> {
     /// Judges, and says so where it is news.
     fn judge(&mut self, status: &Status, now_ns: i64) -> (Level, String) {
         let verdict = status.verdict(&self.before);
-        if self.is_to_be_said(&verdict, now_ns) {
+        // Concerns were said as they came.
+        let is_known = verdict.0 == Level::Warn && verdict.1 == status.concerned();
+        let state = if is_known { (Level::Ok, String::new()) } else { verdict.clone() };
+        if self.is_to_be_said(&state, now_ns) && !is_known {
             match verdict.0 {
                 Level::Ok => log::info!("{}", verdict.1),
-                // Concerns were said as they came.
-                Level::Warn if !status.concerns.is_empty() && verdict.1 == status.concerns.join("; ") => {}
                 Level::Warn | Level::Stale => log::warn!("{}", verdict.1),
                 Level::Error => log::error!("{}", verdict.1),
             }
@@ -151,9 +152,9 @@ impl<'a> Watched<'a> {
         verdict
     }
 
-    /// Whether a state is news: it is worse than what was said last, or has been better for a while.
-    fn is_to_be_said(&mut self, verdict: &(Level, String), now_ns: i64) -> bool {
-        let ((level, words), said) = (verdict, self.said.0);
+    /// Whether a state is news, which it then is no more: it is worse than what was said last, or has been better for a while.
+    fn is_to_be_said(&mut self, state: &(Level, String), now_ns: i64) -> bool {
+        let ((level, words), said) = (state, self.said.0);
         let is_news = match level.cmp(&said) {
             Ordering::Greater => true,
             Ordering::Equal => {
@@ -165,7 +166,7 @@ impl<'a> Watched<'a> {
             Ordering::Less => CALM_NS <= now_ns - *self.calm_since_ns.get_or_insert(now_ns),
         };
         if is_news {
-            (self.said, self.calm_since_ns) = (verdict.clone(), None);
+            (self.said, self.calm_since_ns) = (state.clone(), None);
         }
         is_news
     }
@@ -329,6 +330,33 @@ mod tests {
         let patience_s = |options: NodeOptions, forming_s| patience_s(&options.parameters(), forming_s);
         assert_eq!(patience_s(options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
         assert_eq!(patience_s(NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
+    }
+
+    #[test]
+    fn a_state_that_comes_and_goes_is_said_once() {
+        let (options, clock) = (options(), Arc::new(Clock::stepped()));
+        let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
+        let listener = Arc::clone(&camera.listeners()[0]);
+        let board = Arc::new(Board::new());
+        let mut watched = Watched::new(Work::Answers, &options, 0.0, listener, board, Box::new(|_, _| {}));
+        let mut said = |level: Level, words: &str, ms: i64| {
+            watched.is_to_be_said(&(level, words.to_owned()), ms * 1_000_000)
+        };
+        assert!(said(Level::Ok, "first", 0), "images come");
+        assert!(!said(Level::Ok, "first", 100) && said(Level::Ok, "answering", 200));
+        // Frames are dropped four times a second.
+        let n_said = (0..40).filter(|i| {
+            let level = if i % 2 == 0 { Level::Warn } else { Level::Ok };
+            said(level, "answering", 1000 + i * 125)
+        });
+        assert_eq!(n_said.count(), 1);
+        assert!(!said(Level::Ok, "answering", 7000) && !said(Level::Ok, "answering", 10_800));
+        assert!(said(Level::Ok, "answering", 10_900), "it has been better for five seconds");
+        assert!(said(Level::Error, "fails", 12_100), "what is worse is said at once");
+        assert!(said(Level::Stale, "no image", 12_200) && said(Level::Ok, "answering", 12_300));
+        let news = [(Level::Ok, Level::Warn), (Level::Warn, Level::Error), (Level::Error, Level::Ok)];
+        assert!(news.into_iter().all(|(before, now)| is_news(before, now)));
+        assert!(!is_news(Level::Warn, Level::Ok) && !is_news(Level::Stale, Level::Stale));
     }
 
     #[test]

@@ -244,6 +244,28 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_bound_of_pixels_does_not_undo_what_a_group_may_have() {
+        let size = FrameSize { width: 64, height: 64 };
+        let rgb = vec![7; size.rgb_bytes()];
+        let frames = [Picture::new(&rgb, size); 4];
+        let shown = [Shown::Clip { frames: &frames, fps: 8.0 }];
+        let mut rules = rules();
+        rules.video.pixels.pixels_min = 64 * 64;
+        let tokens_of_a_group = |n_tokens_max| {
+            let layout = MediaLayout::new(&rules, &shown, |_| n_tokens_max).unwrap();
+            layout.pictures.iter().map(|picture| picture.n_tokens).collect::<Vec<_>>()
+        };
+        assert_eq!(tokens_of_a_group(usize::MAX), [256; 2]);
+        for n_tokens_max in [255, 100, 16, 1] {
+            let n_tokens = tokens_of_a_group(n_tokens_max);
+            assert!(
+                n_tokens.iter().all(|n| (1..=n_tokens_max).contains(n)),
+                "{n_tokens:?} of {n_tokens_max}"
+            );
+        }
+    }
+
+    #[test]
     fn frames_of_two_sizes_are_no_clip() {
         let rgb = [0; 8 * 8 * 3];
         let picture = |height| Picture::new(&rgb[..8 * height * 3], FrameSize { width: 8, height });
