@@ -158,9 +158,9 @@ fn capped(mut rules: Preprocess, n_tokens_max: usize) -> Preprocess {
         if video.cap_pixels_per_frame { video.tokens_per_frame_max } else { usize::MAX };
     video.tokens_per_frame_max = video.tokens_per_frame_max.min(n_tokens_max);
     video.cap_pixels_per_frame = true;
-    // A lower bound of the whole clip must not undo it.
+    // A lower bound of the whole clip must not undo it: each frame may have a twentieth more than that.
     let pixels = n_tokens_max as u64 * (rules.patches.factor() as u64).pow(2);
-    video.pixels.pixels_min = video.pixels.pixels_min.min(pixels);
+    video.pixels.pixels_min = video.pixels.pixels_min.min(pixels * 20 / 21);
     rules
 }
 
@@ -189,7 +189,7 @@ fn digest(grid: Grid, is_clip: bool, frames: &[Picture<'_>]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{FrameSize, ImageRules, PatchLayout, PixelRules, VideoRules};
+    use crate::camera::{FrameSize, ImageRules, PatchLayout, PixelRules, Resample, VideoRules};
 
     fn rules() -> Preprocess {
         let pixels =
@@ -250,7 +250,7 @@ mod tests {
         let frames = [Picture::new(&rgb, size); 4];
         let shown = [Shown::Clip { frames: &frames, fps: 8.0 }];
         let mut rules = rules();
-        rules.video.pixels.pixels_min = 64 * 64;
+        (rules.video.pixels.resample, rules.video.pixels.pixels_min) = (Some(Resample::Bicubic), 64 * 64);
         let tokens_of_a_group = |n_tokens_max| {
             let layout = MediaLayout::new(&rules, &shown, |_| n_tokens_max).unwrap();
             layout.pictures.iter().map(|picture| picture.n_tokens).collect::<Vec<_>>()
