@@ -337,8 +337,9 @@ mod tests {
         let (options, clock) = (options(), Arc::new(Clock::stepped()));
         let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
         let listener = Arc::clone(&camera.listeners()[0]);
-        let board = Arc::new(Board::new());
-        let mut watched = Watched::new(Work::Answers, &options, 0.0, listener, board, Box::new(|_, _| {}));
+        let parameters = Arc::new(ParameterStore::new(options.parameters()));
+        let (board, options) = (Arc::new(Board::new()), (&options, &parameters));
+        let mut watched = Watched::new(Work::Answers, options, 0.0, listener, board, Box::new(|_, _| {}));
         let mut said = |level: Level, words: &str, ms: i64| {
             watched.is_to_be_said(&(level, words.to_owned()), ms * 1_000_000)
         };
