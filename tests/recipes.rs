@@ -70,7 +70,8 @@ fn a_recipe_is_built_as_it_says() {
     assert_eq!(built["backend"], "cpu");
     assert_eq!((&built["limits"]["context"], &built["limits"]["image_tokens"]), (&256.into(), &64.into()));
     let formats = built["formats"].as_array().unwrap();
-    let format = |part: &str| formats.iter().find(|f| f["part"] == part).map(|f| f["format"].clone()).unwrap();
+    let format =
+        |part: &str| formats.iter().find(|f| f["part"] == part).map(|f| f["format"].clone()).unwrap();
     assert_eq!((format("language"), format("vision")), ("bf16".into(), "f32".into()));
     // What is typed counts before what is written.
     json(&["build", &recipe, "-o", &engine, "--precision", "f32", "--max-context", "128", "--json"]);
@@ -93,13 +94,21 @@ fn what_a_recipe_cannot_have_is_said_and_nothing_is_left() {
     build(&with("backend", "backnd"), 2, &["r.toml", "line 5", "unknown field `backnd`"]);
     build(&with("cpu", "tensorrt"), 1, &["tensorrt", "not compiled in"]);
     build(&with("cpu", "abacus"), 1, &["abacus"]);
-    build(&with("small.model", "big.model"), 1, &["big.model", "is not there", "perihelion export", "the small one"]);
+    build(
+        &with("small.model", "big.model"),
+        1,
+        &["big.model", "is not there", "perihelion export", "the small one"],
+    );
     build(&with("bf16", "f16"), 2, &["the recipe's precision language=f16", "backend cpu", "f16"]);
     build(&with("1.0", "0.001"), 1, &["GiB", "the recipe allows 0.00", "Orin Nano"]);
     build(&with("language", "vae"), 2, &["no part is named `vae`"]);
     let clip = "[clip]\nwidth = 64\nheight = 64\nframes = 9\ngiven = 1\n[limits]\nlatents_per_call = 1\n";
     let forecasts = RECIPE.split("[limits]").next().unwrap().to_owned() + clip;
-    build(&forecasts, 1, &["small.model", "the recipe is for 64×64, 9 frames", "a model that forecasts nothing"]);
+    build(
+        &forecasts,
+        1,
+        &["small.model", "the recipe is for 64×64, 9 frames", "a model that forecasts nothing"],
+    );
     fail(1, &["build", &kitchen.path("none.toml"), "-o", &engine], &["none.toml"]);
 }
 
@@ -123,7 +132,11 @@ fn rooflines_are_of_the_device_that_is_asked_for_and_called_estimates() {
     assert!(bound("nvfp4").is_none(), "an Orin does not multiply in NVFP4");
     let text = succeed(&["inspect", &configs("predict2.5-2b"), "--roofline", "thor"]);
     assert!(text.contains("nvfp4") && text.contains("denoise") && text.contains("data sheet"), "{text}");
-    fail(2, &["inspect", &configs("reason2-2b"), "--roofline", "orin"], &["no device is named `orin`", "agx-orin"]);
+    fail(
+        2,
+        &["inspect", &configs("reason2-2b"), "--roofline", "orin"],
+        &["no device is named `orin`", "agx-orin"],
+    );
 }
 
 #[test]
@@ -141,7 +154,9 @@ fn the_manual_has_every_verb_that_is_shown() {
     for verb in ["ask", "build", "doctor", "run"] {
         assert!(pages.contains(&format!("perihelion-{verb}.1")), "{pages:?}");
     }
-    assert!(pages.contains(&"perihelion.1".to_owned()) && !pages.contains(&"perihelion-transport.1".to_owned()));
+    assert!(
+        pages.contains(&"perihelion.1".to_owned()) && !pages.contains(&"perihelion-transport.1".to_owned())
+    );
     assert_eq!(names(out.join("completions")), ["_perihelion", "perihelion.bash", "perihelion.fish"]);
     let page = fs::read_to_string(out.join("man1/perihelion-run.1")).unwrap();
     assert!(page.starts_with(".ie") && page.contains("ros\\-args"), "{}", &page[..200.min(page.len())]);

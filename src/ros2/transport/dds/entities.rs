@@ -55,11 +55,6 @@ impl Entities {
         self.update(|info| info.nodes[0].readers.push(Gid(guid.to_bytes())));
     }
 
-    /// One reader takes another's place, and both are there until [`Entities::remove_reader`].
-    pub(super) fn remove_reader(&self, guid: GUID) {
-        self.update(|info| info.nodes[0].readers.retain(|reader| *reader != Gid(guid.to_bytes())));
-    }
-
     pub(super) fn add_writer(&self, guid: GUID) {
         self.update(|info| info.nodes[0].writers.push(Gid(guid.to_bytes())));
     }

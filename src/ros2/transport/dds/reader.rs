@@ -52,13 +52,16 @@ pub(super) enum Sink {
     Requests(ServiceHandler, Box<DdsPublisher>),
 }
 
-/// So long two readers of a topic are there when one takes the other's place, so that publishers know one at any time.
+/// So long two readers of a topic are heard when one takes the other's place, so that publishers know one at any time.
 const OVERLAP: Duration = Duration::from_millis(500);
 
 pub(super) struct Reader {
     reader: Samples,
     /// The one before, and since when it is no longer the one.
     retiring: Option<(Samples, Instant)>,
+    /// The other of the two ways to read, while it is not heard. It stays: Fast DDS does not understand how RustDDS takes a
+    /// single reader back, and would wait for its confirmations for ever.
+    muted: Option<Samples>,
     topic: Topic,
     sink: Sink,
     writers: Vec<Writer>,
@@ -86,7 +89,7 @@ impl Reader {
     ) -> CreateResult<Self> {
         let reader = subscriber.create_simple_datareader_no_key(&topic, Some(qos.clone()))?;
         let writers = Vec::with_capacity(WRITERS_MAX);
-        Ok(Self { reader, retiring: None, topic, sink, writers, images })
+        Ok(Self { reader, retiring: None, muted: None, topic, sink, writers, images })
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -99,6 +102,7 @@ impl Reader {
             reader.set_waker(Some(waker.clone()));
             reader.drain_read_notifications();
         }
+        self.muted.iter().for_each(SimpleDataReader::drain_read_notifications);
     }
 
     /// Takes another reader where the topic's publishers call for one.
@@ -112,24 +116,31 @@ impl Reader {
         if !images.choose(participant, &self.topic) {
             return;
         }
-        let qos = images_qos(images.choice());
-        match subscriber.create_simple_datareader_no_key(&self.topic, Some(qos)) {
-            Ok(next) => {
-                entities.add_reader(next.guid());
-                let before = std::mem::replace(&mut self.reader, next);
-                self.retiring = Some((before, Instant::now()));
+        let next = match self.muted.take() {
+            Some(other) => other,
+            None => {
+                let qos = images_qos(images.choice());
+                match subscriber.create_simple_datareader_no_key(&self.topic, Some(qos)) {
+                    Ok(next) => {
+                        entities.add_reader(next.guid());
+                        next
+                    }
+                    Err(error) => {
+                        log::error!("{}: it is read as before: {error}", self.topic.name());
+                        self.images = None;
+                        return;
+                    }
+                }
             }
-            Err(error) => {
-                log::error!("{}: it is read as before: {error}", self.topic.name());
-                self.images = None;
-            }
-        }
+        };
+        self.retiring = Some((std::mem::replace(&mut self.reader, next), Instant::now()));
     }
 
-    /// Lets go of the reader before, when the publishers have had time to learn of its successor.
-    pub(super) fn retire(&mut self, entities: &Entities) {
+    /// Hears the reader before no longer, when the publishers have had time to learn of its successor.
+    pub(super) fn retire(&mut self) {
         if let Some((before, _)) = self.retiring.take_if(|(_, since)| OVERLAP <= since.elapsed()) {
-            entities.remove_reader(before.guid());
+            before.set_waker(None);
+            self.muted = Some(before);
             self.writers.iter_mut().for_each(|writer| writer.seen_before = writer.last_sequence);
         }
     }

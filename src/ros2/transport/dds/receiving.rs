@@ -91,7 +91,7 @@ impl Receiving {
                 // Before looking: what comes between the look and the sleep must wake us.
                 reader.arm(&waker);
                 is_drained &= reader.take_up_to(SAMPLES_PER_TURN, &self.participant);
-                reader.retire(&self.entities);
+                reader.retire();
             }
             if is_drained {
                 // The timeout is a net: nothing is known to be missed.
