@@ -132,6 +132,21 @@ fn the_next_question_is_asked_with_what_was_set() {
 }
 
 #[test]
+fn an_answer_is_valid_for_as_long_as_max_age_is_now() {
+    let longer: Event = Box::new(|memory| assert_eq!(set(memory, vec![double("max_age", 9.5)]), [""]));
+    let script = Script::new(Clock::stepped(), vec![image(1000), longer, image(2000)]);
+    play(&script, &options(), |_| said());
+    let until = |body: Vec<u8>| {
+        let text = decode::<Text>(&body, ByteOrder::Little).unwrap().data;
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["valid_until"].clone()
+    };
+    let heard: Vec<_> = script.memory.published("/eye/answer/json").into_iter().map(until).collect();
+    let seconds = |sec: u32, nanosec: u32| serde_json::json!({ "sec": sec, "nanosec": nanosec });
+    assert_eq!(heard, [seconds(3, 0), seconds(11, 500_000_000)]);
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_nothing_of_it_happens() {
     let attempts: Event = Box::new(|memory| {
         for (wanted, expected) in [

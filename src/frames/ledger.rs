@@ -97,6 +97,14 @@ impl Ledger {
         true
     }
 
+    /// Lets the frames whose fate is open be served this much later than was said of them.
+    pub(super) fn postpone(&mut self, longer_ns: i64) {
+        for held in &mut self.held {
+            let deadline_ns = &mut held.received.deadline_steady_ns;
+            *deadline_ns = deadline_ns.saturating_add(longer_ns);
+        }
+    }
+
     /// Notes that the frame at this place was compared with a forecast.
     pub(super) fn compared(&mut self, place: u64) {
         if let Some(held) = self.held.iter_mut().find(|held| held.received.place == place) {

@@ -7,6 +7,7 @@
 //! An engine that forecasts also looks at the frames that follow a clip, to compare them with what it expected. These are
 //! kept until it looks again, and no longer than a forecast reaches, so that a slow engine misses none of them.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::frames::stamps::{TimedBy, Timing};
 pub struct Listener {
     clock: Arc<Clock>,
     options: ListenerOptions,
+    /// Of the options, until it is set anew.
+    max_age_ns: AtomicI64,
     /// Its own bit in every frame.
     bit: u32,
     state: Mutex<State>,
@@ -46,7 +49,8 @@ impl Listener {
         let sampling = (!options.is_single()).then(|| Sampling::new(options.clip_rate_hz, is_strict));
         let ledger = Ledger::new(options);
         let state = Mutex::new(State { ledger, sampling, last_receipt: None, closed: false, nudges: 0 });
-        Self { clock, options, bit, state, changed: Condvar::new() }
+        let max_age_ns = AtomicI64::new(nanoseconds(options.max_age));
+        Self { clock, options, max_age_ns, bit, state, changed: Condvar::new() }
     }
 
     /// How it chooses frames.
@@ -142,8 +146,20 @@ impl Listener {
 
     /// How old a frame may be when what is made of it is published.
     pub fn max_age_ns(&self) -> i64 {
-        i64::try_from(self.options.max_age.as_nanos()).unwrap_or(i64::MAX)
+        self.max_age_ns.load(Relaxed)
     }
+
+    /// Lets frames be this old from now on, those that wait for their question included.
+    pub fn set_max_age(&self, max_age: Duration) {
+        let mut state = self.lock();
+        let new_ns = nanoseconds(max_age);
+        let longer_ns = new_ns.saturating_sub(self.max_age_ns.swap(new_ns, Relaxed));
+        state.ledger.postpone(longer_ns);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl State {

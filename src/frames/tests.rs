@@ -138,6 +138,29 @@ fn time_on_the_way_counts_unless_the_stamp_is_absurd() {
 }
 
 #[test]
+fn another_age_holds_for_frames_that_wait_too() {
+    let heard = Heard::of(1);
+    let deadline_ms = || {
+        let mut frames = Vec::new();
+        assert!(heard.take(&mut frames));
+        heard.settle(Verdict::Served);
+        frames[0].deadline_steady_ns / MS
+    };
+    offer(&heard, 1000);
+    heard.set_max_age(Duration::from_millis(2000));
+    assert_eq!((deadline_ms(), heard.max_age_ns()), (3000, 2000 * MS));
+    offer(&heard, 1100);
+    assert_eq!(deadline_ms(), 3100);
+    offer(&heard, 1200);
+    heard.set_max_age(Duration::from_millis(100));
+    assert_eq!(deadline_ms(), 1300);
+    heard.set_max_age(Duration::MAX);
+    offer(&heard, 1300);
+    assert_eq!(deadline_ms(), i64::MAX / MS);
+    assert!(heard.accounts().balance());
+}
+
+#[test]
 fn a_clip_is_sampled_by_stamps_and_moves_on_by_one() {
     let heard = Heard::of(3);
     // 30 Hz for a second and a bit, into 4 Hz.

@@ -41,7 +41,7 @@ pub use screen::{PublishedForecast, PublishedSurprise};
 use self::asking::Asking;
 use self::board::Board;
 use self::forecasting::Forecasting;
-use self::options::Topics;
+use self::options::{Topics, max_age};
 use self::watch::Watch;
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
@@ -184,10 +184,13 @@ pub fn run(
         None => None,
     };
     let mut watch = Some(Watch::open(transport, &stage.topics, options, &camera, watched)?);
-    // Whoever waits for its turn looks again: the rate, or the question, may be another.
     let followers = Arc::clone(&camera);
-    let _attended = stage.parameters.followed_by(Box::new(move |_| {
-        followers.listeners().iter().for_each(|listener| listener.nudge());
+    let _attended = stage.parameters.followed_by(Box::new(move |parameters| {
+        for listener in followers.listeners() {
+            listener.set_max_age(max_age(parameters));
+            // Whoever waits for its turn looks again: the rate, or the question, may be another.
+            listener.nudge();
+        }
     }));
     parameter_services::offer(transport, &stage.topics.parameter_services, &stage.parameters)?;
     services::offer(transport, &services::names(&options.name, &options.remaps)?)?;

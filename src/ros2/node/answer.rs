@@ -1,13 +1,15 @@
 //! An answer on its way out: as text, and as JSON with everything that is known of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
-use super::options::{NodeOptions, Topics};
+use super::options::Topics;
 use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
+use crate::frames::listener::Listener;
 use crate::ros2::messages::{Message, Text, Time, encode};
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
@@ -60,19 +62,19 @@ fn marked(text: &str, is_cut: bool) -> Cow<'_, str> {
 pub(super) struct Mouth {
     text: Box<dyn Publisher>,
     json: Box<dyn Publisher>,
-    max_age_ns: i64,
+    listener: Arc<Listener>,
 }
 
 impl Mouth {
     pub(super) fn open(
         transport: &dyn Transport,
         topics: &Topics,
-        options: &NodeOptions,
+        listener: &Arc<Listener>,
     ) -> Result<Self, TransportError> {
         Ok(Self {
             text: transport.advertise(&topics.answer, Text::TYPE, LATEST)?,
             json: transport.advertise(&topics.answer_json, Text::TYPE, LATEST)?,
-            max_age_ns: i64::try_from(options.max_age.as_nanos()).unwrap_or(i64::MAX),
+            listener: Arc::clone(listener),
         })
     }
 
@@ -101,7 +103,7 @@ impl Mouth {
         json.insert("age_ms".into(), json!(age_ms));
         json.insert("answer_ms".into(), json!(answer_ms));
         json.insert("camera_to_answer_ms".into(), json!(camera_to_answer_ms));
-        json.insert("valid_until".into(), time(age.reaches_ns(self.max_age_ns)));
+        json.insert("valid_until".into(), time(age.reaches_ns(self.listener.max_age_ns())));
         for (key, value) in &answer.details {
             json.entry(key.clone()).or_insert_with(|| value.clone());
         }

@@ -53,7 +53,7 @@ impl<'a> Asking<'a> {
         let role = Self {
             listener: Arc::clone(listener),
             board: Arc::clone(board),
-            mouth: Mouth::open(*transport, topics, options)?,
+            mouth: Mouth::open(*transport, topics, listener)?,
             clip_rate_hz: options.clip_rate_hz,
             parameters: Arc::clone(parameters),
             settings: options.answers.clone(),

@@ -64,7 +64,7 @@ impl<'a> Forecasting<'a> {
         let role = Self {
             listener: Arc::clone(listener),
             board: Arc::clone(board),
-            screen: Screen::open(*transport, topics, options, &shape)?,
+            screen: Screen::open(*transport, topics, listener, &shape)?,
             plan: plan.clone(),
             planning: planning.clone(),
             rows: Vec::new(),

@@ -1,13 +1,16 @@
 //! A forecast on its way out: its frames as they are decoded, a report at its end, and surprises.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::answer::{milliseconds, time};
 use super::forecast_shape::ForecastShape;
 use super::forecaster::Forecast;
-use super::options::{NodeOptions, Topics};
+use super::options::Topics;
 use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
+use crate::frames::listener::Listener;
 use crate::ros2::messages::{
     Float32, HeaderView, ImageView, Message, ShortString, Text, Time, encode, padding_bytes,
 };
@@ -54,14 +57,14 @@ pub(super) struct Screen {
     surprise: Box<dyn Publisher>,
     surprise_pixels: Box<dyn Publisher>,
     shape: ForecastShape,
-    max_age_ns: i64,
+    listener: Arc<Listener>,
 }
 
 impl Screen {
     pub(super) fn open(
         transport: &dyn Transport,
         topics: &Topics,
-        options: &NodeOptions,
+        listener: &Arc<Listener>,
         shape: &ForecastShape,
     ) -> Result<Self, TransportError> {
         let advertise = |topic: &str, ros_type| transport.advertise(topic, ros_type, Delivery::Reliable);
@@ -71,7 +74,7 @@ impl Screen {
             surprise: advertise(&topics.surprise, Float32::TYPE)?,
             surprise_pixels: advertise(&topics.surprise_pixels, Float32::TYPE)?,
             shape: shape.clone(),
-            max_age_ns: i64::try_from(options.max_age.as_nanos()).unwrap_or(i64::MAX),
+            listener: Arc::clone(listener),
         })
     }
 
@@ -138,7 +141,7 @@ impl Screen {
             "camera_to_forecast_ms".into(),
             json!(milliseconds(now.steady_ns, newest.receipt.steady_ns)),
         );
-        json.insert("valid_until".into(), time(age.reaches_ns(self.max_age_ns)));
+        json.insert("valid_until".into(), time(age.reaches_ns(self.listener.max_age_ns())));
         let Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only } =
             *forecast;
         for (name, value) in [
