@@ -45,7 +45,11 @@ def family(process):
 
 
 def seconds_of(process):
-    fields = open(f"/proc/{process}/stat").read().rsplit(") ", 1)[1].split()
+    try:
+        fields = open(f"/proc/{process}/stat").read().rsplit(") ", 1)[1].split()
+    except OSError:
+        # The network's process has started again meanwhile: a row with restarts has no time of it.
+        return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -80,6 +84,7 @@ def measure(width, height, how, buffer_bytes):
                    age_ms_median=round(statistics.median(ages), 1) if ages else None, age_ms_p90=percentile(ages, 0.9),
                    age_ms_most=percentile(ages, 1.0), cores_of_engine=used[0],
                    cores_of_network=used[1] if 1 < len(used) else None, cores_of_camera=camera_used)
+        row["restarts"] = node.log().count("it starts again")
         print(json.dumps(row), flush=True)
 
 
