@@ -9,6 +9,9 @@
 //!
 //! Why not a copy, sealed: engines have gigabytes. Why not a read lease (`F_SETLEASE`): it only delays the writer, and only files of
 //! the same user on local disks have one. Why not check the length before each run: it may change between check and use.
+//! Why not the time of the last change, for who writes other bytes of the same length in place: a `touch` would end a robot's node, and a
+//! write may be half read before its time is seen. What was written before the start is found by the golden cases; afterwards the rename
+//! is what keeps a file whole.
 #![expect(
     unsafe_code,
     reason = "a map is unsafe because others may write to the file below it; a handler of signals is FFI"
