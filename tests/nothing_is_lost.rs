@@ -108,6 +108,7 @@ fn no_output_is_an_input() {
     fs::hard_link(at("predict.model"), at("linked.model")).unwrap();
     std::os::unix::fs::symlink(at("checkpoint"), at("link")).unwrap();
     fs::write(at("drive.mcap"), b"\x89MCAP0\r\n").unwrap();
+    fs::write(at("drive.partial.mcap"), b"\x89MCAP0\r\n").unwrap();
     fs::create_dir(at("bag")).unwrap();
     fs::write(at("bag/drive_0.mcap"), b"\x89MCAP0\r\n").unwrap();
     fs::write(
@@ -134,6 +135,11 @@ fn no_output_is_an_input() {
             words,
         );
     }
+    // What a killed recorder left would be recorded over.
+    refused(
+        &["run", &at("predict.engine"), "--bag", &at("drive.partial.mcap"), "--record", &at("drive.mcap")],
+        words,
+    );
     let imagine = ["imagine", &at("predict.engine"), "--frames", &seen];
     refused(&[&imagine[..], &["--frames-out", &seen]].concat(), words);
     refused(&[&imagine[..], &["--frames-out", &seen, "--overwrite"]].concat(), words);

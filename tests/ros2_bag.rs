@@ -151,6 +151,53 @@ fn what_is_published_can_be_recorded_with_the_same_times() {
 }
 
 #[test]
+fn a_recording_comes_into_its_place_whole_and_one_that_was_cut_short_is_left_to_play() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let there = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    write_bag(&at("in.mcap"), &[0, 600, 1200, 1800], None);
+    let (out, partial) = (at("out.mcap"), at("out.partial.mcap"));
+    std::fs::write(&out, b"what was recorded before").unwrap();
+    let begin = || {
+        let bag = Bag::open(&at("in.mcap"), Pace::AsFastAsPossible, Some(&out)).unwrap();
+        let answer = bag.advertise("/eye/answer", Text::TYPE, Delivery::Reliable).unwrap();
+        let listener = subscribe(&bag, "/camera/image");
+        (bag, answer, listener)
+    };
+    drop(begin());
+    assert_eq!(there(), ["in.mcap", "out.mcap"], "nothing was recorded, nothing is left");
+
+    let (bag, answer, _listener) = begin();
+    let pump = |bag: &Bag| {
+        assert_eq!(bag.pump(), Pump::Delivered);
+        answer.publish(encode(&Text { data: "clear".into() })).unwrap();
+    };
+    (0..3).for_each(|_| pump(&bag));
+    // As a process leaves it that is killed now: what is on the disk, and no index.
+    let left = std::fs::read(&partial).unwrap();
+    let messages = mcap::MessageStream::new_with_options(&left, mcap::read::Options::IgnoreEndMagic.into());
+    let whole: Vec<_> = messages.unwrap().take_while(Result::is_ok).collect();
+    assert_eq!(whole.len(), 3, "all of it, up to the last whole second");
+    assert_eq!(std::fs::read(&out).unwrap(), b"what was recorded before");
+    let refused = Bag::open(&at("in.mcap"), Pace::AsFastAsPossible, Some(&out)).err().unwrap().to_string();
+    assert!(refused.contains("another process records in it"), "{refused}");
+    drop((bag, answer));
+    assert_eq!(there(), ["in.mcap", "out.mcap", "out.partial.mcap"]);
+
+    let (bag, answer, _listener) = begin();
+    assert_eq!(bag.pump(), Pump::Delivered);
+    answer.publish(encode(&Text { data: "clear".into() })).unwrap();
+    bag.finish().unwrap();
+    assert_eq!(there(), ["in.mcap", "out.mcap"]);
+    assert_eq!(mcap::MessageStream::new(&std::fs::read(&out).unwrap()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_topic_of_another_type_is_a_counted_drop() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("in.mcap");

@@ -23,6 +23,7 @@ use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
 use crate::ros2::transport::{
     Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions, bag_root,
+    recording_until_it_ends,
 };
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
@@ -104,6 +105,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         .reads(&options.engines)
         .reads(options.bag.as_deref().map(bag_root))
         .writes("--record", options.record.as_ref(), 0)
+        .writes("--record", options.record.as_deref().map(recording_until_it_ends).as_ref(), 0)
         .check()?;
     let paths = cast::sort(&options.engines)?;
     let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;

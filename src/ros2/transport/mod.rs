@@ -13,7 +13,7 @@ mod walled;
 
 use std::sync::Arc;
 
-pub use bag::{Bag, Pace, bag_root};
+pub use bag::{Bag, Pace, bag_root, recording_until_it_ends};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;

@@ -12,6 +12,7 @@ mod recorder;
 mod track;
 
 pub use self::files::root as bag_root;
+pub use self::recorder::partial_of as recording_until_it_ends;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
