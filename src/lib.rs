@@ -23,6 +23,7 @@ pub mod mapped;
 pub mod model;
 pub mod models;
 pub mod onnx;
+pub mod report;
 pub mod ros2;
 pub mod runtime;
 pub mod scenes;

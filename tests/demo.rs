@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use image::{Rgb, RgbImage};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
@@ -51,11 +52,52 @@ fn a_live_camera_is_answered_and_every_frame_accounted_for() {
     assert_eq!(figure(&json, "/latency/age_ms/count"), figure(&json, "/answers/heard"));
     assert!(json["latency"]["ttft_ms"]["p50"].as_f64().is_some_and(|ms| 0.0 < ms));
     for answer in json["log"].as_array().unwrap() {
-        assert_eq!(answer["is_right"], answer["answer"] == answer["truth"]);
+        match answer["iou"].as_f64() {
+            Some(iou) => {
+                assert_eq!(
+                    (&answer["task"], &answer["is_right"]),
+                    (&"where".into(), &Value::Bool(0.5 <= iou))
+                );
+                assert!(answer["answer"] != answer["truth"] || iou == 1.0, "{answer}");
+            }
+            None => assert_eq!(answer["is_right"], answer["answer"] == answer["truth"]),
+        }
     }
+    if let Some(boxes) = json.get("boxes") {
+        let of_boxes = |answer: &&Value| answer["task"] == "where";
+        let boxed: Vec<&Value> = json["log"].as_array().unwrap().iter().filter(of_boxes).collect();
+        let mean =
+            boxed.iter().map(|answer| answer["iou"].as_f64().unwrap()).sum::<f64>() / boxed.len() as f64;
+        assert!((boxes["mean_iou"].as_f64().unwrap() - mean).abs() < 1e-9, "{boxes}");
+        assert_eq!(
+            (figure(boxes, "/right"), boxes["asked"].as_u64()),
+            (figure(&json, "/accuracy/where/right"), Some(boxed.len() as u64))
+        );
+    }
+    assert_eq!(json["report"], pictures.path().join("report.html").to_str().unwrap());
+    stands_alone(&pictures.path().join("report.html"), &json);
     assert!(0 < figure(&json, "/live_forecasts/published"), "the same node forecasts");
     assert_eq!(json["live_forecasts"]["frames"]["is_balanced"], true);
     forecasts_are_told(&json["forecast"], pictures.path());
+}
+
+/// A page with everything in it and nothing from elsewhere.
+fn stands_alone(page: &Path, json: &Value) {
+    let html = std::fs::read_to_string(page).unwrap();
+    for foreign in ["<script", "<link", "http://", "https://", "@import", "src=\"/", "url(/"] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
+    for answer in json["log"].as_array().unwrap().iter().take(20) {
+        let said = answer["answer"].as_str().unwrap();
+        assert!(html.contains(&format!("<bdi>{said}</bdi>")), "{said}");
+    }
+    for part in ["Age when published", "Surprise in latent space", "what came", "data:image/png;base64,"] {
+        assert!(html.contains(part), "{part}");
+    }
+    // As many marks as answers: every scene of so short a demo is shown.
+    let marks = html.matches("class=\"mark-right\"").count() + html.matches("class=\"mark-wrong\"").count();
+    assert_eq!(marks as u64, figure(json, "/answers/scored"));
 }
 
 fn forecasts_are_told(forecast: &Value, pictures: &Path) {
@@ -129,6 +171,103 @@ fn a_course_is_recorded_question_by_question() {
     }
     // The model is right about it in a hundred of a hundred.
     assert_eq!(json["accuracy"]["count"]["right"], 2);
+}
+
+/// The demo on a terminal of its own, until it ends or, with `until`, an interrupt at the first line that has it. Its lines.
+fn on_a_terminal(
+    arguments: &str,
+    environment: &[(&str, &str)],
+    mut until: Option<&str>,
+) -> (Option<i32>, Vec<String>) {
+    let command = format!("{} demo {arguments} 2>/dev/null", env!("CARGO_BIN_EXE_perihelion"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    script.env("TERM", "xterm").env_remove("NO_COLOR").envs(environment.iter().copied());
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script starts");
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap().trim_end().to_owned();
+        if until.take_if(|word| line.contains(*word)).is_some() {
+            keyboard.write_all(b"\x03").unwrap();
+        }
+        lines.push(line);
+    }
+    (child.wait().unwrap().code(), lines)
+}
+
+fn without_colors(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
+#[test]
+fn a_terminal_has_colors_a_legend_lines_that_fit_and_the_report_first_and_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("r.html");
+    let arguments = format!("--seconds 4 --report {}", report.display());
+    let (code, lines) = on_a_terminal(&arguments, &[], None);
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert!(lines[0].contains(report.to_str().unwrap()), "{}", lines[0]);
+    assert_eq!(lines.last().unwrap(), &format!("report: {}", report.display()));
+    assert!(report.is_file());
+    let plain: Vec<String> = lines.iter().map(|line| without_colors(line)).collect();
+    let paths = |line: &&String| line.contains('/');
+    for line in plain.iter().filter(|line| !paths(line)) {
+        assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
+    }
+    for word in ["scene", "task", "age", "took", "right", "surprise"] {
+        assert!(
+            plain.iter().any(|line| line.starts_with(&format!("  {word:<9} "))),
+            "{word} is not explained"
+        );
+    }
+    let is_answer = |line: &&String| line.contains("right") && line.contains('→');
+    let colored = lines.iter().filter(is_answer).collect::<Vec<_>>();
+    assert!(!colored.is_empty() && colored.iter().all(|line| line.contains("\x1b[32m")), "{lines:#?}");
+}
+
+#[test]
+fn an_interrupted_demo_writes_what_there_is_without_colors_where_none_are_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("r.html");
+    let arguments = format!("--seconds 600 --report {}", report.display());
+    let (_, lines) = on_a_terminal(&arguments, &[("NO_COLOR", "1")], Some("→"));
+    assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), &format!("report: {}", report.display()));
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains("The demo was interrupted") && html.contains("<bdi>"), "{html}");
+}
+
+#[test]
+fn old_files_do_not_lie_among_new_ones_and_a_place_that_cannot_be_written_is_said_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("old/frames")).unwrap();
+    for name in ["old/frames/00000.png", "old/answers.jsonl", "old/mine.txt"] {
+        std::fs::write(at(name), b"old").unwrap();
+    }
+    let old = at("old");
+    let old = old.to_str().unwrap();
+    for arguments in [&["--scenes", "1", "--record", old][..], &["--seconds", "1", "--pictures", old]] {
+        let refused = demo(arguments);
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("not empty") && stderr.contains("--overwrite"), "{stderr}");
+    }
+    let json = json(&demo(&["--scenes", "1", "--record", old, "--overwrite", "--json"]));
+    assert_eq!(lines(&at("old/answers.jsonl")).len() as u64, figure(&json, "/answers/scored"));
+    assert!(image::open(at("old/frames/00000.png")).is_ok() && at("old/mine.txt").exists());
+    assert_eq!(json["report"], at("old/report.html").to_str().unwrap());
+    assert!(std::fs::read_to_string(at("old/report.html")).unwrap().contains("simulated time"));
+    for (place, words) in [(at("none/r.html"), "there is no folder"), (dir.path().to_owned(), "is a folder")]
+    {
+        let failed = demo(&["--seconds", "1", "--report", place.to_str().unwrap()]);
+        let stderr = String::from_utf8_lossy(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(words) && !stderr.contains("exporting"), "{stderr}");
+    }
 }
 
 #[test]

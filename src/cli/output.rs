@@ -38,6 +38,43 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes text with colours to stdout: as they are where a terminal shows them, without them elsewhere or where the environment says
+/// so (`NO_COLOR`, `CLICOLOR`, `TERM=dumb`).
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(crate) fn styled(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Text as lines of at most `width` letters, broken between words where that can be. What is no letter is shown as such, so that a
+/// text from outside cannot steer a terminal.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut n_letters = 0;
+    for word in text.split_whitespace() {
+        let letters: Vec<char> =
+            word.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        for piece in letters.chunks(width) {
+            if 0 < n_letters && width < n_letters + 1 + piece.len() {
+                lines.push(String::new());
+                n_letters = 0;
+            }
+            let line = lines.last_mut().expect("there is one");
+            if 0 < n_letters {
+                line.push(' ');
+                n_letters += 1;
+            }
+            line.extend(piece);
+            n_letters += piece.len();
+        }
+    }
+    lines
+}
+
 /// An error and its causes on one line. A cause that the message before it already tells is not told twice.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -140,6 +177,13 @@ mod tests {
         assert_eq!(chain(&of_file.into()), format!("a.png: {}", gone()));
         let with_context = anyhow::Error::from(gone()).context("a.csv");
         assert_eq!(chain(&with_context), format!("a.csv: {}", gone()));
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_and_steer_no_terminal() {
+        assert_eq!(wrapped("how many  balls\nare there?", 9), ["how many", "balls are", "there?"]);
+        assert_eq!(wrapped("ab \u{1b}[2Jcdefghij k", 4), ["ab", "\u{fffd}[2J", "cdef", "ghij", "k"]);
+        assert_eq!(wrapped("", 9), [""]);
     }
 
     #[test]

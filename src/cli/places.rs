@@ -43,6 +43,8 @@ enum Kind {
     Frames { overwrite: bool },
     /// A folder that comes whole into its place, and whether what such a folder holds may go.
     Onnx { overwrite: bool },
+    /// A folder of files of these names, and whether such may go; under a name that is a folder's lie frames.
+    Files { names: &'static [&'static str], overwrite: bool },
 }
 
 impl Places {
@@ -88,11 +90,24 @@ impl Places {
         self
     }
 
+    /// A folder that will hold files of these names, if it was asked for; with `overwrite`, those that are there go.
+    pub(crate) fn writes_files(
+        mut self,
+        option: &'static str,
+        path: Option<&PathBuf>,
+        names: &'static [&'static str],
+        overwrite: bool,
+    ) -> Self {
+        let kind = Kind::Files { names, overwrite };
+        self.outputs.extend(path.map(|path| Output { option, path: path.clone(), kind }));
+        self
+    }
+
     /// Looks at all of it, and then removes the frames and files that may go.
     ///
     /// # Errors
-    /// A [`Usage`] if an output is an input or another output, or a folder of frames is not empty; another error if a place cannot be
-    /// written to, or the disk has no room for what is known.
+    /// A [`Usage`] if an output is an input or another output, or a folder for frames or files is not empty; another error if a place
+    /// cannot be written to, or the disk has no room for what is known.
     pub(crate) fn check(self) -> anyhow::Result<()> {
         let mut seen: HashMap<Identity, &Path> = HashMap::new();
         for input in &self.inputs {
@@ -128,7 +143,9 @@ impl Places {
                         bail!("{option} {shown}: {needed} are needed, the disk has {free} left");
                     }
                 }
-                Kind::Frames { overwrite } => output.check_frames(*overwrite, &seen)?,
+                Kind::Frames { overwrite } | Kind::Files { overwrite, .. } => {
+                    output.check_folder(*overwrite, &seen)?;
+                }
                 Kind::Onnx { overwrite } => {
                     let folder = absolute(path);
                     let inside = self.outputs.iter().find(|o| absolute(&o.path).parent() == Some(&folder));
@@ -144,7 +161,7 @@ impl Places {
         }
         for output in &self.outputs {
             let old = match output.kind {
-                Kind::Frames { overwrite: true } => frames_in(&output.path)?,
+                Kind::Frames { overwrite: true } | Kind::Files { overwrite: true, .. } => output.own()?,
                 Kind::Onnx { overwrite: true } => files_in(&output.path),
                 _ => continue,
             };
@@ -171,25 +188,40 @@ impl Output {
         }
     }
 
-    fn check_frames(&self, overwrite: bool, inputs: &HashMap<Identity, &Path>) -> anyhow::Result<()> {
-        let Output { option, path, .. } = self;
+    /// The files in a folder that are as those that will be written into it.
+    fn own(&self) -> io::Result<Vec<PathBuf>> {
+        let Kind::Files { names, .. } = self.kind else { return frames_in(&self.path) };
+        let mut own = Vec::new();
+        for path in names.iter().map(|name| self.path.join(name)) {
+            if path.is_dir() {
+                own.extend(frames_in(&path)?);
+            } else if fs::symlink_metadata(&path).is_ok() {
+                own.push(path);
+            }
+        }
+        Ok(own)
+    }
+
+    fn check_folder(&self, overwrite: bool, inputs: &HashMap<Identity, &Path>) -> anyhow::Result<()> {
+        let Output { option, path, kind } = self;
         let shown = path.display();
+        let what = if matches!(kind, Kind::Files { .. }) { "files" } else { "frames" };
         match fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => bail!("{option} {shown} is a file; name a folder"),
             Ok(_) => {
                 check_writable(option, path)?;
                 if overwrite {
-                    for frame in frames_in(path)? {
-                        if identity(&frame).is_some_and(|identity| inputs.contains_key(&identity)) {
-                            let frame = frame.display();
-                            let message = format!("{option} {shown}: {frame} is read and would be lost");
+                    for file in self.own()? {
+                        if identity(&file).is_some_and(|identity| inputs.contains_key(&identity)) {
+                            let file = file.display();
+                            let message = format!("{option} {shown}: {file} is read and would be lost");
                             return Err(Usage(message).into());
                         }
                     }
                 } else if fs::read_dir(path)?.flatten().any(|entry| !is_hidden(&entry.file_name())) {
                     let message = format!(
-                        "{option} {shown} is not empty, and old frames would lie among new ones; name another folder, or pass \
-                         --overwrite to remove the frames in it"
+                        "{option} {shown} is not empty, and old {what} would lie among new ones; name another folder, or pass \
+                         --overwrite to remove the {what} of an earlier run"
                     );
                     return Err(Usage(message).into());
                 }
@@ -410,6 +442,26 @@ mod tests {
         assert!(inside(dir.path().join("file")).to_string().contains("is a file"));
         assert!(inside(dir.path().join("file/in")).to_string().contains("no file can be made"));
         assert!(inside(dir.path().join("none/in")).to_string().contains("there is no folder"));
+    }
+
+    #[test]
+    fn files_of_an_earlier_run_go_only_if_that_was_asked_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("record");
+        let files = |overwrite| {
+            Places::new().writes_files("--record", Some(&out), &["frames", "answers.jsonl"], overwrite)
+        };
+        files(false).check().unwrap();
+        fs::create_dir_all(out.join("frames")).unwrap();
+        for name in ["frames/00007.png", "frames/mine.txt", "answers.jsonl", "other.jsonl"] {
+            fs::write(out.join(name), b"old").unwrap();
+        }
+        assert!(refusal(files(false)).contains("--overwrite"));
+        assert!(refusal(files(true).reads([out.join("answers.jsonl")])).contains("would be lost"));
+        assert!(out.join("frames/00007.png").exists());
+        files(true).check().unwrap();
+        let left = ["frames/00007.png", "frames/mine.txt", "answers.jsonl", "other.jsonl"];
+        assert_eq!(left.map(|name| out.join(name).exists()), [false, true, false, true]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The synthetic camera: rendered frames as `sensor_msgs/Image`.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::stage::{PAUSE_FRAMES, Stage, Take};
@@ -77,13 +77,12 @@ impl Camera {
         let (begun, begun_ns) = (Instant::now(), now_ns());
         let mut due_ns = 0;
         while due_ns < i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX) {
-            let take = Take::draw(&mut rng, SCENE_FRAMES);
+            let take = Arc::new(Take::draw(&mut rng, SCENE_FRAMES));
             if !wait_until(begun + Duration::from_nanos(due_ns as u64), stop) {
                 return;
             }
-            on_scene(
-                stage.lock().unwrap_or_else(PoisonError::into_inner).enter(take.clone(), begun_ns + due_ns),
-            );
+            let scene = Arc::clone(&take);
+            on_scene(stage.lock().unwrap_or_else(PoisonError::into_inner).enter(scene, begun_ns + due_ns));
             for shown in 0..take.n_frames() {
                 if !wait_until(begun + Duration::from_nanos(due_ns as u64), stop) {
                     return;

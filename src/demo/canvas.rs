@@ -11,8 +11,9 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{Line, PrimitiveStyle};
 use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 
+use crate::install;
 use crate::scenes::SIZE;
 
 /// Height of a letter, in pixels.
@@ -51,7 +52,9 @@ impl Canvas {
     /// # Errors
     /// If the file cannot be written.
     pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        self.image.save(path).with_context(|| path.display().to_string())
+        let mut file = install::Partial::create(path).with_context(|| path.display().to_string())?;
+        self.image.write_to(&mut file, ImageFormat::Png).with_context(|| path.display().to_string())?;
+        file.put().with_context(|| path.display().to_string())
     }
 }
 

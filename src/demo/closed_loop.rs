@@ -4,7 +4,7 @@
 //! is. Frames go the same way as live ones: best effort, the newest wins; a clip of which one was lost is sent again.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -45,7 +45,8 @@ pub(super) struct Course {
 /// Asks one question of every kind about each scene. `on_scene` hears the number of each scene that is done.
 ///
 /// # Errors
-/// If a participant cannot run, a clip does not come through at all, or a record cannot be written.
+/// If a participant cannot run, a clip does not come through at all, or a record cannot be written. A course that was stopped
+/// reports how far it came.
 pub(super) fn play(
     graph: Graph<'_>,
     course: &Course,
@@ -68,7 +69,7 @@ pub(super) fn play(
     let Hall { cast, board, tape, scenes, sent_again, .. } = hall;
     let summary = done.answers.expect("its engine answers");
     let report = Report::new(&board, tape, scenes, &summary, cast.camera.sent(), begin.elapsed());
-    Ok(report.with_clips_sent_again(sent_again))
+    Ok(report.of_a_course(sent_again, course.n_scenes))
 }
 
 /// Where one clip after another is shown.
@@ -112,10 +113,10 @@ impl<'a> Hall<'a> {
     ) -> anyhow::Result<()> {
         let mut rng = Rng::new(course.seed);
         for number in 1..=course.n_scenes {
-            let take = Take::draw(&mut rng, CLIP_FRAMES);
+            let take = Arc::new(Take::draw(&mut rng, CLIP_FRAMES));
             for question in one_of_each(take.questions(0), &mut rng) {
                 if stop.load(Relaxed) {
-                    bail!("stopped");
+                    return Ok(());
                 }
                 let text = &question.texts[rng.below(question.texts.len())];
                 let id = format!("{number:04}-{}", question.task.name());
@@ -131,7 +132,7 @@ impl<'a> Hall<'a> {
     }
 
     /// Shows the clip until it is answered.
-    fn until_answered(&mut self, take: &Take, question: &str) -> anyhow::Result<(Heard, Verdict)> {
+    fn until_answered(&mut self, take: &Arc<Take>, question: &str) -> anyhow::Result<(Heard, Verdict)> {
         for attempt in 0..TRIES_MAX {
             self.sent_again += u64::from(0 < attempt);
             let stamps_ns = self.show(take, question);
@@ -150,12 +151,12 @@ impl<'a> Hall<'a> {
     }
 
     /// Sends question, time and clip. Returns the stamps. What the transport does not take is missed by the answer.
-    fn show(&mut self, take: &Take, question: &str) -> Vec<i64> {
+    fn show(&mut self, take: &Arc<Take>, question: &str) -> Vec<i64> {
         let period_ns = self.stage.period_ns();
         let first_ns = self.now_ns;
         let stamps_ns: Vec<i64> = (0..CLIP_FRAMES as i64).map(|i| first_ns + i * period_ns).collect();
         self.now_ns += (CLIP_FRAMES + PAUSE_FRAMES) as i64 * period_ns;
-        self.stage.enter(take.clone(), first_ns);
+        self.stage.enter(Arc::clone(take), first_ns);
         if let Err(error) = self.cast.observer.ask(question) {
             log::warn!("the question was not taken: {error}");
         }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -12,6 +13,7 @@ use super::course::{quiet, rendered, with_jump};
 use super::engine::PredictEngine;
 use super::plot::{self, Curve, Panel};
 use super::sheet::{self, Forecasted};
+use crate::report::{Html, element};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::runtime::predict::{Expectation, ForecastRequest, Limits, Noise, Predict, to_byte};
 use crate::runtime::statistics::Summary;
@@ -28,7 +30,7 @@ const JUMP_IN: (usize, usize) = (1, 4);
 /// Frames in which the balls slow down before a course begins: what bounces fast can go on in two ways, and surprises too.
 const SETTLING: usize = 16;
 /// Surprise that few such courses reach while nothing jumps, and few jumps stay below: in latent space and in pixels.
-const THRESHOLD: Greatest = Greatest { latent: 0.7, pixels: 0.03 };
+pub(super) const THRESHOLD: Greatest = Greatest { latent: 0.7, pixels: 0.03 };
 
 /// The figures, and where the pictures are. Its fields are those of `forecast` in `demo --json`.
 #[derive(Debug, Serialize)]
@@ -44,6 +46,10 @@ pub(super) struct Report {
     forecast_ms: Summary,
     surprise: Surprises,
     files: Vec<PathBuf>,
+    #[serde(skip)]
+    shown: Vec<Forecasted>,
+    #[serde(skip)]
+    panels: [Panel; 2],
 }
 
 #[derive(Debug, Serialize)]
@@ -56,9 +62,9 @@ struct Surprises {
 
 /// The greatest surprise of a course.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Greatest {
-    latent: f32,
-    pixels: f32,
+pub(super) struct Greatest {
+    pub(super) latent: f32,
+    pub(super) pixels: f32,
 }
 
 /// One frame's surprise.
@@ -99,11 +105,16 @@ impl Forecaster {
         Ok(PredictForecaster::new(self.engine.open(threads)?, settings))
     }
 
-    /// Forecasts scenes and follows two courses; draws both into `dir`.
+    /// Forecasts scenes and follows two courses; draws both into `dir`. Nothing if `stop` is set before it ends.
     ///
     /// # Errors
     /// If a forecast fails or a picture cannot be written.
-    pub(super) fn play(&mut self, seed: u64, dir: &Path) -> anyhow::Result<Report> {
+    pub(super) fn play(
+        &mut self,
+        seed: u64,
+        dir: &Path,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<Report>> {
         let mut rng = Rng::new(seed);
         let (n_given, n_frames) =
             (self.predict.manifest().clip.n_given, self.predict.manifest().clip.n_frames);
@@ -112,6 +123,9 @@ impl Forecaster {
         };
         let (mut psnr, mut held_psnr, mut took_ms, mut shown) = (0.0, 0.0, Vec::new(), Vec::new());
         for number in 0..SCENES {
+            if stop.load(Relaxed) {
+                return Ok(None);
+            }
             let scene = draw(n_frames);
             let given: Vec<Vec<u8>> = (0..n_given).map(|frame| rendered(&scene, frame)).collect();
             let came: Vec<Vec<u8>> = (n_given..n_frames).map(|frame| rendered(&scene, frame)).collect();
@@ -129,13 +143,17 @@ impl Forecaster {
         let jump_frame = n_given + JUMP_IN.0 * horizon + JUMP_IN.1;
         let scene = draw(SETTLING + n_given + COURSE_FORECASTS * horizon);
         let quiet = self.follow(&quiet(&scene)[SETTLING..])?;
+        if stop.load(Relaxed) {
+            return Ok(None);
+        }
         let jump = self.follow(&with_jump(&scene, SETTLING + jump_frame)[SETTLING..])?;
 
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let files = ["forecast.png", "surprise.png"].map(|name| dir.join(name));
+        let panels = panels(&quiet, &jump, jump_frame as f64 / FPS);
         sheet::draw(&shown).save(&files[0])?;
-        plot::draw(&panels(&quiet, &jump), jump_frame as f64 / FPS).save(&files[1])?;
-        Ok(Report {
+        plot::draw(&panels).save(&files[1])?;
+        Ok(Some(Report {
             scenes: SCENES,
             given_frames: n_given,
             forecast_frames: horizon,
@@ -149,7 +167,9 @@ impl Forecaster {
                 jump_frame,
             },
             files: files.into(),
-        })
+            shown,
+            panels,
+        }))
     }
 
     fn forecast(&mut self, given: &[Vec<u8>], seed: u64) -> anyhow::Result<Vec<Vec<u8>>> {
@@ -186,29 +206,57 @@ impl Forecaster {
 
 impl Report {
     /// As a person reads it.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn lines(&self) -> [String; 3] {
         let Surprises { threshold, quiet, jump, .. } = &self.surprise;
-        let mut text = format!(
-            "\nforecasts of {} scenes, {} frames from {}: PSNR {:.1} dB (the newest frame held: {:.1} dB), {:.0} ms each\n\
-             surprise in latent space: {:.2} at most on a quiet course, {:.2} where a ball jumps, threshold {:.2}\n\
-             surprise in pixels: {:.3}, {:.3}, threshold {:.3}\n",
+        [
+            format!(
+                "forecasts of {} scenes, {} frames from {}: PSNR {:.1} dB (the newest frame held: {:.1} dB), {:.0} ms each",
+                self.scenes,
+                self.forecast_frames,
+                self.given_frames,
+                self.psnr_db,
+                self.held_psnr_db,
+                self.forecast_ms.p50.unwrap_or(f64::NAN),
+            ),
+            format!(
+                "surprise in latent space: {:.2} at most on a quiet course, {:.2} where a ball jumps, threshold {:.2}",
+                quiet.latent, jump.latent, threshold.latent
+            ),
+            format!(
+                "surprise in pixels: {:.3}, {:.3}, threshold {:.3}",
+                quiet.pixels, jump.pixels, threshold.pixels
+            ),
+        ]
+    }
+
+    /// The pictures.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// PSNR in dB, that of the newest frame held, and the greatest surprise in latent space of a quiet course and of one with a jump.
+    pub(super) fn figures(&self) -> [f64; 4] {
+        let Surprises { quiet, jump, .. } = &self.surprise;
+        [self.psnr_db, self.held_psnr_db, quiet.latent.into(), jump.latent.into()]
+    }
+
+    /// The scenes as films: what was given, what was forecast, what came, and what differs.
+    pub(super) fn films(&self) -> Html {
+        let said = format!(
+            "{} of the {} scenes that were forecast after the live camera: {} frames were given, {} forecast. The difference is \
+             black where the forecast was right.",
+            self.shown.len(),
             self.scenes,
-            self.forecast_frames,
             self.given_frames,
-            self.psnr_db,
-            self.held_psnr_db,
-            self.forecast_ms.p50.unwrap_or(f64::NAN),
-            quiet.latent,
-            jump.latent,
-            threshold.latent,
-            quiet.pixels,
-            jump.pixels,
-            threshold.pixels,
+            self.forecast_frames
         );
-        for file in &self.files {
-            text.push_str(&format!("{}\n", file.display()));
-        }
-        text
+        let cards = self.shown.iter().map(sheet::films);
+        Html::join([Html::from(element("p", "soft").with(said)), Html::join(cards)])
+    }
+
+    /// Surprise over time, in latent space and in pixels.
+    pub(super) fn plots(&self) -> Vec<Html> {
+        self.panels.iter().map(Panel::figure).collect()
     }
 }
 
@@ -226,14 +274,14 @@ fn greatest(moments: &[Moment]) -> Greatest {
     }
 }
 
-fn panels(quiet: &[Moment], jump: &[Moment]) -> [Panel; 2] {
+fn panels(quiet: &[Moment], jump: &[Moment], jump_s: f64) -> [Panel; 2] {
     type Measure = fn(&Moment) -> Option<f32>;
     let (latent, pixels): (Measure, Measure) = (|m| m.latent, |m| m.pixels);
     let measures = [
-        ("surprise in latent space (standard deviations)", THRESHOLD.latent, latent),
-        ("surprise in pixels (share of their range)", THRESHOLD.pixels, pixels),
+        ("surprise in latent space", "standard deviations", THRESHOLD.latent, latent),
+        ("surprise in pixels", "share of their range", THRESHOLD.pixels, pixels),
     ];
-    measures.map(|(title, threshold, of)| {
+    measures.map(|(title, unit, threshold, of)| {
         let curve = |name, color, moments: &[Moment]| {
             let points = moments.iter().filter_map(|m| Some([m.frame as f64 / FPS, f64::from(of(m)?)]));
             Curve { name, color, points: points.collect() }
@@ -242,6 +290,6 @@ fn panels(quiet: &[Moment], jump: &[Moment]) -> [Panel; 2] {
             curve("quiet", Rgb888::new(30, 110, 180), quiet),
             curve("a ball jumps", Rgb888::new(220, 120, 20), jump),
         ];
-        Panel { title, threshold: threshold.into(), curves }
+        Panel { title, unit, threshold: threshold.into(), jump_s, curves }
     })
 }

@@ -8,6 +8,8 @@
 //! In the same node the small world model forecasts what the camera will show, and tells how far what then comes lies from it. After
 //! that, alone, it forecasts such scenes and is shown one in which a ball jumps: what it expected, what came and how surprised it was
 //! become pictures. These are not drawn from the live camera: a busy machine drops frames, and pictures should be the same everywhere.
+//!
+//! At its end one page tells everything (`report/page.rs`); it is written also of a demo that was interrupted, of what there was.
 
 mod camera;
 mod canvas;
@@ -24,21 +26,27 @@ mod report;
 mod scoreboard;
 mod sheet;
 mod stage;
+mod ticker;
 mod topics;
 
+use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use self::graph::Graph;
+use self::report::Report;
+use crate::cli::places::Places;
 use crate::cli::{Context, Usage, output};
 use crate::frames::clock::Clock;
+use crate::install;
 use crate::ros2::environment::Environment;
 use crate::ros2::logging;
 use crate::ros2::names::NodeName;
@@ -52,7 +60,7 @@ use crate::scenes::FPS;
 #[command(after_help = "Examples:
   perihelion demo
   perihelion demo --seconds 10 --json
-  perihelion demo --pictures pictures
+  perihelion demo --pictures pictures --report demo.html
   perihelion demo --scenes 300 --record arrived")]
 pub(crate) struct Options {
     /// How long the camera runs, in seconds
@@ -76,10 +84,21 @@ pub(crate) struct Options {
     /// Where the pictures of the forecasts go [default: a new directory for temporary files]
     #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
     pictures: Option<PathBuf>,
+    /// Where the page goes that tells everything [default: report.html in the folder of the pictures, or of --record]
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Remove what an earlier demo left in the folder of --record or --pictures
+    #[arg(long)]
+    overwrite: bool,
     /// Write one JSON object, and nothing before it
     #[arg(long)]
     json: bool,
 }
+
+/// What lies in the folder of `--record`, and in that of `--pictures`.
+const RECORDED: &[&str] = &["frames", "questions.jsonl", "answers.jsonl", PAGE];
+const PICTURED: &[&str] = &["forecast.png", "surprise.png", PAGE];
+const PAGE: &str = "report.html";
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let Ok(duration) = Duration::try_from_secs_f64(options.seconds) else {
@@ -92,6 +111,13 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let outputs = Outputs::claim(options)?;
+    let page = outputs.page.display();
+    if options.json {
+        eprintln!("report: {page}, written at the end");
+    } else {
+        output::text(&format!("report: {page}, written at the end\n"))?;
     }
 
     let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
@@ -129,36 +155,95 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
         _ => {
             let plan = live::Plan { duration, seed: options.seed, rate_hz: FPS };
-            let is_silent = options.json;
-            let mut say = |news: live::News<'_>| match news {
-                _ if is_silent => Ok(()),
-                live::News::Answer(verdict) => output::text(&report::line(verdict)),
-                live::News::Surprise(surprise) => output::text(&report::surprise_line(surprise)),
-            };
             let mut watching =
                 forecaster.as_ref().map(|forecaster| forecaster.for_node(context.threads)).transpose()?;
             let mut engines = Engines::answering(&mut engine.answerer);
             if let Some(forecaster) = &mut watching {
                 engines.forecaster = Some(forecaster);
             }
-            live::play(graph, &plan, engines, &stop, &mut say)?
+            watch(options, graph, &plan, engines, &stop)?
         }
     };
     logging::hush_libraries();
-    if let Some(forecaster) = &mut forecaster {
+    let mut failure = None;
+    if let Some(forecaster) = forecaster.as_mut().filter(|_| !stop.load(Relaxed)) {
         eprintln!("forecasting scenes, and one in which a ball jumps");
-        let pictures = match &options.pictures {
-            Some(dir) => dir.clone(),
-            None => TempDir::with_prefix("perihelion-pictures-")?.keep(),
-        };
-        report = report.with_forecasts(forecaster.play(options.seed, &pictures)?);
+        match forecaster.play(options.seed, &outputs.pictures, &stop) {
+            Ok(Some(forecasts)) => report = report.with_forecasts(forecasts),
+            Ok(None) => {}
+            // What was answered is told nevertheless.
+            Err(error) => failure = Some(error),
+        }
     }
+    if stop.load(Relaxed) {
+        report = report.interrupted();
+    }
+    finish(options, report.at(outputs.page))?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// The live demo, told as it goes.
+fn watch(
+    options: &Options,
+    graph: Graph<'_>,
+    plan: &live::Plan,
+    engines: Engines<'_>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Report> {
+    let is_silent = options.json;
+    if !is_silent {
+        output::styled(&ticker::legend())?;
+    }
+    let mut say = |news: live::News<'_>| match news {
+        _ if is_silent => Ok(()),
+        live::News::Answer(verdict) => output::styled(&ticker::line(verdict)),
+        live::News::Surprise(surprise) => output::styled(&ticker::surprise_line(surprise)),
+    };
+    live::play(graph, plan, engines, stop, &mut say)
+}
+
+/// Writes the page, says the result, and says whether it was one.
+fn finish(options: &Options, report: Report) -> anyhow::Result<()> {
+    let written = install::write(report.place(), report.page().as_bytes())
+        .with_context(|| format!("the report {}", report.place().display()));
     if options.json {
         output::json(&report)?;
     } else {
         output::text(&report.text())?;
     }
-    report.verdict()
+    report.verdict()?;
+    written
+}
+
+/// Where the pictures and the page go.
+struct Outputs {
+    pictures: PathBuf,
+    page: PathBuf,
+}
+
+impl Outputs {
+    /// Looks at the places before the work begins, and makes the folders.
+    ///
+    /// # Errors
+    /// If a place cannot be written, or files would lie among old ones.
+    fn claim(options: &Options) -> anyhow::Result<Self> {
+        let Options { record, pictures, report, overwrite, .. } = options;
+        Places::new()
+            .reads([&options.checkpoint, &options.predict_checkpoint].into_iter().flatten())
+            .writes_files("--record", record.as_ref(), RECORDED, *overwrite)
+            .writes_files("--pictures", pictures.as_ref(), PICTURED, *overwrite)
+            .writes("--report", report.as_ref(), 0)
+            .check()?;
+        let folder = match pictures.as_ref().or(record.as_ref()) {
+            Some(folder) => {
+                fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+                folder.clone()
+            }
+            None => TempDir::with_prefix("perihelion-report-")?.keep(),
+        };
+        let page = report.clone().unwrap_or_else(|| folder.join(PAGE));
+        Ok(Self { pictures: folder, page })
+    }
 }
 
 #[cfg(test)]

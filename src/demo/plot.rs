@@ -5,6 +5,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::Alignment;
 
 use super::canvas::Canvas;
+use crate::report::{Html, Mark, Plot, Series, Threshold};
 
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: i32 = 260;
@@ -31,12 +32,34 @@ pub(super) struct Curve {
 #[derive(Debug, Clone)]
 pub(super) struct Panel {
     pub(super) title: &'static str,
+    /// Of the values.
+    pub(super) unit: &'static str,
     pub(super) threshold: f64,
+    /// When the ball jumps.
+    pub(super) jump_s: f64,
     pub(super) curves: Vec<Curve>,
 }
 
+impl Panel {
+    /// The same for a page.
+    pub(super) fn figure(&self) -> Html {
+        let line = |curve: &Curve| Series { name: curve.name.to_owned(), points: curve.points.clone() };
+        let mut title = self.title.to_owned();
+        title[..1].make_ascii_uppercase();
+        let plot = Plot {
+            title,
+            across: "seconds".to_owned(),
+            unit: self.unit.to_owned(),
+            series: self.curves.iter().map(line).collect(),
+            thresholds: vec![Threshold { name: "threshold".to_owned(), value: self.threshold }],
+            marks: vec![Mark { name: "the ball jumps".to_owned(), at: self.jump_s }],
+        };
+        plot.figure()
+    }
+}
+
 /// Draws the panels one below the other, with a mark at the jump.
-pub(super) fn draw(panels: &[Panel], jump_s: f64) -> Canvas {
+pub(super) fn draw(panels: &[Panel]) -> Canvas {
     let mut canvas = Canvas::new(WIDTH, panels.len() as u32 * PANEL_HEIGHT as u32);
     let times = panels.iter().flat_map(|panel| &panel.curves).flat_map(|curve| &curve.points).map(|p| p[0]);
     let end_s = times.fold(1.0, f64::max).ceil();
@@ -44,7 +67,7 @@ pub(super) fn draw(panels: &[Panel], jump_s: f64) -> Canvas {
         let values = panel.curves.iter().flat_map(|curve| &curve.points).map(|p| p[1]);
         let top = i as i32 * PANEL_HEIGHT;
         let area = Area { top, end_s, value_max: 1.1 * values.fold(panel.threshold, f64::max) };
-        draw_panel(&mut canvas, panel, &area, jump_s);
+        draw_panel(&mut canvas, panel, &area);
     }
     canvas
 }
@@ -73,7 +96,8 @@ impl Area {
     }
 }
 
-fn draw_panel(canvas: &mut Canvas, panel: &Panel, area: &Area, jump_s: f64) {
+fn draw_panel(canvas: &mut Canvas, panel: &Panel, area: &Area) {
+    let jump_s = panel.jump_s;
     let step = tick(area.value_max);
     for value in (0..).map(|i| f64::from(i) * step).take_while(|value| *value <= area.value_max) {
         canvas.line(area.at([0.0, value]), area.at([area.end_s, value]), PALE, 1);
@@ -92,7 +116,8 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, area: &Area, jump_s: f64) {
     canvas.text(at, Alignment::Right, "threshold", RED);
 
     let middle = area.top + 16;
-    canvas.text(Point::new(area.x(0.0), middle), Alignment::Left, panel.title, Rgb888::BLACK);
+    let title = format!("{} ({})", panel.title, panel.unit);
+    canvas.text(Point::new(area.x(0.0), middle), Alignment::Left, &title, Rgb888::BLACK);
     let mut right = area.x(area.end_s);
     for Curve { name, color, points } in panel.curves.iter().rev() {
         for pair in points.windows(2) {

@@ -1,5 +1,10 @@
-//! What the demo has seen: accuracy by task, latencies, and the account of every frame; as text and as JSON.
+//! What the demo has seen: accuracy by task, latencies, and the account of every frame; as text, as JSON and as a page.
 
+mod album;
+mod page;
+mod text;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,8 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::forecast;
 use super::observer::Heard;
-use super::scoreboard::{Scoreboard, Tally, UnscoredCounts, Verdict};
-use crate::cli::output;
+use super::scoreboard::{Boxes, Scoreboard, Tally, UnscoredCounts, Verdict};
 use crate::frames::accounts::Accounts;
 use crate::ros2::node;
 use crate::runtime::statistics::{PERCENTILE_RULE, Summary};
@@ -19,6 +23,8 @@ use crate::scenes::Task;
 pub(super) struct Tape {
     heard: u64,
     verdicts: Vec<Verdict>,
+    /// Stamps of the newest frames, in seconds.
+    stamps_s: Vec<f64>,
     age_ms: Vec<f64>,
     camera_to_answer_ms: Vec<f64>,
     ttft_ms: Vec<f64>,
@@ -35,6 +41,7 @@ impl Tape {
     pub(super) fn note(&mut self, heard: &Heard, verdict: Option<Verdict>) {
         self.heard += 1;
         self.verdicts.extend(verdict);
+        self.stamps_s.push(heard.stamps_ns().last().map_or(f64::NAN, |ns| *ns as f64 / 1e9));
         self.age_ms.push(heard.age_ms);
         self.camera_to_answer_ms.push(heard.camera_to_answer_ms);
         self.ttft_ms.extend(heard.ttft_ms);
@@ -54,11 +61,17 @@ impl Tape {
 /// The result. Its fields are those of `demo --json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// The page that tells the same.
+    report: PathBuf,
     seconds: f64,
+    is_interrupted: bool,
     scenes: u64,
     scenes_backward: u64,
     answers: Answers,
     accuracy: Map<String, Value>,
+    /// Absent where no box was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boxes: Option<Boxes>,
     latency: Latency,
     frames: Frames,
     /// Absent where no engine forecasts beside the one that answers.
@@ -67,10 +80,15 @@ pub(super) struct Report {
     /// Clips that were lost on the way and sent again; absent from the live demo, where nothing is sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     clips_sent_again: Option<u64>,
-    /// Absent from a course of questions.
+    /// Scenes that the course was to have; absent from the live demo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenes_asked: Option<u64>,
+    /// Absent from a course of questions, and where the demo was interrupted before.
     #[serde(skip_serializing_if = "Option::is_none")]
     forecast: Option<forecast::Report>,
     log: Vec<Verdict>,
+    #[serde(skip)]
+    stamps_s: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -132,7 +150,7 @@ impl Report {
         sent: u64,
         took: Duration,
     ) -> Self {
-        let Tape { heard, verdicts, age_ms, camera_to_answer_ms, ttft_ms, tpot_ms, .. } = tape;
+        let Tape { heard, verdicts, stamps_s, age_ms, camera_to_answer_ms, ttft_ms, tpot_ms, .. } = tape;
         let samples = |samples: Vec<f64>| Samples { summary: Summary::of(&samples), samples };
         let tasks = Task::ALL.into_iter().map(|task| {
             let tally = board.tally(task);
@@ -140,7 +158,9 @@ impl Report {
             (task.name().to_owned(), json!({ "asked": asked, "right": right, "share": share(tally) }))
         });
         Self {
+            report: PathBuf::new(),
             seconds: took.as_secs_f64(),
+            is_interrupted: false,
             scenes,
             scenes_backward,
             answers: Answers {
@@ -150,6 +170,7 @@ impl Report {
                 unscored: board.unscored(),
             },
             accuracy: tasks.collect(),
+            boxes: board.boxes(),
             latency: Latency {
                 age_ms: samples(age_ms),
                 camera_to_answer_ms: samples(camera_to_answer_ms),
@@ -160,8 +181,10 @@ impl Report {
             frames: Frames::new(&summary.accounts, sent),
             live_forecasts: None,
             clips_sent_again: None,
+            scenes_asked: None,
             forecast: None,
             log: verdicts,
+            stamps_s,
         }
     }
 
@@ -175,9 +198,15 @@ impl Report {
         }
     }
 
-    /// Adds how many clips were sent again.
-    pub(super) fn with_clips_sent_again(self, clips: u64) -> Self {
-        Self { clips_sent_again: Some(clips), ..self }
+    /// Adds how many clips of a course were sent again, and how many scenes it was to have.
+    pub(super) fn of_a_course(self, clips_sent_again: u64, scenes: u64) -> Self {
+        let is_interrupted = self.is_interrupted || self.scenes < scenes;
+        Self { clips_sent_again: Some(clips_sent_again), scenes_asked: Some(scenes), is_interrupted, ..self }
+    }
+
+    /// Notes that somebody ended it.
+    pub(super) fn interrupted(self) -> Self {
+        Self { is_interrupted: true, ..self }
     }
 
     /// Adds what was forecast.
@@ -185,77 +214,30 @@ impl Report {
         Self { forecast: Some(forecasts), ..self }
     }
 
+    /// Where the page lies.
+    pub(super) fn place(&self) -> &Path {
+        &self.report
+    }
+
+    /// Adds where the page lies.
+    pub(super) fn at(self, page: PathBuf) -> Self {
+        Self { report: page, ..self }
+    }
+
     /// What makes the demo a failure.
     ///
     /// # Errors
-    /// If no answer could be judged, or the frames' account does not balance.
+    /// If no answer could be judged, a course did not come to its end, or the frames' account does not balance.
     pub(super) fn verdict(&self) -> anyhow::Result<()> {
         for frames in [&self.frames].into_iter().chain(self.live_forecasts.as_ref().map(|live| &live.frames))
         {
             anyhow::ensure!(frames.is_balanced, "the frames' account does not balance: {}", frames.line);
         }
+        if let Some(asked) = self.scenes_asked.filter(|asked| self.scenes < *asked) {
+            anyhow::bail!("stopped after {} of {asked} scenes", self.scenes);
+        }
         anyhow::ensure!(0 < self.answers.scored, "no answer came ({} were heard)", self.answers.heard);
         Ok(())
-    }
-
-    /// As a person reads it.
-    pub(super) fn text(&self) -> String {
-        let &Report { seconds, scenes, scenes_backward, answers, .. } = self;
-        let Answers { heard, published, scored, unscored } = answers;
-        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-        let mut accuracy = vec![row(&["answers", "right", "of", "%"])];
-        for (task, tally) in &self.accuracy {
-            let number = |key: &str| tally[key].to_string();
-            let percent =
-                tally["share"].as_f64().map_or("–".to_owned(), |share| format!("{:.0}", 100.0 * share));
-            accuracy.push(vec![task.clone(), number("right"), number("asked"), percent]);
-        }
-        let mut latency = vec![row(&["latency, ms", "n", "p50", "p90", "p95", "p99", "max"])];
-        let Latency { age_ms, camera_to_answer_ms, ttft_ms, tpot_ms, .. } = &self.latency;
-        for (name, Samples { summary, .. }) in [
-            ("age of the newest frame", age_ms),
-            ("camera to answer", camera_to_answer_ms),
-            ("first token (TTFT)", ttft_ms),
-            ("each further token (TPOT)", tpot_ms),
-        ] {
-            let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));
-            let figures = summary.sound_percentiles().into_iter().chain([summary.max]).map(number);
-            let count = summary.count.to_string();
-            latency.push([name.to_owned(), count].into_iter().chain(figures).collect());
-        }
-        let mut text = format!(
-            "\n{scenes} scenes in {seconds:.1} s, {scenes_backward} of them backward; {published} answers published, {heard} \
-             heard, {scored} judged\n"
-        );
-        let UnscoredCounts { not_one_clip, other_scene, cut } = unscored;
-        if scored < heard {
-            text.push_str(&format!(
-                "not judged: {other_scene} to a question of the scene before, {not_one_clip} about frames with a gap, {cut} \
-                 cut by the deadline\n"
-            ));
-        }
-        if let Some(clips) = self.clips_sent_again {
-            text.push_str(&format!("{clips} clips were sent again\n"));
-        }
-        let frames = format!("frames: sent {}; {}\n", self.frames.sent, self.frames.line);
-        for part in [output::table(&accuracy), output::table(&latency), frames] {
-            text.push('\n');
-            text.push_str(&part);
-        }
-        if let Some(LiveForecasts { published, frames, surprise }) = &self.live_forecasts {
-            let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
-            let Summary { count, p50, max, .. } = surprise.summary;
-            text.push_str(&format!(
-                "\n{published} forecasts published; surprise in latent space, {count} times heard: p50 {}, max {}\nframes: {}\n",
-                number(p50),
-                number(max),
-                frames.line
-            ));
-        }
-        if let Some(forecast) = &self.forecast {
-            text.push_str(&forecast.text());
-        }
-        text
     }
 }
 
@@ -282,22 +264,4 @@ impl Frames {
 
 fn share(tally: Tally) -> Option<f64> {
     (0 < tally.asked).then(|| tally.right as f64 / tally.asked as f64)
-}
-
-/// A surprise, on one line.
-pub(super) fn surprise_line(surprise: f32) -> String {
-    format!("surprise {surprise:.2} in latent space\n")
-}
-
-/// An answer beside the truth, on one line.
-pub(super) fn line(verdict: &Verdict) -> String {
-    let Verdict { scene, is_backward, task, question, answer, truth, is_right, age_ms, camera_to_answer_ms } =
-        verdict;
-    let way = if *is_backward { "<" } else { ">" };
-    let beside =
-        if *is_right { format!("right: {answer}") } else { format!("WRONG: {answer} | truth: {truth}") };
-    format!(
-        "scene {scene:>3} {way}  {task:<8}  {question}  {beside}  (age {age_ms:.0} ms, camera to answer \
-         {camera_to_answer_ms:.0} ms)\n"
-    )
 }

@@ -1,13 +1,22 @@
 //! Answers beside the truth, and how many were right, task by task.
+//!
+//! An answer is right that says the truth letter by letter; a box is right that overlaps the true one by half, since one unit of the
+//! model's grid more or less is no mistake (intersection over union, as detectors are judged).
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::observer::Heard;
-use super::stage::Stage;
+use super::stage::{Stage, Take};
+use crate::runtime::reason::places;
 use crate::scenes::Task;
 
+/// The intersection over union with the true box from which a box is right.
+pub(super) const IOU_MIN: f64 = 0.5;
+
 /// An answer with what is true of its own frames and its own question.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Verdict {
     /// The scene's number.
     pub(super) scene: u64,
@@ -17,8 +26,14 @@ pub(super) struct Verdict {
     pub(super) answer: String,
     pub(super) truth: String,
     pub(super) is_right: bool,
+    /// Intersection over union with the true box, where a box was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) iou: Option<f64>,
     pub(super) age_ms: f64,
     pub(super) camera_to_answer_ms: f64,
+    /// What was shown, and which of its frames the answer's clip begins with.
+    #[serde(skip)]
+    pub(super) clip: (Arc<Take>, usize),
 }
 
 /// Why an answer says nothing about accuracy.
@@ -36,6 +51,8 @@ pub(super) enum Unscored {
 #[derive(Debug, Default)]
 pub(super) struct Scoreboard {
     tallies: [Tally; Task::ALL.len()],
+    iou_sum: f64,
+    exact_boxes: u64,
     not_one_clip: u64,
     other_scene: u64,
     cut: u64,
@@ -46,6 +63,18 @@ pub(super) struct Scoreboard {
 pub(super) struct Tally {
     pub(super) asked: u64,
     pub(super) right: u64,
+}
+
+/// How well boxes were found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Boxes {
+    pub(super) asked: u64,
+    /// Mean intersection over union with the true box; an answer without a box has 0.
+    pub(super) mean_iou: f64,
+    /// Those that overlap by half.
+    pub(super) right: u64,
+    /// Those that are the true box, number by number.
+    pub(super) exact: u64,
 }
 
 /// Answers that were heard and not scored, by the reason.
@@ -64,7 +93,7 @@ impl Scoreboard {
     pub(super) fn judge(&mut self, heard: &Heard, stage: &Stage) -> Result<Verdict, Unscored> {
         let verdict = verdict(heard, stage);
         match &verdict {
-            Ok((task, verdict)) => self.count(*task, verdict.is_right),
+            Ok((task, verdict)) => self.count(*task, verdict),
             Err(Unscored::NotOneClip) => self.not_one_clip += 1,
             Err(Unscored::OtherScene) => self.other_scene += 1,
             Err(Unscored::Cut) => self.cut += 1,
@@ -72,10 +101,21 @@ impl Scoreboard {
         verdict.map(|(_, verdict)| verdict)
     }
 
-    fn count(&mut self, task: Task, is_right: bool) {
+    fn count(&mut self, task: Task, verdict: &Verdict) {
         let tally = &mut self.tallies[task as usize];
         tally.asked += 1;
-        tally.right += u64::from(is_right);
+        tally.right += u64::from(verdict.is_right);
+        if let Some(iou) = verdict.iou {
+            self.iou_sum += iou;
+            self.exact_boxes += u64::from(verdict.answer == verdict.truth);
+        }
+    }
+
+    /// How well boxes were found, if one was asked for.
+    pub(super) fn boxes(&self) -> Option<Boxes> {
+        let Tally { asked, right } = self.tally(Task::Where);
+        let mean_iou = self.iou_sum / asked as f64;
+        (0 < asked).then_some(Boxes { asked, mean_iou, right, exact: self.exact_boxes })
     }
 
     pub(super) fn tally(&self, task: Task) -> Tally {
@@ -101,7 +141,8 @@ fn verdict(heard: &Heard, stage: &Stage) -> Result<(Task, Verdict), Unscored> {
     if heard.is_cut() {
         return Err(Unscored::Cut);
     }
-    let is_right = heard.text == question.truth;
+    let iou = (question.task == Task::Where).then(|| iou(&heard.text, &question.truth));
+    let is_right = iou.map_or(heard.text == question.truth, |iou| IOU_MIN <= iou);
     let verdict = Verdict {
         scene: played.number,
         is_backward: played.take.is_backward(),
@@ -110,8 +151,43 @@ fn verdict(heard: &Heard, stage: &Stage) -> Result<(Task, Verdict), Unscored> {
         answer: heard.text.clone(),
         truth: question.truth,
         is_right,
+        iou,
         age_ms: heard.age_ms,
         camera_to_answer_ms: heard.camera_to_answer_ms,
+        clip: (Arc::clone(&played.take), first),
     };
     Ok((question.task, verdict))
+}
+
+/// The first box that a text names, if it names one: left, top, right, bottom, each 0 to 1000.
+pub(super) fn box_in(text: &str) -> Option<[f64; 4]> {
+    places(text, None).iter().find_map(|place| <[f64; 4]>::try_from(place.units.as_slice()).ok())
+}
+
+/// Intersection over union of the first boxes of two texts; 0 where one has none.
+fn iou(found: &str, truth: &str) -> f64 {
+    let (Some(a), Some(b)) = (box_in(found), box_in(truth)) else { return 0.0 };
+    let area = |[left, top, right, bottom]: [f64; 4]| (right - left).max(0.0) * (bottom - top).max(0.0);
+    let shared = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    let union = area(a) + area(b) - shared;
+    if 0.0 < union { shared / union } else { 0.0 }
+}
+
+#[cfg(test)]
+#[test]
+fn boxes_are_judged_by_what_they_share() {
+    for (found, truth, expected) in [
+        ("[0, 0, 100, 100]", "[0, 0, 100, 100]", 1.0),
+        ("[0, 0, 100, 100]", "[50, 0, 150, 100]", 1.0 / 3.0),
+        ("It is at [0, 0, 100, 200].", "[0, 0, 100, 100]", 0.5),
+        (r#"{"bbox_2d": [0, 0, 50, 100], "label": "ball"}"#, "[0, 0, 100, 100]", 0.5),
+        ("[200, 200, 300, 300]", "[0, 0, 100, 100]", 0.0),
+        ("[100, 0, 200, 100]", "[0, 0, 100, 100]", 0.0),
+        ("[50, 50, 50, 50]", "[50, 50, 50, 50]", 0.0),
+        ("[100, 100, 0, 0]", "[0, 0, 100, 100]", 0.0),
+        ("on the left", "[0, 0, 100, 100]", 0.0),
+        ("[0, 0, 1e300, nan]", "[0, 0, 100, 100]", 0.0),
+    ] {
+        assert!((iou(found, truth) - expected).abs() < 1e-12, "{found} of {truth}: {}", iou(found, truth));
+    }
 }

@@ -5,6 +5,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::Alignment;
 
 use super::canvas::{Canvas, LETTER_HEIGHT};
+use crate::report::{Film, Html, element};
 use crate::scenes::{FPS, SIZE};
 
 /// Pixels of the sheet for one of the camera.
@@ -37,6 +38,33 @@ pub(super) fn draw(scenes: &[Forecasted]) -> Canvas {
         draw_scene(&mut canvas, i as u32 * HEIGHT, scene);
     }
     canvas
+}
+
+/// The scene for a page: what was given playing, and strips of the forecast, of what came and of the difference.
+pub(super) fn films(scene: &Forecasted) -> Html {
+    let Forecasted { given, forecast, came } = scene;
+    let film = |frames: &[Vec<u8>]| Film::new(frames, SIZE as u32, SIZE as u32, FPS);
+    let off: Vec<Vec<u8>> = forecast.iter().zip(came).map(|(a, b)| difference(a, b)).collect();
+    let expected: Vec<Vec<u8>> = given.iter().chain(forecast).cloned().collect();
+    let happened: Vec<Vec<u8>> = given.iter().chain(came).cloned().collect();
+    let playing =
+        [("forecast, playing", &expected), ("what came, playing", &happened)].map(|(words, frames)| {
+            let film = film(frames);
+            film.around("figure", "")
+                .with(film.playing(words))
+                .with(element("figcaption", "meta").with(words))
+        });
+    let times =
+        (1..=forecast.len()).map(|ahead| element("span", "").with(format!("{:+.2} s", ahead as f64 / FPS)));
+    let times = element("div", "times").set("style", format!("--n:{}", forecast.len())).with_all(times);
+    let mut rows = element("div", "rows").with(element("span", "name").with("")).with(times);
+    for (name, frames) in [("forecast", forecast), ("what came", came), ("difference", &off)] {
+        let film = film(frames);
+        let strip = film.around("div", "").with(film.strip(&format!("{name}, {} frames", frames.len())));
+        rows = rows.with(element("span", "name").with(name)).with(strip);
+    }
+    let playing = element("div", "playing").with_all(playing);
+    element("article", "card").with(element("div", "forecast-body").with(playing).with(rows)).into()
 }
 
 fn draw_scene(canvas: &mut Canvas, top: u32, scene: &Forecasted) {

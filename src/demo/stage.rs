@@ -1,6 +1,7 @@
 //! What the camera shows and what is true of it: scenes played forward or backward, found again by the stamps of frames.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::ros2::node::NodeOptions;
 use crate::scenes::{Question, Rng, Scene, SceneOptions};
@@ -64,7 +65,7 @@ impl Take {
 pub(super) struct Played {
     /// Counted from 1.
     pub(super) number: u64,
-    pub(super) take: Take,
+    pub(super) take: Arc<Take>,
     pub(super) first_stamp_ns: i64,
 }
 
@@ -93,7 +94,7 @@ impl Stage {
     }
 
     /// Notes that a scene's first frame is stamped so. Returns the scene's number.
-    pub(super) fn enter(&mut self, take: Take, first_stamp_ns: i64) -> u64 {
+    pub(super) fn enter(&mut self, take: Arc<Take>, first_stamp_ns: i64) -> u64 {
         self.shown += 1;
         self.shown_backward += u64::from(take.is_backward());
         if self.played.len() == KEPT_SCENES {
@@ -180,8 +181,8 @@ mod tests {
     fn stamps_lead_back_to_the_frames() {
         let mut stage = Stage::new(PERIOD_NS);
         let (first_ns, second_ns) = (1_000, 1_000 + 15 * PERIOD_NS);
-        assert_eq!(stage.enter(take(12, false), first_ns), 1);
-        assert_eq!(stage.enter(take(12, true), second_ns), 2);
+        assert_eq!(stage.enter(take(12, false).into(), first_ns), 1);
+        assert_eq!(stage.enter(take(12, true).into(), second_ns), 2);
         let clip = |from_ns: i64, step_ns: i64| -> Vec<i64> {
             (0..CLIP_FRAMES as i64).map(|i| from_ns + i * step_ns).collect()
         };

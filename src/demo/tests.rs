@@ -1,6 +1,6 @@
 //! The demo in memory, with answerers that know everything or nothing.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::closed_loop::{self, Course};
 use super::graph::{Graph, node_options};
 use super::live::{self, News, Plan};
 use super::recorder::Recorder;
-use super::report::{Report, line};
+use super::report::Report;
+use super::ticker::line;
 use super::topics::Topics;
 use crate::camera::load_image;
 use crate::frames::camera::Camera;
@@ -199,6 +200,79 @@ fn the_live_camera_is_answered_task_by_task_and_every_frame_accounted_for() {
     for part in ["age of the newest frame", "TTFT", "arrow", "received", "in flight 0; lost 0"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+}
+
+#[test]
+fn whatever_a_model_says_is_text_on_the_page_and_in_the_terminal() {
+    let hostile = "</bdi><script>alert(1)</script>\u{1b}[2J\u{7}";
+    let hall = Hall::new(Clock::system());
+    let plan = Plan { duration: Duration::from_millis(1500), seed: 5, rate_hz: 60.0 };
+    let mut n_asked = 0;
+    let mut says = Says(|_: &Question<'_>| {
+        n_asked += 1;
+        match n_asked % 3 {
+            0 => answer("", &[]),
+            1 => answer(hostile, &[]),
+            _ => answer(format!("{}end", "endless ".repeat(100_000)), &[]),
+        }
+    });
+    let mut said = Vec::new();
+    let mut say = |news: News<'_>| {
+        if let News::Answer(verdict) = news {
+            said.push(line(verdict));
+        }
+        Ok(())
+    };
+    let stop = AtomicBool::new(false);
+    let report = live::play(hall.graph(), &plan, Engines::answering(&mut says), &stop, &mut say).unwrap();
+    let page = report.page();
+    assert!(3 <= said.len() && page.contains("&lt;script&gt;alert(1)") && page.contains("more letters"));
+    assert!(!page.contains("<script") && !page.contains('\u{1b}'));
+    assert!(page.len() < 4 << 20, "{} bytes", page.len());
+    assert!(page.contains("(nothing)"));
+    for line in said {
+        let plain = anstream::adapter::strip_str(&line).to_string();
+        assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+        assert!(!plain.contains('\u{7}') && plain.len() < 2000 && !line.contains("[2J\u{7}"), "{plain}");
+        let n_escapes = line.matches('\u{1b}').count();
+        assert!(n_escapes <= 5, "only its own colours: {line:?}");
+    }
+}
+
+#[test]
+fn a_page_of_nothing_says_so() {
+    let hall = Hall::new(Clock::system());
+    let plan = Plan { duration: Duration::from_millis(200), seed: 5, rate_hz: 60.0 };
+    let mut fails = Says(|_: &Question<'_>| Outcome::Failed("a logit is not a number".into()));
+    let stop = AtomicBool::new(false);
+    let report =
+        live::play(hall.graph(), &plan, Engines::answering(&mut fails), &stop, &mut |_| Ok(())).unwrap();
+    let page = report.interrupted().page();
+    for part in
+        ["No answer could be judged", "Nothing was measured", "was interrupted", "Where every frame went"]
+    {
+        assert!(page.contains(part), "{part} is not in\n{page}");
+    }
+    assert!(!page.contains("NaN"), "{page}");
+}
+
+#[test]
+fn a_course_that_is_stopped_keeps_what_it_has() {
+    let (hall, dir) = (Hall::new(Clock::simulated()), tempfile::tempdir().unwrap());
+    let recorder = Mutex::new(Recorder::new(dir.path()).unwrap());
+    let course = Course { n_scenes: 4, seed: 3 };
+    let stop = AtomicBool::new(false);
+    let mut says = Says(|_: &Question<'_>| answer("2", &[1]));
+    let mut on_scene = |_| stop.store(true, Relaxed);
+    let report =
+        closed_loop::play(hall.graph(), &course, &mut says, &recorder, &stop, &mut on_scene).unwrap();
+    assert!(report.verdict().unwrap_err().to_string().contains("stopped after 1 of 4 scenes"));
+    assert_eq!(json(&report)["is_interrupted"], true);
+    assert_eq!(
+        lines(&dir, "answers.jsonl").len() as u64,
+        json(&report)["answers"]["scored"].as_u64().unwrap()
+    );
+    assert!(report.page().contains("was interrupted") && report.text().contains("interrupted"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["frames"],
     &["runtime"],
     &["ros2"],
+    &["report"],
     &["cli"],
     &["demo"],
     &["command"],
