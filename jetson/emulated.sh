@@ -22,7 +22,7 @@ root=$folder/root
 if [ ! -e "$folder/complete" ]; then
     rm -rf "$root"
     mkdir -p "$folder"
-    debootstrap --arch=arm64 --variant=minbase --include=python3-minimal,libpython3-stdlib,procps,gawk bookworm "$root" >"$folder/debootstrap.log"
+    debootstrap --arch=arm64 --variant=minbase --include=python3,procps,gawk bookworm "$root" >"$folder/debootstrap.log"
     touch "$folder/complete"
 fi
 cp "$package" "$root/perihelion.deb"

@@ -154,6 +154,7 @@ fn the_manual_has_every_verb_that_is_shown() {
     for verb in ["ask", "build", "doctor", "run"] {
         assert!(pages.contains(&format!("perihelion-{verb}.1")), "{pages:?}");
     }
+    assert!(!pages.iter().any(|page| page.starts_with("perihelion-help")), "{pages:?}");
     assert!(
         pages.contains(&"perihelion.1".to_owned()) && !pages.contains(&"perihelion-transport.1".to_owned())
     );

@@ -36,9 +36,10 @@ pub(crate) fn run(options: &Options, mut command: Command) -> anyhow::Result<()>
         fs::create_dir_all(folder).with_context(in_folder)?;
     }
     let name = command.get_name().to_owned();
+    // A page for each verb of `help` would say nothing. Completions make the command whole, and then it has them.
+    let for_pages = command.clone().disable_help_subcommand(true);
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut command, &name, &completions).with_context(in_folder)?;
     }
-    // Last, since it takes the command.
-    clap_mangen::generate_to(command, &pages).with_context(in_folder)
+    clap_mangen::generate_to(for_pages, &pages).with_context(in_folder)
 }
