@@ -51,8 +51,7 @@ impl Rails {
             }
         }
         let watts_of = |name: &&str| rails.iter().find(|rail| rail.name == **name).map(|rail| rail.watts);
-        let sums =
-            WHOLE.iter().map(|names| (names, names.iter().map(|name| watts_of(name)).sum::<Option<f64>>()));
+        let sums = WHOLE.iter().map(|names| (names, names.iter().map(watts_of).sum::<Option<f64>>()));
         let whole = sums.into_iter().find_map(|(names, watts)| Some((names, watts?)));
         Rails {
             watts: whole.map(|(_, watts)| watts),
