@@ -1,5 +1,7 @@
 //! Boards as they were recorded (`tests/fixtures/boards`), read and judged; trees that are damaged; a watch over one.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
