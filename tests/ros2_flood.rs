@@ -289,9 +289,9 @@ fn cast(stranger: &DomainParticipant, peer: &Walled) -> Option<Cast> {
     let (of_peer, of_node): (Vec<_>, Vec<_>) = all.iter().partition(|guid| prefix(guid) == peers);
     Some(Cast {
         node: prefix(of_node.first()?),
-        node_entities: of_node.iter().map(|guid| entity(guid)).collect(),
+        node_entities: of_node.iter().map(&entity).collect(),
         strangers: vec![peers, peers, [7; PREFIX_BYTES], [0; PREFIX_BYTES]],
-        stranger_entities: of_peer.iter().map(|guid| entity(guid)).collect(),
+        stranger_entities: of_peer.iter().map(entity).collect(),
     })
 }
 
