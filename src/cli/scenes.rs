@@ -25,7 +25,10 @@ use crate::scenes::{FPS, Rng};
 #[command(after_help = "\
 A clip is a folder of DIR: 000017/frame_000.png and on, and 000017/clip.json (actions in pixels a frame, tracks, events,
 questions). A bag has /camera/image_raw, /cmd_vel (linear.x to the right, linear.y down, 1 is the pusher's greatest speed)
-and /clock, one clip after the other with a second between them.")]
+and /clock, one clip after the other with a second between them.
+
+Example:
+  perihelion scenes -o clips.mcap --count 100 --split validation")]
 pub(crate) struct Options {
     /// A folder that is not there or empty, or a bag (a name that ends with .mcap)
     #[arg(short, long, value_name = "DIR|BAG.mcap")]
