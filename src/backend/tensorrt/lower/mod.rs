@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use super::layers::{Element, Extent, Kind, Layers, Tensor};
 use super::recorder::Recorder;
 use crate::backend::BackendError;
-use crate::graph::{BufferId, Dim, Graph, Network, Node, Op, Purpose, Symbol, ValueId, WeightId};
+use crate::graph::{BufferId, Dim, Graph, NamedDim, Network, Node, Op, Purpose, Symbol, ValueId, WeightId};
 use crate::tensor::DType;
 
 /// Where an input's elements come from.
@@ -89,6 +89,10 @@ pub fn lower(network: &Network, graph: &Graph, compute: Element) -> Result<Lower
     // All inputs first: what an extent is may be asked of any of them.
     for (i, node) in nodes() {
         lowering.declare(i, node);
+    }
+    if let Some(dim) = lowering.unknown_extent(nodes().map(|(_, node)| node)) {
+        let why = format!("extent `{}` is the rows of no input, so that no plan could tell it", dim.name);
+        return Err(unsupported("whole".into(), why));
     }
     for (i, node) in nodes() {
         let place = format!("node {i} ({})", node.op.name());
@@ -173,6 +177,22 @@ impl<'a> Lowering<'a> {
             }
             _ => {}
         }
+    }
+
+    /// An extent that varies, that a node needs, and that no input's shape tells.
+    fn unknown_extent<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Option<&'a NamedDim> {
+        let of_node = |node: &Node| {
+            let by_op = node.op.touches().extents.into_iter().map(|(_, dim)| dim);
+            by_op.chain(node.shape.iter().copied()).collect::<Vec<_>>()
+        };
+        nodes.flat_map(of_node).find_map(|dim| match dim {
+            Dim::Scaled { symbol, .. }
+                if self.fixed(dim).is_none() && !self.rows_of.contains_key(&symbol) =>
+            {
+                self.graph.dims.get(usize::from(symbol.0))
+            }
+            _ => None,
+        })
     }
 
     /// The type in which a buffer of f32 is kept: caches are nobody's but the plans'.
@@ -321,4 +341,22 @@ impl<'a> Lowering<'a> {
     fn scalar(&mut self, value: f32, element: Element, rank: usize) -> Tensor {
         self.recorder.floats(element, &vec![1; rank], &[value])
     }
+}
+
+#[cfg(test)]
+#[test]
+fn an_extent_that_no_input_tells_is_refused_by_name() {
+    let mut network = Network::default();
+    let x = network.declare_buffer("x", DType::F32, &[8, 2], Purpose::Input);
+    let y = network.declare_buffer("y", DType::F32, &[8, 2], Purpose::Output);
+    let mut graph = crate::graph::GraphBuilder::new(&mut network, "main");
+    let n = graph.dim("n", 1, 4, 1);
+    let value = graph.read(x, 8);
+    let value = graph.add(Op::Slice { axis: 0, start: n.into(), len: 2.into() }, &[value]);
+    graph.write(y, value);
+    graph.finish();
+    let why = lower(&network, &network.graphs[0], Element::F32).unwrap_err().to_string();
+    assert!(why.contains("graph `main`") && why.contains("`n` is the rows of no input"), "{why}");
+    let why = lower(&network, &network.graphs[0], Element::I32).unwrap_err().to_string();
+    assert!(why.contains("I32 is no type to compute in"), "{why}");
 }

@@ -99,8 +99,13 @@ pub struct Network {
 impl Network {
     /// Tells TensorRT of a network, layer by layer.
     ///
+    /// It waits while another thread has one, since TensorRT tells of all of them in one log.
+    ///
     /// # Errors
     /// Which layer it refuses, in its own words.
+    ///
+    /// # Panics
+    /// If this thread has one already.
     pub fn new(library: &Library, layers: &Layers) -> Result<Network, BackendError> {
         let mut building = Building::new(&library.opened).map_err(|said| BackendError::Unavailable {
             name: "tensorrt",
@@ -108,13 +113,19 @@ impl Network {
         })?;
         // By the lowering's tensor, the building's.
         let mut places: Vec<Option<usize>> = vec![None; layers.n_tensors as usize];
+        // A name that one axis alone has says nothing, and TensorRT-RTX 1.7 has been seen to stumble over one.
+        let mut n_named: HashMap<&str, usize> = HashMap::new();
+        for name in layers.inputs.iter().flat_map(|i| &i.extents).filter_map(|e| e.name.as_deref()) {
+            *n_named.entry(name).or_default() += 1;
+        }
         for input in &layers.inputs {
             let dims = input.extents.iter().map(|e| if e.varies() { -1 } else { e.min });
             let dims = RawAxes::new(dims).map_err(unsupported)?;
             let added = building.add_input(&c_string(&input.name), input.element as i32, &dims);
             let place = added.ok_or_else(|| refused(&building, &format!("input `{}`", input.name)))?;
             for (axis, extent) in input.extents.iter().enumerate() {
-                if let (true, Some(name)) = (extent.varies(), &extent.name) {
+                if let Some(name) = extent.name.as_deref().filter(|name| extent.varies() && 1 < n_named[name])
+                {
                     building.name_axis(place, axis, &c_string(name));
                 }
             }
@@ -134,8 +145,8 @@ impl Network {
             building.mark_output(place_of(&places, output.tensor), &c_string(&output.name));
         }
         let said = building.said();
-        if !said.is_empty() {
-            return Err(unsupported(format!("TensorRT says of the network: {}", joined(&said))));
+        if said.iter().any(|line| leaves_out(line)) {
+            return Err(unsupported(format!("TensorRT leaves out part of the network: {}", joined(&said))));
         }
         Ok(Network { building, inputs: layers.inputs.clone() })
     }

@@ -1,13 +1,14 @@
 //! The functions of `shim.cc`, and handles that own what they make.
 //!
-//! Values are indices into the handle that made them, so that none outlives it; a constant's bytes and the log live as long as the
+//! Values are indices into the handle that made them, so that none outlives it; a constant's bytes live as long as the
 //! handle; every list is as long as TensorRT lets it be.
 #![expect(unsafe_code, reason = "C functions, and memory of TensorRT's")]
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::raw::{RawAxes, RawLayer, RawTensor};
 use super::translate::arity;
@@ -32,7 +33,7 @@ pub(super) struct LayerSeen {
     pub(super) n_inputs: usize,
 }
 
-type Logging = extern "C" fn(*mut c_void, i32, *const c_char);
+type Logging = extern "C" fn(i32, *const c_char);
 
 unsafe extern "C" {
     safe fn shim_header_version() -> i32;
@@ -40,7 +41,7 @@ unsafe extern "C" {
     safe fn shim_header_minor() -> i32;
     safe fn shim_header_is_rtx() -> i32;
     safe fn shim_struct_bytes() -> i64;
-    fn shim_building_new(create: *mut c_void, log: Logging, user: *mut c_void) -> *mut c_void;
+    fn shim_building_new(create: *mut c_void, log: Logging) -> *mut c_void;
     fn shim_building_free(building: *mut c_void);
     fn shim_add_input(b: *mut c_void, name: *const c_char, element: i32, dims: *const RawAxes)
     -> *mut c_void;
@@ -81,9 +82,7 @@ unsafe extern "C" {
     fn shim_plan_data(plan: *mut c_void) -> *const u8;
     fn shim_plan_bytes(plan: *mut c_void) -> i64;
     fn shim_plan_free(plan: *mut c_void);
-    fn shim_reading_new(create: *mut c_void, log: Logging, user: *mut c_void) -> *mut c_void;
-    fn shim_reading_free(reading: *mut c_void);
-    fn shim_can_open(reading: *mut c_void, bytes: *const u8, n_bytes: i64) -> i32;
+    fn shim_can_open(create: *mut c_void, log: Logging, bytes: *const u8, n_bytes: i64) -> i32;
 }
 
 /// The version of the headers: `[major, minor, all of it as TensorRT counts]`, and whether they are TensorRT-RTX's.
@@ -124,36 +123,50 @@ impl Opened {
     }
 }
 
-/// What TensorRT says: warnings and worse.
-#[derive(Debug, Default)]
-struct Log {
-    lines: Mutex<Vec<String>>,
-}
-
+/// What TensorRT says, warnings and worse, while somebody has his turn.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Lines kept; a library that fails says the cause first.
-const LINES_MAX: usize = 100;
+const LINES_MAX: usize = 1000;
 
-extern "C" fn log(user: *mut c_void, severity: i32, line: *const c_char) {
+extern "C" fn log(severity: i32, line: *const c_char) {
     const WARNING: i32 = 2;
-    if WARNING < severity || line.is_null() {
-        return;
-    }
-    // SAFETY: `user` is the `Log` in the box of the handle that made the logger and is destroyed after it; the line is a C string.
-    let (log, line) = unsafe { (&*user.cast::<Log>().cast_const(), CStr::from_ptr(line)) };
-    if let Ok(mut lines) = log.lines.lock()
+    if severity <= WARNING
+        && let Ok(mut lines) = LINES.lock()
         && lines.len() < LINES_MAX
     {
-        lines.push(line.to_string_lossy().trim().to_owned());
+        lines.push(text(line).trim().to_owned());
     }
 }
 
-impl Log {
-    fn take(&self) -> Vec<String> {
-        self.lines.lock().map_or_else(|_| Vec::new(), |mut lines| std::mem::take(&mut *lines))
+/// TensorRT has one logger in a process, so whoever wants to know what is said of his own must be alone.
+#[derive(Debug)]
+struct Turn(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+static TURNS: Mutex<()> = Mutex::new(());
+thread_local!(static HAS_TURN: Cell<bool> = const { Cell::new(false) });
+
+impl Turn {
+    /// Waits for it.
+    ///
+    /// # Panics
+    /// If this thread has it, and would wait for itself.
+    fn wait() -> Turn {
+        assert!(!HAS_TURN.get(), "a thread has one network of TensorRT's at a time");
+        let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        HAS_TURN.set(true);
+        let turn = Turn(turn);
+        turn.take_lines();
+        turn
     }
 
-    fn user(&self) -> *mut c_void {
-        ptr::from_ref(self).cast_mut().cast()
+    fn take_lines(&self) -> Vec<String> {
+        std::mem::take(&mut *LINES.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        HAS_TURN.set(false);
     }
 }
 
@@ -164,7 +177,7 @@ pub(super) struct Building {
     tensors: Vec<NonNull<c_void>>,
     /// The bytes of constants, which TensorRT does not copy.
     constants: Vec<Box<[u8]>>,
-    log: Box<Log>,
+    turn: Turn,
     _library: Arc<Opened>,
 }
 
@@ -178,18 +191,18 @@ impl Drop for Building {
 impl Building {
     /// Nothing yet; or what TensorRT said.
     pub(super) fn new(library: &Arc<Opened>) -> Result<Building, Vec<String>> {
-        let log_box = Box::new(Log::default());
+        let turn = Turn::wait();
         let create = library.address(b"createInferBuilder_INTERNAL\0").ok_or_else(Vec::new)?;
         // SAFETY: the library's own function, whose version has been compared with the headers'.
-        let raw = unsafe { shim_building_new(create, log, log_box.user()) };
-        let raw = NonNull::new(raw).ok_or_else(|| log_box.take())?;
+        let raw = unsafe { shim_building_new(create, log) };
+        let raw = NonNull::new(raw).ok_or_else(|| turn.take_lines())?;
         let (tensors, constants) = (Vec::new(), Vec::new());
-        Ok(Building { raw, tensors, constants, log: log_box, _library: Arc::clone(library) })
+        Ok(Building { raw, tensors, constants, turn, _library: Arc::clone(library) })
     }
 
     /// Warnings and errors since the last time.
     pub(super) fn said(&self) -> Vec<String> {
-        self.log.take()
+        self.turn.take_lines()
     }
 
     fn keep(&mut self, tensor: *mut c_void) -> Option<usize> {
@@ -342,16 +355,11 @@ impl Building {
 
 /// Whether the library can open a plan on this machine; if not, what it said.
 pub(super) fn can_open(library: &Opened, bytes: &[u8]) -> Result<(), Vec<String>> {
-    let log_box = Box::new(Log::default());
+    let turn = Turn::wait();
     let create = library.address(b"createInferRuntime_INTERNAL\0").ok_or_else(Vec::new)?;
-    // SAFETY: the library's own function, whose version has been compared with the headers'; the log outlives what writes to it.
-    let is_open = unsafe {
-        let reading = shim_reading_new(create, log, log_box.user());
-        let is_open = !reading.is_null() && shim_can_open(reading, bytes.as_ptr(), bytes.len() as i64) != 0;
-        shim_reading_free(reading);
-        is_open
-    };
-    if is_open { Ok(()) } else { Err(log_box.take()) }
+    // SAFETY: the library's own function, whose version has been compared with the headers'; the bytes are as many as said.
+    let is_open = unsafe { shim_can_open(create, log, bytes.as_ptr(), bytes.len() as i64) } != 0;
+    if is_open { Ok(()) } else { Err(turn.take_lines()) }
 }
 
 /// Whether CUDA's driver is there and has begun: before any TensorRT that wants a GPU, since one without answers with garbage.

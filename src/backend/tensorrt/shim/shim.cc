@@ -44,7 +44,7 @@ static_assert(static_cast<int>(ILogger::Severity::kWARNING) == 2);
 
 extern "C" {
 
-using ShimLog = void (*)(void* user, int32_t severity, char const* line);
+using ShimLog = void (*)(int32_t severity, char const* line);
 
 // What a layer computes, in the order of `Code` in translate.rs.
 enum ShimKind : int32_t {
@@ -106,26 +106,21 @@ namespace {
 
 struct Log final : ILogger {
     ShimLog function;
-    void* user;
-    Log(ShimLog function_, void* user_) : function(function_), user(user_) {}
-    void log(Severity severity, AsciiChar const* line) noexcept override {
-        function(user, static_cast<int32_t>(severity), line);
-    }
+    explicit Log(ShimLog function_) : function(function_) {}
+    void log(Severity severity, AsciiChar const* line) noexcept override { function(static_cast<int32_t>(severity), line); }
 };
+
+// TensorRT has one logger in a process: the first that it is given, for as long as it has anything. So there is one, for ever.
+ILogger* logger(ShimLog function) {
+    static Log* const log = new Log(function);
+    return log;
+}
 
 // A network under construction and all that it needs; members are destroyed from the last to the first.
 struct Building {
-    Log log;
     std::unique_ptr<IBuilder> builder;
     std::unique_ptr<IBuilderConfig> config;
     std::unique_ptr<INetworkDefinition> network;
-    Building(ShimLog function, void* user) : log(function, user) {}
-};
-
-struct Reading {
-    Log log;
-    std::unique_ptr<IRuntime> runtime;
-    Reading(ShimLog function, void* user) : log(function, user) {}
 };
 
 Dims to_dims(ShimAxes const& axes) {
@@ -408,11 +403,11 @@ int32_t shim_header_is_rtx() { return SHIM_IS_RTX; }
 int64_t shim_struct_bytes() { return static_cast<int64_t>(sizeof(ShimLayer) * 1000 + sizeof(ShimTensor)); }
 
 // `create` is the library's createInferBuilder_INTERNAL.
-Building* shim_building_new(void* create, ShimLog log, void* user) {
+Building* shim_building_new(void* create, ShimLog log) {
     return guarded<>(static_cast<Building*>(nullptr), [&]() -> Building* {
-        auto building = std::make_unique<Building>(log, user);
+        auto building = std::make_unique<Building>();
         auto* function = reinterpret_cast<void* (*)(void*, int32_t)>(create);
-        building->builder.reset(static_cast<IBuilder*>(function(static_cast<ILogger*>(&building->log), NV_TENSORRT_VERSION)));
+        building->builder.reset(static_cast<IBuilder*>(function(logger(log), NV_TENSORRT_VERSION)));
         if (building->builder == nullptr) {
             return nullptr;
         }
@@ -518,22 +513,15 @@ void const* shim_plan_data(IHostMemory* plan) { return plan->data(); }
 int64_t shim_plan_bytes(IHostMemory* plan) { return static_cast<int64_t>(plan->size()); }
 void shim_plan_free(IHostMemory* plan) { delete plan; }
 
-// `create` is the library's createInferRuntime_INTERNAL.
-Reading* shim_reading_new(void* create, ShimLog log, void* user) {
-    return guarded<>(static_cast<Reading*>(nullptr), [&]() -> Reading* {
-        auto reading = std::make_unique<Reading>(log, user);
-        auto* function = reinterpret_cast<void* (*)(void*, int32_t)>(create);
-        reading->runtime.reset(static_cast<IRuntime*>(function(static_cast<ILogger*>(&reading->log), NV_TENSORRT_VERSION)));
-        return reading->runtime != nullptr ? reading.release() : nullptr;
-    });
-}
-
-void shim_reading_free(Reading* reading) { delete reading; }
-
-// Whether a plan can be opened here; the log says why not.
-int32_t shim_can_open(Reading* reading, void const* bytes, int64_t n_bytes) {
+// Whether a plan can be opened here; the log says why not. `create` is the library's createInferRuntime_INTERNAL.
+int32_t shim_can_open(void* create, ShimLog log, void const* bytes, int64_t n_bytes) {
     return guarded<>(0, [&] {
-        std::unique_ptr<ICudaEngine> engine(reading->runtime->deserializeCudaEngine(bytes, static_cast<size_t>(n_bytes)));
+        auto* function = reinterpret_cast<void* (*)(void*, int32_t)>(create);
+        std::unique_ptr<IRuntime> runtime(static_cast<IRuntime*>(function(logger(log), NV_TENSORRT_VERSION)));
+        if (runtime == nullptr) {
+            return 0;
+        }
+        std::unique_ptr<ICudaEngine> engine(runtime->deserializeCudaEngine(bytes, static_cast<size_t>(n_bytes)));
         return engine != nullptr ? 1 : 0;
     });
 }
