@@ -274,8 +274,8 @@ impl Building {
     /// The bytes of a constant that this network has told of.
     pub(super) fn bytes(&self, layer: &LayerSeen, n_bytes: usize) -> Vec<u8> {
         let start = layer.raw.bytes.addr();
-        let holds = |c: &&Box<[u8]>| c.as_ptr().addr() == start && n_bytes <= c.len();
-        self.constants.iter().find(holds).map_or_else(Vec::new, |c| c[..n_bytes].to_vec())
+        let kept = self.constants.iter().find(|c| c.as_ptr().addr() == start && n_bytes <= c.len());
+        kept.map_or_else(Vec::new, |c| c[..n_bytes].to_vec())
     }
 
     pub(super) fn layer_input(&self, i: usize, k: usize) -> Option<TensorSeen> {
