@@ -99,12 +99,17 @@ def soak(folder):
     return columns
 
 
+def number(value):
+    """Four digits, and of large numbers all before the point."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def plot(title, unit, xs, ys, x_unit="s"):
     """A line over time as SVG; nothing where there is nothing to show."""
     points = [(x, y) for x, y in zip(xs, ys) if y is not None]
     if len(points) < 2:
         return ""
-    width, height, left, bottom = 640, 180, 60, 30
+    width, height, left, bottom = 640, 180, 80, 30
     x_max = max(x for x, _ in points) or 1
     low, high = min(y for _, y in points), max(y for _, y in points)
     margin = (high - low) * 0.1 or abs(high) * 0.05 or 1
@@ -118,9 +123,9 @@ def plot(title, unit, xs, ys, x_unit="s"):
         f'<figure><figcaption>{html.escape(title)}</figcaption><svg viewBox="0 0 {width} {height}" role="img">'
         f'<line class="axis" x1="{left}" y1="{height - bottom}" x2="{width - 10}" y2="{height - bottom}"/>'
         f'<line class="axis" x1="{left}" y1="10" x2="{left}" y2="{height - bottom}"/>'
-        f'<text x="{left - 6}" y="18" text-anchor="end">{high:.4g} {unit}</text>'
-        f'<text x="{left - 6}" y="{height - bottom}" text-anchor="end">{low:.4g}</text>'
-        f'<text x="{width - 10}" y="{height - 10}" text-anchor="end">{x_max:.4g} {x_unit}</text>'
+        f'<text x="{left - 6}" y="18" text-anchor="end">{number(high)} {unit}</text>'
+        f'<text x="{left - 6}" y="{height - bottom}" text-anchor="end">{number(low)}</text>'
+        f'<text x="{width - 10}" y="{height - 10}" text-anchor="end">{number(x_max)} {x_unit}</text>'
         f'<polyline points="{line}"/></svg></figure>'
     )
 
@@ -138,7 +143,7 @@ def bars(title, unit, rows):
         parts.append(
             f'<text x="{left - 8}" y="{i * each + 16}" text-anchor="end">{html.escape(name)}</text>'
             f'<rect x="{left}" y="{i * each + 4}" width="{length:.1f}" height="{each - 8}"/>'
-            f'<text x="{left + length + 6:.1f}" y="{i * each + 16}">{value:.4g} {unit}</text>'
+            f'<text x="{left + length + 6:.1f}" y="{i * each + 16}">{number(value)} {unit}</text>'
         )
     return "".join(parts) + "</svg></figure>"
 
