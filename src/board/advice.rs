@@ -58,8 +58,9 @@ impl Board {
         let value = format!("{}, {part}, {}, {gpu}", module.board, module.chip);
         let advice = module.gpu_architecture.is_none().then(|| Advice {
             what: format!("the chip {} is not known to this program", module.chip),
-            remedy: "engines for its GPU can only be built on it: perihelion build --target current"
-                .to_owned(),
+            remedy:
+                "its GPU cannot be used; the processor can: perihelion build MODEL -o ENGINE --backend cpu"
+                    .to_owned(),
         });
         Line { name: "module", value, advice }
     }

@@ -67,11 +67,6 @@ impl Root {
         let names = self.names(class).into_iter().filter(|name| name.starts_with(prefix));
         names.map(|name| format!("{class}/{name}")).collect()
     }
-
-    /// Whether there is anything of that path.
-    pub fn has(&self, path: &str) -> bool {
-        self.0.join(path).exists()
-    }
 }
 
 /// A name without the digits at its end, and their number.

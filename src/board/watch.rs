@@ -56,8 +56,11 @@ pub struct Record {
 /// What a watch's thread has gathered.
 #[derive(Debug, Default)]
 struct Readings {
-    last: Option<(f64, f64)>,
+    /// When it was looked last, and the power that was known then.
+    last: Option<(f64, Option<f64>)>,
     joules: f64,
+    /// Over which the energy was counted.
+    seconds: f64,
     watts_max: Option<f64>,
     celsius_max: Option<f64>,
     throttled: Vec<String>,
@@ -97,7 +100,7 @@ impl Watch {
             throttled: readings.throttled,
             over_current_events: events.collect(),
             joules,
-            watts_mean: joules.filter(|_| 0.0 < seconds).map(|joules| joules / seconds),
+            watts_mean: joules.filter(|_| 0.0 < readings.seconds).map(|joules| joules / readings.seconds),
             watts_max: readings.watts_max,
             watts_of: self.before.rails.watts_of,
         })
@@ -131,14 +134,15 @@ impl Readings {
             }
         }
         // A reading that fails leaves power as it was.
-        let watts = rails.watts.or(self.last.map(|(_, watts)| watts));
+        let watts = rails.watts.or(self.last.and_then(|(_, watts)| watts));
         if let Some(watts) = rails.watts {
             self.watts_max = Some(self.watts_max.map_or(watts, |max| max.max(watts)));
         }
-        if let (Some((then, before)), Some(now)) = (self.last, watts) {
+        if let (Some((then, Some(before))), Some(now)) = (self.last, watts) {
             self.joules += (at - then) * (before + now) / 2.0;
+            self.seconds += at - then;
         }
-        self.last = Some((at, watts.unwrap_or(0.0)));
+        self.last = Some((at, watts));
     }
 }
 
@@ -153,4 +157,10 @@ fn energy_is_power_over_time() {
     assert_eq!((readings.joules, readings.watts_max), (15.0 + 40.0, Some(20.0)));
     readings.take(4.0, &Heat::default(), &Rails::default());
     assert_eq!(readings.joules, 75.0, "power stays as it was where a reading fails");
+
+    let mut late = Readings::default();
+    late.take(0.0, &Heat::default(), &Rails::default());
+    late.take(2.0, &Heat::default(), &rails(10.0));
+    late.take(3.0, &Heat::default(), &rails(10.0));
+    assert_eq!((late.joules, late.seconds), (10.0, 1.0), "before the first reading no power is known");
 }

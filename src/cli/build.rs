@@ -103,7 +103,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         open: OpenOptions { threads: Some(context.threads.get()) },
         backend: asked.backend,
     };
-    if let Some(recipe) = recipe.as_ref().filter(|recipe| recipe.backend == build.backend) {
+    // What a recipe says of memory is of its own formats: typed ones are the user's to weigh.
+    let as_said = |recipe: &&Recipe| recipe.backend == build.backend && options.precision.is_none();
+    if let Some(recipe) = recipe.as_ref().filter(as_said) {
         let mut network = model.network().clone();
         let limits: Vec<_> = build.limits.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         network.set_limits(&limits)?;

@@ -37,7 +37,7 @@ struct Report {
     network: Network,
     ros: Ros,
     backends: Vec<BackendState>,
-    findings: Vec<Finding>,
+    findings: Vec<Advice>,
 }
 
 /// A Jetson, what was looked at on it, and how that is.
@@ -78,13 +78,6 @@ struct BackendState {
     why: String,
 }
 
-/// Something to mend, and how.
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: String,
-    remedy: String,
-}
-
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let report = Report::look(Resolved::of(context)?);
     if options.json { output::json(&report) } else { output::text(&report.text()) }
@@ -100,7 +93,7 @@ impl Report {
         let backends = backends();
         // Of a board, its clocks tell more than the name of what drives them.
         if !board.is_jetson && machine.governor.as_deref() == Some("powersave") {
-            findings.push(Finding {
+            findings.push(Advice {
                 what: "the processor's governor is powersave: latencies will vary".to_owned(),
                 remedy: "sudo cpupower frequency-set -g performance".to_owned(),
             });
@@ -167,7 +160,7 @@ impl Report {
         for [name, value] in &rows {
             text.push_str(&format!("{name:width$}  {value}\n"));
         }
-        for Finding { what, remedy } in &self.findings {
+        for Advice { what, remedy } in &self.findings {
             text.push_str(&format!("\n! {what}\n  {remedy}\n"));
         }
         if self.findings.is_empty() {
@@ -178,21 +171,20 @@ impl Report {
 }
 
 impl BoardReport {
-    fn look(findings: &mut Vec<Finding>) -> Self {
+    fn look(findings: &mut Vec<Advice>) -> Self {
         let Some(board) = Board::read(&Root::machine()) else { return Self::default() };
         let lines = board.lines();
-        let advice = lines.iter().filter_map(|line| line.advice.clone());
-        findings.extend(advice.map(|Advice { what, remedy }| Finding { what, remedy }));
+        findings.extend(lines.iter().filter_map(|line| line.advice.clone()));
         Self { is_jetson: true, board: Some(board), lines }
     }
 }
 
 impl Network {
-    fn look(findings: &mut Vec<Finding>) -> Self {
+    fn look(findings: &mut Vec<Advice>) -> Self {
         let limits = KernelLimits::read();
         let receive_buffer_bytes = receive_buffer_granted();
         if let Some(what) = receive_buffer_bytes.and_then(advice) {
-            findings.push(Finding { what, remedy: remedy() });
+            findings.push(Advice { what, remedy: remedy() });
         }
         Self {
             rmem_max_bytes: limits.map(|limits| limits.receive_bytes_max),
@@ -214,15 +206,15 @@ impl Network {
 }
 
 impl Ros {
-    fn look(findings: &mut Vec<Finding>) -> Self {
+    fn look(findings: &mut Vec<Advice>) -> Self {
         match Environment::from_process() {
             Ok(environment) => {
                 if let Some((what, remedy)) = environment.apart() {
-                    findings.push(Finding { what, remedy: remedy.to_owned() });
+                    findings.push(Advice { what, remedy: remedy.to_owned() });
                 }
                 let Environment { domain_id, reach, distro, rmw, unsupported, .. } = environment;
                 for name in unsupported {
-                    findings.push(Finding {
+                    findings.push(Advice {
                         what: format!("{name} is set, which other nodes obey and this program cannot"),
                         remedy: format!("unset {name}"),
                     });
@@ -236,7 +228,7 @@ impl Ros {
                 }
             }
             Err(error) => {
-                findings.push(Finding { what: error.to_string(), remedy: "correct the variable".to_owned() });
+                findings.push(Advice { what: error.to_string(), remedy: "correct the variable".to_owned() });
                 Self { domain_id: None, localhost_only: None, distro: None, rmw: None, node: None }
             }
         }

@@ -30,7 +30,7 @@ mod ticker;
 mod topics;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -112,7 +112,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let outputs = Outputs::claim(options)?;
+    let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
+    let outputs = Outputs::claim(options, &checkpoint)?;
     let page = outputs.page.display();
     if options.json {
         eprintln!("report: {page}, written at the end");
@@ -120,7 +121,6 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         output::text(&format!("report: {page}, written at the end\n"))?;
     }
 
-    let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
     eprintln!("exporting and building {}", checkpoint.display());
     let mut engine = engine::Made::of(&checkpoint, context.threads)?;
     let mut forecaster = None;
@@ -226,10 +226,23 @@ impl Outputs {
     ///
     /// # Errors
     /// If a place cannot be written, or files would lie among old ones.
-    fn claim(options: &Options) -> anyhow::Result<Self> {
+    fn claim(options: &Options, checkpoint: &Path) -> anyhow::Result<Self> {
         let Options { record, pictures, report, overwrite, .. } = options;
+        let page_over_others = |folder: &Option<PathBuf>, names: &[&str]| {
+            let (Some(folder), Some(report)) = (folder, report) else { return false };
+            names.iter().any(|name| *name != PAGE && folder.join(name) == *report)
+        };
+        if page_over_others(pictures, PICTURED) || page_over_others(record, RECORDED) {
+            let report = report.iter().map(|report| report.display().to_string()).collect::<String>();
+            return Err(Usage(format!(
+                "--report {report} is one of the files that the demo writes; name another"
+            ))
+            .into());
+        }
+        // The one that is taken where none is typed is an input as well.
+        let predict = engine::find(engine::PREDICT, options.predict_checkpoint.as_deref()).ok();
         Places::new()
-            .reads([&options.checkpoint, &options.predict_checkpoint].into_iter().flatten())
+            .reads(predict.iter().map(PathBuf::as_path).chain([checkpoint]))
             .writes_files("--record", record.as_ref(), RECORDED, *overwrite)
             .writes_files("--pictures", pictures.as_ref(), PICTURED, *overwrite)
             .writes("--report", report.as_ref(), 0)

@@ -217,7 +217,7 @@ fn dim_is_sound(graph: &Graph, dim: Dim) -> Result<(), String> {
         graph.dims.len()
     ))?;
     let sound = div != 0
-        && mul <= FACTOR_MAX
+        && (1..=FACTOR_MAX).contains(&mul)
         && add <= NAMED_MAX
         && (named.multiple_of as u128 * mul as u128).is_multiple_of(div as u128);
     if sound { Ok(()) } else { Err(format!("extent {dim:?} is not whole for every `{}`", named.name)) }

@@ -13,6 +13,6 @@ mod table;
 
 pub use html::{Element, Html, element};
 pub use page::{Page, Tile};
-pub use picture::{Film, Overlay, picture};
+pub use picture::{Film, Overlay};
 pub use plot::{Mark, Plot, Series, Threshold};
 pub use table::{bar, table};

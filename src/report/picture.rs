@@ -25,15 +25,6 @@ pub struct Overlay {
     pub class: &'static str,
 }
 
-/// A picture in the page, with the words that stand for it.
-///
-/// # Panics
-/// If `rgb` is not three bytes for each of its pixels.
-#[must_use]
-pub fn picture(rgb: &[u8], width: u32, height: u32, words: &str) -> Html {
-    element("img", "picture").set("alt", words).set("src", data_uri(rgb, width, height)).into()
-}
-
 impl Film {
     /// From packed RGB frames of one size, in time order.
     ///

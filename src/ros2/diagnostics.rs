@@ -62,7 +62,7 @@ pub struct Status {
     pub stamps_suspect: u64,
     /// Messages that could not be published.
     pub unpublished: u64,
-    /// Datagrams that the kernel dropped since the node started.
+    /// Datagrams that the kernel dropped since the graph was last joined.
     pub kernel_drops: u64,
     /// Whether images come and nothing was published since they do.
     pub awaits_first: bool,

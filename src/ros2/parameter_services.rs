@@ -91,7 +91,15 @@ fn list(parameters: &Parameters, request: ListRequest) -> ListReply {
     ListReply { names: names.filter(|name| wanted(name)).map(str::to_owned).collect(), prefixes: Vec::new() }
 }
 
+/// Whether a request asks for more names than there are: each may be answered with kilobytes, and a request holds many.
+fn asks_too_much(parameters: &Parameters, request: &NamesRequest) -> bool {
+    parameters.iter().count() < request.names.len()
+}
+
 fn get(parameters: &Parameters, request: NamesRequest) -> ValuesReply {
+    if asks_too_much(parameters, &request) {
+        return ValuesReply::default();
+    }
     // As in rclcpp: one unknown name, and there are no values at all.
     let values: Option<Vec<ParameterValue>> =
         request.names.iter().map(|name| parameters.get(name).map(to_wire)).collect();
@@ -99,11 +107,17 @@ fn get(parameters: &Parameters, request: NamesRequest) -> ValuesReply {
 }
 
 fn get_types(parameters: &Parameters, request: NamesRequest) -> GetTypesReply {
+    if asks_too_much(parameters, &request) {
+        return GetTypesReply::default();
+    }
     let types: Option<Vec<u8>> = request.names.iter().map(|name| parameters.get(name).map(kind)).collect();
     GetTypesReply { types: types.unwrap_or_default() }
 }
 
 fn describe(parameters: &Parameters, request: NamesRequest) -> DescribeReply {
+    if asks_too_much(parameters, &request) {
+        return DescribeReply::default();
+    }
     let describe_one = |name: &String| {
         let (declaration, value) = parameters.iter().find(|(declaration, _)| declaration.name == name)?;
         Some(Descriptor {
@@ -173,6 +187,10 @@ mod tests {
         let ask =
             |names: &[&str]| NamesRequest { names: names.iter().map(|name| name.to_string()).collect() };
         assert_eq!(get(&parameters, ask(&["clip", "max_age"])).values.len(), 2);
+        let too_many = || ask(&vec!["prompt"; names.len() + 1]);
+        assert!(get(&parameters, too_many()).values.is_empty(), "a long request is no way to a huge reply");
+        assert!(get_types(&parameters, too_many()).types.is_empty());
+        assert!(describe(&parameters, too_many()).descriptors.is_empty());
         assert_eq!(get(&parameters, ask(&["clip", "nothing"])).values.len(), 0);
         assert_eq!(get_types(&parameters, ask(&["clip", "max_age", "prompt"])).types, [2, 3, 4]);
         let described = describe(&parameters, ask(&["clip", "prompt"])).descriptors;

@@ -70,7 +70,7 @@ fn talk(mut child: Child, request: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut stdin, mut stdout, mut stderr) =
         (stdin.expect("piped"), stdout.expect("piped"), stderr.expect("piped"));
-    let (answer, said) = std::thread::scope(|scope| {
+    let talked = std::thread::scope(|scope| {
         let given = scope.spawn(move || match stdin.write_all(request) {
             // It ended before it had read everything: how, its status tells.
             Err(why) if why.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -88,8 +88,13 @@ fn talk(mut child: Child, request: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8
         let given = given.join().expect("it does not panic");
         let said = said.join().expect("it does not panic");
         given.and(taken).map(|_| (answer, said))
-    })?;
-    Ok((child.wait()?, answer, said))
+    });
+    if talked.is_err() {
+        // Nobody waits for what it makes any more.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    talked.map(|(answer, said)| (status, answer, said))
 }
 
 /// How a process ended, and what that mostly means.

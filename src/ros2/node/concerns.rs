@@ -161,8 +161,9 @@ pub(super) fn of_rate(
     if is_single || least * wanted_hz <= rate_hz {
         return None;
     }
-    let possible = if rate_hz < 1.0 { (10.0 * rate_hz).floor() / 10.0 } else { rate_hz.floor() };
+    let possible = if rate_hz < 1.0 { (1000.0 * rate_hz).floor() / 1000.0 } else { rate_hz.floor() };
     let cure = match work {
+        _ if possible == 0.0 => "ask about single images (--clip 1)".to_owned(),
         Work::Answers => format!("give --fps {possible} (parameter fps)"),
         Work::Forecasts => format!("export the engine with --fps {possible}"),
     };
@@ -392,7 +393,9 @@ mod tests {
         let expected = "the camera gives 4.9 images a second, and a clip wants 10: give --fps 4 (parameter fps), or a \
                         faster camera";
         assert_eq!(told(Some(4.93), false).as_deref(), Some(expected));
-        assert!(told(Some(0.37), false).is_some_and(|text| text.contains("--fps 0.3")));
+        assert!(told(Some(0.37), false).is_some_and(|text| text.contains("--fps 0.37")));
+        assert!(told(Some(0.05), false).is_some_and(|text| text.contains("--fps 0.05")));
+        assert!(told(Some(0.0004), false).is_some_and(|text| text.contains("--clip 1")), "no rate of zero");
         assert_eq!([told(None, false), told(Some(9.6), false), told(Some(9.9), true)], [None, None, None]);
         assert!(told(Some(9.6), true).is_some(), "not over at the first better measure");
         assert_eq!(of_rate(Work::Answers, &options(1), Some(0.1), false), None, "single images have no rate");

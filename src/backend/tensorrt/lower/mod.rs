@@ -127,7 +127,7 @@ struct Lowering<'a> {
     values: Vec<Option<Tensor>>,
     sources: Vec<Source>,
     sinks: Vec<Sink>,
-    weights: HashMap<WeightId, Tensor>,
+    weights: HashMap<(WeightId, Element, Vec<u8>), Tensor>,
     pasts: HashMap<BufferId, Tensor>,
     /// An input whose rows are this extent.
     rows_of: HashMap<Symbol, (Tensor, Dim)>,
@@ -231,7 +231,14 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, i: usize, node: &Node) -> Result<Tensor, String> {
         let input = |n: usize| node.inputs[n];
         Ok(match &node.op {
-            Op::Read { .. } => self.values[i].expect("declared before"),
+            Op::Read { buffer } => {
+                let appended = self.graph.nodes[..i].iter().flat_map(|node| node.op.writes());
+                if appended.into_iter().any(|id| id == *buffer) {
+                    let name = &self.network.buffers[buffer.index()].name;
+                    return Err(format!("it reads `{name}` after an op has appended to it"));
+                }
+                self.values[i].expect("declared before")
+            }
             Op::Constant { weight } => self.elements(*weight),
             Op::Linear { weight, bias } => self.linear(input(0), *weight, *bias, &node.shape),
             Op::Embedding { weight } => self.embedding(input(0), *weight),
@@ -322,15 +329,22 @@ impl<'a> Lowering<'a> {
 
     fn weight(&mut self, id: WeightId, element: Element, order: &[u8]) -> Tensor {
         let declared = &self.network.weights[id.index()];
-        let tensor = match self.weights.get(&id) {
+        // A weight in another order, or in another type, is another input of the plan.
+        let key = (id, element, order.to_vec());
+        let tensor = match self.weights.get(&key) {
             Some(known) => *known,
             None => {
                 let axes = || 0..declared.shape.len();
                 let shape = axes().map(|i| declared.shape[order.get(i).map_or(i, |a| usize::from(*a))]);
                 let extents = shape.map(Extent::fixed).collect();
-                let tensor = self.recorder.input(&declared.name, element, extents);
+                let n_others = self.weights.keys().filter(|(other, ..)| *other == id).count();
+                let name = match n_others {
+                    0 => declared.name.clone(),
+                    n => format!("{}@{}", declared.name, n + 1),
+                };
+                let tensor = self.recorder.input(&name, element, extents);
                 self.sources.push(Source::Weight { id, order: order.into() });
-                self.weights.insert(id, tensor);
+                self.weights.insert(key, tensor);
                 tensor
             }
         };

@@ -3,12 +3,13 @@
 //! While it is written it lies under a name of its own beside its place (`NAME.partial.mcap`, see [`partial_of`]), and takes its place
 //! when it has ended. A recorder that is killed leaves it there: it can be played and read to its last whole second.
 //!
-//! Why not a hidden file, as other outputs: what a killed process left hidden is swept, and of a run of a robot nothing is lost.
+//! Why not a hidden file, as other outputs: what a killed process left hidden is swept, and this stays until a recording of that name begins.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::BufWriter;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +29,8 @@ pub(super) struct Recorder {
     place: PathBuf,
     /// Whether it is in its place.
     is_whole: bool,
+    /// Whether `finish` has said what became of it.
+    is_told: bool,
     sequence: u32,
     /// Log time of the first message that has not been flushed.
     unflushed_ns: Option<u64>,
@@ -53,12 +56,26 @@ impl Recorder {
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(bad("another process records in it; name another file".to_owned()));
         }
+        // Between opening and locking the other may have ended, and the file may be its whole recording by now.
+        let ours = file.metadata().map_err(failed)?.ino();
+        if fs::metadata(&partial).map(|there| there.ino()).ok() != Some(ours) {
+            return Err(bad("another process has just ended a recording in it; try again".to_owned()));
+        }
         file.set_len(0).map_err(failed)?;
         let options = mcap::WriteOptions::new().profile("ros2").library("perihelion");
         let writer = BufWriter::new(file.try_clone().map_err(failed)?);
         let writer = options.create(writer).map_err(|error| bad(error.to_string()))?;
         let place = place.to_owned();
-        Ok(Self { writer, file, place, is_whole: false, sequence: 0, unflushed_ns: None, failed: None })
+        Ok(Self {
+            writer,
+            file,
+            place,
+            is_whole: false,
+            is_told: false,
+            sequence: 0,
+            unflushed_ns: None,
+            failed: None,
+        })
     }
 
     pub(super) fn add_channel(&mut self, topic: &str, ros_type: &str) -> Result<u16, mcap::McapError> {
@@ -72,6 +89,7 @@ impl Recorder {
     /// # Errors
     /// Why something of the recording is missing; then it lies where it was written, as far as it came.
     pub(super) fn finish(&mut self) -> Result<(), String> {
+        self.is_told = true;
         let partial = partial_of(&self.place);
         let finished = self.writer.finish().map_err(|error| error.to_string()).map(drop);
         let whole = self.failed.take().map_or(finished, Err).and_then(|()| {
@@ -100,10 +118,13 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         let partial = partial_of(&self.place);
-        if !self.is_whole && self.sequence == 0 {
+        if self.is_whole || self.is_told {
+            return;
+        }
+        if self.sequence == 0 {
             // Nothing was recorded: nothing is left.
             let _ = fs::remove_file(partial);
-        } else if !self.is_whole {
+        } else {
             log::warn!("the recording did not end; what there is of it is {}", partial.display());
         }
     }

@@ -19,6 +19,12 @@ use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader, SummaryRead
 const RECORD_BYTES_MAX: u64 = 1 << 30;
 /// Nor do messages of a sound bag wait for others of their time in more memory.
 const WAITING_BYTES_MAX: usize = 1 << 30;
+
+/// What a message takes while it waits: its body, and its place.
+fn held_bytes(data: &[u8]) -> usize {
+    data.len() + size_of::<((u64, u64), Recorded)>()
+}
+
 /// Opcode and length before every record.
 const RECORD_HEAD_BYTES: u64 = 9;
 /// The least that a message takes within its record.
@@ -140,7 +146,7 @@ impl Track {
             self.load(piece)?;
         }
         let message = self.waiting.pop_first().map(|(_, message)| message);
-        self.waiting_bytes -= message.as_ref().map_or(0, |message| message.data.len());
+        self.waiting_bytes -= message.as_ref().map_or(0, |message| held_bytes(&message.data));
         Ok(message)
     }
 
@@ -174,7 +180,7 @@ impl Track {
     }
 
     fn hold(&mut self, header: &MessageHeader, data: Vec<u8>) -> Result<(), TrackError> {
-        self.waiting_bytes += data.len();
+        self.waiting_bytes += held_bytes(&data);
         if WAITING_BYTES_MAX < self.waiting_bytes {
             let n = WAITING_BYTES_MAX;
             return Err(TrackError::Damaged(format!(
