@@ -13,10 +13,11 @@ mod image_readers;
 mod ports;
 mod reader;
 mod receiving;
+mod replies;
 mod sockets;
 mod writer;
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -32,6 +33,7 @@ use self::image_readers::Images;
 use self::reader::Sink;
 pub(super) use self::reader::{Bodies, Kept};
 use self::receiving::Receiving;
+use self::replies::Replies;
 use self::sockets::Sockets;
 use self::writer::DdsPublisher;
 use super::{
@@ -87,6 +89,8 @@ impl DdsOptions {
 pub struct Dds {
     participant: DomainParticipant,
     publisher: rustdds::Publisher,
+    /// Where replies leave that we send ourselves.
+    mouth: Arc<UdpSocket>,
     clock: Arc<Clock>,
     image_reliability: ImageReliability,
     sockets: Sockets,
@@ -122,10 +126,12 @@ impl Dds {
         let greeting = Greeting::new(&participant).map_err(refused("speak to ourselves"))?;
         let receiving = Arc::new(Receiving::new(participant.clone(), subscriber, entities));
         let thread = receiving.start(greeting).map_err(refused("start the receiving thread"))?;
+        let mouth = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(refused("speak to others"))?;
         let farewell = Farewell::of(participant.guid(), options.domain_id, options.reach);
         Ok(Self {
             participant,
             publisher,
+            mouth: Arc::new(mouth),
             clock,
             image_reliability: options.image_reliability,
             sockets,
@@ -258,9 +264,11 @@ impl Transport for Dds {
         handler: ServiceHandler,
     ) -> Result<(), TransportError> {
         let qos = qos(Delivery::Reliable, 10);
-        let reply = self.topic(format!("rr{service}Reply"), &format!("{ros_type}_Response"), &qos)?;
+        let name = format!("rr{service}Reply");
+        let reply = self.topic(name.clone(), &format!("{ros_type}_Response"), &qos)?;
         let replies =
             DdsPublisher::new(&self.publisher, &reply).map_err(refused(&format!("serve {service}")))?;
+        let replies = Replies::new(replies, name, self.participant.clone(), Arc::clone(&self.mouth));
         self.receiving.entities().add_writer(replies.guid());
         let request_type = format!("{ros_type}_Request");
         self.read(

@@ -15,12 +15,12 @@ use rustdds::{
 use super::entities::Entities;
 use super::image_readers::Images;
 use super::images_qos;
-use super::writer::DdsPublisher;
+use super::replies::Replies;
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
 use crate::frames::frame::Frame;
 use crate::ros2::messages::{ByteOrder, padding_bytes};
-use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Publisher, ServiceHandler};
+use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
@@ -49,7 +49,7 @@ pub(super) enum Sink {
     Images(ImageTransport, Arc<Camera>),
     Bodies(Box<dyn Bodies>),
     Messages(MessageSink),
-    Requests(ServiceHandler, Box<DdsPublisher>),
+    Requests(ServiceHandler, Box<Replies>),
 }
 
 /// So long two readers of a topic are heard when one takes the other's place, so that publishers know one at any time.
@@ -289,7 +289,7 @@ fn reply_to(
     request: &[u8],
     order: ByteOrder,
     handler: &mut ServiceHandler,
-    replies: &DdsPublisher,
+    replies: &mut Replies,
 ) {
     let id_bytes = if matches!(asked_by, RequestId::Within) { REQUEST_ID_BYTES } else { 0 };
     let Some((id, body)) = request.split_at_checked(id_bytes) else { return };
@@ -297,7 +297,7 @@ fn reply_to(
     // Readers of CDR stop at the end of what they know.
     reply.resize(reply.len() + padding_bytes(reply.len()), 0);
     let sent = match asked_by {
-        RequestId::Beside(identity) => replies.publish_related(reply, identity),
+        RequestId::Beside(identity) => replies.send(reply, Some(identity)),
         RequestId::Within => {
             let mut whole = id.to_vec();
             if order == ByteOrder::Big {
@@ -305,7 +305,7 @@ fn reply_to(
                 whole.chunks_exact_mut(8).for_each(<[u8]>::reverse);
             }
             whole.extend_from_slice(&reply);
-            replies.publish(whole)
+            replies.send(whole, None)
         }
     };
     if let Err(error) = sent {

@@ -28,13 +28,20 @@ impl DdsPublisher {
         self.writer.guid()
     }
 
-    /// Publishes a reply to the request of this identity.
-    pub(super) fn publish_related(&self, body: Vec<u8>, request: SampleIdentity) -> Result<(), PublishError> {
-        let options = WriteOptionsBuilder::new()
-            .source_timestamp(Timestamp::now())
-            .related_sample_identity(request)
-            .build();
-        self.writer.write_with_options(Body(Bytes::from(body)), options).map(drop).map_err(refusal)
+    /// Publishes a body at this time, as the reply to the request of this identity if there is one, and tells its sequence
+    /// number. These begin at 1 and leave none out.
+    pub(super) fn publish_at(
+        &self,
+        body: Vec<u8>,
+        stamp: Timestamp,
+        request: Option<SampleIdentity>,
+    ) -> Result<i64, PublishError> {
+        let mut options = WriteOptionsBuilder::new().source_timestamp(stamp);
+        if let Some(request) = request {
+            options = options.related_sample_identity(request);
+        }
+        let written = self.writer.write_with_options(Body(Bytes::from(body)), options.build());
+        written.map(|sample| i64::from(sample.sequence_number)).map_err(refusal)
     }
 
     /// Waits until the readers that are there have all, at most `timeout`.

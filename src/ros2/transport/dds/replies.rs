@@ -1,0 +1,117 @@
+//! How the replies of a service leave.
+//!
+//! Fast DDS tells by a parameter beside the body whose request a reply answers. RustDDS writes that parameter rightly where
+//! the reply fits a datagram of the reader's network, but puts a byte too many before it in each fragment of a longer one.
+//! Fast DDS drops such fragments, asks for them again for ever, and what comes after them waits. So a longer reply leaves
+//! twice under one number: first in fragments of our own, with the parameter; then by RustDDS without it, whose fragments are
+//! sound. The reader keeps the parameter of the fragment that came first. RustDDS repeats what was lost on the way, and only
+//! where all of ours are lost is the reply nobody's.
+//!
+//! Why not leave them to our own fragments alone: the reader would confirm, and ask for, what RustDDS knows nothing of.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use rustdds::{DomainParticipant, GUID, SampleIdentity, Timestamp};
+
+use super::datagrams::fragments;
+use super::writer::DdsPublisher;
+use crate::ros2::transport::PublishError;
+
+/// Bytes of a body that any network takes in one datagram, with what goes before it.
+const SHORT_BYTES_MAX: usize = 1024;
+/// What fits no Ethernet datagram. A reply between the two is lengthened, so that RustDDS repeats it in fragments too.
+const LONG_BYTES_MIN: usize = 1500;
+/// The datagrams of ours that carry 64 KiB: beyond that RustDDS writes fragments on any network, and one of ours is enough.
+const DATAGRAMS_MAX: usize = 64;
+/// What tells a reader that the body is little-endian CDR.
+const ENCODING: [u8; 4] = [0, 1, 0, 0];
+
+pub(super) struct Replies {
+    publisher: DdsPublisher,
+    /// The topic's name in DDS.
+    topic: String,
+    participant: DomainParticipant,
+    socket: Arc<UdpSocket>,
+    /// What RustDDS numbered its last.
+    last: i64,
+    /// A reply that somebody may have under the next number, and RustDDS could not take.
+    owed: Option<Vec<u8>>,
+}
+
+impl Replies {
+    pub(super) fn new(
+        publisher: DdsPublisher,
+        topic: String,
+        participant: DomainParticipant,
+        socket: Arc<UdpSocket>,
+    ) -> Self {
+        Self { publisher, topic, participant, socket, last: 0, owed: None }
+    }
+
+    pub(super) fn guid(&self) -> GUID {
+        self.publisher.guid()
+    }
+
+    /// Sends a body of whole words of four bytes, as the reply to this request; to one that has its identity within it if
+    /// there is none.
+    ///
+    /// # Errors
+    /// If RustDDS has no room for it.
+    pub(super) fn send(
+        &mut self,
+        mut body: Vec<u8>,
+        request: Option<SampleIdentity>,
+    ) -> Result<(), PublishError> {
+        if let Some(owed) = self.owed.take() {
+            self.hand_over(owed, Timestamp::now(), None)?;
+        }
+        let stamp = Timestamp::now();
+        let Some(request) = request.filter(|_| SHORT_BYTES_MAX < body.len()) else {
+            return self.hand_over(body, stamp, request);
+        };
+        // Readers of CDR stop at the end of what they know.
+        body.resize(body.len().max(LONG_BYTES_MIN), 0);
+        self.say(&body, stamp, request);
+        let kept = body.clone();
+        let sent = self.hand_over(body, stamp, None);
+        self.owed = sent.is_err().then_some(kept);
+        sent
+    }
+
+    fn hand_over(
+        &mut self,
+        body: Vec<u8>,
+        stamp: Timestamp,
+        request: Option<SampleIdentity>,
+    ) -> Result<(), PublishError> {
+        self.last = self.publisher.publish_at(body, stamp, request)?;
+        Ok(())
+    }
+
+    /// Says the next reply ourselves to the participant that asked. What is lost of it RustDDS says once more.
+    fn say(&self, body: &[u8], stamp: Timestamp, request: SampleIdentity) {
+        let asker = request.writer_guid;
+        let Ok(sequence) = u32::try_from(self.last + 1) else { return };
+        let sample = [&ENCODING, body].concat();
+        let datagrams = fragments(self.guid(), asker, sequence, stamp, request, &sample);
+        let addresses = self.addresses(asker);
+        for datagram in datagrams.iter().take(DATAGRAMS_MAX) {
+            for address in &addresses {
+                drop(self.socket.send_to(datagram, address));
+            }
+        }
+    }
+
+    /// Where the participant of this entity hears our replies.
+    fn addresses(&self, asker: GUID) -> BTreeSet<SocketAddr> {
+        let readers = self.participant.discovered_readers();
+        let theirs = readers.iter().filter(|reader| {
+            reader.reader_proxy.remote_reader_guid.prefix == asker.prefix
+                && *reader.subscription_topic_data.topic_name() == self.topic
+        });
+        let locators = theirs.flat_map(|reader| &reader.reader_proxy.unicast_locator_list);
+        locators.filter(|locator| locator.is_udp()).map(|locator| SocketAddr::from(*locator)).collect()
+    }
+}
