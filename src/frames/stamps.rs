@@ -101,6 +101,8 @@ const LATE: Signs = 16;
 const APART: Signs = 32;
 /// That its stamp lies apart from the one before it.
 const MOVED: Signs = 64;
+/// That its stamp is zero, and stands still or lies behind with it.
+const ZERO: Signs = 128;
 
 /// The judge of one camera.
 #[derive(Debug)]
@@ -131,12 +133,15 @@ impl StampJudge {
 
     /// Says when a frame was seen that came at `receipt`; frames older than `max_age_ns` are of no use to anybody.
     pub(super) fn judge(&mut self, stamp_ns: i64, receipt: Moment, max_age_ns: i64) -> Timing {
-        let signs = self.signs(stamp_ns, receipt.ros_ns, max_age_ns);
+        let mut signs = self.signs(stamp_ns, receipt.ros_ns, max_age_ns);
+        if stamp_ns == 0 && signs & (STILL | BEHIND) != 0 {
+            signs |= ZERO;
+        }
         self.window[self.n_frames % WINDOW] = signs;
         self.n_frames += 1;
         self.last = Some((stamp_ns, receipt.ros_ns));
         self.way_ns = receipt.ros_ns.saturating_sub(stamp_ns);
-        self.fault = self.standing(stamp_ns);
+        self.fault = self.standing();
         self.receipts_tell = self.do_receipts_tell();
         let is_off = signs & (AHEAD | BEHIND) != 0;
         let is_suspect = is_off || self.fault.is_some_and(|fault| fault != StampFault::Late);
@@ -191,8 +196,8 @@ impl StampJudge {
         self.known().iter().filter(|signs| **signs & sign != 0).count()
     }
 
-    /// The fault that stands, with the frame whose stamp this is.
-    fn standing(&self, stamp_ns: i64) -> Option<StampFault> {
+    /// The fault that stands with the last frame.
+    fn standing(&self) -> Option<StampFault> {
         let remains = |fault: &StampFault| REMAINS <= self.count(sign(*fault));
         if let Some(fault) = self.fault.filter(remains) {
             return Some(fault);
@@ -200,12 +205,11 @@ impl StampJudge {
         if self.n_frames < FRAMES_MIN {
             return None;
         }
-        // What explains more comes first: a stamp that stands still is also behind one day.
+        // What explains more comes first: a stamp of zero stands still, and one that stands still is also behind one day.
         use StampFault::{Ahead, Backwards, Behind, Late, Still, Zero};
-        let fault = [Still, Backwards, Ahead, Behind, Late]
+        [Zero, Still, Backwards, Ahead, Behind, Late]
             .into_iter()
-            .find(|fault| STANDS <= self.count(sign(*fault)))?;
-        Some(if matches!(fault, Still | Behind) && stamp_ns == 0 { Zero } else { fault })
+            .find(|fault| STANDS <= self.count(sign(*fault)))
     }
 
     fn do_receipts_tell(&self) -> bool {
@@ -219,7 +223,7 @@ impl StampJudge {
 
 fn sign(fault: StampFault) -> Signs {
     match fault {
-        StampFault::Zero => STILL | BEHIND,
+        StampFault::Zero => ZERO,
         StampFault::Still => STILL,
         StampFault::Backwards => BACKWARDS,
         StampFault::Ahead => AHEAD,
@@ -330,6 +334,22 @@ mod tests {
         assert_eq!((judge.report().fault, judge.report().timed_by), (None, TimedBy::Stamp));
         let changes = timings.windows(2).filter(|pair| pair[0].timed_by != pair[1].timed_by).count();
         assert_eq!(changes, 1, "it changes once and not to and fro");
+    }
+
+    #[test]
+    fn zeros_are_forgotten_when_they_are_gone() {
+        // Afterwards stamps are right, but for one in six that is the one before it once more.
+        let stamp = |i: i64, now: i64| match i {
+            0..20 => 0,
+            _ if i % 6 == 0 => now - 33 * MS,
+            _ => now,
+        };
+        let (judge, timings) = judged(80, stamp);
+        assert_eq!((judge.report().fault, judge.report().timed_by), (None, TimedBy::Stamp));
+        assert!(timings[40..].iter().all(|timing| !timing.is_suspect));
+        // And where they are wrong in another way, that is what is said.
+        let (judge, _) = judged(80, |i, now| if i < 20 { 0 } else { now - 3 * HOUR });
+        assert_eq!(judge.report().fault, Some(StampFault::Behind));
     }
 
     #[test]
