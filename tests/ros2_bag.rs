@@ -188,12 +188,17 @@ fn a_recording_comes_into_its_place_whole_and_one_that_was_cut_short_is_left_to_
     assert!(refused.contains("another process records in it"), "{refused}");
     drop((bag, answer));
     assert_eq!(there(), ["in.mcap", "out.mcap", "out.partial.mcap"]);
+    let left = std::fs::read(&partial).unwrap();
+    std::fs::write(at("out.partial-1.mcap"), b"left before that").unwrap();
 
     let (bag, answer, _listener) = begin();
     assert_eq!(bag.pump(), Pump::Delivered);
     answer.publish(encode(&Text { data: "clear".into() })).unwrap();
     bag.finish().unwrap();
-    assert_eq!(there(), ["in.mcap", "out.mcap"]);
+    // What was left is kept under the first name that is free.
+    assert_eq!(there(), ["in.mcap", "out.mcap", "out.partial-1.mcap", "out.partial-2.mcap"]);
+    assert!(std::fs::read(at("out.partial-2.mcap")).unwrap() == left);
+    assert_eq!(std::fs::read(at("out.partial-1.mcap")).unwrap(), b"left before that");
     assert_eq!(mcap::MessageStream::new(&std::fs::read(&out).unwrap()).unwrap().count(), 1);
 }
 

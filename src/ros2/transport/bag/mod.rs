@@ -10,9 +10,11 @@
 mod files;
 mod recorder;
 mod track;
+mod writing;
 
 pub use self::files::root as bag_root;
 pub use self::recorder::partial_of as recording_until_it_ends;
+pub use self::writing::BagWriter;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
