@@ -5,6 +5,7 @@
 
 mod bag;
 mod dds;
+mod gaps;
 mod images;
 mod memory;
 mod reception;
@@ -13,7 +14,7 @@ mod walled;
 
 use std::sync::Arc;
 
-pub use bag::{Bag, Pace, bag_root, recording_until_it_ends};
+pub use bag::{Bag, BagWriter, Pace, bag_root, recording_until_it_ends};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;

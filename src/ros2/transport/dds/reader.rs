@@ -20,6 +20,7 @@ use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
 use crate::frames::frame::Frame;
 use crate::ros2::messages::{ByteOrder, padding_bytes};
+use crate::ros2::transport::gaps::missing;
 use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
@@ -74,6 +75,8 @@ type Samples = SimpleDataReader<Taken, Copying>;
 struct Writer {
     guid: GUID,
     last_sequence: i64,
+    /// When that one came.
+    heard: Instant,
     /// What the reader before has seen. The one after it is given some of it again.
     seen_before: i64,
     has_our_type: bool,
@@ -183,9 +186,9 @@ impl Reader {
         let has_our_type = writer.has_our_type;
         let lost = match writer.last_sequence {
             0 => 0,
-            last => u64::try_from(sequence.saturating_sub(last).saturating_sub(1)).unwrap_or(0),
+            last => missing(last, sequence, writer.heard.elapsed()),
         };
-        writer.last_sequence = sequence;
+        (writer.last_sequence, writer.heard) = (sequence, Instant::now());
         let (asked_by, writer) = (RequestId::of(&sample), sample.writer_guid());
         if let Sink::Bodies(bodies) = &self.sink {
             let Taken::Body(kept) = sample.into_value() else {
@@ -249,7 +252,13 @@ impl Reader {
         if self.writers.len() == WRITERS_MAX {
             self.writers.remove(0);
         }
-        self.writers.push(Writer { guid, last_sequence: 0, seen_before: 0, has_our_type });
+        self.writers.push(Writer {
+            guid,
+            last_sequence: 0,
+            heard: Instant::now(),
+            seen_before: 0,
+            has_our_type,
+        });
         self.writers.last_mut().expect("pushed just now")
     }
 }
