@@ -11,7 +11,8 @@ import sys
 import time
 
 from rcl_interfaces.msg import Log, LoggerLevel, Parameter, ParameterEvent, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetLoggerLevels, GetParameters, SetLoggerLevels, SetParameters
+from rcl_interfaces.srv import (DescribeParameters, GetLoggerLevels, GetParameters, ListParameters, SetLoggerLevels,
+                                SetParameters)
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
@@ -191,7 +192,8 @@ def first_words():
         publisher.publish(String(data="What is new?"))
         took = node.await_log('What is new')
         print(f"  a topic older than the node: {took:.2f} s")
-        expect(took < 1, f"a prompt on a topic older than the node took {took} s")
+        # RustDDS may miss the first word of Fast DDS about its endpoints; the next comes a second later.
+        expect(took < 2, f"a prompt on a topic older than the node took {took} s")
         expect('"before' not in node.log(), "prompts of before were heard")
         node.stop()
 
@@ -245,6 +247,29 @@ def call(peer, kind, name, request, wait=5):
     asked = client.call_async(request)
     peer.until(asked.done, wait)
     return asked.result() if asked.done() else None
+
+
+def replies_come_whole():
+    """Replies of one datagram and of hundreds are heard by clients that come one after the other, and by those who wait meanwhile."""
+    node = ours("replies")
+    with Peer("resident") as resident:
+        waiting = resident.node.create_client(DescribeParameters, f"{NODE}/describe_parameters")
+        expect(resident.until(waiting.service_is_ready, 10) is not None, "a service is not found")
+        for i in range(5):
+            with Peer(f"visitor{i}") as peer:
+                names = call(peer, ListParameters, f"{NODE}/list_parameters", ListParameters.Request()).result.names
+                for wanted in (names, ["prompt"]):
+                    reply = call(peer, DescribeParameters, f"{NODE}/describe_parameters", DescribeParameters.Request(names=wanted))
+                    told = reply and [descriptor.name for descriptor in reply.descriptors]
+                    expect(told == list(wanted), f"{len(wanted)} names to describe, and told is {told}")
+        asked = waiting.call_async(DescribeParameters.Request(names=names))
+        expect(resident.until(asked.done, 5) is not None, "who waited hears nothing")
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="Clear?")
+        many = SetParameters.Request(parameters=[Parameter(name="prompt", value=value)] * 4000)
+        reply = call(resident, SetParameters, f"{NODE}/set_parameters", many, 20)
+        told = reply and [result.successful for result in reply.results]
+        expect(told == [True] + [False] * 3999, f"4000 values for one name: {told and (len(told), sum(told))}")
+    node.stop()
 
 
 def beside_ros(name):
@@ -380,7 +405,7 @@ def plans_are_ranked():
 
 
 CHECKS = [graph_and_accounts, no_loss_also_after_a_kill, nothing_stays, first_words, last_answer_stays, parameters_speak,
-          types_are_described, levels_can_be_set, an_untouched_kernel, simulated_time, plans_are_ranked]
+          replies_come_whole, types_are_described, levels_can_be_set, an_untouched_kernel, simulated_time, plans_are_ranked]
 for check in CHECKS:
     if len(sys.argv) == 6 or check.__name__ in sys.argv[6:]:
         print(f"{check.__name__} (after {time.monotonic() - STARTED:.0f} s): {check.__doc__}", flush=True)

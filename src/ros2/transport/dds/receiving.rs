@@ -43,7 +43,7 @@ impl Receiving {
 
     pub(super) fn start(self: &Arc<Self>, greeting: Greeting) -> io::Result<JoinHandle<()>> {
         let receiving = Arc::clone(self);
-        std::thread::Builder::new().name("ros2-receive".into()).spawn(move || receiving.receive(&greeting))
+        std::thread::Builder::new().name("ros2-receive".into()).spawn(move || receiving.receive(greeting))
     }
 
     /// The thread ends soon after, at the latest when it is woken.
@@ -70,7 +70,7 @@ impl Receiving {
     }
 
     /// Takes what there is, then sleeps until a reader has something.
-    fn receive(&self, greeting: &Greeting) {
+    fn receive(&self, mut greeting: Greeting) {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut readers: Vec<Reader> = Vec::new();
         let mut looked = Instant::now();
@@ -95,7 +95,8 @@ impl Receiving {
             }
             if is_drained {
                 // The timeout is a net: nothing is known to be missed.
-                std::thread::park_timeout(NAP);
+                let due = greeting.due().map(|due| due.saturating_duration_since(Instant::now()));
+                std::thread::park_timeout(due.map_or(NAP, |due| due.min(NAP)));
             }
         }
     }
