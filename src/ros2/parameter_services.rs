@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ros2::arguments::Remap;
 use crate::ros2::messages::{
-    ByteOrder, DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest,
-    ParameterValue, SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter, decode,
-    encode,
+    DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest, ParameterValue,
+    SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter,
 };
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::parameter_wire::{fitting, kind, to_wire};
 use crate::ros2::parameters::{Declaration, Parameters, Value};
+use crate::ros2::services;
 use crate::ros2::transport::{ServiceHandler, Transport, TransportError};
 
 /// The absolute names of the six services of a node.
@@ -65,7 +65,7 @@ where
     with(parameters, move |store, request| store.read(|parameters| serve(parameters, request)))
 }
 
-/// A handler that decodes, serves and encodes.
+/// A handler that serves these parameters.
 fn with<Request, Reply>(
     parameters: &SharedParameters,
     serve: impl Fn(&ParameterStore, Request) -> Reply + Send + 'static,
@@ -75,10 +75,7 @@ where
     Reply: Serialize,
 {
     let parameters = Arc::clone(parameters);
-    Box::new(move |body: &[u8], order: ByteOrder| {
-        let request = decode::<Request>(body, order).ok()?;
-        Some(encode(&serve(&parameters, request)))
-    })
+    services::with(move |request| serve(&parameters, request))
 }
 
 fn list(parameters: &Parameters, request: ListRequest) -> ListReply {
@@ -144,8 +141,8 @@ fn range(declaration: &Declaration, is_of_kind: fn(&Value) -> bool) -> impl Iter
 }
 
 fn set(parameters: &ParameterStore, request: SetRequest) -> SetReply {
-    let set_one = |wire: WireParameter| result(parameters.change(|trial| set_wire(trial, &wire)));
-    SetReply { results: request.parameters.into_iter().map(set_one).collect() }
+    let outcomes = parameters.set_each(&request.parameters, |wire| &wire.name, fitting);
+    SetReply { results: outcomes.into_iter().map(result).collect() }
 }
 
 fn set_atomically(parameters: &ParameterStore, request: SetRequest) -> SetAtomicallyReply {
@@ -165,6 +162,7 @@ fn result(outcome: Result<(), String>) -> SetResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ros2::messages::{ByteOrder, decode, encode};
     use crate::ros2::node::NodeOptions;
 
     fn parameters() -> Parameters {

@@ -1,6 +1,7 @@
 //! The node's parameters while it runs: read by its threads; changed by services and topics, in one place that checks, logs and
 //! notes what is to be told of it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frames::clock::Clock;
@@ -49,24 +50,48 @@ impl ParameterStore {
         let mut trial = state.parameters.clone();
         change(&mut trial)?;
         let before_and_after = || state.parameters.iter().zip(trial.iter());
-        if before_and_after().all(|((_, old), (_, new))| old == new) {
-            return Ok(());
-        }
-        if let Some(judge) = &state.judge {
+        if let Some(judge) = &state.judge
+            && before_and_after().any(|((_, old), (_, new))| old != new)
+        {
             judge(&trial)?;
         }
-        for ((declaration, old), (_, new)) in before_and_after().filter(|((_, old), (_, new))| old != new) {
-            log::info!("parameter {}: {} -> {}", declaration.name, shown(old), shown(new));
-        }
-        let State { parameters, follower, events, .. } = &mut *state;
-        *parameters = trial;
-        if let Some(follower) = follower {
-            follower(parameters);
-        }
-        if let Some((events, clock)) = events {
-            events.note(parameters, clock.now().ros_ns);
-        }
+        state.take(trial);
         Ok(())
+    }
+
+    /// Sets each by itself, if it may be, and tells what became of each; changes are told as [`ParameterStore::change`] tells
+    /// them, once for all. `value` makes a value of what was asked for.
+    ///
+    /// A name is set once: each change may cost the judge a while, and a message has room for thousands.
+    pub fn set_each<Asked>(
+        &self,
+        asked: &[Asked],
+        name: impl Fn(&Asked) -> &str,
+        value: impl Fn(&Parameters, &Asked) -> Result<Value, String>,
+    ) -> Vec<Result<(), String>> {
+        let mut state = self.lock();
+        let mut trial = state.parameters.clone();
+        let mut names = HashSet::new();
+        let mut set_one = |asked| {
+            let name = name(asked);
+            if !names.insert(name) {
+                return Err(format!("parameter '{name}' stands twice in the request"));
+            }
+            let value = value(&trial, asked)?;
+            let old = trial.get(name).cloned();
+            trial.set(name, value)?;
+            if let Some(judge) = &state.judge
+                && let Some(old) = old.filter(|old| trial.get(name) != Some(old))
+                && let Err(refusal) = judge(&trial)
+            {
+                trial.set(name, old).expect("it was so a moment ago");
+                return Err(refusal);
+            }
+            Ok(())
+        };
+        let outcomes = asked.iter().map(&mut set_one).collect();
+        state.take(trial);
+        outcomes
     }
 
     /// Lets `judge` refuse changes.
@@ -95,6 +120,29 @@ impl ParameterStore {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes values that were found right, and tells who wants to know what is another now.
+    fn take(&mut self, trial: Parameters) {
+        let State { parameters, follower, events, .. } = self;
+        let changes = parameters.iter().zip(trial.iter()).filter(|((_, old), (_, new))| old != new);
+        let mut is_news = false;
+        for ((declaration, old), (_, new)) in changes {
+            is_news = true;
+            log::info!("parameter {}: {} -> {}", declaration.name, shown(old), shown(new));
+        }
+        if !is_news {
+            return;
+        }
+        *parameters = trial;
+        if let Some(follower) = follower {
+            follower(parameters);
+        }
+        if let Some((events, clock)) = events {
+            events.note(parameters, clock.now().ros_ns);
+        }
     }
 }
 
@@ -149,6 +197,38 @@ mod tests {
         assert_eq!(rate(), 0.0);
         set(&store, &[good]).unwrap();
         assert_eq!(rate(), 5.0);
+    }
+
+    #[test]
+    fn each_is_set_by_itself_and_a_name_once() {
+        let store = store();
+        let heard = Arc::new(Mutex::new(0));
+        let ears = Arc::clone(&heard);
+        let _attended = store.followed_by(Box::new(move |_| *ears.lock().unwrap() += 1));
+        let judged = Arc::new(Mutex::new(0));
+        let calls = Arc::clone(&judged);
+        store.judged_by(Box::new(move |trial| {
+            *calls.lock().unwrap() += 1;
+            if trial.text("prompt") == "no" { Err("not that".into()) } else { Ok(()) }
+        }));
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut asked = vec![
+            ("prompt", text("no")),
+            ("max_rate", Value::Double(5.0)),
+            ("max_age", Value::Double(-1.0)),
+            ("nobody's", Value::Bool(true)),
+        ];
+        asked.extend((0..20_000).map(|i| ("prompt", text(&i.to_string()))));
+        let outcomes = store.set_each(&asked, |(name, _)| name, |_, (_, value)| Ok(value.clone()));
+        let is_set: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(is_set[..4], [false, true, false, false]);
+        assert!(is_set[4..].iter().all(|is_set| !is_set) && is_set.len() == asked.len());
+        assert!(outcomes[4].as_ref().unwrap_err().contains("twice"));
+        assert_eq!(
+            store.read(|now| (now.text("prompt").to_owned(), now.double("max_rate"))),
+            ("What do you see?".to_owned(), 5.0)
+        );
+        assert_eq!((*judged.lock().unwrap(), *heard.lock().unwrap()), (2, 1));
     }
 
     #[test]

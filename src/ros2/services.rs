@@ -35,7 +35,7 @@ pub fn offer(transport: &dyn Transport, names: &[String; 3]) -> Result<(), Trans
 }
 
 /// A handler that decodes, serves and encodes.
-fn with<Request, Reply>(serve: impl Fn(Request) -> Reply + Send + 'static) -> ServiceHandler
+pub(super) fn with<Request, Reply>(serve: impl Fn(Request) -> Reply + Send + 'static) -> ServiceHandler
 where
     Request: for<'a> Deserialize<'a>,
     Reply: Serialize,
