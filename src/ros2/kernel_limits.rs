@@ -72,6 +72,14 @@ pub fn image_bytes_safe(receive_buffer_bytes: u64) -> u64 {
     receive_buffer_bytes - receive_buffer_bytes / 10
 }
 
+/// The largest image that comes whole at a camera's rate where what is lost of it is sent again: beyond, asking takes longer
+/// than there is between two images.
+///
+/// Of raw images at 30 Hz from Fast DDS through the stock limit, 922 kB came all; of 2.8 MB some did not, of 6.2 MB hardly any did.
+pub fn image_bytes_repeated(receive_buffer_bytes: u64) -> u64 {
+    6 * receive_buffer_bytes
+}
+
 /// What a receive buffer of this size does to images, or `None` if nothing.
 pub fn advice(receive_buffer_bytes: u64) -> Option<String> {
     (receive_buffer_bytes < RECEIVE_BUFFER_BYTES_WANTED).then(|| {

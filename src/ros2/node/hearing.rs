@@ -1,6 +1,9 @@
 //! Says how the images of a topic come over the network, what is lost of them, and how to mend it: each once.
 
-use crate::ros2::kernel_limits::{advice, image_bytes_safe, remedy};
+use log::Level;
+
+use super::concerns::say;
+use crate::ros2::kernel_limits::{advice, image_bytes_repeated, image_bytes_safe, remedy};
 use crate::ros2::transport::{Choice, Reception, Transport, Why};
 
 /// What was said of one image topic.
@@ -11,12 +14,11 @@ pub(super) struct Hearing {
     told_of_loss: bool,
 }
 
+/// So many datagrams are dropped of images that come whole in the end; where none has come after more, none will.
+const DATAGRAMS_OF_NOTHING: u64 = 500;
+
 /// A line of the log.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Info(String),
-    Warn(String),
-}
+type Line = (Level, String);
 
 impl Hearing {
     pub(super) fn new(topic: String) -> Self {
@@ -26,12 +28,7 @@ impl Hearing {
     /// Looks at how the topic comes, and logs what is new.
     pub(super) fn look(&mut self, transport: &dyn Transport) {
         let Some(reception) = transport.reception(&self.topic) else { return };
-        for line in self.lines(&reception) {
-            match line {
-                Line::Info(text) => log::info!("{text}"),
-                Line::Warn(text) => log::warn!("{text}"),
-            }
-        }
+        say(self.lines(&reception));
         self.reception = Some(reception);
     }
 
@@ -70,22 +67,31 @@ impl Hearing {
         Some(match reception.choice.why {
             Why::LargeBuffer => return None,
             Why::Told if reception.choice.is_reliable => {
-                Line::Info(format!("{topic} is read reliably, as image_reliability says"))
+                (Level::Info, format!("{topic} is read reliably, as image_reliability says"))
             }
             Why::Told | Why::NobodyYet => {
-                Line::Warn(format!("{}; to mend it: {remedy}", advice(buffer_bytes)?))
+                (Level::Warn, format!("{}; to mend it: {remedy}", advice(buffer_bytes)?))
             }
-            Why::SmallBuffer => Line::Info(format!(
-                "{topic} is read reliably: the receive buffer of {buffer_bytes} bytes does not hold images over about \
+            Why::SmallBuffer => (
+                Level::Info,
+                format!(
+                    "{topic} is read reliably: the receive buffer of {buffer_bytes} bytes does not hold images over about \
                  {safe_kb} kB, and what is lost of them is sent again; a larger one would make them come sooner: {remedy}"
-            )),
-            Why::NothingRepeated => Line::Warn(format!(
-                "{topic} is published best effort, and the receive buffer of {buffer_bytes} bytes does not hold images \
+                ),
+            ),
+            Why::NothingRepeated => (
+                Level::Warn,
+                format!(
+                    "{topic} is published best effort, and the receive buffer of {buffer_bytes} bytes does not hold images \
                  over about {safe_kb} kB, which are lost; to mend it: {remedy}, or let the camera publish reliably"
-            )),
-            Why::Unheard => Line::Warn(format!(
-                "a publisher of {topic} is best effort and is not heard, since image_reliability is reliable"
-            )),
+                ),
+            ),
+            Why::Unheard => (
+                Level::Warn,
+                format!(
+                    "a publisher of {topic} is best effort and is not heard, since image_reliability is reliable"
+                ),
+            ),
         })
     }
 
@@ -93,16 +99,36 @@ impl Hearing {
         let Reception { choice, buffer_bytes, dropped_datagrams, image_bytes_max } = *reception;
         let (topic, buffer_bytes, remedy) = (&self.topic, buffer_bytes?, remedy());
         if choice.is_reliable {
-            return None;
+            let carried = image_bytes_repeated(buffer_bytes);
+            let what = if carried < image_bytes_max {
+                format!("{topic} has images of {image_bytes_max} bytes")
+            } else if image_bytes_max == 0 && DATAGRAMS_OF_NOTHING < dropped_datagrams {
+                format!(
+                    "no image of {topic} has come whole, and the kernel has dropped {dropped_datagrams} datagrams"
+                )
+            } else {
+                return None;
+            };
+            return Some((
+                Level::Warn,
+                format!(
+                    "{what}: also where what is lost is sent again, a receive buffer of {buffer_bytes} bytes carries images \
+                     up to about {} kB, and larger ones are late or lost; to mend it: {remedy}",
+                    carried / 1000
+                ),
+            ));
         }
         if reception.loses(image_bytes_max) {
-            return Some(Line::Warn(format!(
-                "{topic} has images of {image_bytes_max} bytes, which the receive buffer of {buffer_bytes} bytes does not \
+            return Some((
+                Level::Warn,
+                format!(
+                    "{topic} has images of {image_bytes_max} bytes, which the receive buffer of {buffer_bytes} bytes does not \
                  hold: some are lost; to mend it: {remedy}"
-            )));
+                ),
+            ));
         }
         (0 < dropped_datagrams).then(|| {
-            Line::Warn(format!(
+            (Level::Warn, format!(
                 "the kernel has dropped {dropped_datagrams} datagrams, since the receive buffer of {buffer_bytes} bytes \
                  was full: images of {topic} are lost; to mend it: {remedy}"
             ))
@@ -125,7 +151,7 @@ mod tests {
         let stock = reception(false, Why::NobodyYet, 212_992);
         let said = |lines: Vec<Line>| match &lines[..] {
             [] => String::new(),
-            [Line::Info(text) | Line::Warn(text)] => text.clone(),
+            [(_, text)] => text.clone(),
             _ => panic!("{lines:?}"),
         };
         let first = said(hearing.lines(&stock));
@@ -148,8 +174,29 @@ mod tests {
         let stock = reception(false, Why::NothingRepeated, 212_992);
         assert_eq!(hearing.lines(&stock).len(), 1);
         let lines = hearing.lines(&Reception { image_bytes_max: 230_000, ..stock });
-        let [Line::Warn(text)] = &lines[..] else { panic!("{lines:?}") };
+        let [(Level::Warn, text)] = &lines[..] else { panic!("{lines:?}") };
         assert!(text.contains("/image has images of 230000 bytes"), "{text}");
+    }
+
+    #[test]
+    fn images_that_asking_again_does_not_save_are_named() {
+        let small = reception(true, Why::SmallBuffer, 212_992);
+        let said = |news: Reception| {
+            let mut hearing = Hearing::new("/image".to_owned());
+            assert_eq!(hearing.lines(&small).len(), 1);
+            let lines = hearing.lines(&news);
+            let [(Level::Warn, text)] = &lines[..] else { panic!("{lines:?}") };
+            assert_eq!(hearing.lines(&news), []);
+            text.clone()
+        };
+        let text = said(Reception { image_bytes_max: 2_764_800, dropped_datagrams: 1000, ..small });
+        assert!(text.contains("/image has images of 2764800 bytes") && text.contains("1277 kB"), "{text}");
+        assert!(text.contains("rmem_max"), "{text}");
+        let text = said(Reception { dropped_datagrams: 1000, ..small });
+        assert!(
+            text.contains("no image of /image has come whole") && text.contains("dropped 1000"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -160,7 +207,8 @@ mod tests {
         let mut hearing = Hearing::new("/image".to_owned());
         let small = reception(true, Why::SmallBuffer, 212_992);
         assert_eq!(hearing.lines(&small).len(), 1);
-        let lossy = Reception { image_bytes_max: 6 << 20, dropped_datagrams: 1000, ..small };
+        // VGA: what is dropped of it comes again.
+        let lossy = Reception { image_bytes_max: 921_000, dropped_datagrams: 1000, ..small };
         assert_eq!(hearing.lines(&lossy), []);
     }
 }
