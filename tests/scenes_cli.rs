@@ -48,6 +48,15 @@ fn a_clip_is_a_folder_of_frames_with_what_happened_in_them() {
     // A clip is its split and its number, whatever it is drawn with.
     assert!(scenes(&["--count", "1", "--first", "6", "--frames", "9", "--size", "48"], &b).status.success());
     assert_eq!(files(&clip), files(&b.join("000006")));
+    // Clips are kept, unless others are wanted in their place.
+    let another = ["--count", "1", "--first", "7", "--frames", "2"];
+    let refused = scenes(&another, &b);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--overwrite"));
+    assert!(b.join("000006/clip.json").exists());
+    assert!(scenes(&[&another[..], &["--overwrite"]].concat(), &b).status.success());
+    assert_eq!(std::fs::read_dir(&b).unwrap().count(), 1);
+    assert!(b.join("000007/clip.json").exists());
     let held_out = dir.path().join("held-out");
     let more = ["--count", "1", "--first", "6", "--frames", "9", "--size", "48", "--split", "held-out"];
     assert!(scenes(&more, &held_out).status.success());
@@ -85,9 +94,10 @@ fn what_lies_there_is_kept_and_bad_numbers_are_usage_errors() {
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("mine"), "mine").unwrap();
     let output = scenes(&["--count", "1"], &full);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("full") && said.contains("not empty"), "{said}");
+    assert_eq!(scenes(&["--count", "1", "--overwrite"], &full).status.code(), Some(2));
     assert_eq!(files(&full).len(), 1);
 
     let file = dir.path().join("file");

@@ -3,6 +3,8 @@
 //! An output that is one of the inputs is found by the identity of the file (device and inode), so that links, other spellings and
 //! files inside a folder that is read are found too. A folder for frames is empty, or is emptied of frames because that was asked.
 
+mod whole;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -11,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+pub(super) use self::whole::CLIP_FILE;
+use self::whole::{Whole, everything_in};
 use super::{Usage, output};
 use crate::install::{folder_of, free_bytes};
-use crate::onnx::foreign;
 
 /// More files than any checkpoint or clip has; a folder of more is not searched to its end.
 const FILES_MAX: usize = 1 << 20;
@@ -42,7 +45,7 @@ enum Kind {
     /// A folder of frames, and whether frames in it may go.
     Frames { overwrite: bool },
     /// A folder that comes whole into its place, and whether what such a folder holds may go.
-    Onnx { overwrite: bool },
+    Whole { of: Whole, overwrite: bool },
     /// A folder of files of these names, and whether such may go; under a name that is a folder's lie frames.
     Files { names: &'static [&'static str], overwrite: bool },
 }
@@ -85,8 +88,15 @@ impl Places {
         path: Option<&PathBuf>,
         overwrite: bool,
     ) -> Self {
-        let output = |path: &PathBuf| Output { option, path: path.clone(), kind: Kind::Onnx { overwrite } };
-        self.outputs.extend(path.map(output));
+        let kind = Kind::Whole { of: Whole::Onnx, overwrite };
+        self.outputs.extend(path.map(|path| Output { option, path: path.clone(), kind }));
+        self
+    }
+
+    /// A folder of clips; with `overwrite`, those that are there go.
+    pub(crate) fn writes_clips(mut self, option: &'static str, path: &Path, overwrite: bool) -> Self {
+        let kind = Kind::Whole { of: Whole::Clips, overwrite };
+        self.outputs.push(Output { option, path: path.to_owned(), kind });
         self
     }
 
@@ -146,7 +156,7 @@ impl Places {
                 Kind::Frames { overwrite } | Kind::Files { overwrite, .. } => {
                     output.check_folder(*overwrite, &seen)?;
                 }
-                Kind::Onnx { overwrite } => {
+                Kind::Whole { of, overwrite } => {
                     let folder = absolute(path);
                     let inside = self.outputs.iter().find(|o| absolute(&o.path).parent() == Some(&folder));
                     if let Some(Output { option: other, path: inside, .. }) = inside {
@@ -155,19 +165,20 @@ impl Places {
                             format!("{option} {shown} is replaced whole, and {other} {inside} lies in it");
                         return Err(Usage(message).into());
                     }
-                    output.check_onnx(*overwrite, &seen)?;
+                    output.check_whole(*of, *overwrite, &seen)?;
                 }
             }
         }
         for output in &self.outputs {
             let old = match output.kind {
                 Kind::Frames { overwrite: true } | Kind::Files { overwrite: true, .. } => output.own()?,
-                Kind::Onnx { overwrite: true } => files_in(&output.path),
+                Kind::Whole { overwrite: true, .. } => everything_in(&output.path),
                 _ => continue,
             };
             for file in old {
-                fs::remove_file(&file)
-                    .map_err(|error| anyhow::Error::from(error).context(file.display().to_string()))?;
+                let is_folder = fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_dir());
+                let removed = if is_folder { fs::remove_dir(&file) } else { fs::remove_file(&file) };
+                removed.map_err(|error| anyhow::Error::from(error).context(file.display().to_string()))?;
             }
         }
         Ok(())
@@ -236,31 +247,35 @@ impl Output {
         }
     }
 
-    fn check_onnx(&self, overwrite: bool, inputs: &HashMap<Identity, &Path>) -> anyhow::Result<()> {
+    fn check_whole(
+        &self,
+        of: Whole,
+        overwrite: bool,
+        inputs: &HashMap<Identity, &Path>,
+    ) -> anyhow::Result<()> {
         let Output { option, path, .. } = self;
         let shown = path.display();
+        let what = of.name();
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
-            bail!("{option} {shown} is a file; name a folder");
+            return Err(Usage(format!("{option} {shown} is a file; name a folder")).into());
         }
         // It is made beside its place.
         check_writable(option, folder_of(path))?;
-        let files = files_in(path);
-        if !overwrite && !files.is_empty() {
+        let there = everything_in(path);
+        if !overwrite && !there.is_empty() {
             let message = format!(
-                "{option} {shown} is not empty; name another folder, or pass --overwrite to replace the ONNX files in it"
+                "{option} {shown} is not empty; name another folder, or pass --overwrite to replace the {what} in it"
             );
             return Err(Usage(message).into());
         }
-        let names: Vec<_> =
-            files.iter().map(|file| file.file_name().unwrap_or_default().to_string_lossy()).collect();
-        if let Some(name) = foreign(names.iter().map(AsRef::as_ref)) {
+        if let Some(name) = of.stranger(path) {
             let message = format!(
-                "{option} {shown} holds {name:?}, which is no part of a written model; name another folder"
+                "{option} {shown} holds {name:?}, which is none of the {what} that are written; name another folder"
             );
             return Err(Usage(message).into());
         }
-        match files.iter().find(|file| identity(file).is_some_and(|identity| inputs.contains_key(&identity)))
-        {
+        let is_read = |file: &&PathBuf| identity(file).is_some_and(|identity| inputs.contains_key(&identity));
+        match there.iter().find(is_read) {
             Some(file) => {
                 let message = format!("{option} {shown}: {} is read and would be lost", file.display());
                 Err(Usage(message).into())
@@ -336,11 +351,6 @@ fn system_words(error: &io::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-/// Everything that lies in a folder, which may not be there.
-fn files_in(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Frames by the names that are given to them, in a folder and in the numbered folders in it.
@@ -432,16 +442,37 @@ mod tests {
         assert!(refusal(onnx(true).reads([out.join("decode.onnx")])).contains("would be lost"));
         fs::write(out.join("notes.txt"), b"mine").unwrap();
         assert!(refusal(onnx(true)).contains("notes.txt"));
-        assert_eq!(files_in(&out).len(), 4);
+        assert_eq!(everything_in(&out).len(), 4);
         fs::remove_file(out.join("notes.txt")).unwrap();
         onnx(true).check().unwrap();
-        assert!(files_in(&out).is_empty());
+        assert!(everything_in(&out).is_empty());
         fs::write(dir.path().join("file"), b"").unwrap();
         let inside =
             |path: PathBuf| Places::new().writes_onnx("--onnx", Some(&path), false).check().unwrap_err();
         assert!(inside(dir.path().join("file")).to_string().contains("is a file"));
         assert!(inside(dir.path().join("file/in")).to_string().contains("no file can be made"));
         assert!(inside(dir.path().join("none/in")).to_string().contains("there is no folder"));
+    }
+
+    #[test]
+    fn only_clips_are_replaced_by_clips() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("clips");
+        let clips = |overwrite| Places::new().writes_clips("--output", &out, overwrite);
+        clips(false).check().unwrap();
+        fs::create_dir_all(out.join("000007")).unwrap();
+        for name in ["000007/frame_000.png", "000007/clip.json", "000007/mine.txt", "notes.txt"] {
+            fs::write(out.join(name), b"old").unwrap();
+        }
+        assert!(refusal(clips(false)).contains("--overwrite"));
+        for mine in ["mine.txt", "notes.txt"] {
+            assert!(refusal(clips(true)).contains(".txt"));
+            drop([out.join(mine), out.join("000007").join(mine)].map(fs::remove_file));
+        }
+        assert!(refusal(clips(true).reads([out.join("000007")])).contains("would be lost"));
+        assert!(out.join("000007/clip.json").exists());
+        clips(true).check().unwrap();
+        assert!(everything_in(&out).is_empty());
     }
 
     #[test]

@@ -1,22 +1,21 @@
 //! `perihelion scenes`: clips of the rendered world, with what happened in them, as pictures and JSON or as a bag.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufWriter;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::places::Places;
+use super::places::{CLIP_FILE, Places};
 use super::progress::Progress;
 use super::{Context, Usage, output};
 use crate::install::{Partial, PartialFolder};
 use crate::ros2::messages::{
-    Clock, HeaderView, ImageView, Message, ShortString, Time, Twist, Vector3, definition, encode,
-    with_encapsulation,
+    Clock, HeaderView, ImageView, Message, ShortString, Time, Twist, Vector3, encode,
 };
+use crate::ros2::transport::BagWriter;
 use crate::scenes::robot::{Body, Clip, ClipOptions, Contact, SPEED_MAX, Split};
 use crate::scenes::{FPS, Rng};
 
@@ -51,6 +50,9 @@ pub(crate) struct Options {
     /// Objects on the table at most
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=6))]
     objects: u64,
+    /// Replace the clips that lie in the folder
+    #[arg(long)]
+    overwrite: bool,
     /// One JSON object about what was written
     #[arg(long)]
     json: bool,
@@ -72,6 +74,13 @@ impl Options {
 
 pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
     let split = Split::named(&options.split).ok_or_else(|| Usage(format!("no split {}", options.split)))?;
+    let places = Places::new();
+    let places = if options.is_bag() {
+        places.writes("--output", Some(&options.output), 0)
+    } else {
+        places.writes_clips("--output", &options.output, options.overwrite)
+    };
+    places.check()?;
     let progress = Progress::counting("scenes");
     let (mut n_questions, mut n_events) = (0, 0);
     let mut clips = (0..options.count).map(|done| {
@@ -84,7 +93,6 @@ pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
         (index, clip, described)
     });
     if options.is_bag() {
-        Places::new().writes("--output", Some(&options.output), 0).check()?;
         write_bag(options, &mut clips)?;
     } else {
         write_folder(options, &mut clips)?;
@@ -107,12 +115,6 @@ type Clips<'a> = dyn Iterator<Item = (u64, Clip, Value)> + 'a;
 
 fn write_folder(options: &Options, clips: &mut Clips<'_>) -> anyhow::Result<()> {
     let place = &options.output;
-    if place.is_file() {
-        bail!(Usage(format!(
-            "{} is a file: --output wants a folder, or a name that ends with .mcap",
-            place.display()
-        )));
-    }
     let folder = PartialFolder::create(place).with_context(|| place.display().to_string())?;
     let side = options.size as u32;
     let mut rgb = vec![0; options.size as usize * options.size as usize * 3];
@@ -127,7 +129,7 @@ fn write_folder(options: &Options, clips: &mut Clips<'_>) -> anyhow::Result<()> 
                 .with_context(|| within(&name))?;
         }
         let text = serde_json::to_vec_pretty(&described)?;
-        fs::write(dir.join("clip.json"), text).with_context(|| within("clip.json"))?;
+        fs::write(dir.join(CLIP_FILE), text).with_context(|| within(CLIP_FILE))?;
     }
     folder.install().with_context(|| place.display().to_string())
 }
@@ -140,9 +142,7 @@ const BEGIN_NS: i64 = 1_000_000_000;
 fn write_bag(options: &Options, clips: &mut Clips<'_>) -> anyhow::Result<()> {
     let place = options.output.display().to_string();
     let partial = Partial::create(&options.output).with_context(|| place.clone())?;
-    let writing = mcap::WriteOptions::new().profile("ros2").library("perihelion");
-    let writer = writing.create(BufWriter::new(partial)).with_context(|| place.clone())?;
-    let mut bag = Bag { writer, sequence: 0 };
+    let mut bag = BagWriter::begin(BufWriter::new(partial)).with_context(|| place.clone())?;
     let clock = bag.add("/clock", Clock::TYPE)?;
     let image = bag.add("/camera/image_raw", "sensor_msgs/msg/Image")?;
     let action = bag.add("/cmd_vel", Twist::TYPE)?;
@@ -152,13 +152,14 @@ fn write_bag(options: &Options, clips: &mut Clips<'_>) -> anyhow::Result<()> {
     for (_, clip, _) in clips {
         for frame in 0..clip.n_frames() {
             let stamp = Time::from_ns(now_ns);
-            bag.write(clock, now_ns, &Clock { clock: stamp })?;
+            let time_ns = u64::try_from(now_ns)?;
+            bag.write(clock, time_ns, &encode(&Clock { clock: stamp }))?;
             clip.render(frame, options.size as usize, &mut rgb);
             let short = |text| ShortString::new(text).context("a name that is too long");
             bag.write(
                 image,
-                now_ns,
-                &ImageView {
+                time_ns,
+                &encode(&ImageView {
                     header: HeaderView { stamp, frame_id: short("camera")? },
                     height: side,
                     width: side,
@@ -166,45 +167,18 @@ fn write_bag(options: &Options, clips: &mut Clips<'_>) -> anyhow::Result<()> {
                     is_bigendian: 0,
                     step: 3 * side,
                     data: &rgb,
-                },
+                }),
             )?;
             let [x, y] = clip.actions.get(frame).copied().unwrap_or_default().map(|v| v / SPEED_MAX);
             let still = Vector3 { x: 0.0, y: 0.0, z: 0.0 };
-            bag.write(action, now_ns, &Twist { linear: Vector3 { x, y, z: 0.0 }, angular: still })?;
+            bag.write(action, time_ns, &encode(&Twist { linear: Vector3 { x, y, z: 0.0 }, angular: still }))?;
             now_ns += FRAME_NS;
         }
         now_ns += 1_000_000_000 - FRAME_NS;
     }
-    bag.writer.finish().with_context(|| place.clone())?;
-    let partial =
-        bag.writer.into_inner().into_inner().map_err(|e| e.into_error()).with_context(|| place.clone())?;
+    bag.finish().with_context(|| place.clone())?;
+    let partial = bag.into_inner().into_inner().map_err(|e| e.into_error()).with_context(|| place.clone())?;
     partial.install().with_context(|| place)
-}
-
-struct Bag {
-    writer: mcap::Writer<BufWriter<Partial>>,
-    sequence: u32,
-}
-
-impl Bag {
-    fn add(&mut self, topic: &str, ros_type: &str) -> anyhow::Result<u16> {
-        let text = definition(ros_type).unwrap_or_default();
-        let schema = self.writer.add_schema(ros_type, "ros2msg", text.as_bytes())?;
-        Ok(self.writer.add_channel(schema, topic, "cdr", &BTreeMap::new())?)
-    }
-
-    fn write<M: serde::Serialize>(&mut self, channel: u16, now_ns: i64, message: &M) -> anyhow::Result<()> {
-        let now_ns = u64::try_from(now_ns)?;
-        let header = mcap::records::MessageHeader {
-            channel_id: channel,
-            sequence: self.sequence,
-            log_time: now_ns,
-            publish_time: now_ns,
-        };
-        self.sequence = self.sequence.wrapping_add(1);
-        self.writer.write_to_known_channel(&header, &with_encapsulation(&encode(message)))?;
-        Ok(())
-    }
 }
 
 /// What `clip.json` holds.
