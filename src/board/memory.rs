@@ -21,10 +21,7 @@ impl Memory {
     /// Reads both files.
     pub fn read(root: &Root) -> Memory {
         let text = root.text("proc/meminfo").unwrap_or_default();
-        let field = |key: &str| {
-            let kib = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-            kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-        };
+        let field = |key| kib_field(&text, key);
         let mut memory = Memory {
             total_bytes: field("MemTotal"),
             available_bytes: field("MemAvailable"),
@@ -40,4 +37,18 @@ impl Memory {
         }
         memory
     }
+}
+
+/// The value of a line `key: n kB`, in bytes, as the files of `/proc` write it.
+pub fn kib_field(text: &str, key: &str) -> Option<u64> {
+    let kib = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+#[test]
+fn figures_are_read_as_the_kernel_writes_them() {
+    let text = "VmPeak:\t  100 kB\nVmHWM:\t  7 kB\nRssAnon:\t 7 MB\n";
+    assert_eq!(kib_field(text, "VmHWM"), Some(7 << 10));
+    assert_eq!(["RssAnon", "Vm"].map(|key| kib_field(text, key)), [None, None]);
 }

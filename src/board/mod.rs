@@ -24,7 +24,7 @@ pub use advice::{Advice, Line};
 pub use clocks::{Clock, Clocks};
 pub use device::{DEVICES, Device, Figure, Peak, STORAGES, Storage};
 pub use heat::{Alert, Counter, Heat, Zone};
-pub use memory::Memory;
+pub use memory::{Memory, kib_field};
 pub use module::Module;
 pub use power_mode::{Mode, PowerMode};
 pub use rails::{Rail, Rails};

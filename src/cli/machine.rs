@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
-use crate::board::{Board, Root};
+use crate::board::{Board, Memory, Root, kib_field};
 
 /// The device block.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +66,7 @@ impl Machine {
     /// Looks at the machine.
     pub(super) fn look() -> Self {
         let board = Board::read(&Root::machine());
-        let meminfo = read("/proc/meminfo").unwrap_or_default();
+        let memory = Memory::read(&Root::machine());
         let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
         let cpu = ["model name", "Hardware", "Processor"].iter().find_map(|key| field(&cpuinfo, key));
         Self {
@@ -75,8 +75,8 @@ impl Machine {
             cpu: cpu.unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             instruction_sets: instruction_sets(),
-            memory_total_bytes: kib_field(&meminfo, "MemTotal"),
-            memory_available_bytes: kib_field(&meminfo, "MemAvailable"),
+            memory_total_bytes: memory.total_bytes,
+            memory_available_bytes: memory.available_bytes,
             memory_cgroup_limit_bytes: read("/sys/fs/cgroup/memory.max").and_then(|s| s.trim().parse().ok()),
             kernel: read("/proc/sys/kernel/osrelease").map(|s| s.trim().to_owned()),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -135,18 +135,9 @@ fn field(text: &str, key: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The value of a line `key: n kB`, in bytes.
-fn kib_field(text: &str, key: &str) -> Option<u64> {
-    let kib: u64 = field(text, key)?.strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
 #[cfg(test)]
 #[test]
 fn figures_are_read_as_the_kernel_writes_them() {
-    let text = "VmPeak:\t  100 kB\nVmHWM:\t  7 kB\nmodel name\t: A B\n";
-    assert_eq!(kib_field(text, "VmHWM"), Some(7 << 10));
-    assert_eq!(field(text, "model name").as_deref(), Some("A B"));
-    assert_eq!(kib_field(text, "RssAnon"), None);
+    assert_eq!(field("flags\t: fpu\nmodel name\t: A B\n", "model name").as_deref(), Some("A B"));
     assert!(1 <= default_threads().get());
 }
