@@ -1,6 +1,7 @@
 //! A graph of ONNX under construction: nodes, constants and names.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 
 use super::Opset;
 use super::data::{Layout, WEIGHTS_FILE};
@@ -128,20 +129,16 @@ impl<'a> Emitter<'a> {
 
     /// What `make` emits, emitted once.
     pub(super) fn once(&mut self, key: Once, make: impl FnOnce(&mut Self) -> String) -> String {
-        if let Some(name) = self.once.get(&key) {
-            return name.clone();
-        }
-        let name = make(self);
-        self.once.insert(key, name.clone());
+        let Ok(name) = self.try_once(key, |e| Ok::<_, Infallible>(make(e)));
         name
     }
 
     /// As [`once`](Self::once), of what may not be there.
-    pub(super) fn try_once(
+    pub(super) fn try_once<E>(
         &mut self,
         key: Once,
-        make: impl FnOnce(&mut Self) -> Result<String, String>,
-    ) -> Result<String, String> {
+        make: impl FnOnce(&mut Self) -> Result<String, E>,
+    ) -> Result<String, E> {
         if let Some(name) = self.once.get(&key) {
             return Ok(name.clone());
         }

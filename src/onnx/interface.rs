@@ -22,8 +22,8 @@ pub enum Begins {
 /// An input or an output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// Its name in the ONNX graph: the buffer's, and `present.BUFFER` for what is put back into a cache. A second port of one buffer
-    /// has a number behind it.
+    /// Its name in the ONNX graph, no other port's: the buffer's, and `present.BUFFER` for what is put back into a cache. Where that is
+    /// taken, as by another port of the buffer, it has a number behind it.
     pub name: String,
     /// Whose rows they are.
     pub buffer: BufferId,
@@ -84,13 +84,12 @@ impl Interface {
     }
 
     fn take(&mut self, network: &Network, buffer: BufferId, begins: Begins, shape: Vec<Dim>, value: ValueId) {
-        let of_buffer = self.inputs.iter().filter(|port| port.buffer == buffer);
-        if of_buffer.clone().any(|port| (port.begins, &port.shape) == (begins, &shape)) {
+        let mut of_buffer = self.inputs.iter().filter(|port| port.buffer == buffer);
+        if of_buffer.any(|port| (port.begins, &port.shape) == (begins, &shape)) {
             return;
         }
-        let n_before = of_buffer.count();
         let declared = &network.buffers[buffer.index()];
-        let name = numbered(&declared.name, n_before);
+        let name = self.free(&declared.name);
         self.inputs.push(Port { name, buffer, begins, shape, dtype: declared.dtype, value });
     }
 
@@ -98,13 +97,34 @@ impl Interface {
         let declared = &network.buffers[buffer.index()];
         let also_read = self.inputs.iter().any(|port| port.buffer == buffer);
         let name = match declared.purpose == Purpose::Cache || also_read {
-            true => format!("present.{}", declared.name),
-            false => declared.name.clone(),
+            true => self.free(&format!("present.{}", declared.name)),
+            false => self.free(&declared.name),
         };
         self.outputs.push(Port { name, buffer, begins, shape, dtype: declared.dtype, value });
     }
+
+    /// The name, or with a number behind it if another port has it: what buffers are called is free.
+    fn free(&self, name: &str) -> String {
+        let is_free = |name: &String| self.inputs.iter().chain(&self.outputs).all(|port| port.name != *name);
+        let numbered = (2..).map(|n| format!("{name}.{n}"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        names.find(is_free).expect("there are enough numbers")
+    }
 }
 
-fn numbered(name: &str, n_before: usize) -> String {
-    if n_before == 0 { name.to_owned() } else { format!("{name}.{}", n_before + 1) }
+#[cfg(test)]
+#[test]
+fn buffers_with_the_names_of_other_ports_have_ports_of_their_own() {
+    let mut network = Network::default();
+    let mut declare = |name: &str, purpose| network.declare_buffer(name, DType::F32, &[4, 2], purpose);
+    let [a, second, present] =
+        [("a", Purpose::Cache), ("a.2", Purpose::Input), ("present.a", Purpose::Input)]
+            .map(|(n, p)| declare(n, p));
+    let mut graph = crate::graph::GraphBuilder::new(&mut network, "main");
+    let reads = [(a, 1), (a, 2), (second, 1), (present, 1)].map(|(id, rows)| graph.read(id, rows));
+    graph.write(a, reads[0]);
+    graph.finish();
+    let interface = Interface::of(&network, &network.graphs[0]);
+    let names: Vec<&str> = interface.inputs.iter().chain(&interface.outputs).map(|p| &*p.name).collect();
+    assert_eq!(names, ["a", "a.2", "a.2.2", "present.a", "present.a.2"]);
 }
