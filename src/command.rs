@@ -121,7 +121,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Scenes(options) => scenes::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
         Verb::Manual(options) => manual::run(&options, Arguments::command()),
-        Verb::Compile(options) => compile::run(&options),
+        Verb::Compile(options) => compile::run(&options, &context),
     }
 }
 

@@ -146,6 +146,9 @@ pub enum FormatError {
     /// Caches have one format.
     #[error("caches (`{CACHE_PART}`) are kept in f32 only, not in {0}")]
     Cache(WeightFormat),
+    /// Caches are computed with as they stand.
+    #[error("caches (`{CACHE_PART}`) are kept in f32, f16 or bf16, not in {0}")]
+    CacheOf(String),
     /// What a manifest lists is not what its network has.
     #[error("formats should be listed for {expected}, they are for {found}")]
     Listed {
@@ -174,21 +177,33 @@ impl FromStr for FormatChoice {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
-        let (mut rest, mut parts) = (None, Vec::new());
-        for item in text.split(',') {
-            let Some((part, format)) = item.split_once('=') else {
-                if rest.replace(item.parse()?).is_some() {
-                    return Err(FormatError::Twice("the rest".to_owned()));
-                }
-                continue;
-            };
-            if parts.iter().any(|(known, _)| known == part) {
-                return Err(FormatError::Twice(format!("part `{part}`")));
-            }
-            parts.push((part.to_owned(), format.parse()?));
-        }
+        let (rest, parts) = asked(text)?;
         Ok(FormatChoice { rest: rest.unwrap_or(WeightFormat::F32), parts })
     }
+}
+
+/// The format that stands alone, if one does, and those of parts.
+type Asked<F> = (Option<F>, Vec<(String, F)>);
+
+/// Reads `FORMAT,PART=FORMAT,…`, in any order, whatever the formats are that there are.
+///
+/// # Errors
+/// If there is no such format, or two for one part.
+pub(super) fn asked<F: FromStr<Err = FormatError>>(text: &str) -> Result<Asked<F>, FormatError> {
+    let (mut rest, mut parts): Asked<F> = (None, Vec::new());
+    for item in text.split(',') {
+        let Some((part, format)) = item.split_once('=') else {
+            if rest.replace(item.parse()?).is_some() {
+                return Err(FormatError::Twice("the rest".to_owned()));
+            }
+            continue;
+        };
+        if parts.iter().any(|(known, _)| known == part) {
+            return Err(FormatError::Twice(format!("part `{part}`")));
+        }
+        parts.push((part.to_owned(), format.parse()?));
+    }
+    Ok((rest, parts))
 }
 
 impl FormatChoice {
@@ -323,7 +338,7 @@ fn takes_format(network: &Network) -> Vec<bool> {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+pub(super) fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     match names.split_last() {
         Some((last, [])) => last.clone(),

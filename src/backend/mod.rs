@@ -16,6 +16,7 @@ mod format;
 mod memory;
 mod payload;
 mod run;
+mod scales;
 mod traits;
 
 pub use binding::{Binding, Difference};
@@ -27,6 +28,7 @@ pub use format::{
 pub use memory::Memory;
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
+pub use scales::{ActivationScale, ActivationScales, ScalesError};
 pub use traits::{Backend, OpenOptions, Session};
 
 /// The backend of that name, if it can be used.

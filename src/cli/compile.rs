@@ -1,16 +1,201 @@
-//! `perihelion compile`: the process in which a plan is made, which `build` starts for itself.
+//! `perihelion compile`: makes TensorRT plans of a model's graphs, on machines without a GPU too, and says what is in them.
+//!
+//! Without a model it is the process in which one plan is made, which `build` and this verb start for themselves.
 
-use crate::backend::tensorrt::serve;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 
-/// Makes one TensorRT plan for another process of this program; not for people
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::{Context, Usage, inspect, output};
+use crate::backend::ActivationScales;
+use crate::backend::tensorrt::{
+    CacheForm, Order, Precision, PrecisionChoice, Target, compile, lower, programs, serve,
+};
+use crate::container::{Kind, hex};
+use crate::graph::Network;
+use crate::model::Model;
+
+/// Makes TensorRT plans of a model's graphs, on machines without a GPU too, and says what is in them: a look ahead. Engines are `build`'s
 #[derive(Debug, clap::Args)]
 #[command(
     hide = true,
-    after_help = "`build` starts it as `perihelion compile`: standard input is the network and its target, standard output is the \
-                  plan."
-)]
-pub(crate) struct Options {}
+    after_help = "Without a model it is the process in which one plan is made: standard input is a network and its target, standard \
+                  output is the plan.
 
-pub(crate) fn run(_options: &Options) -> anyhow::Result<()> {
-    Ok(serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock())?)
+Examples:
+  perihelion compile small-reason.model --target 86
+  perihelion compile Cosmos-Reason2-2B --graph decode --precision language=int4,vision=f16 --target 89,120 --attention own"
+)]
+pub(crate) struct Options {
+    /// A model, or a checkpoint directory (or one of its configs alone, since plans are made without weights)
+    #[arg(value_name = "CHECKPOINT|MODEL")]
+    path: Option<PathBuf>,
+    /// One of f32, f16, bf16, int8, fp8, int4 and nvfp4 for all parts, or PART=FORMAT of some; f16 if not said
+    #[arg(long, value_name = "FORMAT|PART=FORMAT,…", requires = "path")]
+    precision: Option<PrecisionChoice>,
+    /// How large activations become, as `calibrate` has seen it; without, only weights are of eight bits or fewer
+    #[arg(long, value_name = "FILE", requires = "path")]
+    scales: Option<PathBuf>,
+    /// Compute capabilities, as 86 for 8.6; or `current`, the GPU of this machine
+    #[arg(long, default_value = "current", value_parser = target, requires = "path")]
+    target: Target,
+    /// Of operations that every TensorRT has, or TensorRT's own, which writes caches in place
+    #[arg(long, value_enum, default_value_t = Attention::Portable, requires = "path")]
+    attention: Attention,
+    /// This graph alone
+    #[arg(long, value_name = "GRAPH", requires = "path")]
+    graph: Option<String>,
+    /// Write one JSON object
+    #[arg(long, requires = "path")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Attention {
+    Portable,
+    Own,
+}
+
+/// What was made of a model.
+#[derive(Serialize)]
+struct Report {
+    precision: String,
+    target: Target,
+    attention: CacheForm,
+    plans: Vec<Made>,
+}
+
+/// One graph's plan.
+#[derive(Serialize)]
+struct Made {
+    graph: String,
+    layers: usize,
+    plan_bytes: usize,
+    elapsed_ms: u64,
+    peak_bytes: u64,
+    /// What a plan is given when it is opened, beside its inputs.
+    placed: usize,
+    programs: Vec<OfTarget>,
+}
+
+/// What a plan's text says that one GPU does.
+#[derive(Serialize)]
+struct OfTarget {
+    target: String,
+    kernels: usize,
+    scratch_bytes: u64,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    if text == "current" {
+        return Ok(Target::Current);
+    }
+    let one = |item: &str| match item.trim().parse::<i32>() {
+        Ok(n) if (50..1000).contains(&n) => Ok(n),
+        _ => Err(format!("`{item}` is no compute capability; write 86 for 8.6, or `current`")),
+    };
+    Ok(Target::Capabilities(text.split(',').map(one).collect::<Result<_, _>>()?))
+}
+
+pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let Some(path) = &options.path else {
+        return Ok(serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock())?);
+    };
+    let (network, digest) = opened(path, context)?;
+    let choice = options.precision.clone().unwrap_or_else(|| Precision::F16.into());
+    let parts = choice.of_parts(&network).map_err(|why| Usage(why.to_string()))?;
+    parts.check_target(&options.target)?;
+    let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
+    if let (Some(scales), Some(digest)) = (&scales, &digest) {
+        scales.check_model(digest)?;
+    }
+    let caches = match options.attention {
+        Attention::Portable => CacheForm::Tokens,
+        Attention::Own => CacheForm::Heads,
+    };
+    let rules = parts.rules(&network, scales.map(Arc::new).as_ref(), caches)?;
+    let is_asked = |name: &str| options.graph.as_deref().is_none_or(|asked| asked == name);
+    let asked: Vec<_> = network.graphs.iter().zip(rules).filter(|(graph, _)| is_asked(&graph.name)).collect();
+    if let (Some(graph), []) = (&options.graph, &asked[..]) {
+        let names: Vec<&str> = network.graphs.iter().map(|graph| graph.name.as_str()).collect();
+        return Err(Usage(format!("no graph is named `{graph}`; there are {}", names.join(", "))).into());
+    }
+    let mut plans = Vec::new();
+    for (i, (graph, rules)) in asked.iter().enumerate() {
+        log::info!("graph `{}`, {} of {}", graph.name, i + 1, asked.len());
+        let lowered = lower(&network, graph, rules.clone())?;
+        let (layers, placed) = (lowered.layers.layers.len(), lowered.placed.len());
+        let order =
+            Order { graph: graph.name.clone(), layers: lowered.layers, target: options.target.clone() };
+        let mut child = Command::new(std::env::current_exe().context("this program's own file")?);
+        child.arg("compile");
+        let made = compile(child, &order)?;
+        let of_target = |program: crate::backend::tensorrt::Program| OfTarget {
+            target: program.target,
+            kernels: program.kernels.len(),
+            scratch_bytes: program.scratch_bytes,
+        };
+        plans.push(Made {
+            graph: order.graph,
+            layers,
+            plan_bytes: made.plan.len(),
+            elapsed_ms: made.elapsed.as_millis() as u64,
+            peak_bytes: made.peak_bytes,
+            placed,
+            programs: programs(&made.plan).into_iter().map(of_target).collect(),
+        });
+    }
+    let report =
+        Report { precision: parts.to_string(), target: options.target.clone(), attention: caches, plans };
+    if options.json { output::json(&report) } else { output::text(&text(&report)) }
+}
+
+/// The network of a model or of configs, and a model's digest.
+fn opened(path: &Path, context: &Context) -> anyhow::Result<(Network, Option<String>)> {
+    if path.is_dir() {
+        return Ok((inspect::network_of_checkpoint(path, context.threads)?, None));
+    }
+    match Kind::of_file(path)? {
+        Some(Kind::Model) => {
+            let model = Model::open(path)?;
+            Ok((model.network().clone(), Some(hex(&model.digest()))))
+        }
+        _ => {
+            let message = format!("{} is neither a checkpoint directory nor a model", path.display());
+            Err(Usage(message).into())
+        }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let heads = ["graph", "layers", "plan", "took", "memory", "kernels", "scratch"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    for made in &report.plans {
+        let of = |pick: fn(&OfTarget) -> String| -> String {
+            made.programs.iter().map(pick).collect::<Vec<_>>().join(" ")
+        };
+        rows.push(vec![
+            made.graph.clone(),
+            made.layers.to_string(),
+            output::bytes(made.plan_bytes as u64),
+            format!("{:.1} s", made.elapsed_ms as f64 / 1e3),
+            output::bytes(made.peak_bytes),
+            of(|p| format!("{}:{}", p.target, p.kernels)),
+            of(|p| output::bytes(p.scratch_bytes)),
+        ]);
+    }
+    format!("{}\n{}", report.precision, output::table(&rows))
+}
+
+#[cfg(test)]
+#[test]
+fn targets_are_capabilities_or_the_machines_own() {
+    assert_eq!(target("current"), Ok(Target::Current));
+    assert_eq!(target("86,120"), Ok(Target::Capabilities(vec![86, 120])));
+    for text in ["", "8.6", "86,", "5", "sm86"] {
+        assert!(target(text).unwrap_err().contains("no compute capability"), "{text}");
+    }
 }

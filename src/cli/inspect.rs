@@ -6,7 +6,8 @@ mod configured;
 mod file;
 mod roofline;
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -97,6 +98,14 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     } else {
         output::text(&report.text(options.verify))
     }
+}
+
+/// The network that a checkpoint's configs say.
+///
+/// # Errors
+/// If they cannot be read, or say none that there is.
+pub(crate) fn network_of_checkpoint(dir: &Path, threads: NonZeroUsize) -> anyhow::Result<Network> {
+    Ok(CheckpointReport::of(dir, threads)?.network().clone())
 }
 
 /// Writes a model's graphs as ONNX, and says what was written.

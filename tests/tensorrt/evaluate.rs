@@ -9,6 +9,9 @@ use perihelion::backend::tensorrt::{
     Activation, Element, ElementWise, Function, Kind, Layer, Layers, RecordedTensor, Reduction, Tensor,
 };
 
+use crate::narrow;
+use crate::whole_attention;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Numbers {
     Floats(Vec<f32>),
@@ -36,14 +39,14 @@ impl Value {
         self.shape.iter().product()
     }
 
-    fn f32s(&self) -> Result<&[f32], String> {
+    pub(crate) fn f32s(&self) -> Result<&[f32], String> {
         match &self.numbers {
             Numbers::Floats(v) => Ok(v),
             other => Err(format!("takes floats, is given {other:?}")),
         }
     }
 
-    fn i64s(&self) -> Result<&[i64], String> {
+    pub(crate) fn i64s(&self) -> Result<&[i64], String> {
         match &self.numbers {
             Numbers::Wholes(v) => Ok(v),
             other => Err(format!("takes whole numbers, is given {other:?}")),
@@ -64,7 +67,8 @@ impl Value {
     }
 }
 
-/// The outputs of layers, in their order, for inputs in theirs. `told` is what TensorRT infers of each value: shapes are held against it.
+/// The outputs of layers, in their order, for inputs in theirs. `told` is what TensorRT infers of each value: shapes are held against it;
+/// `placed` are the placeholders' values by their names.
 ///
 /// # Errors
 /// The first layer that cannot be computed, and why.
@@ -72,6 +76,7 @@ pub(crate) fn evaluate(
     layers: &Layers,
     told: Option<&[RecordedTensor]>,
     inputs: Vec<Value>,
+    placed: &HashMap<String, Value>,
 ) -> Result<Vec<Value>, String> {
     let mut values: HashMap<Tensor, Value> = HashMap::new();
     for (input, value) in layers.inputs.iter().zip(inputs) {
@@ -85,9 +90,13 @@ pub(crate) fn evaluate(
     last_use.extend(layers.outputs.iter().map(|o| (o.tensor, usize::MAX)));
     for (i, layer) in layers.layers.iter().enumerate() {
         let named = |why: String| format!("layer `{}` ({:?}): {why}", layer.name, layer.kind);
-        let value = compute(layer, &values).map_err(named)?;
+        let (value, second) = compute(layer, &values, placed).map_err(named)?;
         fits(told, layer.output, &value).map_err(named)?;
         values.insert(layer.output, value);
+        if let Some((tensor, value)) = layer.second.zip(second) {
+            fits(told, tensor, &value).map_err(named)?;
+            values.insert(tensor, value);
+        }
         values.retain(|tensor, _| last_use.get(tensor).is_some_and(|last| i < *last));
     }
     let output = |tensor| values.get(&tensor).cloned().ok_or("an output that nothing computes".to_owned());
@@ -100,6 +109,8 @@ fn fits(told: Option<&[RecordedTensor]>, tensor: Tensor, value: &Value) -> Resul
     let of_type = matches!(
         (told.element, &value.numbers),
         (Element::F32 | Element::F16 | Element::Bf16, Numbers::Floats(_))
+            // What stands for others is kept as what it is.
+            | (Element::I8 | Element::Fp8 | Element::I4 | Element::Fp4, Numbers::Floats(_))
             | (Element::I32 | Element::I64, Numbers::Wholes(_))
             | (Element::Bool, Numbers::Truths(_))
     );
@@ -110,7 +121,12 @@ fn fits(told: Option<&[RecordedTensor]>, tensor: Tensor, value: &Value) -> Resul
     }
 }
 
-fn compute(layer: &Layer, values: &HashMap<Tensor, Value>) -> Result<Value, String> {
+/// What a layer yields, and beside that.
+fn compute(
+    layer: &Layer,
+    values: &HashMap<Tensor, Value>,
+    placed: &HashMap<String, Value>,
+) -> Result<(Value, Option<Value>), String> {
     let inputs: Vec<&Value> = layer
         .inputs
         .iter()
@@ -118,7 +134,22 @@ fn compute(layer: &Layer, values: &HashMap<Tensor, Value>) -> Result<Value, Stri
         .collect::<Result<_, _>>()?;
     let x = inputs.first().copied();
     let first = || x.ok_or("takes an input".to_owned());
-    match &layer.kind {
+    if let Kind::DynamicQuantize { axis, block } = &layer.kind {
+        let (values, scales) = narrow::dynamic(first()?, inputs[1], *axis as usize, *block as usize)?;
+        return Ok((values, Some(scales)));
+    }
+    let value = match &layer.kind {
+        Kind::DynamicQuantize { .. } => unreachable!("above"),
+        Kind::Placeholder { element, dims } => {
+            let value =
+                placed.get(&layer.name).cloned().ok_or(format!("nothing placed, {element:?} {dims:?}"))?;
+            let same = value.shape.iter().map(|n| *n as i64).eq(dims.iter().copied());
+            if same { Ok(value) } else { Err(format!("{:?} placed for {dims:?}", value.shape)) }
+        }
+        Kind::Quantize { to } => narrow::quantize_value(first()?, inputs[1], *to),
+        Kind::Dequantize { axis, .. } => narrow::dequantize(first()?, inputs[1], axis.map(|a| a as usize)),
+        Kind::CacheUpdate => whole_attention::update(inputs[0], inputs[1], inputs[2]),
+        Kind::Attention { causal, .. } => whole_attention::attend(&inputs, *causal),
         Kind::Constant { element, dims, bytes } => constant(*element, dims, bytes),
         Kind::MatrixMultiply { transposed } => matmul(inputs[0], inputs[1], *transposed),
         Kind::ElementWise(operation) => elementwise(*operation, inputs[0], inputs[1]),
@@ -172,10 +203,11 @@ fn compute(layer: &Layer, values: &HashMap<Tensor, Value>) -> Result<Value, Stri
             let places: Vec<usize> = places(&shape).map(|p| of(&p)).collect();
             x.at(shape, places.into_iter())
         }
-    }
+    };
+    value.map(|value| (value, None))
 }
 
-fn constant(element: Element, dims: &[i64], bytes: &[u8]) -> Result<Value, String> {
+pub(crate) fn constant(element: Element, dims: &[i64], bytes: &[u8]) -> Result<Value, String> {
     let shape: Vec<usize> = dims.iter().map(|n| *n as usize).collect();
     let numbers = match element {
         Element::F32 => {
@@ -194,8 +226,11 @@ fn constant(element: Element, dims: &[i64], bytes: &[u8]) -> Result<Value, Strin
             Numbers::Wholes(bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
         }
         Element::Bool => Numbers::Truths(bytes.iter().map(|b| *b != 0).collect()),
+        Element::I8 | Element::Fp8 | Element::I4 | Element::Fp4 => {
+            return Err("elements that stand for others are in no constant".into());
+        }
     };
-    if bytes.len() != shape.iter().product::<usize>() * element.size_bytes() {
+    if bytes.len() != element.bytes_of(shape.iter().product()) {
         return Err(format!("{} bytes for {shape:?}", bytes.len()));
     }
     Ok(Value { shape, numbers })
@@ -304,7 +339,6 @@ fn of_floats(operation: ElementWise, a: f32, b: f32) -> f32 {
         ElementWise::Sum => a + b,
         ElementWise::Product => a * b,
         ElementWise::Max => a.max(b),
-        ElementWise::Min => a.min(b),
         ElementWise::Difference => a - b,
         ElementWise::Quotient => a / b,
         ElementWise::FloorQuotient => (a / b).floor(),
@@ -317,7 +351,6 @@ fn of_wholes(operation: ElementWise, a: i64, b: i64) -> Result<i64, String> {
         ElementWise::Sum => a + b,
         ElementWise::Product => a * b,
         ElementWise::Max => a.max(b),
-        ElementWise::Min => a.min(b),
         ElementWise::Difference => a - b,
         ElementWise::FloorQuotient if b != 0 => a.div_euclid(b),
         other => return Err(format!("{other:?} of {a} and {b}")),

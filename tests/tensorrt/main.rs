@@ -15,10 +15,13 @@ mod cases;
 mod evaluate;
 mod models;
 mod mutations;
+mod narrow;
 #[path = "../conformance/networks.rs"]
 mod networks;
 mod plans;
+mod precisions;
 mod session;
+mod whole_attention;
 
 use perihelion::backend::tensorrt::{Element, Library};
 

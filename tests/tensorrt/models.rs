@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use perihelion::backend::tensorrt::{Element, Library};
+use perihelion::backend::tensorrt::{CacheForm, Element, Library, Rules};
 use perihelion::export::{PredictOptions, ReasonOptions, export_predict, export_reason};
 use perihelion::model::Model;
 
@@ -29,10 +29,11 @@ pub(crate) fn model(name: &str) -> Model {
     Model::open(&path).unwrap()
 }
 
-fn check(name: &str, library: Option<&Library>) {
+fn check(name: &str, caches: CacheForm, library: Option<&Library>) {
     let model = model(name);
     let network = model.network();
-    let mut session = Evaluated::new(network, &model, Element::F32, library).unwrap();
+    let rules = Rules { caches, ..Rules::from(Element::F32) };
+    let mut session = Evaluated::new(network, &model, rules, library).unwrap();
     let mut ran = std::collections::BTreeSet::new();
     for case in model.golden() {
         for step in &case.steps {
@@ -52,22 +53,33 @@ fn check(name: &str, library: Option<&Library>) {
 
 #[test]
 fn the_layers_of_every_graph_of_small_reason_give_its_golden_outputs() {
-    check("small-reason", None);
+    check("small-reason", CacheForm::Tokens, None);
+}
+
+#[test]
+fn with_tensorrts_own_attention_they_give_them_too() {
+    check("small-reason", CacheForm::Heads, None);
 }
 
 #[test]
 fn the_layers_of_every_graph_of_small_predict_give_its_golden_outputs() {
-    check("small-predict", None);
+    check("small-predict", CacheForm::Tokens, None);
 }
 
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn what_tensorrt_recorded_of_small_reason_gives_its_golden_outputs() {
-    check("small-reason", Some(&Library::open(None).unwrap()));
+    let library = Library::open(None).unwrap();
+    for caches in [CacheForm::Tokens, CacheForm::Heads] {
+        check("small-reason", caches, Some(&library));
+    }
 }
 
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn what_tensorrt_recorded_of_small_predict_gives_its_golden_outputs() {
-    check("small-predict", Some(&Library::open(None).unwrap()));
+    let library = Library::open(None).unwrap();
+    for caches in [CacheForm::Tokens, CacheForm::Heads] {
+        check("small-predict", caches, Some(&library));
+    }
 }

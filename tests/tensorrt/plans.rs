@@ -1,11 +1,14 @@
 //! Plans: made without a GPU where TensorRT-RTX is there; and how their making fails, which needs nothing.
 
 use std::process::Command;
+use std::sync::Arc;
 
-use perihelion::backend::BackendError;
 use perihelion::backend::tensorrt::{
-    Element, Kind, Layer, Layers, Library, Network, Order, Target, compile, lower,
+    Budget, CacheForm, Element, Kind, Layer, Layers, Library, Network, Order, Precision, PrecisionChoice,
+    Rules, Sink, Source, Target, compile, lint, lower, programs, quantize,
 };
+use perihelion::backend::{ActivationScale, ActivationScales, BackendError};
+use perihelion::graph::Weights as _;
 
 use crate::cases;
 use crate::models::model;
@@ -76,6 +79,50 @@ fn where_there_is_no_library_the_child_says_so() {
     assert!(String::from_utf8_lossy(&garbage.stderr).contains("the order is none"));
 }
 
+/// What is asked for and cannot be had is refused before any plan is made.
+#[test]
+fn the_verb_refuses_by_name_what_there_is_not() {
+    let small = "engines/small-reason";
+    for (arguments, code, words) in [
+        (&[small, "--target", "8.6"][..], 2, &["`8.6`", "86 for 8.6"][..]),
+        (&[small, "--precision", "sight=f16"], 2, &["`sight`", "vision"]),
+        (&[small, "--precision", "int5"], 2, &["`int5`", "nvfp4"]),
+        (&[small, "--precision", "kv=int4"], 2, &["`kv`", "int4"]),
+        (
+            &[small, "--precision", "language=fp8", "--target", "86,89"],
+            1,
+            &["`language`", "fp8", "8.9", "8.6"],
+        ),
+        (&[small, "--precision", "nvfp4", "--target", "89"], 1, &["nvfp4", "10.0", "8.9"]),
+        (&[small, "--precision", "vision=f16,language=f32,kv=f16"], 1, &["`language`", "`kv`"]),
+        (&[small, "--graph", "nothing"], 2, &["`nothing`", "decode"]),
+        (&[small, "--scales", "/nowhere/scales.json"], 1, &["/nowhere/scales.json"]),
+        (&["/nowhere/a.model"], 1, &["/nowhere/a.model"]),
+        (&["README.md"], 2, &["README.md", "neither"]),
+    ] {
+        let done = perihelion().args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn the_verb_says_what_is_in_a_plan() {
+    let arguments =
+        ["engines/small-reason", "--graph", "decode", "--precision", "int4", "--target", "86", "--json"];
+    let done = perihelion().args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let plan = &report["plans"][0];
+    assert_eq!((&plan["graph"], &plan["programs"][0]["target"]), (&"decode".into(), &"sm86".into()));
+    for figure in [&plan["placed"], &plan["plan_bytes"], &plan["peak_bytes"], &plan["programs"][0]["kernels"]]
+    {
+        assert!(0 < figure.as_u64().unwrap(), "{report}");
+    }
+}
+
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn a_child_makes_a_plan() {
@@ -84,30 +131,145 @@ fn a_child_makes_a_plan() {
     assert!(1000 < made.plan.len() && 1 << 20 < made.peak_bytes);
 }
 
+/// Every graph in every precision, for those of the GPUs that have it; what the precision changes nothing of is made once, in f16.
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
-fn plans_of_every_graph_of_the_small_models_are_made_for_three_gpus_in_three_types() {
+fn plans_of_every_graph_of_the_small_models_are_made_in_every_precision() {
     let library = Library::open(None).unwrap();
     println!("{}", library.version());
     for name in ["small-reason", "small-predict"] {
         let model = model(name);
-        for compute in [Element::F32, Element::F16, Element::Bf16] {
-            for graph in &model.network().graphs {
+        let network = model.network();
+        for precision in Precision::ALL {
+            let parts = PrecisionChoice::from(precision).of_parts(network).unwrap();
+            let gpus: Vec<i32> = GPUS.into_iter().filter(|gpu| precision.capability_min() <= *gpu).collect();
+            let rules = parts.rules(network, None, CacheForm::Tokens).unwrap();
+            let mut n_made = 0;
+            for (graph, rules) in network.graphs.iter().zip(rules) {
+                let lowered = lower(network, graph, rules).unwrap();
+                if precision.computes().is_none() && lowered.placed.is_empty() {
+                    continue;
+                }
                 let begun = std::time::Instant::now();
-                let layers = lower(model.network(), graph, compute).unwrap().layers;
-                let mut network = Network::new(&library, &layers).unwrap();
-                let made = network.plan(&Target::Capabilities(GPUS.into()));
-                let plan = made.unwrap_or_else(|why| panic!("{name}, {}, {compute:?}: {why}", graph.name));
+                let made = Network::new(&library, &lowered.layers)
+                    .and_then(|mut network| network.plan(&Target::Capabilities(gpus.clone())));
+                let plan = made.unwrap_or_else(|why| panic!("{name}, {}, {precision}: {why}", graph.name));
                 let (kb, s) = (plan.len() / 1000, begun.elapsed().as_secs_f32());
                 println!(
-                    "{name}, {}, {compute:?}: {} layers, {kb} kB in {s:.1} s",
+                    "{name}, {}, {precision} for {gpus:?}: {} layers, {} placed, {kb} kB in {s:.1} s",
                     graph.name,
-                    layers.layers.len()
+                    lowered.layers.layers.len(),
+                    lowered.placed.len()
                 );
-                // The weights are inputs: what is in a plan is code and a few constants.
-                let constants: usize = layers.layers.iter().map(|l| l.kind.bytes().len()).sum();
+                // Weights are inputs or placed: what is in a plan is code and a few constants.
+                let constants: usize = lowered.layers.layers.iter().map(|l| l.kind.bytes().len()).sum();
                 assert!(constants < 200_000, "{name}, {}: {constants} bytes of constants", graph.name);
+                n_made += 1;
             }
+            assert!(0 < n_made, "{name} has no product in {precision}");
+            for gpu in GPUS.into_iter().filter(|gpu| *gpu < precision.capability_min()) {
+                let why = parts.check_target(&Target::Capabilities(vec![gpu])).unwrap_err().to_string();
+                assert!(why.contains(precision.name()), "{why}");
+            }
+        }
+    }
+}
+
+/// Activations in fewer bits too, by parts, as a recipe names them.
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn plans_by_parts_with_scales_are_made() {
+    let library = Library::open(None).unwrap();
+    let model = model("small-reason");
+    let network = model.network();
+    let scale = |w: &perihelion::graph::Weight| ActivationScale {
+        weight: w.name.clone(),
+        amax: 4.0,
+        method: "given".into(),
+    };
+    let scales = Arc::new(ActivationScales::new("any", network.weights.iter().map(scale).collect()));
+    for (text, gpu) in [
+        ("language=int4,vision=f16,kv=f16", 86),
+        ("language=int8,vision=bf16,kv=bf16", 86),
+        ("language=fp8,vision=int8", 89),
+        ("language=nvfp4,vision=fp8", 120),
+    ] {
+        let parts = text.parse::<PrecisionChoice>().unwrap().of_parts(network).unwrap();
+        for (graph, rules) in
+            network.graphs.iter().zip(parts.rules(network, Some(&scales), CacheForm::Tokens).unwrap())
+        {
+            let layers = lower(network, graph, rules).unwrap().layers;
+            let made = Network::new(&library, &layers)
+                .and_then(|mut network| network.plan(&Target::Capabilities(vec![gpu])));
+            let plan = made.unwrap_or_else(|why| panic!("{text}, {}: {why}", graph.name));
+            println!("{text}, {}: {} kB", graph.name, plan.len() / 1000);
+        }
+    }
+}
+
+/// What TensorRT before 11.3 asks for: the bytes of placeholders as part of the plan.
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn a_plan_may_have_its_weights_in_it() {
+    let library = Library::open(None).unwrap();
+    let model = model("small-reason");
+    let network = model.network();
+    let at = network.graph("decode").unwrap().index();
+    let parts = PrecisionChoice::from(Precision::Int4).of_parts(network).unwrap();
+    let rules = parts.rules(network, None, CacheForm::Tokens).unwrap();
+    let lowered = lower(network, &network.graphs[at], rules[at].clone()).unwrap();
+    let placed = |name: &str| {
+        let one = lowered.placed.iter().find(|p| p.name == name)?;
+        let part = quantize(&model.weight(one.weight), one.precision, lowered.compute);
+        Some(part.part(one.given).to_vec())
+    };
+    let plan =
+        |told: Result<Network, BackendError>| told.unwrap().plan(&Target::Capabilities(vec![86])).unwrap();
+    let without = plan(Network::new(&library, &lowered.layers));
+    let with = plan(Network::with(&library, &lowered.layers, placed));
+    // What a plan waits for stands in its text.
+    let waits_for = |plan: &[u8]| {
+        let mark = format!("{}_constant", lowered.placed[0].name);
+        plan.windows(mark.len()).any(|part| part == mark.as_bytes())
+    };
+    assert!(waits_for(&without) && !waits_for(&with));
+    let wrong = Network::with(&library, &lowered.layers, |_| Some(vec![0; 3]));
+    let why = wrong.err().unwrap().to_string();
+    assert!(why.contains("is given 3 bytes, expected"), "{why}");
+}
+
+/// What the plans of a token do, by their text: keys and values are read where they stand, in either form.
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn plans_of_a_token_keep_to_their_budget() {
+    let library = Library::open(None).unwrap();
+    let model = model("small-reason");
+    let network = model.network();
+    let graph = &network.graphs[network.graph("decode").unwrap().index()];
+    let n_layers = graph.nodes.iter().filter(|node| node.op.writes().next().is_some()).count();
+    for (caches, n_attentions) in [(CacheForm::Tokens, 0), (CacheForm::Heads, n_layers)] {
+        for gpu in GPUS {
+            let rules = Rules { caches, ..Rules::from(Element::F16) };
+            let lowered = lower(network, graph, rules).unwrap();
+            let inputs = lowered.layers.inputs.iter().zip(&lowered.sources);
+            let inputs = inputs.filter(|(_, s)| matches!(s, Source::Past { .. } | Source::Cache(_)));
+            let outputs = lowered.layers.outputs.iter().zip(&lowered.sinks);
+            let outputs = outputs.filter(|(_, s)| matches!(s, Sink::InPlace(_)));
+            let names = inputs.map(|(i, _)| &i.name).chain(outputs.map(|(o, _)| &o.name));
+            let budget = Budget {
+                kernels_max: 18 * n_layers,
+                scratch_bytes_max: 256 << 10,
+                caches: names.cloned().collect(),
+                n_attentions: Some(n_attentions),
+            };
+            let plan = Network::new(&library, &lowered.layers)
+                .and_then(|mut network| network.plan(&Target::Capabilities(vec![gpu])))
+                .unwrap();
+            for program in programs(&plan) {
+                let (n, bytes) = (program.kernels.len(), program.scratch_bytes);
+                println!("{caches:?}, {}: {n} kernels, {bytes} bytes of scratch", program.target);
+            }
+            assert_eq!(lint(&plan, &budget), [""; 0], "{caches:?}, {gpu}");
         }
     }
 }

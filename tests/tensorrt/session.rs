@@ -1,32 +1,37 @@
 //! A session that runs graphs by their layers: what a TensorRT session does with plans, on the CPU.
 
+use std::collections::HashMap;
+
 use perihelion::backend::reference::Reference;
 use perihelion::backend::tensorrt::{
-    Element, Layers, Library, Lowered, Network as InTensorRt, RecordedTensor, Sink, Source, lower,
+    Layers, Library, Lowered, Network as InTensorRt, RecordedTensor, Rules, Sink, Source, lower,
 };
 use perihelion::backend::{Elements, Memory, Run, RunError, Session};
-use perihelion::graph::{BufferId, GraphId, Network, Weights};
+use perihelion::graph::{BufferId, GraphId, Network, Symbol, Weights};
 use perihelion::tensor::DType;
 
 use crate::evaluate::{Numbers, Value, evaluate};
+use crate::narrow;
 
 /// A graph's layers, as lowered or as TensorRT recorded them.
 pub(crate) struct Plan {
     pub lowered: Lowered,
     pub layers: Layers,
     tensors: Option<Vec<RecordedTensor>>,
+    placed: HashMap<String, Value>,
 }
 
 impl Plan {
     pub(crate) fn lowered(lowered: Lowered) -> Plan {
-        Plan { layers: lowered.layers.clone(), lowered, tensors: None }
+        Plan { layers: lowered.layers.clone(), lowered, tensors: None, placed: HashMap::new() }
     }
 
     /// The layers that TensorRT says that it has, once it was told these.
     pub(crate) fn recorded(lowered: Lowered, library: &Library) -> Result<Plan, String> {
         let network = InTensorRt::new(library, &lowered.layers).map_err(|why| why.to_string())?;
         let recorded = network.recorded().map_err(|why| why.to_string())?;
-        Ok(Plan { lowered, layers: recorded.layers, tensors: Some(recorded.tensors) })
+        let tensors = Some(recorded.tensors);
+        Ok(Plan { lowered, layers: recorded.layers, tensors, placed: HashMap::new() })
     }
 }
 
@@ -41,19 +46,22 @@ pub(crate) struct Evaluated<'a> {
 }
 
 impl<'a> Evaluated<'a> {
-    /// All graphs of a network, lowered to be computed in a type and read back from a library if there is one.
+    /// All graphs of a network, lowered by rules and read back from a library if there is one.
     pub(crate) fn new(
         network: &'a Network,
         weights: &'a dyn Weights,
-        compute: Element,
+        rules: impl Into<Rules>,
         library: Option<&Library>,
     ) -> Result<Self, String> {
+        let rules = rules.into();
         let plan = |graph| {
-            let lowered = lower(network, graph, compute).map_err(|why| why.to_string())?;
-            match library {
-                Some(library) => Plan::recorded(lowered, library),
-                None => Ok(Plan::lowered(lowered)),
-            }
+            let lowered = lower(network, graph, rules.clone()).map_err(|why| why.to_string())?;
+            let placed = narrow::placed(&lowered, weights);
+            let plan = match library {
+                Some(library) => Plan::recorded(lowered, library)?,
+                None => Plan::lowered(lowered),
+            };
+            Ok::<Plan, String>(Plan { placed, ..plan })
         };
         let plans = network.graphs.iter().map(plan).collect::<Result<_, _>>()?;
         Ok(Evaluated { network, weights, buffers: Reference::new(network, weights), plans, why: None })
@@ -64,6 +72,15 @@ impl<'a> Evaluated<'a> {
             Source::Weight { id, order } => return Ok(self.weight(*id, order)),
             Source::Rows { buffer, rows } => (*buffer, window(run, *buffer), rows.value(run.extents)),
             Source::Past { cache, rows } => (*cache, 0, rows.value(run.extents)),
+            Source::Extent(symbol) => return Ok(Value::wholes(&[1], vec![extent(run, *symbol) as i64])),
+            Source::Cache(cache) => {
+                let [rows, groups, dim] = self.network.buffers[cache.index()].shape[..] else {
+                    unreachable!("verified: three axes")
+                };
+                let mut values = vec![0.0; rows * groups * dim];
+                self.buffers.read(*cache, 0, &mut values)?;
+                return Ok(Value::floats(&[1, groups, rows, dim], exchanged(&values, [rows, groups, dim])));
+            }
         };
         let declared = &self.network.buffers[buffer.index()];
         let mut shape = declared.shape.clone();
@@ -104,7 +121,7 @@ impl<'a> Evaluated<'a> {
         let plan = &self.plans[graph.index()];
         let names = plan.lowered.layers.inputs.iter().map(|input| &input.name);
         assert!(names.eq(plan.layers.inputs.iter().map(|input| &input.name)), "inputs keep their order");
-        let outputs = match evaluate(&plan.layers, plan.tensors.as_deref(), given) {
+        let outputs = match evaluate(&plan.layers, plan.tensors.as_deref(), given, &plan.placed) {
             Ok(outputs) => outputs,
             Err(why) => {
                 self.why = Some(format!("graph `{}`: {why}", self.network.graphs[graph.index()].name));
@@ -115,7 +132,16 @@ impl<'a> Evaluated<'a> {
         for (sink, value) in sinks.iter().zip(outputs) {
             let (buffer, row) = match sink {
                 Sink::Rows(buffer) => (*buffer, window(run, *buffer)),
-                Sink::Append(cache, past) => (*cache, run.extents[usize::from(past.0)]),
+                Sink::Append(cache, past) => (*cache, extent(run, *past)),
+                Sink::InPlace(cache) => {
+                    let ([1, groups, rows, dim], Numbers::Floats(v)) = (&value.shape[..], &value.numbers)
+                    else {
+                        return Err(RunError::Type(*cache));
+                    };
+                    let rows = exchanged(v, [*groups, *rows, *dim]);
+                    self.buffers.write(*cache, 0, Elements::F32(&rows))?;
+                    continue;
+                }
             };
             if value.shape[1..] != self.network.buffers[buffer.index()].shape[1..] {
                 self.why = Some(format!("rows of {:?} for buffer {}", value.shape, buffer.0));
@@ -132,6 +158,16 @@ impl<'a> Evaluated<'a> {
         }
         Ok(())
     }
+}
+
+fn extent(run: &Run<'_>, symbol: Symbol) -> usize {
+    run.extents[usize::from(symbol.0)]
+}
+
+/// `[a, b, c]` as `[b, a, c]`.
+fn exchanged(x: &[f32], [a, b, c]: [usize; 3]) -> Vec<f32> {
+    let row = |i: usize, j: usize| x[(i * b + j) * c..][..c].iter().copied();
+    (0..b).flat_map(|j| (0..a).flat_map(move |i| row(i, j))).collect()
 }
 
 fn window(run: &Run<'_>, buffer: BufferId) -> usize {

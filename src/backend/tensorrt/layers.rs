@@ -17,28 +17,56 @@ pub enum Element {
     F32 = 0,
     /// IEEE 754 binary16.
     F16 = 1,
+    /// Whole numbers of 8 bits, which stand for others by a scale.
+    I8 = 2,
     /// Whole numbers of 32 bits: ids, indices.
     I32 = 3,
     /// What is compared.
     Bool = 4,
+    /// Floats of 8 bits, E4M3 (<https://arxiv.org/abs/2209.05433>), which stand for others by a scale.
+    Fp8 = 6,
     /// The upper half of binary32.
     Bf16 = 7,
     /// Whole numbers of 64 bits: extents.
     I64 = 8,
+    /// Whole numbers of 4 bits, which stand for others by a scale; two in a byte, the first in its lower half.
+    I4 = 9,
+    /// Floats of 4 bits, E2M1, likewise.
+    Fp4 = 10,
 }
 
 impl Element {
-    /// Bytes of one.
-    pub fn size_bytes(self) -> usize {
+    /// Each.
+    pub const ALL: [Element; 10] = [
+        Element::F32,
+        Element::F16,
+        Element::I8,
+        Element::I32,
+        Element::Bool,
+        Element::Fp8,
+        Element::Bf16,
+        Element::I64,
+        Element::I4,
+        Element::Fp4,
+    ];
+
+    /// Bits of one.
+    pub fn bits(self) -> usize {
         match self {
-            Element::Bool => 1,
-            Element::F16 | Element::Bf16 => 2,
-            Element::F32 | Element::I32 => 4,
-            Element::I64 => 8,
+            Element::I4 | Element::Fp4 => 4,
+            Element::Bool | Element::I8 | Element::Fp8 => 8,
+            Element::F16 | Element::Bf16 => 16,
+            Element::F32 | Element::I32 => 32,
+            Element::I64 => 64,
         }
     }
 
-    /// Whether it is a number with a fraction.
+    /// Bytes of so many, one after the other.
+    pub fn bytes_of(self, n: usize) -> usize {
+        (n * self.bits()).div_ceil(8)
+    }
+
+    /// Whether it is a number with a fraction that stands for itself.
     pub fn is_float(self) -> bool {
         matches!(self, Element::F32 | Element::F16 | Element::Bf16)
     }
@@ -63,7 +91,6 @@ pub enum ElementWise {
     Sum = 0,
     Product = 1,
     Max = 2,
-    Min = 3,
     Difference = 4,
     Quotient = 5,
     FloorQuotient = 7,
@@ -106,6 +133,20 @@ pub enum Kind {
     /// These elements, little-endian.
     #[expect(missing_docs, reason = "the names say it")]
     Constant { element: Element, dims: Vec<i64>, bytes: Vec<u8> },
+    /// A constant that the plan lacks until it is given: what its layer is named says which it is.
+    #[expect(missing_docs, reason = "the names say it")]
+    Placeholder { element: Element, dims: Vec<i64> },
+    /// The nearest of type `to` to each element divided by the second input, a scale without axes.
+    #[expect(missing_docs, reason = "the names say it")]
+    Quantize { to: Element },
+    /// Each element of a type that stands for others times its scale, in type `to`. The second input has the scale of all, or of each
+    /// place of `axis`; or as many axes as the first, and then one of its elements is the scale of a block in a row.
+    #[expect(missing_docs, reason = "the names say it")]
+    Dequantize { to: Element, axis: Option<i32> },
+    /// Elements in blocks along an axis, each divided by a scale of its own, as [`Element::Fp4`]; and the scales, divided by the second
+    /// input, as [`Element::Fp8`], the layer's second output.
+    #[expect(missing_docs, reason = "the names say it")]
+    DynamicQuantize { axis: i32, block: i32 },
     /// `a b`, over leading axes that are equal or 1; each of the two is transposed in its last two axes or is not.
     #[expect(missing_docs, reason = "the names say it")]
     MatrixMultiply { transposed: [bool; 2] },
@@ -149,6 +190,13 @@ pub enum Kind {
     /// Nearest neighbours: place `i` is place `floor(i / scale)` of before.
     #[expect(missing_docs, reason = "the names say it")]
     Resize { scales: Vec<f32> },
+    /// A cache `[1, groups, rows, dim]` in which the second input, `[1, groups, n, dim]`, stands from the row on that the third, `[1]`,
+    /// names. It is written in place: input and output have one address.
+    CacheUpdate,
+    /// `softmax(q kᵀ) v` of `[1, heads, n, dim]` over `[1, groups, m, dim]`, as one kernel unless it `decomposes`. With a fourth input,
+    /// `[1]`, only so many keys count; `causal`, the last query sees all of those, each before it one less.
+    #[expect(missing_docs, reason = "the names say it")]
+    Attention { causal: bool, decomposes: bool },
 }
 
 impl Kind {
@@ -172,6 +220,9 @@ pub struct Layer {
     pub inputs: Vec<Tensor>,
     /// What it yields.
     pub output: Tensor,
+    /// What it yields beside that: the scales of [`Kind::DynamicQuantize`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Tensor>,
 }
 
 /// An axis of an input: one extent, or any from `min` to `max`.

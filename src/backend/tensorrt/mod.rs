@@ -8,17 +8,34 @@
 //! those of several GPUs) share one copy of them in device memory, a plan is small and is made without reading a weight, and
 //! none is transposed at run time, since the product takes its transpose.
 //!
-//! Caches are inputs, up to the rows that are valid, and the new rows are outputs, which whoever runs the plan copies behind them.
-//! Attention scores the cached keys and the new ones each where they stand ([`lower`] says how), so no plan copies a cache. For
-//! Reason2-2B (28 layers, 8 heads of 128 for keys and for values, f16) at 4096 tokens that is 115 kB written for each token; a cache
-//! concatenated with its new rows would be 470 MB read and 470 MB written beside it, for each token.
+//! Weights in fewer bits are constants that a plan lacks until it is given them ([`Placed`]), since products in the narrow types ask for
+//! constants: so those plans too are made without a weight, and given one copy of the bytes. [`quantize()`] says which numbers stand
+//! for others.
+//!
+//! Caches are inputs, up to the rows that are valid, and the new rows are outputs, which whoever runs the plan copies behind them. For
+//! one token attention sums over cached keys and values where they stand ([`CacheForm::Tokens`]); [`CacheForm::Heads`] is TensorRT's own,
+//! which writes caches in place, where the version has it. What either copies of a cache for each token, of Reason2-2B (28 layers, 8 heads
+//! of 128 for keys and for values, f16) after 4096 tokens, as the plans' text says for TensorRT-RTX 1.7 and compute capability 8.6:
+//!
+//! | attention of one token | copied | written |
+//! | --- | --- | --- |
+//! | sums over elements (portable; what is taken unless asked otherwise) | nothing | 115 kB of new rows, 15 MB of scores |
+//! | TensorRT's own, in place | nothing | 115 kB of new rows |
+//! | products of matrices (portable; taken for more than one token) | 940 MB, the cache twice over | 115 kB of new rows, 7 MB of scores |
+//! | the cache joined with its new rows | 470 MB | |
+//!
+//! [`lint()`] looks for such copies in the text of a plan.
 //!
 //! Why not through ONNX: its parser drops what it does not know with a warning (the valid length of a cache, for one) and computes
 //! something else.
 
+mod check;
 mod compile;
 mod layers;
+mod lint;
 mod lower;
+mod precision;
+mod quantize;
 mod recorder;
 mod shim;
 
@@ -26,5 +43,8 @@ pub use compile::{Compiled, Order, compile, serve};
 pub use layers::{
     Activation, Element, ElementWise, Extent, Function, Input, Kind, Layer, Layers, Output, Reduction, Tensor,
 };
-pub use lower::{Lowered, Sink, Source, lower};
+pub use lint::{Budget, Kernel, Program, lint, programs};
+pub use lower::{Given, Lowered, Placed, Sink, Source, lower};
+pub use precision::{CacheForm, PartPrecision, PartPrecisions, Precision, PrecisionChoice, Rules};
+pub use quantize::{Quantized, e2m1, e4m3, of_e2m1, of_e4m3, quantize};
 pub use shim::{Library, Network, Recorded, RecordedTensor, Target};

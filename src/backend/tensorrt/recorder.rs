@@ -102,16 +102,41 @@ impl Recorder {
 
     pub(super) fn layer(&mut self, kind: Kind, inputs: &[Tensor]) -> Tensor {
         let element = match &kind {
-            Kind::Constant { element, .. } => *element,
-            Kind::Cast { to } => *to,
+            Kind::Constant { element, .. } | Kind::Placeholder { element, .. } => *element,
+            Kind::Cast { to } | Kind::Quantize { to } | Kind::Dequantize { to, .. } => *to,
+            Kind::DynamicQuantize { .. } => Element::Fp4,
             Kind::ElementWise(ElementWise::Greater) => Element::Bool,
             Kind::Shape => Element::I64,
             Kind::Select => self.element(inputs[1]),
             _ => self.element(inputs[0]),
         };
-        let output = self.tensor(element);
         let name = format!("{} #{}", self.scope, self.layers.layers.len());
-        self.layers.layers.push(Layer { name, kind, inputs: inputs.into(), output });
+        self.named(name, kind, inputs, element)
+    }
+
+    /// A constant of this name, which must be no other's, that the plan is given later.
+    pub(super) fn placeholder(&mut self, name: &str, element: Element, dims: &[usize]) -> Tensor {
+        let dims = dims.iter().map(|n| *n as i64).collect();
+        self.named(name.into(), Kind::Placeholder { element, dims }, &[], element)
+    }
+
+    /// Elements in blocks of their own scales, and those; `scale` is the scales' own.
+    pub(super) fn dynamic_quantize(
+        &mut self,
+        x: Tensor,
+        scale: Tensor,
+        axis: i32,
+        block: usize,
+    ) -> [Tensor; 2] {
+        let values = self.layer(Kind::DynamicQuantize { axis, block: block as i32 }, &[x, scale]);
+        let scales = self.tensor(Element::Fp8);
+        self.layers.layers.last_mut().expect("added above").second = Some(scales);
+        [values, scales]
+    }
+
+    fn named(&mut self, name: String, kind: Kind, inputs: &[Tensor], element: Element) -> Tensor {
+        let output = self.tensor(element);
+        self.layers.layers.push(Layer { name, kind, inputs: inputs.into(), output, second: None });
         output
     }
 

@@ -1,31 +1,31 @@
-//! Attention as products and a softmax.
+//! Attention as products and a softmax, which every TensorRT has.
 //!
 //! With a cache, `softmax(q [K_past K_new]ᵀ) [V_past V_new]` is taken in two parts: scores of cached keys and of new ones are computed
 //! each where those stand and joined, since they are few; the shares are parted again for the two products with values, which are
-//! summed. No key or value is copied. Only the new part has a mask: a token sees all of the past.
+//! summed. Only the new part has a mask: a token sees all of the past. TensorRT-RTX puts keys and values into another order for these
+//! products, twice over, which many new tokens are worth and one is not: see `decode.rs`.
 //!
 //! Query heads stand in groups, `[groups, heads of a group, n, dim]`, and a group's keys and values have a 1 in place of the heads,
-//! which the products repeat without a copy.
-//!
-//! Why not `addAttentionV2` and `addKVCacheUpdate`: TensorRT 10, which JetPack 6 and 7.0 have, lacks them.
+//! which the products repeat.
 
 use super::{Lowering, Sink};
 use crate::backend::tensorrt::layers::{Element, ElementWise, Kind, Tensor};
+use crate::backend::tensorrt::precision::CacheForm;
 use crate::graph::{BufferId, Dim, Symbol, ValueId};
 
 const ONE: Dim = Dim::Fixed(1);
 
 /// `[n, heads, dim]` of queries over `[m, groups, dim]`.
 #[derive(Clone, Copy)]
-struct Heads {
-    n: Dim,
-    groups: usize,
-    per_group: usize,
-    dim: Dim,
+pub(super) struct Heads {
+    pub(super) n: Dim,
+    pub(super) groups: usize,
+    pub(super) per_group: usize,
+    pub(super) dim: Dim,
 }
 
 impl Heads {
-    fn of(q: &[Dim], k: &[Dim]) -> Result<Heads, String> {
+    pub(super) fn of(q: &[Dim], k: &[Dim]) -> Result<Heads, String> {
         let ([n, Dim::Fixed(heads), dim], [_, Dim::Fixed(groups), _]) = (q, k) else {
             return Err("heads must be of fixed number".into());
         };
@@ -40,6 +40,9 @@ impl Lowering<'_> {
         let parts = whole.len() - 3;
         let heads = Heads::of(&whole[parts..], &self.shape(k)[parts..])?;
         let n_keys = self.shape(k)[parts];
+        if self.rules.caches == CacheForm::Heads {
+            return Ok(self.whole_attention([q, k, v], heads, n_keys, scale));
+        }
         let front = &whole[..parts];
         let (q, k, v) = (self.computed(q), self.computed(k), self.computed(v));
         let q = self.queries(q, front, heads, scale);
@@ -59,6 +62,12 @@ impl Lowering<'_> {
     ) -> Result<Tensor, String> {
         let whole = self.shape(q);
         let heads = Heads::of(whole, self.shape(k))?;
+        if self.rules.caches == CacheForm::Heads {
+            return Ok(self.attention_in_place([q, k, v], heads, caches, past, scale));
+        }
+        if self.fixed(heads.n) == Some(1) {
+            return Ok(self.attention_of_one([q, k, v], heads, caches, past, scale));
+        }
         let n_past = Dim::of(past);
         let (q, new) = (self.computed(q), [self.computed(k), self.computed(v)]);
         let q = self.queries(q, &[], heads, scale);
@@ -66,11 +75,9 @@ impl Lowering<'_> {
         let [k_old, v_old] = old.map(|x| self.of_groups(x, &[], n_past, heads));
         let [k_new, v_new] = new.map(|x| self.of_groups(x, &[], heads.n, heads));
         let scores_old = self.recorder.matmul(q, k_old, [false, true]);
-        let mut scores_new = self.recorder.matmul(q, k_new, [false, true]);
-        if self.fixed(heads.n) != Some(1) {
-            let mask = self.mask(heads.n);
-            scores_new = self.recorder.elementwise(ElementWise::Sum, scores_new, mask);
-        }
+        let scores_new = self.recorder.matmul(q, k_new, [false, true]);
+        let mask = self.mask(heads.n);
+        let scores_new = self.recorder.elementwise(ElementWise::Sum, scores_new, mask);
         let scores = self.recorder.concat(&[scores_old, scores_new], 3);
         let shares = self.recorder.softmax(scores, 3);
         let rows = [heads.groups.into(), heads.per_group.into(), heads.n];
@@ -83,11 +90,16 @@ impl Lowering<'_> {
         let (of_old, of_new) = (part(self, 0.into(), n_past, v_old), part(self, n_past, heads.n, v_new));
         let y = self.recorder.elementwise(ElementWise::Sum, of_old, of_new);
         let y = self.tokens(y, &[], whole);
+        self.appended(caches, new, past);
+        Ok(y)
+    }
+
+    /// New rows of caches as outputs, for whoever runs the plan to put behind the valid ones.
+    pub(super) fn appended(&mut self, caches: [BufferId; 2], new: [Tensor; 2], past: Symbol) {
         for (cache, rows) in caches.into_iter().zip(new) {
             let name = self.network.buffers[cache.index()].name.clone();
             self.yielded(rows, self.compute, &name, Sink::Append(cache, past));
         }
-        Ok(y)
     }
 
     /// `[.., n, heads, dim]` scaled, as `[.., groups, heads of a group, n, dim]`.

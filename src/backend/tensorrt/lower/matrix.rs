@@ -21,7 +21,7 @@ impl Lowering<'_> {
         if !is_matrix {
             rows = self.flattened(rows, k);
         }
-        let matrix = self.matrix(weight, &[]);
+        let [rows, matrix] = self.operands(rows, weight);
         let mut y = self.recorder.matmul(rows, matrix, [false, true]);
         if let Some(bias) = bias {
             let bias = self.vector(bias, self.compute, &[1, n]);

@@ -8,76 +8,40 @@
 
 mod attention;
 mod conv;
+mod decode;
 mod elementwise;
+mod lowered;
 mod matrix;
 mod norm;
 mod positions;
+mod quantized;
 mod rows;
 mod shape;
+mod whole_attention;
+
+pub use lowered::{Given, Lowered, Placed, Sink, Source};
 
 use std::collections::HashMap;
 
-use super::layers::{Element, Extent, Kind, Layers, Tensor};
+use super::layers::{Element, Extent, Kind, Tensor};
+use super::precision::{CacheForm, Precision, Rules};
 use super::recorder::Recorder;
 use crate::backend::BackendError;
 use crate::graph::{BufferId, Dim, Graph, NamedDim, Network, Node, Op, Purpose, Symbol, ValueId, WeightId};
 use crate::tensor::DType;
 
-/// Where an input's elements come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A weight, its axes in this order, or as they are if it is empty.
-    Weight {
-        /// Which.
-        id: WeightId,
-        /// A permutation of its axes.
-        order: Vec<u8>,
-    },
-    /// Rows of a buffer from the run's window on.
-    Rows {
-        /// Which.
-        buffer: BufferId,
-        /// How many.
-        rows: Dim,
-    },
-    /// The first rows of a cache.
-    Past {
-        /// Which.
-        cache: BufferId,
-        /// How many: as many as the run says are valid.
-        rows: Dim,
-    },
-}
-
-/// Where an output's elements go when the run is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Rows of a buffer from the run's window on.
-    Rows(BufferId),
-    /// The rows of a cache behind those that were valid, of which this extent tells how many they were.
-    Append(BufferId, Symbol),
-}
-
-/// A graph as layers, and what they have to do with its network.
-#[derive(Clone, Debug)]
-pub struct Lowered {
-    /// What TensorRT is told.
-    pub layers: Layers,
-    /// For each input.
-    pub sources: Vec<Source>,
-    /// For each output.
-    pub sinks: Vec<Sink>,
-}
-
-/// Lowers a graph of a network that has been verified, to be computed in `compute`. Rows of caches are given and yielded in that
-/// type, those of all other buffers in their own; weights of matrices and tables are given in that type, all others in f32.
+/// Lowers a graph of a network that has been verified, by rules or all in one type. Rows of caches are given and yielded in the type
+/// that is computed in, those of all other buffers in their own; weights of matrices and tables are given in that type too unless they
+/// are stored in fewer bits, all others in f32.
 ///
 /// An index outside its table is not looked for here: whoever fills the inputs checks it.
 ///
 /// # Errors
 /// What cannot be computed, and at which node.
-pub fn lower(network: &Network, graph: &Graph, compute: Element) -> Result<Lowered, BackendError> {
-    let mut lowering = Lowering::new(network, graph, compute);
+pub fn lower(network: &Network, graph: &Graph, rules: impl Into<Rules>) -> Result<Lowered, BackendError> {
+    let rules = rules.into();
+    let compute = rules.compute;
+    let mut lowering = Lowering::new(network, graph, &rules);
     let unsupported = |place: String, why: String| BackendError::Unsupported {
         why: format!("graph `{}`, {place}: {why}", graph.name),
     };
@@ -101,7 +65,8 @@ pub fn lower(network: &Network, graph: &Graph, compute: Element) -> Result<Lower
         lowering.values[i] = Some(value);
     }
     lowering.writes();
-    Ok(Lowered { layers: lowering.recorder.finish(), sources: lowering.sources, sinks: lowering.sinks })
+    let Lowering { recorder, sources, sinks, placed, .. } = lowering;
+    Ok(Lowered { layers: recorder.finish(), sources, sinks, placed, compute })
 }
 
 /// Whether a node's value is written, or needed for one that is, or it writes itself.
@@ -123,12 +88,21 @@ struct Lowering<'a> {
     network: &'a Network,
     graph: &'a Graph,
     compute: Element,
+    rules: &'a Rules,
+    /// The largest magnitudes of what products are given, by their weights' names.
+    activations: HashMap<&'a str, f32>,
     recorder: Recorder,
     values: Vec<Option<Tensor>>,
     sources: Vec<Source>,
     sinks: Vec<Sink>,
+    placed: Vec<Placed>,
     weights: HashMap<(WeightId, Element, Vec<u8>), Tensor>,
+    /// Weights in fewer bits, and activations that are made so, by the bits of their scale.
+    quantized: HashMap<WeightId, Tensor>,
+    narrowed: HashMap<(Tensor, Precision, u32), Tensor>,
     pasts: HashMap<BufferId, Tensor>,
+    /// Extents that are given as numbers.
+    counts: HashMap<Symbol, Tensor>,
     /// An input whose rows are this extent.
     rows_of: HashMap<Symbol, (Tensor, Dim)>,
     symbols: HashMap<Symbol, Tensor>,
@@ -137,17 +111,23 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(network: &'a Network, graph: &'a Graph, compute: Element) -> Self {
+    fn new(network: &'a Network, graph: &'a Graph, rules: &'a Rules) -> Self {
         Lowering {
             network,
             graph,
-            compute,
+            compute: rules.compute,
+            rules,
+            activations: rules.scales.as_ref().map_or_else(HashMap::new, |scales| scales.by_weight()),
             recorder: Recorder::default(),
             values: vec![None; graph.nodes.len()],
             sources: Vec::new(),
             sinks: Vec::new(),
+            placed: Vec::new(),
             weights: HashMap::new(),
+            quantized: HashMap::new(),
+            narrowed: HashMap::new(),
             pasts: HashMap::new(),
+            counts: HashMap::new(),
             rows_of: HashMap::new(),
             symbols: HashMap::new(),
             casts: HashMap::new(),
@@ -166,6 +146,11 @@ impl<'a> Lowering<'a> {
                 self.sources.push(Source::Rows { buffer: *buffer, rows: node.shape[0] });
                 self.values[i] = Some(tensor);
             }
+            Op::CachedAttention { key_cache, value_cache, past, .. }
+                if self.rules.caches == CacheForm::Heads =>
+            {
+                self.declare_whole_caches([*key_cache, *value_cache], *past);
+            }
             Op::CachedAttention { key_cache, value_cache, past, .. } => {
                 for cache in [*key_cache, *value_cache] {
                     let name = format!("{}@past", self.network.buffers[cache.index()].name);
@@ -182,7 +167,10 @@ impl<'a> Lowering<'a> {
     /// An extent that varies, that a node needs, and that no input's shape tells.
     fn unknown_extent<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Option<&'a NamedDim> {
         let of_node = |node: &Node| {
-            let by_op = node.op.touches().extents.into_iter().map(|(_, dim)| dim);
+            // What a whole cache holds of valid rows is a number that is given, and no extent of anything.
+            let is_given =
+                matches!(node.op, Op::CachedAttention { .. }) && self.rules.caches == CacheForm::Heads;
+            let by_op = node.op.touches().extents.into_iter().map(|(_, dim)| dim).filter(|_| !is_given);
             by_op.chain(node.shape.iter().copied()).collect::<Vec<_>>()
         };
         nodes.flat_map(of_node).find_map(|dim| match dim {

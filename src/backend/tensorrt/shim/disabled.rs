@@ -50,6 +50,18 @@ impl Network {
         match library.0 {}
     }
 
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// Never: there is no library to tell.
+    pub fn with(
+        library: &Library,
+        _: &Layers,
+        _: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Network, BackendError> {
+        match library.0 {}
+    }
+
     /// What TensorRT says that it was told.
     ///
     /// # Errors

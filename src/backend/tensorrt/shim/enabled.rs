@@ -5,12 +5,12 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ffi::{Building, Opened, TensorSeen, can_open, header_version, start_cuda};
-use super::raw::RawAxes;
-use super::translate::{element, from_raw, to_raw};
+use super::ffi::{Building, Opened, can_open, has, header_version, start_cuda};
+use super::raw::{RawAxes, Role, TensorSeen};
+use super::translate::{element, from_raw, to_raw, yields_two};
 use super::{Recorded, RecordedTensor, Target};
 use crate::backend::BackendError;
-use crate::backend::tensorrt::layers::{Extent, Input, Layer, Layers, Output, Tensor};
+use crate::backend::tensorrt::layers::{Extent, Input, Kind, Layer, Layers, Output, Tensor};
 
 /// Names the library, or the folder that it lies in.
 const PLACE: &str = "PERIHELION_TENSORRT";
@@ -30,7 +30,7 @@ impl Library {
     /// # Errors
     /// If there is none, or it is of another version than the headers.
     pub fn open(place: Option<&Path>) -> Result<Library, BackendError> {
-        let ([major, minor, _], is_rtx) = header_version();
+        let ([major, minor], is_rtx) = header_version();
         let name =
             if is_rtx { format!("libtensorrt_rtx.so.{major}") } else { format!("libnvinfer.so.{major}") };
         let place = place.map(Path::to_owned).or_else(|| std::env::var_os(PLACE).map(PathBuf::from));
@@ -107,6 +107,23 @@ impl Network {
     /// # Panics
     /// If this thread has one already.
     pub fn new(library: &Library, layers: &Layers) -> Result<Network, BackendError> {
+        Self::with(library, layers, |_| None)
+    }
+
+    /// As [`new`](Self::new), with the bytes of placeholders: those that have some become part of the plan. TensorRT before 11.3 takes
+    /// no others.
+    ///
+    /// # Errors
+    /// The same; also if the bytes of one are not as many as it has.
+    ///
+    /// # Panics
+    /// The same.
+    pub fn with(
+        library: &Library,
+        layers: &Layers,
+        placed: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Network, BackendError> {
+        layers.check().map_err(unsupported)?;
         let mut building = Building::new(&library.opened).map_err(|said| BackendError::Unavailable {
             name: "tensorrt",
             why: format!("{} makes no builder: {}", library.version, joined(&said)),
@@ -135,11 +152,22 @@ impl Network {
             places[tensor.index()].expect("layers stand in an order in which they can be computed")
         };
         for layer in &layers.layers {
-            let raw = to_raw(&layer.kind).map_err(unsupported)?;
+            let given = given(layer, &placed).map_err(unsupported)?;
+            let kind = given.as_ref().unwrap_or(&layer.kind);
+            let raw = to_raw(kind).map_err(unsupported)?;
+            if !has(&raw) {
+                let why = format!("{} has no layer such as `{}` ({kind:?})", library.version, layer.name);
+                return Err(unsupported(why));
+            }
             let inputs: Vec<usize> = layer.inputs.iter().map(|t| place_of(&places, *t)).collect();
-            let added = building.add_layer(raw, layer.kind.bytes(), &inputs, &c_string(&layer.name));
+            let added =
+                building.add_layer(raw, kind.bytes(), (&inputs, kind.arity()), &c_string(&layer.name));
             let what = || format!("layer `{}` ({:?})", layer.name, layer.kind);
-            places[layer.output.index()] = Some(added.ok_or_else(|| refused(&building, &what()))?);
+            let (first, second) = added.ok_or_else(|| refused(&building, &what()))?;
+            places[layer.output.index()] = Some(first);
+            if let Some(tensor) = layer.second {
+                places[tensor.index()] = Some(second.ok_or_else(|| refused(&building, &what()))?);
+            }
         }
         for output in &layers.outputs {
             building.mark_output(place_of(&places, output.tensor), &c_string(&output.name));
@@ -185,8 +213,10 @@ impl Network {
             let seen = self.building.read_layer(i);
             let foreign =
                 |why: &str| unsupported(format!("layer `{}` of TensorRT's network: {why}", seen.name));
-            if !seen.is_known {
-                return Err(foreign("none that this program adds"));
+            match seen.role {
+                Role::Known => {}
+                Role::Beginning => continue,
+                Role::Foreign => return Err(foreign("none that this program adds")),
             }
             let mut inputs = Vec::new();
             for k in 0..seen.n_inputs {
@@ -194,13 +224,17 @@ impl Network {
                 let Some(tensor) = self.building.layer_input(i, k) else { break };
                 inputs.push(keep(&mut recorded.tensors, &tensor)?);
             }
-            let output = there(self.building.layer_output(i), "an output of a layer")?;
-            let output = keep(&mut recorded.tensors, &output)?;
-            let size = element(seen.raw.element).map_or(0, |e| e.size_bytes());
-            let n_bytes = usize::try_from(seen.raw.n_elements).unwrap_or(0) * size;
+            let mut output = |k| {
+                let seen = there(self.building.layer_output(i, k), "an output of a layer")?;
+                keep(&mut recorded.tensors, &seen)
+            };
+            let second = yields_two(seen.raw.kind).then(|| output(1)).transpose()?;
+            let output = output(0)?;
+            let n_elements = usize::try_from(seen.raw.n_elements).unwrap_or(0);
+            let n_bytes = element(seen.raw.element).map_or(0, |e| e.bytes_of(n_elements));
             let bytes = self.building.bytes(&seen, n_bytes);
-            let kind = from_raw(&seen.raw, &bytes, inputs.len()).map_err(|why| foreign(&why))?;
-            recorded.layers.layers.push(Layer { name: seen.name.clone(), kind, inputs, output });
+            let kind = from_raw(&seen.raw, bytes, inputs.len()).map_err(|why| foreign(&why))?;
+            recorded.layers.layers.push(Layer { name: seen.name.clone(), kind, inputs, output, second });
         }
         for i in 0..n_outputs {
             let seen = there(self.building.output(i), "an output")?;
@@ -251,6 +285,17 @@ impl Network {
             None => Err(unsupported(format!("TensorRT makes no plan of it: {}", joined(&said)))),
         }
     }
+}
+
+/// A placeholder as a constant, if there are bytes for it.
+fn given(layer: &Layer, placed: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Option<Kind>, String> {
+    let Kind::Placeholder { element, dims } = &layer.kind else { return Ok(None) };
+    let Some(bytes) = placed(&layer.name) else { return Ok(None) };
+    let expected = element.bytes_of(dims.iter().product::<i64>() as usize);
+    if bytes.len() != expected {
+        return Err(format!("`{}` is given {} bytes, expected {expected}", layer.name, bytes.len()));
+    }
+    Ok(Some(Kind::Constant { element: *element, dims: dims.clone(), bytes }))
 }
 
 /// Whether a line says that something of the network does not count.

@@ -10,37 +10,16 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::raw::{RawAxes, RawLayer, RawTensor};
-use super::translate::arity;
-
-/// What TensorRT says of a value.
-#[derive(Debug)]
-pub(super) struct TensorSeen {
-    /// The same for the same value.
-    pub(super) address: usize,
-    pub(super) name: String,
-    pub(super) element: i32,
-    pub(super) dims: Vec<i64>,
-}
-
-/// What TensorRT says of a layer.
-#[derive(Debug)]
-pub(super) struct LayerSeen {
-    pub(super) raw: RawLayer,
-    /// Whether the shim adds such layers, and reads all that they have.
-    pub(super) is_known: bool,
-    pub(super) name: String,
-    pub(super) n_inputs: usize,
-}
+use super::raw::{LayerSeen, RawAxes, RawLayer, RawTensor, Role, TensorSeen};
 
 type Logging = extern "C" fn(i32, *const c_char);
 
 unsafe extern "C" {
-    safe fn shim_header_version() -> i32;
     safe fn shim_header_major() -> i32;
     safe fn shim_header_minor() -> i32;
     safe fn shim_header_is_rtx() -> i32;
     safe fn shim_struct_bytes() -> i64;
+    safe fn shim_has(kind: i32) -> i32;
     fn shim_building_new(create: *mut c_void, log: Logging) -> *mut c_void;
     fn shim_building_free(building: *mut c_void);
     fn shim_add_input(b: *mut c_void, name: *const c_char, element: i32, dims: *const RawAxes)
@@ -52,6 +31,7 @@ unsafe extern "C" {
         inputs: *const *mut c_void,
         n_inputs: i32,
         name: *const c_char,
+        second: *mut *mut c_void,
     ) -> *mut c_void;
     fn shim_mark_output(b: *mut c_void, tensor: *mut c_void, name: *const c_char);
     fn shim_n_layers(b: *mut c_void) -> i32;
@@ -65,7 +45,7 @@ unsafe extern "C" {
         name: *mut *const c_char,
     ) -> i32;
     fn shim_layer_input(b: *mut c_void, i: i32, k: i32, out: *mut RawTensor);
-    fn shim_layer_output(b: *mut c_void, i: i32, out: *mut RawTensor);
+    fn shim_layer_output(b: *mut c_void, i: i32, k: i32, out: *mut RawTensor);
     fn shim_input(b: *mut c_void, i: i32, out: *mut RawTensor);
     fn shim_output(b: *mut c_void, i: i32, out: *mut RawTensor);
     fn shim_target(b: *mut c_void, n: i32, capabilities: *const i32) -> i32;
@@ -85,9 +65,14 @@ unsafe extern "C" {
     fn shim_can_open(create: *mut c_void, log: Logging, bytes: *const u8, n_bytes: i64) -> i32;
 }
 
-/// The version of the headers: `[major, minor, all of it as TensorRT counts]`, and whether they are TensorRT-RTX's.
-pub(super) fn header_version() -> ([i32; 3], bool) {
-    ([shim_header_major(), shim_header_minor(), shim_header_version()], shim_header_is_rtx() != 0)
+/// The version of the headers, `[major, minor]`, and whether they are TensorRT-RTX's.
+pub(super) fn header_version() -> ([i32; 2], bool) {
+    ([shim_header_major(), shim_header_minor()], shim_header_is_rtx() != 0)
+}
+
+/// Whether the TensorRT of the headers has layers of a kind.
+pub(super) fn has(layer: &RawLayer) -> bool {
+    shim_has(layer.kind) != 0
 }
 
 /// An opened library, nothing of which has been called but its version.
@@ -221,24 +206,27 @@ impl Building {
         unsafe { shim_name_axis(self.tensors[tensor].as_ptr(), axis as i32, name.as_ptr()) }
     }
 
-    /// A layer, with the bytes if it is a constant; or nothing, and then the log says why.
+    /// A layer, with the bytes if it is a constant: what it yields, and what it yields beside that; or nothing, and then the log says
+    /// why.
     pub(super) fn add_layer(
         &mut self,
         mut layer: RawLayer,
         bytes: &[u8],
-        inputs: &[usize],
+        (inputs, arity): (&[usize], (usize, usize)),
         name: &CStr,
-    ) -> Option<usize> {
-        let (fewest, most) = arity(layer.kind);
-        assert!(fewest <= inputs.len() && inputs.len() <= most, "the lowering knows what its layers take");
+    ) -> Option<(usize, Option<usize>)> {
+        assert!(arity.0 <= inputs.len() && inputs.len() <= arity.1, "layers have been checked");
         let constant: Box<[u8]> = bytes.into();
         layer.bytes = constant.as_ptr().cast();
         self.constants.push(constant);
         let inputs: Vec<*mut c_void> = inputs.iter().map(|i| self.tensors[*i].as_ptr()).collect();
         let (of, n) = (inputs.as_ptr(), inputs.len() as i32);
+        let (mut second, name) = (ptr::null_mut(), name.as_ptr());
         // SAFETY: as many inputs of this network as the kind takes; the bytes live as long as it.
-        let tensor = unsafe { shim_add_layer(self.raw.as_ptr(), &raw const layer, of, n, name.as_ptr()) };
-        self.keep(tensor)
+        let tensor =
+            unsafe { shim_add_layer(self.raw.as_ptr(), &raw const layer, of, n, name, &raw mut second) };
+        let first = self.keep(tensor)?;
+        Some((first, self.keep(second)))
     }
 
     pub(super) fn mark_output(&mut self, tensor: usize, name: &CStr) {
@@ -260,22 +248,26 @@ impl Building {
         assert!(i < self.counts()[0]);
         let (mut raw, mut n_inputs, mut name) = (RawLayer::default(), 0, ptr::null());
         // SAFETY: there is such a layer; the shim fills all three.
-        let is_known = unsafe {
+        let role = unsafe {
             shim_read_layer(self.raw.as_ptr(), i as i32, &raw mut raw, &raw mut n_inputs, &raw mut name)
         };
         LayerSeen {
             raw,
-            is_known: is_known != 0,
+            role: match role {
+                0 => Role::Foreign,
+                2 => Role::Beginning,
+                _ => Role::Known,
+            },
             name: text(name),
             n_inputs: usize::try_from(n_inputs).unwrap_or(0),
         }
     }
 
-    /// The bytes of a constant that this network has told of.
-    pub(super) fn bytes(&self, layer: &LayerSeen, n_bytes: usize) -> Vec<u8> {
+    /// The bytes of a constant that this network has told of; none if it was given none.
+    pub(super) fn bytes(&self, layer: &LayerSeen, n_bytes: usize) -> Option<&[u8]> {
         let start = layer.raw.bytes.addr();
         let kept = self.constants.iter().find(|c| c.as_ptr().addr() == start && n_bytes <= c.len());
-        kept.map_or_else(Vec::new, |c| c[..n_bytes].to_vec())
+        kept.map(|c| &c[..n_bytes])
     }
 
     pub(super) fn layer_input(&self, i: usize, k: usize) -> Option<TensorSeen> {
@@ -284,10 +276,10 @@ impl Building {
         self.seen(|b, out| unsafe { shim_layer_input(b, i as i32, k as i32, out) })
     }
 
-    pub(super) fn layer_output(&self, i: usize) -> Option<TensorSeen> {
+    pub(super) fn layer_output(&self, i: usize, k: usize) -> Option<TensorSeen> {
         assert!(i < self.counts()[0]);
-        // SAFETY: there is such a layer.
-        self.seen(|b, out| unsafe { shim_layer_output(b, i as i32, out) })
+        // SAFETY: there is such a layer; an output that it lacks is described as none.
+        self.seen(|b, out| unsafe { shim_layer_output(b, i as i32, k as i32, out) })
     }
 
     pub(super) fn input(&self, i: usize) -> Option<TensorSeen> {

@@ -90,3 +90,33 @@ pub(super) struct RawTensor {
     pub(super) is_there: i32,
     pub(super) dims: RawAxes,
 }
+
+/// What TensorRT says of a value.
+#[derive(Debug)]
+pub(super) struct TensorSeen {
+    /// The same for the same value.
+    pub(super) address: usize,
+    pub(super) name: String,
+    pub(super) element: i32,
+    pub(super) dims: Vec<i64>,
+}
+
+/// What TensorRT says of a layer.
+#[derive(Debug)]
+pub(super) struct LayerSeen {
+    pub(super) raw: RawLayer,
+    pub(super) role: Role,
+    pub(super) name: String,
+    pub(super) n_inputs: usize,
+}
+
+/// What a layer of TensorRT's is to the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It adds such layers, and reads all that they have.
+    Known,
+    /// The beginning of one that is told of at its end.
+    Beginning,
+    /// None that it adds.
+    Foreign,
+}

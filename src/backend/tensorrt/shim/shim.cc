@@ -25,14 +25,28 @@
 #define SHIM_ALWAYS_TYPED (11 <= NV_TENSORRT_MAJOR)
 #endif
 
+// What a version may lack.
+#if SHIM_IS_RTX
+#define SHIM_SINCE(rtx_minor, major, minor) (1 < NV_TENSORRT_MAJOR || rtx_minor <= NV_TENSORRT_MINOR)
+#else
+#define SHIM_SINCE(rtx_minor, major, minor) (major < NV_TENSORRT_MAJOR || (major == NV_TENSORRT_MAJOR && minor <= NV_TENSORRT_MINOR))
+#endif
+#define SHIM_HAS_FP4 SHIM_SINCE(0, 10, 8)
+#define SHIM_HAS_ATTENTION SHIM_SINCE(5, 11, 0)
+#define SHIM_HAS_PLACEHOLDERS SHIM_SINCE(7, 11, 3)
+
 using namespace nvinfer1;
 
 // The numbers that Rust passes through are TensorRT's own.
 static_assert(static_cast<int>(DataType::kFLOAT) == 0 && static_cast<int>(DataType::kHALF) == 1 &&
-              static_cast<int>(DataType::kINT32) == 3 && static_cast<int>(DataType::kBOOL) == 4 &&
-              static_cast<int>(DataType::kBF16) == 7 && static_cast<int>(DataType::kINT64) == 8);
+              static_cast<int>(DataType::kINT8) == 2 && static_cast<int>(DataType::kINT32) == 3 && static_cast<int>(DataType::kBOOL) == 4 &&
+              static_cast<int>(DataType::kFP8) == 6 && static_cast<int>(DataType::kBF16) == 7 &&
+              static_cast<int>(DataType::kINT64) == 8 && static_cast<int>(DataType::kINT4) == 9);
+#if SHIM_HAS_FP4
+static_assert(static_cast<int>(DataType::kFP4) == 10);
+#endif
 static_assert(static_cast<int>(ElementWiseOperation::kSUM) == 0 && static_cast<int>(ElementWiseOperation::kPROD) == 1 &&
-              static_cast<int>(ElementWiseOperation::kMAX) == 2 && static_cast<int>(ElementWiseOperation::kMIN) == 3 &&
+              static_cast<int>(ElementWiseOperation::kMAX) == 2 &&
               static_cast<int>(ElementWiseOperation::kSUB) == 4 && static_cast<int>(ElementWiseOperation::kDIV) == 5 &&
               static_cast<int>(ElementWiseOperation::kFLOOR_DIV) == 7 && static_cast<int>(ElementWiseOperation::kGREATER) == 12);
 static_assert(static_cast<int>(UnaryOperation::kSQRT) == 2 && static_cast<int>(UnaryOperation::kSIN) == 6 &&
@@ -65,6 +79,12 @@ enum ShimKind : int32_t {
     kIdentity,
     kConvolution,
     kResize,
+    kPlaceholder,
+    kQuantize,
+    kDequantize,
+    kDynamicQuantize,
+    kCacheUpdate,
+    kAttention,
 };
 
 // Lists of extents or axes with how many there are; -1 where there is none.
@@ -75,17 +95,17 @@ struct ShimAxes {
 
 struct ShimLayer {
     int32_t kind;
-    int32_t operation;  // TensorRT's number
+    int32_t operation;  // TensorRT's number; of attention, whether it is causal
     int32_t element;    // of a constant, or what is cast to
-    int32_t axis;
+    int32_t axis;       // -1 where there is none
     uint32_t axes;      // a bit each
-    int32_t keeps;      // whether reduced axes stay as ones
+    int32_t keeps;      // whether reduced axes stay as ones; of attention, whether it decomposes
     int32_t transposed[2];
     ShimAxes dims;      // of a constant, of a reshape, the size of a slice, of a kernel
     ShimAxes first;     // order of axes before a reshape, start of a slice, padding before
     ShimAxes second;    // order of axes after a reshape, padding after
     ShimAxes stride;
-    int64_t maps;
+    int64_t maps;       // of a convolution; or elements of a block
     int64_t n_scales;
     float scales[Dims::MAX_DIMS];
     void const* bytes;
@@ -121,6 +141,7 @@ struct Building {
     std::unique_ptr<IBuilder> builder;
     std::unique_ptr<IBuilderConfig> config;
     std::unique_ptr<INetworkDefinition> network;
+    bool lacks_weights = false;
 };
 
 Dims to_dims(ShimAxes const& axes) {
@@ -221,7 +242,82 @@ ILayer* add_resize(INetworkDefinition& network, ShimLayer const& layer, ITensor*
     return resize;
 }
 
-ILayer* add(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs) {
+// A constant whose bytes are given to the plan under this name.
+ILayer* add_placeholder(Building& building, ShimLayer const& layer, char const* name) {
+#if SHIM_HAS_PLACEHOLDERS
+    Weights const none{static_cast<DataType>(layer.element), nullptr, layer.n_elements};
+    auto* constant = building.network->addConstant(to_dims(layer.dims), none);
+    // TensorRT has put a mark of its own in place of the missing address, by which it knows them.
+    if (constant == nullptr || !building.network->setWeightsName(constant->getWeights(), name)) {
+        return nullptr;
+    }
+    building.lacks_weights = true;
+    return constant;
+#else
+    static_cast<void>(building);
+    static_cast<void>(layer);
+    static_cast<void>(name);
+    return nullptr;
+#endif
+}
+
+ILayer* add_dequantize(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs) {
+    auto* dequantize = network.addDequantize(*inputs[0], *inputs[1], static_cast<DataType>(layer.element));
+    if (dequantize != nullptr && 0 <= layer.axis) {
+        dequantize->setAxis(layer.axis);
+    }
+    return dequantize;
+}
+
+ILayer* add_dynamic_quantize(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs) {
+#if SHIM_HAS_FP4
+// Its successor takes no scale of scales in RTX 1.7.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    auto* quantize = network.addDynamicQuantize(*inputs[0], layer.axis, static_cast<int32_t>(layer.maps), DataType::kFP4, DataType::kFP8);
+#pragma GCC diagnostic pop
+    if (quantize != nullptr) {
+        quantize->setInput(1, *inputs[1]);
+    }
+    return quantize;
+#else
+    static_cast<void>(network);
+    static_cast<void>(layer);
+    static_cast<void>(inputs);
+    return nullptr;
+#endif
+}
+
+ILayer* add_cache_update(INetworkDefinition& network, ITensor* const* inputs) {
+#if SHIM_HAS_ATTENTION
+    return network.addKVCacheUpdate(*inputs[0], *inputs[1], *inputs[2], KVCacheMode::kLINEAR);
+#else
+    static_cast<void>(network);
+    static_cast<void>(inputs);
+    return nullptr;
+#endif
+}
+
+// Attention is no layer of its own but two, at its beginning and its end.
+ITensor* add_attention(INetworkDefinition& network, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs, char const* name) {
+#if SHIM_HAS_ATTENTION
+    auto const mask = layer.operation != 0 ? CausalMaskKind::kLOWER_RIGHT : CausalMaskKind::kNONE;
+    auto* attention = network.addAttentionV2(*inputs[0], *inputs[1], *inputs[2], AttentionNormalizationOp::kSOFTMAX, mask);
+    bool const is_whole = attention != nullptr && attention->setDecomposable(layer.keeps != 0) &&
+                          (n_inputs < 4 || attention->setKeyValueLengths(inputs[3])) && attention->setName(name);
+    return is_whole ? attention->getOutput(0) : nullptr;
+#else
+    static_cast<void>(network);
+    static_cast<void>(layer);
+    static_cast<void>(inputs);
+    static_cast<void>(n_inputs);
+    static_cast<void>(name);
+    return nullptr;
+#endif
+}
+
+ILayer* add(Building& building, ShimLayer const& layer, ITensor* const* inputs, int32_t n_inputs, char const* name) {
+    INetworkDefinition& network = *building.network;
     switch (layer.kind) {
     case kConstant:
         return network.addConstant(to_dims(layer.dims), Weights{static_cast<DataType>(layer.element), layer.bytes, layer.n_elements});
@@ -258,6 +354,11 @@ ILayer* add(INetworkDefinition& network, ShimLayer const& layer, ITensor* const*
     case kIdentity: return network.addIdentity(*inputs[0]);
     case kConvolution: return add_convolution(network, layer, inputs, n_inputs);
     case kResize: return add_resize(network, layer, inputs);
+    case kPlaceholder: return add_placeholder(building, layer, name);
+    case kQuantize: return network.addQuantize(*inputs[0], *inputs[1], static_cast<DataType>(layer.element));
+    case kDequantize: return add_dequantize(network, layer, inputs);
+    case kDynamicQuantize: return add_dynamic_quantize(network, layer, inputs);
+    case kCacheUpdate: return add_cache_update(network, inputs);
     default: return nullptr;
     }
 }
@@ -366,9 +467,59 @@ bool read(ILayer& layer, ShimLayer& out) {
                resize.getCoordinateTransformation() == ResizeCoordinateTransformation::kASYMMETRIC &&
                resize.getNearestRounding() == ResizeRoundMode::kFLOOR;
     }
+    case LayerType::kQUANTIZE: {
+        auto& quantize = static_cast<IQuantizeLayer&>(layer);
+        out.kind = kQuantize;
+        out.element = static_cast<int32_t>(quantize.getToType());
+        return quantize.getAxis() == -1;
+    }
+    case LayerType::kDEQUANTIZE: {
+        auto& dequantize = static_cast<IDequantizeLayer&>(layer);
+        out.kind = kDequantize;
+        out.element = static_cast<int32_t>(dequantize.getToType());
+        out.axis = dequantize.getAxis();
+        return true;
+    }
+#if SHIM_HAS_FP4
+    case LayerType::kDYNAMIC_QUANTIZE: {
+        auto& quantize = static_cast<IDynamicQuantizeLayer&>(layer);
+        out.kind = kDynamicQuantize;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+        out.axis = quantize.getAxis();
+        out.maps = quantize.getBlockSize();
+#pragma GCC diagnostic pop
+        return quantize.getToType() == DataType::kFP4 && quantize.getScaleType() == DataType::kFP8;
+    }
+#endif
+#if SHIM_HAS_ATTENTION
+    case LayerType::kKVCACHE_UPDATE:
+        out.kind = kCacheUpdate;
+        return static_cast<IKVCacheUpdateLayer&>(layer).getCacheMode() == KVCacheMode::kLINEAR;
+    case LayerType::kATTENTION_OUTPUT: {
+        IAttention& attention = *static_cast<IAttentionOutputLayer&>(layer).getAttention();
+        out.kind = kAttention;
+        out.operation = attention.getCausalKind() == CausalMaskKind::kLOWER_RIGHT;
+        out.keeps = attention.getDecomposable();
+        return attention.getCausalKind() != CausalMaskKind::kUPPER_LEFT && attention.getMask() == nullptr &&
+               attention.getNormalizationOperation() == AttentionNormalizationOp::kSOFTMAX &&
+               attention.getNormalizationQuantizeScale() == nullptr && attention.getQueryForm() == AttentionIOForm::kPADDED_BHND &&
+               attention.getKeyValueForm() == AttentionIOForm::kPADDED_BHND && attention.getQueryLengths() == nullptr;
+    }
+#endif
     default: return false;
     }
 }
+
+// The end of an attention, which is where it is told of whole; its beginning is then left out.
+#if SHIM_HAS_ATTENTION
+IAttention* attention_of(ILayer* layer) {
+    return layer->getType() == LayerType::kATTENTION_OUTPUT ? static_cast<IAttentionOutputLayer*>(layer)->getAttention() : nullptr;
+}
+bool is_left_out(ILayer const& layer) { return layer.getType() == LayerType::kATTENTION_INPUT; }
+#else
+bool is_left_out(ILayer const&) { return false; }
+#endif
 
 ShimTensor describe(ITensor const* tensor) {
     ShimTensor out{};
@@ -396,7 +547,6 @@ T guarded(T otherwise, F body) noexcept {
 
 extern "C" {
 
-int32_t shim_header_version() { return NV_TENSORRT_VERSION; }
 int32_t shim_header_major() { return NV_TENSORRT_MAJOR; }
 int32_t shim_header_minor() { return NV_TENSORRT_MINOR; }
 int32_t shim_header_is_rtx() { return SHIM_IS_RTX; }
@@ -432,13 +582,31 @@ ITensor* shim_add_input(Building* building, char const* name, int32_t element, S
 
 void shim_name_axis(ITensor* tensor, int32_t axis, char const* name) { tensor->setDimensionName(axis, name); }
 
-ITensor* shim_add_layer(Building* building, ShimLayer const* layer, ITensor* const* inputs, int32_t n_inputs, char const* name) {
+// Whether this TensorRT has layers of a kind.
+int32_t shim_has(int32_t kind) {
+    switch (kind) {
+    case kPlaceholder: return SHIM_HAS_PLACEHOLDERS;
+    case kDynamicQuantize: return SHIM_HAS_FP4;
+    case kCacheUpdate:
+    case kAttention: return SHIM_HAS_ATTENTION;
+    default: return 1;
+    }
+}
+
+// What the layer yields; `second` is set if that is two values.
+ITensor* shim_add_layer(Building* building, ShimLayer const* layer, ITensor* const* inputs, int32_t n_inputs, char const* name,
+                        ITensor** second) {
+    *second = nullptr;
     return guarded<>(static_cast<ITensor*>(nullptr), [&]() -> ITensor* {
-        ILayer* added = add(*building->network, *layer, inputs, n_inputs);
+        if (layer->kind == kAttention) {
+            return add_attention(*building->network, *layer, inputs, n_inputs, name);
+        }
+        ILayer* added = add(*building, *layer, inputs, n_inputs, name);
         if (added == nullptr) {
             return nullptr;
         }
         added->setName(name);
+        *second = added->getNbOutputs() == 2 ? added->getOutput(1) : nullptr;
         return added->getOutput(0);
     });
 }
@@ -452,20 +620,37 @@ int32_t shim_n_layers(Building* building) { return building->network->getNbLayer
 int32_t shim_n_inputs(Building* building) { return building->network->getNbInputs(); }
 int32_t shim_n_outputs(Building* building) { return building->network->getNbOutputs(); }
 
-// Whether the layer is one that this shim adds. How many inputs it has and its name are told in any case.
+// Whether the layer is one that this shim adds: 1, or 2 if it is the beginning of one that is told of at its end, or 0. How many
+// inputs it has and its name are told in any case.
 int32_t shim_read_layer(Building* building, int32_t i, ShimLayer* out, int32_t* n_inputs, char const** name) {
     ILayer* layer = building->network->getLayer(i);
     *n_inputs = layer->getNbInputs();
     *name = layer->getName();
-    return read(*layer, *out) && layer->getNbOutputs() == 1;
+#if SHIM_HAS_ATTENTION
+    if (IAttention* attention = attention_of(layer)) {
+        *n_inputs = 4;
+        *name = attention->getName();
+    }
+#endif
+    if (is_left_out(*layer)) {
+        return 2;
+    }
+    return read(*layer, *out) && layer->getNbOutputs() == (out->kind == kDynamicQuantize ? 2 : 1);
 }
 
 void shim_layer_input(Building* building, int32_t i, int32_t k, ShimTensor* out) {
-    *out = describe(building->network->getLayer(i)->getInput(k));
+    ILayer* layer = building->network->getLayer(i);
+#if SHIM_HAS_ATTENTION
+    if (IAttention* attention = attention_of(layer)) {
+        *out = describe(k < 3 ? attention->getInput(k) : attention->getKeyValueLengths());
+        return;
+    }
+#endif
+    *out = describe(layer->getInput(k));
 }
 
-void shim_layer_output(Building* building, int32_t i, ShimTensor* out) {
-    *out = describe(building->network->getLayer(i)->getOutput(0));
+void shim_layer_output(Building* building, int32_t i, int32_t k, ShimTensor* out) {
+    *out = describe(building->network->getLayer(i)->getOutput(k));
 }
 
 void shim_input(Building* building, int32_t i, ShimTensor* out) { *out = describe(building->network->getInput(i)); }
@@ -505,8 +690,15 @@ int32_t shim_add_profile(Building* building, IOptimizationProfile* profile) {
 }
 
 IHostMemory* shim_build(Building* building) {
-    return guarded<>(static_cast<IHostMemory*>(nullptr),
-                     [&] { return building->builder->buildSerializedNetwork(*building->network, *building->config); });
+    return guarded<>(static_cast<IHostMemory*>(nullptr), [&] {
+#if SHIM_HAS_PLACEHOLDERS
+        if (building->lacks_weights) {
+            building->config->setFlag(BuilderFlag::kSTRIP_PLAN);
+            building->config->setFlag(BuilderFlag::kREFIT_INDIVIDUAL);
+        }
+#endif
+        return building->builder->buildSerializedNetwork(*building->network, *building->config);
+    });
 }
 
 void const* shim_plan_data(IHostMemory* plan) { return plan->data(); }

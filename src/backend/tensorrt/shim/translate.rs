@@ -4,7 +4,7 @@ use super::raw::{RawAxes, RawLayer};
 use crate::backend::tensorrt::layers::{Activation, Element, ElementWise, Function, Kind, Reduction};
 
 /// The order of `ShimKind` in `shim.cc`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Code {
     Constant,
     MatrixMultiply,
@@ -23,9 +23,15 @@ enum Code {
     Identity,
     Convolution,
     Resize,
+    Placeholder,
+    Quantize,
+    Dequantize,
+    DynamicQuantize,
+    CacheUpdate,
+    Attention,
 }
 
-const CODES: [Code; 17] = [
+const CODES: [Code; 23] = [
     Code::Constant,
     Code::MatrixMultiply,
     Code::ElementWise,
@@ -43,21 +49,17 @@ const CODES: [Code; 17] = [
     Code::Identity,
     Code::Convolution,
     Code::Resize,
+    Code::Placeholder,
+    Code::Quantize,
+    Code::Dequantize,
+    Code::DynamicQuantize,
+    Code::CacheUpdate,
+    Code::Attention,
 ];
 
-/// How many inputs a layer of this code takes: the fewest and the most.
-pub(super) fn arity(kind: i32) -> (usize, usize) {
-    match CODES[usize::try_from(kind).expect("made by `to_raw`")] {
-        Code::Constant => (0, 0),
-        Code::MatrixMultiply | Code::ElementWise | Code::Gather => (2, 2),
-        Code::Unary | Code::Activation | Code::Reduce | Code::Softmax | Code::Shape | Code::Cast => (1, 1),
-        Code::Identity | Code::Resize => (1, 1),
-        Code::Shuffle => (1, 2),
-        Code::Concatenation => (1, usize::MAX),
-        Code::Slice => (1, 3),
-        Code::Select => (3, 3),
-        Code::Convolution => (2, 3),
-    }
+/// Whether such a layer yields two values.
+pub(super) fn yields_two(kind: i32) -> bool {
+    kind == Code::DynamicQuantize as i32
 }
 
 /// The struct of a layer, without a constant's bytes.
@@ -71,9 +73,26 @@ pub(super) fn to_raw(kind: &Kind) -> Result<RawLayer, String> {
         Kind::Constant { element, dims, bytes } => RawLayer {
             element: *element as i32,
             dims: RawAxes::new(dims.iter().copied())?,
-            n_elements: (bytes.len() / element.size_bytes()) as i64,
+            n_elements: (bytes.len() * 8 / element.bits()) as i64,
             ..of(Code::Constant)
         },
+        Kind::Placeholder { element, dims } => RawLayer {
+            element: *element as i32,
+            dims: RawAxes::new(dims.iter().copied())?,
+            n_elements: dims.iter().product(),
+            ..of(Code::Placeholder)
+        },
+        Kind::Quantize { to } => RawLayer { element: *to as i32, ..of(Code::Quantize) },
+        Kind::Dequantize { to, axis } => {
+            RawLayer { element: *to as i32, axis: axis.unwrap_or(-1), ..of(Code::Dequantize) }
+        }
+        Kind::DynamicQuantize { axis, block } => {
+            RawLayer { axis: *axis, maps: i64::from(*block), ..of(Code::DynamicQuantize) }
+        }
+        Kind::CacheUpdate => of(Code::CacheUpdate),
+        Kind::Attention { causal, decomposes } => {
+            RawLayer { operation: i32::from(*causal), keeps: i32::from(*decomposes), ..of(Code::Attention) }
+        }
         Kind::MatrixMultiply { transposed } => {
             RawLayer { transposed: transposed.map(i32::from), ..of(Code::MatrixMultiply) }
         }
@@ -123,11 +142,11 @@ pub(super) fn to_raw(kind: &Kind) -> Result<RawLayer, String> {
     })
 }
 
-/// The layer of a struct that TensorRT's getters filled; `bytes` are a constant's, `n_inputs` how many it has.
+/// The layer of a struct that TensorRT's getters filled; `bytes` are a constant's, unless it has none yet; `n_inputs` is how many it has.
 ///
 /// # Errors
 /// Which number has no word here.
-pub(super) fn from_raw(raw: &RawLayer, bytes: &[u8], n_inputs: usize) -> Result<Kind, String> {
+pub(super) fn from_raw(raw: &RawLayer, bytes: Option<&[u8]>, n_inputs: usize) -> Result<Kind, String> {
     let code = usize::try_from(raw.kind).ok().and_then(|i| CODES.get(i)).ok_or("an unknown kind")?;
     let operation = raw.operation;
     let unknown = |what: &str| format!("{what} {operation}");
@@ -137,15 +156,27 @@ pub(super) fn from_raw(raw: &RawLayer, bytes: &[u8], n_inputs: usize) -> Result<
         if order.iter().enumerate().all(|(i, a)| i as i32 == *a) { Vec::new() } else { order }
     };
     Ok(match code {
-        Code::Constant => Kind::Constant {
-            element: element(raw.element)?,
-            dims: raw.dims.list().into(),
-            bytes: bytes.into(),
-        },
+        Code::Constant | Code::Placeholder => {
+            let (element, dims) = (element(raw.element)?, raw.dims.list().into());
+            match bytes {
+                Some(bytes) => Kind::Constant { element, dims, bytes: bytes.into() },
+                None => Kind::Placeholder { element, dims },
+            }
+        }
+        Code::Quantize => Kind::Quantize { to: element(raw.element)? },
+        Code::Dequantize => {
+            Kind::Dequantize { to: element(raw.element)?, axis: (0 <= raw.axis).then_some(raw.axis) }
+        }
+        Code::DynamicQuantize => {
+            let block = i32::try_from(raw.maps).map_err(|_| format!("a block of {}", raw.maps))?;
+            Kind::DynamicQuantize { axis: raw.axis, block }
+        }
+        Code::CacheUpdate => Kind::CacheUpdate,
+        Code::Attention => Kind::Attention { causal: operation != 0, decomposes: raw.keeps != 0 },
         Code::MatrixMultiply => Kind::MatrixMultiply { transposed: raw.transposed.map(|t| t != 0) },
         Code::ElementWise => {
-            use ElementWise::{Difference, FloorQuotient, Greater, Max, Min, Product, Quotient, Sum};
-            let all = [Sum, Product, Max, Min, Difference, Quotient, FloorQuotient, Greater];
+            use ElementWise::{Difference, FloorQuotient, Greater, Max, Product, Quotient, Sum};
+            let all = [Sum, Product, Max, Difference, Quotient, FloorQuotient, Greater];
             let found = all.into_iter().find(|o| *o as i32 == operation);
             Kind::ElementWise(found.ok_or_else(|| unknown("element-wise operation"))?)
         }
@@ -198,7 +229,6 @@ pub(super) fn from_raw(raw: &RawLayer, bytes: &[u8], n_inputs: usize) -> Result<
 /// # Errors
 /// Which number it is.
 pub(super) fn element(code: i32) -> Result<Element, String> {
-    use Element::{Bf16, Bool, F16, F32, I32, I64};
-    let found = [F32, F16, I32, Bool, Bf16, I64].into_iter().find(|e| *e as i32 == code);
+    let found = Element::ALL.into_iter().find(|e| *e as i32 == code);
     found.ok_or_else(|| format!("element type {code}"))
 }
