@@ -26,6 +26,12 @@ pub enum BackendError {
         /// Where, and what.
         why: String,
     },
+    /// It cannot build for what was asked for.
+    #[error("target: {why}")]
+    Target {
+        /// What, and what there is.
+        why: String,
+    },
     /// The process that compiles ended without a plan.
     #[error("no plan was made for graph `{graph}`: {why}")]
     Compiler {

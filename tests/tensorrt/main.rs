@@ -13,11 +13,14 @@ mod case;
 #[path = "../conformance/cases.rs"]
 mod cases;
 mod evaluate;
+mod host;
 mod models;
 mod mutations;
 #[path = "../conformance/networks.rs"]
 mod networks;
+mod on_host;
 mod plans;
+mod product;
 mod session;
 
 use perihelion::backend::tensorrt::{Element, Library};

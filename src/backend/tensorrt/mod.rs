@@ -16,15 +16,26 @@
 //! Why not through ONNX: its parser drops what it does not know with a warning (the valid length of a cache, for one) and computes
 //! something else.
 
+mod backend;
+mod cache;
 mod compile;
+mod driver;
 mod layers;
 mod lower;
 mod recorder;
+mod sections;
+mod session;
 mod shim;
+mod target;
+mod weights;
+mod whole;
 
+pub use backend::TensorRt;
 pub use compile::{Compiled, Order, compile, serve};
 pub use layers::{
     Activation, Element, ElementWise, Extent, Function, Input, Kind, Layer, Layers, Output, Reduction, Tensor,
 };
 pub use lower::{Lowered, Sink, Source, lower};
+pub use sections::write_sections;
+pub use session::{Claim, Device, Failure, Place, Space, open_on};
 pub use shim::{Library, Network, Recorded, RecordedTensor, Target};

@@ -5,8 +5,9 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ffi::{Building, Opened, TensorSeen, can_open, header_version, start_cuda};
+use super::ffi::{Building, Opened, TensorSeen, can_open, header_version, print_log, start_cuda};
 use super::raw::RawAxes;
+use super::running::{Allocator, Running, Runtime};
 use super::translate::{element, from_raw, to_raw};
 use super::{Recorded, RecordedTensor, Target};
 use crate::backend::BackendError;
@@ -64,6 +65,48 @@ impl Library {
     /// Name and version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// From now on this process prints what TensorRT says, as it says it.
+    pub(in crate::backend::tensorrt) fn print_log(&self) {
+        print_log();
+    }
+
+    /// Its runtime, which takes device memory from the allocator. CUDA must have begun.
+    ///
+    /// # Errors
+    /// What TensorRT says.
+    pub(in crate::backend::tensorrt) fn runtime(
+        &self,
+        allocator: Box<dyn Allocator>,
+    ) -> Result<Arc<Runtime>, BackendError> {
+        Runtime::new(&self.opened, allocator).map_err(|said| BackendError::Unavailable {
+            name: "tensorrt",
+            why: format!("{} makes no runtime: {}", self.version, joined(&said)),
+        })
+    }
+
+    /// A plan, to be run on the GPU of this machine.
+    ///
+    /// # Errors
+    /// What TensorRT says.
+    pub(in crate::backend::tensorrt) fn running(
+        &self,
+        runtime: &Arc<Runtime>,
+        graph: &str,
+        plan: &[u8],
+    ) -> Result<Running, BackendError> {
+        Running::new(runtime, plan).map_err(|said| {
+            let (n_bytes, version, said) = (plan.len(), &self.version, joined(&said));
+            let why =
+                format!("{version} does not open the plan of graph `{graph}` ({n_bytes} bytes): {said}");
+            BackendError::Payload { why }
+        })
+    }
+
+    /// Whether it is TensorRT-RTX.
+    pub(in crate::backend::tensorrt) fn is_rtx(&self) -> bool {
+        self.is_rtx
     }
 
     /// Whether a plan can be opened on this machine.
@@ -205,7 +248,8 @@ impl Network {
         for i in 0..n_outputs {
             let seen = there(self.building.output(i), "an output")?;
             let tensor = keep(&mut recorded.tensors, &seen)?;
-            recorded.layers.outputs.push(Output { name: seen.name, tensor });
+            let element = recorded.tensors[tensor.index()].element;
+            recorded.layers.outputs.push(Output { name: seen.name, element, tensor });
         }
         recorded.layers.n_tensors = recorded.tensors.len() as u32;
         Ok(recorded)

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::raw::{RawAxes, RawLayer, RawTensor};
@@ -33,7 +34,7 @@ pub(super) struct LayerSeen {
     pub(super) n_inputs: usize,
 }
 
-type Logging = extern "C" fn(i32, *const c_char);
+pub(super) type Logging = extern "C" fn(i32, *const c_char);
 
 unsafe extern "C" {
     safe fn shim_header_version() -> i32;
@@ -117,7 +118,7 @@ impl Opened {
         Some(unsafe { version() })
     }
 
-    fn address(&self, name: &[u8]) -> Option<*mut c_void> {
+    pub(super) fn address(&self, name: &[u8]) -> Option<*mut c_void> {
         // SAFETY: an address, which is not read here.
         unsafe { self.library.get::<*mut c_void>(name) }.ok().map(|symbol| *symbol)
     }
@@ -127,9 +128,19 @@ impl Opened {
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Lines kept; a library that fails says the cause first.
 const LINES_MAX: usize = 1000;
+/// Whether it is also printed as it is said, so that a process that TensorRT takes down has said it.
+static PRINTS: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn log(severity: i32, line: *const c_char) {
+/// From now on this process prints what TensorRT says.
+pub(super) fn print_log() {
+    PRINTS.store(true, Relaxed);
+}
+
+pub(super) extern "C" fn log(severity: i32, line: *const c_char) {
     const WARNING: i32 = 2;
+    if severity <= WARNING && PRINTS.load(Relaxed) {
+        eprintln!("{}", text(line).trim());
+    }
     if severity <= WARNING
         && let Ok(mut lines) = LINES.lock()
         && lines.len() < LINES_MAX
@@ -140,7 +151,7 @@ extern "C" fn log(severity: i32, line: *const c_char) {
 
 /// TensorRT has one logger in a process, so whoever wants to know what is said of his own must be alone.
 #[derive(Debug)]
-struct Turn(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+pub(super) struct Turn(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
 
 static TURNS: Mutex<()> = Mutex::new(());
 thread_local!(static HAS_TURN: Cell<bool> = const { Cell::new(false) });
@@ -150,7 +161,7 @@ impl Turn {
     ///
     /// # Panics
     /// If this thread has it, and would wait for itself.
-    fn wait() -> Turn {
+    pub(super) fn wait() -> Turn {
         assert!(!HAS_TURN.get(), "a thread has one network of TensorRT's at a time");
         let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         HAS_TURN.set(true);
@@ -159,7 +170,7 @@ impl Turn {
         turn
     }
 
-    fn take_lines(&self) -> Vec<String> {
+    pub(super) fn take_lines(&self) -> Vec<String> {
         std::mem::take(&mut *LINES.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

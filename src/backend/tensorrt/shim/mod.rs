@@ -13,12 +13,16 @@ mod ffi;
 #[cfg(feature = "tensorrt")]
 mod raw;
 #[cfg(feature = "tensorrt")]
+mod running;
+#[cfg(feature = "tensorrt")]
 mod translate;
 
 #[cfg(not(feature = "tensorrt"))]
 pub use disabled::{Library, Network};
 #[cfg(feature = "tensorrt")]
 pub use enabled::{Library, Network};
+#[cfg(feature = "tensorrt")]
+pub(super) use running::{AXES_MAX, Allocator, Running, Runtime};
 
 use serde::{Deserialize, Serialize};
 

@@ -394,6 +394,9 @@ T guarded(T otherwise, F body) noexcept {
 
 }  // namespace
 
+// For runtime.cc, which has the same one.
+ILogger* shim_logger(ShimLog function) { return logger(function); }
+
 extern "C" {
 
 int32_t shim_header_version() { return NV_TENSORRT_VERSION; }
