@@ -20,6 +20,14 @@ pub enum BackendError {
         /// The reason, and what to do.
         why: String,
     },
+    /// It is there, and this machine has no device for it.
+    #[error("backend `{name}` has no device here: {why}")]
+    NoDevice {
+        /// Which.
+        name: &'static str,
+        /// What is lacking.
+        why: String,
+    },
     /// A network holds what it cannot compute.
     #[error("this backend cannot compute the network: {why}")]
     Unsupported {

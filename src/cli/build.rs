@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -12,7 +13,8 @@ use super::progress::Progress;
 use super::recipe::{self, Recipe};
 use super::{Context, Usage, output};
 use crate::backend::{
-    Backend, BackendError, FormatChoice, Memory, OpenOptions, PlanMade, PlanTold, WeightFormat, backend_for,
+    Backend, BackendError, FormatChoice, FormatError, Memory, OpenOptions, PlanMade, PlanTold, WeightFormat,
+    backend_for,
 };
 use crate::engine::{self, BuildOptions, BuildTold, For, Tried};
 use crate::model::Model;
@@ -118,6 +120,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let builder = backend_for(&asked.backend, asked.target.as_deref());
     let builder = builder.map_err(|why| match why {
         BackendError::Target { .. } => Usage(why.to_string()).into(),
+        BackendError::NoDevice { .. } if asked.target.is_none() => {
+            anyhow!("{why}; name the machine to build for in --target, as sm86")
+        }
         why => anyhow::Error::from(why),
     })?;
     let model = match &recipe {
@@ -173,7 +178,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             self_test.worst * 100.0,
             output::table(&memory_rows(memory)),
         ),
-        None => "not tried: this machine cannot run it; it is tried wherever it is opened".to_owned(),
+        None => "not tried: this machine cannot run it; it is tried wherever it is opened\n".to_owned(),
     };
     output::text(&format!(
         "{}: {}, sha256 {}\n{of_trial}",
@@ -207,8 +212,9 @@ struct Asked {
     backend: String,
     /// None for this machine.
     target: Option<String>,
-    /// As it was typed, and where.
-    precision: Result<FormatChoice, (String, String)>,
+    precision: Result<FormatChoice, FormatError>,
+    /// The recipe's precision, if none was typed.
+    written: Option<String>,
     limits: recipe::Limits,
 }
 
@@ -217,37 +223,36 @@ impl Asked {
         let backend = options.backend.map(|backend| backend.name().to_owned());
         let backend = backend.or_else(|| Some(recipe?.backend.clone())).unwrap_or_else(|| "cpu".to_owned());
         // A recipe's device is what its backend builds for, where that builds for others at all.
-        let of_recipe = || recipe.filter(|recipe| recipe.backend == backend && backend != "cpu");
-        let target = options.target.clone().or_else(|| Some(of_recipe()?.device.name.to_owned()));
-        let precision = match (&options.precision, recipe) {
+        let of_same = || recipe.filter(|recipe| recipe.backend == backend && backend != "cpu");
+        let target = options.target.clone().or_else(|| Some(of_same()?.device.name.to_owned()));
+        let written = recipe.filter(|_| options.precision.is_none()).map(|recipe| recipe.precision.clone());
+        let precision = match (&options.precision, &written) {
             (Some(precision), _) => Ok(precision.clone()),
             (None, None) => Ok(FormatChoice::from(WeightFormat::F32)),
-            (None, Some(recipe)) => {
-                let read = recipe.precision.parse::<FormatChoice>();
-                read.map_err(|why| (recipe.precision.clone(), why.to_string()))
-            }
+            (None, Some(precision)) => precision.parse::<FormatChoice>(),
         };
-        let written = recipe.map(|recipe| recipe.limits).unwrap_or_default();
+        let of_recipe = recipe.map(|recipe| recipe.limits).unwrap_or_default();
         let limits = recipe::Limits {
-            context: options.max_context.or(written.context),
-            image_tokens: options.max_image_tokens.or(written.image_tokens),
-            frames: options.max_frames.or(written.frames),
-            latents_per_call: options.max_latents_per_call.or(written.latents_per_call),
-            encoder_states: options.encoder_states.or(written.encoder_states),
+            context: options.max_context.or(of_recipe.context),
+            image_tokens: options.max_image_tokens.or(of_recipe.image_tokens),
+            frames: options.max_frames.or(of_recipe.frames),
+            latents_per_call: options.max_latents_per_call.or(of_recipe.latents_per_call),
+            encoder_states: options.encoder_states.or(of_recipe.encoder_states),
         };
-        Self { backend, target, precision, limits }
+        Self { backend, target, precision, written, limits }
     }
 
     /// The formats, once it is sure that the model has such parts and the backend such formats.
     fn formats(&self, model: &Model, builder: &dyn Backend) -> anyhow::Result<FormatChoice> {
-        let refused = |why: String| Usage(format!("--precision: {why}"));
-        let backend = &self.backend;
-        let choice = self.precision.clone().map_err(|(precision, why)| {
-            Usage(format!("the recipe's precision {precision}, on backend {backend}: {why}; give --precision for another"))
-        })?;
-        choice
-            .of_parts(model.network(), builder.formats(), builder.caches())
-            .map_err(|why| refused(why.to_string()))?;
+        let refused = |why: FormatError| match &self.written {
+            None => Usage(format!("--precision: {why}")),
+            Some(precision) => Usage(format!(
+                "the recipe's precision {precision}, on backend {}: {why}; give --precision for another",
+                self.backend
+            )),
+        };
+        let choice = self.precision.clone().map_err(refused)?;
+        choice.of_parts(model.network(), builder.formats(), builder.caches()).map_err(refused)?;
         Ok(choice)
     }
 

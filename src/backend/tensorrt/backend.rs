@@ -44,10 +44,7 @@ impl TensorRt {
         let here = driver::gpu();
         let capability = match &here {
             Ok(gpu) => Ok(gpu.capability),
-            Err(why) => Err(BackendError::Unavailable {
-                name: "tensorrt",
-                why: format!("{why}; to build for another machine, name it: --target"),
-            }),
+            Err(why) => Err(BackendError::NoDevice { name: "tensorrt", why: why.clone() }),
         };
         let (target, capabilities) = wanted.resolve(library.is_rtx(), library.version(), capability)?;
         Ok(TensorRt { library, here, target, capabilities })
@@ -112,7 +109,7 @@ impl Backend for TensorRt {
     fn check(&self) -> Result<String, BackendError> {
         match &self.here {
             Ok(gpu) => Ok(format!("{} on {} (sm_{})", self.library.version(), gpu.name, gpu.capability)),
-            Err(why) => Err(BackendError::Unavailable { name: "tensorrt", why: why.clone() }),
+            Err(why) => Err(BackendError::NoDevice { name: "tensorrt", why: why.clone() }),
         }
     }
 

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn no_gpu() -> Result<i32, BackendError> {
-        Err(BackendError::Unavailable { name: "tensorrt", why: "no driver".into() })
+        Err(BackendError::NoDevice { name: "tensorrt", why: "no driver".into() })
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(in crate::backend::tensorrt) fn gpu() -> Result<Gpu, String> {
 /// # Errors
 /// If there is none, or TensorRT does not start on it.
 pub(in crate::backend::tensorrt) fn open(library: &Library) -> Result<Box<dyn Device>, BackendError> {
-    let cuda = Cuda::open().map_err(|why| BackendError::Unavailable { name: "tensorrt", why })?;
+    let cuda = Cuda::open().map_err(|why| BackendError::NoDevice { name: "tensorrt", why })?;
     let taken = Arc::new(Taken::default());
     let allocator = Box::new(OfTensorRt { cuda: Arc::clone(&cuda), taken: Arc::clone(&taken) });
     let shares_memory = cuda.is_integrated().map_err(fails)?;

@@ -218,6 +218,12 @@ impl TensorRtSession {
         for wire in plan.inputs.iter().chain(&plan.outputs) {
             wire.rows_in(&self.network, run, &self.windows)?;
         }
+        if run.stop.is_some_and(|stop| stop.load(Relaxed)) {
+            return Err(RunError::Stopped);
+        }
+        if run.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(RunError::Deadline);
+        }
         for indices in &plan.indices {
             let home = self.homes[indices.buffer.index()];
             let begin = home.place.offset + self.windows[indices.buffer.index()] * home.row_bytes;
@@ -226,12 +232,6 @@ impl TensorRtSession {
             if !bytemuck::cast_slice::<u8, i32>(bytes).iter().all(|i| indices.allow(*i, table_rows)) {
                 return Err(RunError::Index(graph));
             }
-        }
-        if run.stop.is_some_and(|stop| stop.load(Relaxed)) {
-            return Err(RunError::Stopped);
-        }
-        if run.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(RunError::Deadline);
         }
         Ok(())
     }

@@ -421,8 +421,12 @@ Building* shim_building_new(void* create, ShimLog log) {
 #endif
         building->config.reset(building->builder->createBuilderConfig());
         building->network.reset(building->builder->createNetworkV2(typed));
-        bool const is_whole = building->config != nullptr && building->network != nullptr;
-        return is_whole ? building.release() : nullptr;
+        if (building->config == nullptr || building->network == nullptr) {
+            return nullptr;
+        }
+        // What is asked for in f32 is computed in f32: by default products would take ten bits of each number.
+        building->config->clearFlag(BuilderFlag::kTF32);
+        return building.release();
     });
 }
 
