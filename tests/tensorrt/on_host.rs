@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use perihelion::backend::tensorrt::{Failure, Library, open_on, write_sections};
+use perihelion::backend::tensorrt::{Failure, Layers, Library, Target, TensorRt, open_on, write_sections};
 use perihelion::backend::{
-    BackendError, CacheFormat, Elements, Run, RunError, Sections, Session, WeightFormat,
+    Backend, BackendError, CacheFormat, Elements, OpenOptions, Run, RunError, Sections, Session, WeightFormat,
 };
 use perihelion::graph::{Buffer, BufferId, GraphBuilder, GraphId, Network, Op, Purpose, Unary, Weights};
 use perihelion::tensor::DType;
@@ -66,6 +66,31 @@ fn check(cases: &[Case], library: Option<&Library>) {
 #[test]
 fn every_op_and_network_agrees_with_the_reference_evaluation() {
     check(&all(), None);
+}
+
+/// What only a GPU can show: plans that run, through the same session on NVIDIA's driver.
+#[test]
+#[ignore = "needs TensorRT and a GPU: PERIHELION_TENSORRT names the library"]
+fn on_a_gpu_every_op_and_network_agrees_with_the_reference_evaluation() {
+    let backend = match TensorRt::new(None) {
+        Ok(backend) => backend,
+        Err(why) => return println!("NOT RUN: {why}"),
+    };
+    println!("{}", backend.check().unwrap());
+    let library = Library::open(None).unwrap();
+    for case in all() {
+        let formats = formats(&case.network, WeightFormat::F32);
+        let mut make = |_: &str, layers: &Layers| {
+            let mut network = perihelion::backend::tensorrt::Network::new(&library, layers)?;
+            network.plan(&Target::Current)
+        };
+        let mut sections = Sections::default();
+        write_sections(&case.network, &case.weights, &formats, &mut make, &mut sections).unwrap();
+        let opened = backend.open(case.network.clone(), &formats, &sections, &OpenOptions::default());
+        let share = worst(&case.reference(), &case.on(opened.unwrap().as_mut()));
+        println!("{}: off by {share:.1e}", case.name);
+        assert!(share <= TOLERANCE, "{}: off by {share} of the largest", case.name);
+    }
 }
 
 #[test]

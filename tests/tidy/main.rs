@@ -31,6 +31,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/mapped.rs",
     "src/backend/cpu/arena.rs",
     "src/backend/tensorrt/shim/ffi.rs",
+    "src/backend/tensorrt/shim/opened.rs",
     "src/backend/tensorrt/shim/running.rs",
     "src/backend/tensorrt/driver/cuda.rs",
     "src/backend/tensorrt/driver/memory.rs",

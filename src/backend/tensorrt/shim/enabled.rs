@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ffi::{Building, Opened, TensorSeen, can_open, header_version, print_log, start_cuda};
+use super::ffi::{Building, TensorSeen, can_open, check_structs, header_version, print_log};
+use super::opened::{Opened, start_cuda};
 use super::raw::RawAxes;
 use super::running::{Allocator, Running, Runtime};
 use super::translate::{element, from_raw, to_raw};
@@ -34,7 +35,9 @@ impl Library {
         let ([major, minor, _], is_rtx) = header_version();
         let name =
             if is_rtx { format!("libtensorrt_rtx.so.{major}") } else { format!("libnvinfer.so.{major}") };
-        let place = place.map(Path::to_owned).or_else(|| std::env::var_os(PLACE).map(PathBuf::from));
+        check_structs();
+        let named = || std::env::var_os(PLACE).filter(|place| !place.is_empty());
+        let place = place.map(Path::to_owned).or_else(|| named().map(PathBuf::from));
         let path = match place {
             Some(folder) if folder.is_dir() => folder.join(&name),
             Some(file) => file,
@@ -268,11 +271,18 @@ impl Network {
         };
         match (self.building.target(&capabilities), target) {
             (Some(true), _) | (None, Target::Current) => {}
-            (Some(false), _) => return Err(refused(&self.building, &format!("the target {target:?}"))),
-            (None, Target::Capabilities(all)) => {
-                return Err(unsupported(format!(
-                    "this TensorRT builds for the GPU of its own machine, not for {all:?}: build there, or with TensorRT-RTX"
-                )));
+            (Some(false), _) => {
+                let said = joined(&self.building.said());
+                return Err(BackendError::Target {
+                    why: format!("TensorRT does not build for {target}: {said}"),
+                });
+            }
+            (None, Target::Capabilities(_)) => {
+                return Err(BackendError::Target {
+                    why: format!(
+                        "this TensorRT builds for the GPU of its own machine, not for {target}: build there, or with TensorRT-RTX"
+                    ),
+                });
             }
         }
         let mut bounds = Vec::new();

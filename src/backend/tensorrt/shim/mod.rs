@@ -11,6 +11,8 @@ mod enabled;
 #[cfg(feature = "tensorrt")]
 mod ffi;
 #[cfg(feature = "tensorrt")]
+mod opened;
+#[cfg(feature = "tensorrt")]
 mod raw;
 #[cfg(feature = "tensorrt")]
 mod running;
@@ -24,6 +26,8 @@ pub use enabled::{Library, Network};
 #[cfg(feature = "tensorrt")]
 pub(super) use running::{AXES_MAX, Allocator, Running, Runtime};
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Element, Layers};
@@ -35,6 +39,18 @@ pub enum Target {
     Current,
     /// Those of these compute capabilities, as 86 for 8.6. TensorRT-RTX alone builds for others than the machine's.
     Capabilities(Vec<i32>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Current => f.write_str("the GPU of this machine"),
+            Target::Capabilities(all) => {
+                let names: Vec<String> = all.iter().map(|sm| format!("sm_{sm}")).collect();
+                f.write_str(&names.join(", "))
+            }
+        }
+    }
 }
 
 /// What TensorRT says that it was told.

@@ -5,7 +5,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::ffi::{Logging, Opened, Turn, log};
+use super::ffi::{Logging, Turn, log};
+use super::opened::Opened;
 
 type Take = extern "C" fn(*mut c_void, u64, u64) -> *mut c_void;
 type Give = extern "C" fn(*mut c_void, *mut c_void) -> i32;
