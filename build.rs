@@ -12,6 +12,7 @@ mod shim {
     use std::path::{Path, PathBuf};
 
     const FOLDER: &str = "src/backend/tensorrt/shim";
+    const FILES: [&str; 2] = ["shim.cc", "runtime.cc"];
     /// Names the folder of `NvInfer.h`.
     const HEADERS: &str = "TENSORRT_INCLUDE_DIR";
 
@@ -21,7 +22,12 @@ mod shim {
             println!("cargo::rerun-if-env-changed={name}");
         }
         let mut build = cc::Build::new();
-        build.cpp(true).std("c++17").file(format!("{FOLDER}/shim.cc")).warnings(true).extra_warnings(true);
+        build
+            .cpp(true)
+            .std("c++17")
+            .files(FILES.map(|file| format!("{FOLDER}/{file}")))
+            .warnings(true)
+            .extra_warnings(true);
         // As the system's, so that what they warn of is not counted as ours.
         for folder in [headers(), cuda_headers()] {
             build.flag("-isystem").flag(folder);

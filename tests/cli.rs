@@ -353,7 +353,7 @@ fn a_wrong_command_line_is_code_2() {
         fail(2, &["build", model, "-o", "x", "--precision", asked], words);
     };
     precision("sight=bf16", &["`sight`", "vision, language and kv"]);
-    precision("language=f8", &["f8", "f32, bf16, int8 and int4"]);
+    precision("language=f8", &["f8", "f32, f16, bf16, int8 and int4"]);
     precision("language=int8,vision=bf16", &["int8", "`language`", "f32 and bf16"]);
     precision("kv=bf16", &["`kv`", "f32"]);
     precision("vision=f32,vision=bf16", &["`vision`", "two formats"]);

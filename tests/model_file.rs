@@ -122,8 +122,9 @@ fn an_engine_too_small_for_the_larger_case_has_the_smallest_alone() {
             limits: vec![("context".into(), context), ("image_tokens".into(), 2)],
             open: OpenOptions { threads: Some(1) },
         };
-        build(&model, &options, &engine_path, &mut |_| ())
-            .map(|summary| (summary.self_test.n_runs, Engine::open(&engine_path).unwrap().golden().len()))
+        build(&model, &options, &engine_path, &mut |_| ()).map(|summary| {
+            (summary.tried.unwrap().self_test.n_runs, Engine::open(&engine_path).unwrap().golden().len())
+        })
     };
     assert_eq!(built(9).unwrap(), (9, 2));
     assert_eq!(built(8).unwrap(), (5, 1), "its last token would be the ninth");

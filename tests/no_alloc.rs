@@ -17,6 +17,8 @@ use perihelion::runtime::{Sampler, Sampling};
 
 #[path = "no_alloc/predict.rs"]
 mod predict;
+#[path = "no_alloc/tensorrt.rs"]
+mod tensorrt;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -81,6 +83,9 @@ fn main() {
             "{format}, {threads} threads: 0 heap calls in {DECODE_STEPS} decode steps, {VISION_ENCODES} vision encodes, \
              and all refusals"
         );
+        if format == WeightFormat::F32 {
+            tensorrt::check(&engine, &model);
+        }
     }
     predict::check(dir.path());
 }

@@ -20,10 +20,24 @@ pub enum BackendError {
         /// The reason, and what to do.
         why: String,
     },
+    /// It is there, and this machine has no device for it.
+    #[error("backend `{name}` has no device here: {why}")]
+    NoDevice {
+        /// Which.
+        name: &'static str,
+        /// What is lacking.
+        why: String,
+    },
     /// A network holds what it cannot compute.
     #[error("this backend cannot compute the network: {why}")]
     Unsupported {
         /// Where, and what.
+        why: String,
+    },
+    /// It cannot build for what was asked for.
+    #[error("target: {why}")]
+    Target {
+        /// What, and what there is.
         why: String,
     },
     /// The process that compiles ended without a plan.

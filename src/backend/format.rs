@@ -9,11 +9,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Network, WeightUse};
+use crate::graph::{Graph, Network, WeightUse};
 use crate::tensor::DType;
 
-/// The part that caches of keys and values count as. They are no weights, and f32 is the only format they have.
+/// The part that caches of keys and values count as. They are no weights: what they are kept in is the backend's to say.
 pub const CACHE_PART: &str = "kv";
+
+/// What a backend keeps caches of keys and values in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheFormat {
+    /// f32, whatever the weights are stored as.
+    F32,
+    /// As the weights of the graphs that have them.
+    OfWeights,
+}
 
 /// How the elements of a weight are stored, from the finest to the coarsest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +30,8 @@ pub const CACHE_PART: &str = "kv";
 pub enum WeightFormat {
     /// IEEE 754 binary32.
     F32,
+    /// IEEE 754 binary16, rounded to nearest even.
+    F16,
     /// The upper half of binary32, rounded to nearest even.
     Bf16,
     /// Blocks of 32 whole numbers of 8 bits, each behind its scale, a binary16.
@@ -41,13 +52,14 @@ pub enum Scales {
 
 impl WeightFormat {
     /// All that have a name, from the finest to the coarsest. Each backend stores some of them.
-    pub const ALL: [WeightFormat; 4] =
-        [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4];
+    pub const ALL: [WeightFormat; 5] =
+        [WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4];
 
     /// As the command line and manifests name it.
     pub fn name(self) -> &'static str {
         match self {
             WeightFormat::F32 => "f32",
+            WeightFormat::F16 => "f16",
             WeightFormat::Bf16 => "bf16",
             WeightFormat::Int8 => "int8",
             WeightFormat::Int4 => "int4",
@@ -57,7 +69,7 @@ impl WeightFormat {
     /// Elements of a row that are stored together: those of one scale.
     pub fn block_len(self) -> usize {
         match self {
-            WeightFormat::F32 | WeightFormat::Bf16 => 1,
+            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => 1,
             WeightFormat::Int8 | WeightFormat::Int4 => 32,
         }
     }
@@ -66,7 +78,7 @@ impl WeightFormat {
     pub fn block_bytes(self) -> usize {
         match self {
             WeightFormat::F32 => 4,
-            WeightFormat::Bf16 => 2,
+            WeightFormat::F16 | WeightFormat::Bf16 => 2,
             WeightFormat::Int8 => 2 + 32,
             WeightFormat::Int4 => 2 + 16,
         }
@@ -80,7 +92,7 @@ impl WeightFormat {
     /// Where its scales stand.
     pub fn scales(self) -> Scales {
         match self {
-            WeightFormat::F32 | WeightFormat::Bf16 => Scales::None,
+            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => Scales::None,
             WeightFormat::Int8 | WeightFormat::Int4 => Scales::InBlocks,
         }
     }
@@ -89,6 +101,7 @@ impl WeightFormat {
     pub fn holds(self, dtype: DType) -> bool {
         match self {
             WeightFormat::F32 => matches!(dtype, DType::F32 | DType::F16 | DType::Bf16),
+            WeightFormat::F16 => dtype == DType::F16,
             WeightFormat::Bf16 => dtype == DType::Bf16,
             WeightFormat::Int8 | WeightFormat::Int4 => false,
         }
@@ -144,8 +157,13 @@ pub enum FormatError {
         known: String,
     },
     /// Caches have one format.
-    #[error("caches (`{CACHE_PART}`) are kept in f32 only, not in {0}")]
-    Cache(WeightFormat),
+    #[error("caches (`{CACHE_PART}`) are kept in {kept} by this backend, not in {asked}")]
+    Cache {
+        /// What was asked for.
+        asked: WeightFormat,
+        /// What there is.
+        kept: WeightFormat,
+    },
     /// Caches are computed with as they stand.
     #[error("caches (`{CACHE_PART}`) are kept in f32, f16 or bf16, not in {0}")]
     CacheOf(String),
@@ -207,29 +225,39 @@ pub(super) fn asked<F: FromStr<Err = FormatError>>(text: &str) -> Result<Asked<F
 }
 
 impl FormatChoice {
-    /// The format of each part of a network, on a backend that stores these.
+    /// The format of each part of a network, on a backend that stores these and keeps caches so.
     ///
     /// # Errors
     /// If the network has no such part, or the backend does not store such a format.
-    pub fn of_parts(&self, network: &Network, stored: &[WeightFormat]) -> Result<PartFormats, FormatError> {
+    pub fn of_parts(
+        &self,
+        network: &Network,
+        stored: &[WeightFormat],
+        caches: CacheFormat,
+    ) -> Result<PartFormats, FormatError> {
         let parts = parts(network);
         if let Some((found, _)) = self.parts.iter().find(|(name, _)| !parts.contains(&name.as_str())) {
             let known = if parts.is_empty() { "none".to_owned() } else { listed(parts) };
             return Err(FormatError::Part { found: found.clone(), known });
         }
+        let asked = |part: &str| self.parts.iter().find(|(name, _)| name == part).map(|(_, format)| *format);
         let format_of = |part: &str| {
-            let asked = self.parts.iter().find(|(name, _)| name == part).map(|(_, format)| *format);
-            match asked {
-                Some(format) if part == CACHE_PART && format != WeightFormat::F32 => {
-                    Err(FormatError::Cache(format))
-                }
-                None if part == CACHE_PART => Ok(WeightFormat::F32),
-                asked => Ok(asked.unwrap_or(self.rest)),
+            if part != CACHE_PART {
+                return Ok(asked(part).unwrap_or(self.rest));
+            }
+            let of_weights = || cached_part(network).map(|part| asked(part).unwrap_or(self.rest));
+            let kept = match caches {
+                CacheFormat::F32 => WeightFormat::F32,
+                CacheFormat::OfWeights => of_weights().unwrap_or(WeightFormat::F32),
+            };
+            match asked(part) {
+                Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
+                _ => Ok(kept),
             }
         };
         let of_part = |part: &str| {
             let format = format_of(part)?;
-            if !stored.contains(&format) {
+            if part != CACHE_PART && !stored.contains(&format) {
                 let known = listed(stored.iter().copied());
                 return Err(FormatError::Unsupported { format, part: format!("`{part}`"), known });
             }
@@ -272,8 +300,8 @@ impl PartFormats {
         if let Some(p) = self.0.iter().find(|p| p.scales != p.format.scales()) {
             return Err(wrong(format!("`{}` with the scales of another format than {}", p.part, p.format)));
         }
-        if let Some(cache) = self.0.iter().find(|p| p.part == CACHE_PART && p.format != WeightFormat::F32) {
-            return Err(FormatError::Cache(cache.format));
+        if let Some(cache) = self.0.iter().find(|p| p.part == CACHE_PART && p.scales != Scales::None) {
+            return Err(wrong(format!("`{CACHE_PART}` in {}, which has scales", cache.format)));
         }
         let takes_format = takes_format(network);
         let of_weight = |(weight, takes): (&crate::graph::Weight, bool)| {
@@ -324,6 +352,15 @@ pub fn parts(network: &Network) -> Vec<&str> {
         parts.push(CACHE_PART);
     }
     parts
+}
+
+/// The part of a weight that takes a format, of a graph that has caches of keys and values.
+fn cached_part(network: &Network) -> Option<&str> {
+    let takes = takes_format(network);
+    let has_caches = |graph: &&Graph| graph.nodes.iter().any(|node| node.op.writes().next().is_some());
+    let weights = network.graphs.iter().filter(has_caches).flat_map(|graph| &graph.nodes);
+    let mut weights = weights.flat_map(|node| node.op.weights()).filter(|w| takes[w.id.index()]);
+    weights.next().map(|w| network.weights[w.id.index()].part.as_str())
 }
 
 /// Whether each weight takes the format of its part: it is a matrix of products, or a table of which rows are taken.
@@ -385,7 +422,7 @@ mod tests {
     const STORED: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
 
     fn of_parts(text: &str) -> Result<PartFormats, FormatError> {
-        text.parse::<FormatChoice>()?.of_parts(&network(), &STORED)
+        text.parse::<FormatChoice>()?.of_parts(&network(), &STORED, CacheFormat::F32)
     }
 
     #[test]
@@ -410,13 +447,13 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_refused_by_name_with_what_there_is() {
         for (asked, words) in [
-            ("f8", &["`f8`", "f32, bf16, int8 and int4"][..]),
-            ("", &["``", "f32, bf16"]),
-            ("vision=", &["``", "f32, bf16"]),
+            ("f8", &["`f8`", "f32, f16, bf16, int8 and int4"][..]),
+            ("", &["``", "f32, f16, bf16"]),
+            ("vision=", &["``", "f32, f16, bf16"]),
             ("sight=bf16", &["`sight`", "language, vision and kv"]),
             ("vision=int8", &["int8", "`vision`", "f32 and bf16"]),
             ("int4", &["int4", "`language`", "f32 and bf16"]),
-            ("kv=bf16", &["`kv`", "f32 only"]),
+            ("kv=bf16", &["`kv`", "kept in f32", "not in bf16"]),
             ("f32,bf16", &["the rest", "two formats"]),
             ("vision=f32,vision=f32", &["`vision`", "two formats"]),
         ] {
@@ -425,6 +462,24 @@ mod tests {
                 assert!(refused.contains(word), "{asked}: {refused:?} lacks {word:?}");
             }
         }
+    }
+
+    #[test]
+    fn caches_are_kept_as_the_backend_keeps_them() {
+        let kept = |asked: &str, caches| {
+            let choice = asked.parse::<FormatChoice>()?;
+            let formats = choice.of_parts(&network(), &STORED, caches)?;
+            formats.of_weights(&network())?;
+            Ok::<_, FormatError>(formats.list().last().expect("kv").format)
+        };
+        use WeightFormat::{Bf16, F32};
+        for asked in ["bf16", "language=bf16,kv=bf16", "bf16,vision=f32"] {
+            assert_eq!(kept(asked, CacheFormat::OfWeights), Ok(Bf16), "{asked}");
+        }
+        assert_eq!(kept("vision=bf16", CacheFormat::OfWeights), Ok(F32), "the first weight is of `language`");
+        assert_eq!(kept("bf16", CacheFormat::F32), Ok(F32));
+        let refused = kept("bf16,kv=f32", CacheFormat::OfWeights);
+        assert_eq!(refused, Err(FormatError::Cache { asked: F32, kept: Bf16 }));
     }
 
     #[test]
@@ -439,7 +494,10 @@ mod tests {
         assert!(short.contains("language, vision and kv") && short.contains("vision and kv"), "{short}");
         assert!(refused(&|list| list.swap(0, 1)).contains("vision, language and kv"));
         assert!(refused(&|list| list[1].scales = Scales::InBlocks).contains("`vision`"));
-        assert!(refused(&|list| list[2].format = WeightFormat::Bf16).contains("`kv`"));
+        let blocks = |list: &mut Vec<PartFormat>| {
+            (list[2].format, list[2].scales) = (WeightFormat::Int8, Scales::InBlocks);
+        };
+        assert!(refused(&blocks).contains("`kv` in int8"));
     }
 
     #[test]

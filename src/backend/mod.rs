@@ -22,26 +22,36 @@ mod traits;
 pub use binding::{Binding, Difference};
 pub use error::BackendError;
 pub use format::{
-    CACHE_PART, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat, coarsest_rounding,
-    parts,
+    CACHE_PART, CacheFormat, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat,
+    coarsest_rounding, parts,
 };
 pub use memory::Memory;
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
 pub use scales::{ActivationScale, ActivationScales, ScalesError};
-pub use traits::{Backend, OpenOptions, Session};
+pub use traits::{Backend, OpenOptions, PlanMade, PlanTold, Session, Told};
 
-/// The backend of that name, if it can be used.
+/// The backend of that name, if it can be used on this machine.
 ///
 /// # Errors
 /// If there is none, or why it cannot be used.
 pub fn backend(name: &str) -> Result<Box<dyn Backend>, BackendError> {
-    match name {
-        "cpu" => Ok(Box::new(cpu::Cpu::new()?)),
-        "tensorrt" => Err(BackendError::Unavailable {
-            name: "tensorrt",
-            why: "it is not compiled in; use `--backend cpu`".into(),
+    backend_for(name, None)
+}
+
+/// The backend of that name, if it can build for a target: a device by name, or this machine if none is named.
+///
+/// # Errors
+/// If there is none, or why it cannot be used, or not for the target.
+pub fn backend_for(name: &str, target: Option<&str>) -> Result<Box<dyn Backend>, BackendError> {
+    match (name, target) {
+        ("cpu", None) => Ok(Box::new(cpu::Cpu::new()?)),
+        ("cpu", Some(target)) => Err(BackendError::Target {
+            why: format!(
+                "backend `cpu` builds for machines like this one, not for `{target}`; leave --target out"
+            ),
         }),
+        ("tensorrt", target) => Ok(Box::new(tensorrt::TensorRt::new(target)?)),
         _ => Err(BackendError::Unknown { name: name.into() }),
     }
 }

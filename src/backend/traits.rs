@@ -1,6 +1,10 @@
 //! The two traits of a backend, at whole-engine grain.
 
-use super::{BackendError, Binding, Elements, Memory, Run, RunError, SectionSink, Sections, WeightFormat};
+use std::time::Duration;
+
+use super::{
+    BackendError, Binding, CacheFormat, Elements, Memory, Run, RunError, SectionSink, Sections, WeightFormat,
+};
 use crate::graph::{BufferId, GraphId, Network, Weights};
 
 /// How to open an engine.
@@ -8,6 +12,43 @@ use crate::graph::{BufferId, GraphId, Network, Weights};
 pub struct OpenOptions {
     /// Threads of a run; none is the backend's default: one core fewer than there are, at least one.
     pub threads: Option<usize>,
+}
+
+/// What a build tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// Bytes of weights written so far.
+    Weights(u64),
+    /// How far a plan is.
+    Plan(PlanTold<'a>),
+    /// What the user should know, and is no failure.
+    Note(&'a str),
+}
+
+/// How far the plan of one graph is.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanTold<'a> {
+    /// The graph.
+    pub graph: &'a str,
+    /// Which of the network's graphs it is, and how many there are.
+    pub place: (usize, usize),
+    /// Since it was begun.
+    pub elapsed: Duration,
+    /// How long it is expected to take, by those before it.
+    pub expected: Option<Duration>,
+    /// Set when it is there.
+    pub made: Option<PlanMade>,
+}
+
+/// A plan that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanMade {
+    /// Its length.
+    pub plan_bytes: u64,
+    /// The most memory that making it took, then or when it was made.
+    pub peak_bytes: u64,
+    /// Whether it was made before and kept.
+    pub is_kept: bool,
 }
 
 /// Compiles a network into sections, and opens them as a session.
@@ -27,11 +68,14 @@ pub trait Backend: Send {
     /// The formats in which it stores weights.
     fn formats(&self) -> &'static [WeightFormat];
 
+    /// What it keeps caches of keys and values in.
+    fn caches(&self) -> CacheFormat;
+
     /// Bytes that [`build`](Backend::build) will write, if that can be known before.
     fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64>;
 
     /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights, and says how many bytes that
-    /// were. `formats` has one for each weight; `progress` is told of the bytes written so far.
+    /// were. `formats` has one for each weight; `told` hears how far it is.
     ///
     /// # Errors
     /// If the network holds what this backend cannot compute, or in a format that it does not store, or the sink fails.
@@ -41,7 +85,7 @@ pub trait Backend: Send {
         weights: &dyn Weights,
         formats: &[WeightFormat],
         out: &mut dyn SectionSink,
-        progress: &mut dyn FnMut(u64),
+        told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError>;
 
     /// Claims everything that runs of the network need. The network must have passed [`Network::verify`].
@@ -107,4 +151,10 @@ pub trait Session: Send {
 
     /// Bytes by purpose.
     fn memory(&self) -> Memory;
+
+    /// The coarsest type in which values of a run are rounded, named as a format: it explains differences beside those that the
+    /// formats of the weights explain.
+    fn arithmetic(&self) -> WeightFormat {
+        WeightFormat::F32
+    }
 }

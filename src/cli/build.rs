@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -11,8 +12,11 @@ use super::places::{Places, is_file};
 use super::progress::Progress;
 use super::recipe::{self, Recipe};
 use super::{Context, Usage, output};
-use crate::backend::{FormatChoice, Memory, OpenOptions, WeightFormat, backend};
-use crate::engine::{self, BuildOptions};
+use crate::backend::{
+    Backend, BackendError, FormatChoice, FormatError, Memory, OpenOptions, PlanMade, PlanTold, WeightFormat,
+    backend_for,
+};
+use crate::engine::{self, BuildOptions, BuildTold, For, Tried};
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
@@ -21,6 +25,7 @@ use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 #[command(after_help = "Examples:
   perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16
   perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32
+  perihelion build small-reason.model -o small-reason.engine --backend tensorrt --precision f16
   perihelion build engines/reason2-2b.on-orin-nano.toml -o reason2.engine")]
 pub(crate) struct Options {
     /// The model's file, or a recipe: which model, for which device, on which backend, in which formats, within which limits.
@@ -33,8 +38,15 @@ pub(crate) struct Options {
     /// What runs it [default: the recipe's, or cpu]
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
-    /// What its weights are stored as, f32 or bf16: all of them, or those of some parts (`inspect` lists the parts), the others
-    /// being f32; arithmetic and caches are f32 [default: the recipe's, or f32]
+    /// Which machine it is for: this one, a board (orin-nano, orin-nx, agx-orin, thor), rtx for workstations, or an architecture, as
+    /// sm86. TensorRT-RTX builds for others, TensorRT and the CPU backend for this machine alone [default: the recipe's, or current]
+    #[arg(long, value_name = "TARGET")]
+    target: Option<String>,
+    /// Write an engine that cannot be tried on this machine: its golden cases are run wherever it is opened, before it answers
+    #[arg(long)]
+    untried: bool,
+    /// What its weights are stored as: f32, bf16, or on TensorRT f16; all of them, or those of some parts (`inspect` lists the parts),
+    /// the others being f32. On the CPU arithmetic and caches are f32, on TensorRT of the same type [default: the recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
@@ -77,10 +89,26 @@ struct Report<'a> {
     engine: &'a PathBuf,
     sha256: &'a str,
     file_bytes: u64,
-    golden_runs: usize,
+    /// None if it could not be tried here.
+    golden_runs: Option<usize>,
     /// Largest difference from the reference evaluation, as a share of what the precision allows.
-    golden_worst: f32,
-    memory: &'a Memory,
+    golden_worst: Option<f32>,
+    memory: Option<&'a Memory>,
+    /// In the order of the graphs; empty where the backend makes none.
+    plans: &'a [Plan],
+}
+
+/// A plan of one graph.
+#[derive(Serialize)]
+struct Plan {
+    graph: String,
+    plan_bytes: u64,
+    /// How long it took, now or when it was made.
+    made_in_s: f64,
+    /// The most memory that it took.
+    peak_bytes: u64,
+    /// Whether it was made before.
+    is_kept: bool,
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
@@ -89,7 +117,14 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     Places::new().reads(inputs.into_iter().flatten()).writes("-o", Some(&options.output), 0).check()?;
     let asked = Asked::of(options, recipe.as_ref());
     // Said before a model is opened that it could not compile.
-    let stored = backend(&asked.backend)?.formats();
+    let builder = backend_for(&asked.backend, asked.target.as_deref());
+    let builder = builder.map_err(|why| match why {
+        BackendError::Target { .. } => Usage(why.to_string()).into(),
+        BackendError::NoDevice { .. } if asked.target.is_none() => {
+            anyhow!("{why}; name the machine to build for in --target, as sm86")
+        }
+        why => anyhow::Error::from(why),
+    })?;
     let model = match &recipe {
         Some(recipe) => recipe.open_model()?,
         None => {
@@ -98,11 +133,12 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     };
     let build = BuildOptions {
-        formats: asked.formats(&model, stored)?,
+        formats: asked.formats(&model, builder.as_ref())?,
         limits: asked.limits(&model)?,
         open: OpenOptions { threads: Some(context.threads.get()) },
         backend: asked.backend,
     };
+    let machine = For { target: asked.target, may_be_untried: options.untried };
     // What a recipe says of memory is of its own formats: typed ones are the user's to weigh.
     let as_said = |recipe: &&Recipe| recipe.backend == build.backend && options.precision.is_none();
     if let Some(recipe) = recipe.as_ref().filter(as_said) {
@@ -111,37 +147,74 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         network.set_limits(&limits)?;
         recipe.check_memory(&network)?;
     }
+    let mut plans = Vec::new();
     let progress = Progress::new("build");
-    let summary = engine::build(&model, &build, &options.output, &mut |at| {
-        progress.set(at.done, at.total, at.stage);
+    let summary = engine::build_for(&model, &build, &machine, &options.output, &mut |what| match what {
+        BuildTold::Stage(at) => progress.set(at.done, at.total, at.stage),
+        BuildTold::Note(note) => progress.say(&format!("note: {note}")),
+        BuildTold::Plan(plan) => {
+            if let Some(made) = told(&progress, &plan) {
+                plans.push(made);
+            }
+        }
     })?;
     drop(progress);
+    let tried = summary.tried.as_ref();
     if options.json {
         return output::json(&Report {
             engine: &options.output,
             sha256: &summary.sha256,
             file_bytes: summary.file_bytes,
-            golden_runs: summary.self_test.n_runs,
-            golden_worst: summary.self_test.worst,
-            memory: &summary.memory,
+            golden_runs: tried.map(|tried| tried.self_test.n_runs),
+            golden_worst: tried.map(|tried| tried.self_test.worst),
+            memory: tried.map(|tried| &tried.memory),
+            plans: &plans,
         });
     }
+    let of_trial = match tried {
+        Some(Tried { self_test, memory }) => format!(
+            "{} golden runs, the worst at {:.1} % of what the precision allows\n\nbytes by purpose, once opened\n{}",
+            self_test.n_runs,
+            self_test.worst * 100.0,
+            output::table(&memory_rows(memory)),
+        ),
+        None => "not tried: this machine cannot run it; it is tried wherever it is opened\n".to_owned(),
+    };
     output::text(&format!(
-        "{}: {}, sha256 {}\n{} golden runs, the worst at {:.1} % of what the precision allows\n\nbytes by purpose, once opened\n{}",
+        "{}: {}, sha256 {}\n{of_trial}",
         options.output.display(),
         output::bytes(summary.file_bytes),
         summary.sha256,
-        summary.self_test.n_runs,
-        summary.self_test.worst * 100.0,
-        output::table(&memory_rows(&summary.memory)),
     ))
+}
+
+/// Shows how far a plan is; gives it when it is there.
+fn told(progress: &Progress, plan: &PlanTold<'_>) -> Option<Plan> {
+    let (graph, (place, n_plans)) = (plan.graph, plan.place);
+    let seconds = plan.elapsed.as_secs_f64();
+    let Some(PlanMade { plan_bytes, peak_bytes, is_kept }) = plan.made else {
+        let expected = plan.expected.map_or(String::new(), |e| format!(" of about {:.0} s", e.as_secs_f64()));
+        progress.count(place as u64, n_plans as u64, format!("plan {graph}: {seconds:.0} s{expected}"));
+        return None;
+    };
+    let how = if is_kept { "kept from before; it took" } else { "made in" };
+    progress.say(&format!(
+        "plan {graph}: {}, {how} {seconds:.1} s and {} of memory",
+        output::bytes(plan_bytes),
+        output::bytes(peak_bytes),
+    ));
+    let made_in_s = (seconds * 1000.0).round() / 1000.0;
+    Some(Plan { graph: graph.to_owned(), plan_bytes, made_in_s, peak_bytes, is_kept })
 }
 
 /// What was asked for: options first, then the recipe.
 struct Asked {
     backend: String,
-    /// As it was typed, and where.
-    precision: Result<FormatChoice, (String, String)>,
+    /// None for this machine.
+    target: Option<String>,
+    precision: Result<FormatChoice, FormatError>,
+    /// The recipe's precision, if none was typed.
+    written: Option<String>,
     limits: recipe::Limits,
 }
 
@@ -149,33 +222,37 @@ impl Asked {
     fn of(options: &Options, recipe: Option<&Recipe>) -> Self {
         let backend = options.backend.map(|backend| backend.name().to_owned());
         let backend = backend.or_else(|| Some(recipe?.backend.clone())).unwrap_or_else(|| "cpu".to_owned());
-        let precision = match (&options.precision, recipe) {
+        // A recipe's device is what its backend builds for, where that builds for others at all.
+        let of_same = || recipe.filter(|recipe| recipe.backend == backend && backend != "cpu");
+        let target = options.target.clone().or_else(|| Some(of_same()?.device.name.to_owned()));
+        let written = recipe.filter(|_| options.precision.is_none()).map(|recipe| recipe.precision.clone());
+        let precision = match (&options.precision, &written) {
             (Some(precision), _) => Ok(precision.clone()),
             (None, None) => Ok(FormatChoice::from(WeightFormat::F32)),
-            (None, Some(recipe)) => {
-                let read = recipe.precision.parse::<FormatChoice>();
-                read.map_err(|why| (recipe.precision.clone(), why.to_string()))
-            }
+            (None, Some(precision)) => precision.parse::<FormatChoice>(),
         };
-        let written = recipe.map(|recipe| recipe.limits).unwrap_or_default();
+        let of_recipe = recipe.map(|recipe| recipe.limits).unwrap_or_default();
         let limits = recipe::Limits {
-            context: options.max_context.or(written.context),
-            image_tokens: options.max_image_tokens.or(written.image_tokens),
-            frames: options.max_frames.or(written.frames),
-            latents_per_call: options.max_latents_per_call.or(written.latents_per_call),
-            encoder_states: options.encoder_states.or(written.encoder_states),
+            context: options.max_context.or(of_recipe.context),
+            image_tokens: options.max_image_tokens.or(of_recipe.image_tokens),
+            frames: options.max_frames.or(of_recipe.frames),
+            latents_per_call: options.max_latents_per_call.or(of_recipe.latents_per_call),
+            encoder_states: options.encoder_states.or(of_recipe.encoder_states),
         };
-        Self { backend, precision, limits }
+        Self { backend, target, precision, written, limits }
     }
 
     /// The formats, once it is sure that the model has such parts and the backend such formats.
-    fn formats(&self, model: &Model, stored: &[WeightFormat]) -> anyhow::Result<FormatChoice> {
-        let refused = |why: String| Usage(format!("--precision: {why}"));
-        let backend = &self.backend;
-        let choice = self.precision.clone().map_err(|(precision, why)| {
-            Usage(format!("the recipe's precision {precision}, on backend {backend}: {why}; give --precision for another"))
-        })?;
-        choice.of_parts(model.network(), stored).map_err(|why| refused(why.to_string()))?;
+    fn formats(&self, model: &Model, builder: &dyn Backend) -> anyhow::Result<FormatChoice> {
+        let refused = |why: FormatError| match &self.written {
+            None => Usage(format!("--precision: {why}")),
+            Some(precision) => Usage(format!(
+                "the recipe's precision {precision}, on backend {}: {why}; give --precision for another",
+                self.backend
+            )),
+        };
+        let choice = self.precision.clone().map_err(refused)?;
+        choice.of_parts(model.network(), builder.formats(), builder.caches()).map_err(refused)?;
         Ok(choice)
     }
 

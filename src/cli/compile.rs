@@ -5,10 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{Context, Usage, inspect, output};
 use crate::backend::ActivationScales;
 use crate::backend::tensorrt::{
@@ -123,6 +125,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let names: Vec<&str> = network.graphs.iter().map(|graph| graph.name.as_str()).collect();
         return Err(Usage(format!("no graph is named `{graph}`; there are {}", names.join(", "))).into());
     }
+    let progress = Progress::counting("compile");
     let mut plans = Vec::new();
     for (i, (graph, rules)) in asked.iter().enumerate() {
         log::info!("graph `{}`, {} of {}", graph.name, i + 1, asked.len());
@@ -132,7 +135,12 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             Order { graph: graph.name.clone(), layers: lowered.layers, target: options.target.clone() };
         let mut child = Command::new(std::env::current_exe().context("this program's own file")?);
         child.arg("compile");
-        let made = compile(child, &order)?;
+        let n_graphs = asked.len() as u64;
+        let mut tick = |elapsed: Duration| {
+            let message = format!("plan {}: {} s", graph.name, elapsed.as_secs());
+            progress.count(i as u64, n_graphs, message);
+        };
+        let made = compile(child, &order, &mut tick)?;
         let of_target = |program: crate::backend::tensorrt::Program| OfTarget {
             target: program.target,
             kernels: program.kernels.len(),

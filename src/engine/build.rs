@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::manifest::{EngineManifest, ModelSource};
 use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, self_test};
-use crate::backend::{FormatChoice, Memory, OpenOptions, SectionSink, backend};
+use crate::backend::{
+    Backend, Difference, FormatChoice, Memory, OpenOptions, PlanTold, SectionSink, Told, backend, backend_for,
+};
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
 use crate::graph::Network;
@@ -25,6 +27,15 @@ pub struct BuildOptions {
     pub open: OpenOptions,
 }
 
+/// Which machine an engine is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct For {
+    /// A device, as the backend names it; none for this machine.
+    pub target: Option<String>,
+    /// Whether an engine is written that cannot be tried here: it is tried where it is opened.
+    pub may_be_untried: bool,
+}
+
 /// What was built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -32,10 +43,28 @@ pub struct Summary {
     pub file_bytes: u64,
     /// The engine's digest, in hexadecimal digits.
     pub sha256: String,
+    /// How it was tried; none if it could not be, and need not.
+    pub tried: Option<Tried>,
+}
+
+/// What trying an engine has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tried {
     /// How the golden cases went.
     pub self_test: SelfTest,
     /// What a session claims.
     pub memory: Memory,
+}
+
+/// What a build tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum BuildTold<'a> {
+    /// How far a stage is.
+    Stage(Progress),
+    /// How far a plan is.
+    Plan(PlanTold<'a>),
+    /// What the user should know, and is no failure.
+    Note(&'a str),
 }
 
 /// Builds an engine for this machine and puts it at `out`, where nothing new lies unless it answered its golden cases.
@@ -47,21 +76,62 @@ pub fn build(
     model: &Model,
     options: &BuildOptions,
     out: &Path,
-    progress: &mut dyn FnMut(Progress),
+    told: &mut dyn FnMut(BuildTold<'_>),
 ) -> Result<Summary, EngineError> {
+    build_for(model, options, &For::default(), out, told)
+}
+
+/// As [`build`], for another machine too: what cannot be tried here is written only if that was asked for, and says of itself
+/// that it was not tried.
+///
+/// # Errors
+/// As [`build`]; and if the engine is for a machine on which it cannot be tried, before anything is made.
+pub fn build_for(
+    model: &Model,
+    options: &BuildOptions,
+    machine: &For,
+    out: &Path,
+    told: &mut dyn FnMut(BuildTold<'_>),
+) -> Result<Summary, EngineError> {
+    let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
+    let builder = backend_for(&options.backend, machine.target.as_deref()).map_err(failed)?;
+    let untriable = why_not_here(builder.as_ref());
+    if let Some(why) = untriable.clone().filter(|_| !machine.may_be_untried) {
+        return Err(EngineError::CannotTry { path: out.to_owned(), backend: options.backend.clone(), why });
+    }
     let network = limited(model, &options.limits)?;
     // The digests that the model's manifest vouches for: an engine of damaged weights must not be built.
-    model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
-    let untried = write(model, network, options, out, progress)?;
-    progress(Progress { stage: "golden case", done: 0, total: 1 });
+    let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
+    model.verify(|done, total| stage("checking the model", done, total))?;
+    let is_tried = untriable.is_none();
+    let untried = write(model, network, builder.as_ref(), options, is_tried, out, told)?;
     let engine = Engine::open(untried.path())?;
-    let mut session = engine.session(&options.open)?;
-    let self_test = self_test(&engine, session.as_mut())?;
-    let memory = session.memory();
-    progress(Progress { stage: "golden case", done: 1, total: 1 });
+    let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
+    let tried = if is_tried {
+        stage("golden case", 0, 1);
+        let mut session = engine.session(&options.open)?;
+        let self_test = self_test(&engine, session.as_mut())?;
+        stage("golden case", 1, 1);
+        Some(Tried { self_test, memory: session.memory() })
+    } else {
+        None
+    };
     let file_bytes = engine.container().file_bytes();
     let digest = untried.install()?;
-    Ok(Summary { file_bytes, sha256: hex(&digest), self_test, memory })
+    Ok(Summary { file_bytes, sha256: hex(&digest), tried })
+}
+
+/// Why an engine that a backend builds cannot be run on this machine, if it cannot.
+fn why_not_here(builder: &dyn Backend) -> Option<String> {
+    if let Err(why) = builder.check() {
+        return Some(why.to_string());
+    }
+    let here = match backend(builder.name()) {
+        Ok(here) => here.binding(),
+        Err(why) => return Some(why.to_string()),
+    };
+    let Difference { field, expected, found } = here.difference(&builder.binding())?;
+    Some(format!("it is built for {field} {found}, this machine has {expected}"))
 }
 
 /// The model's network under the limits that were asked for.
@@ -84,29 +154,34 @@ fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineE
 fn write(
     model: &Model,
     network: Network,
+    backend: &dyn Backend,
     options: &BuildOptions,
+    is_tried: bool,
     path: &Path,
-    progress: &mut dyn FnMut(Progress),
+    told: &mut dyn FnMut(BuildTold<'_>),
 ) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
-    let backend = backend(&options.backend).map_err(failed)?;
     let unstorable = |source| EngineError::Formats { path: model.path().to_owned(), source };
-    let formats = options.formats.of_parts(&network, backend.formats()).map_err(unstorable)?;
+    let formats =
+        options.formats.of_parts(&network, backend.formats(), backend.caches()).map_err(unstorable)?;
     let of_weights = formats.of_weights(&network).map_err(unstorable)?;
     let estimate = backend.estimate_bytes(&network, &of_weights).unwrap_or(0);
     check_room(path, estimate).map_err(|source| ContainerError::Io { path: path.to_owned(), source })?;
     let mut file = Writer::create(path, Kind::Engine)?;
-    let told = &mut |done: u64| {
-        progress(Progress { stage: "weights", done, total: estimate.max(done) });
+    let weights = |done, total| BuildTold::Stage(Progress { stage: "weights", done, total });
+    let hears = &mut |what: Told<'_>| match what {
+        Told::Weights(done) => told(weights(done, estimate.max(done))),
+        Told::Plan(plan) => told(BuildTold::Plan(plan)),
+        Told::Note(note) => told(BuildTold::Note(note)),
     };
     let mut sections = EngineSections { file: &mut file, failed: None };
-    let built = backend.build(&network, model, &of_weights, &mut sections, told);
+    let built = backend.build(&network, model, &of_weights, &mut sections, hears);
     // The container's own error names the file; the backend has seen only that writing failed.
     if let Some(why) = sections.failed {
         return Err(why.into());
     }
     let total = built.map_err(failed)?;
-    progress(Progress { stage: "weights", done: total, total });
+    told(weights(total, total));
     let golden = model.golden().iter().filter(|case| case.misfit(&network).is_none()).cloned();
     let (golden, golden_bytes) = GoldenCase::pack(&golden.collect::<Vec<_>>(), &network);
     file.add(GOLDEN, &golden_bytes)?;
@@ -118,6 +193,7 @@ fn write(
         source: of_model.source.clone(),
         backend: backend.name().to_owned(),
         bound_to: backend.binding(),
+        is_tried,
         formats,
         network,
         golden,

@@ -63,6 +63,20 @@ pub enum EngineError {
         /// Why it cannot be used.
         source: BackendError,
     },
+    /// It could not be tried on this machine.
+    #[error(
+        "{}: an engine of backend `{backend}` is written when it has answered its golden cases, which it cannot here: {why}; \
+         build it on the machine that is to run it, or give --untried and have it tried when it is opened there",
+        path.display()
+    )]
+    CannotTry {
+        /// Where it would have been written.
+        path: PathBuf,
+        /// Which backend's it would have been.
+        backend: String,
+        /// Why it cannot be run here.
+        why: String,
+    },
     /// Weights cannot be stored as asked.
     #[error("{}: {source}", path.display())]
     Formats {

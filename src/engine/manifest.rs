@@ -23,6 +23,8 @@ pub struct EngineManifest {
     pub backend: String,
     /// What the backend said of itself and its machine when it built this.
     pub bound_to: Binding,
+    /// Whether it answered its golden cases where it was built. One that is for another machine has not been asked yet.
+    pub is_tried: bool,
     /// What the weights of each part are stored as.
     pub formats: PartFormats,
     /// Graphs, buffers, limits as the build set them, and the declarations of the weights.

@@ -2,14 +2,15 @@
 //!
 //! An engine is one file that needs no other. Its manifest says what it was built from and for; its sections are in the
 //! backend's own layout and are used where the file is mapped, so opening costs what checking the manifest costs. An engine
-//! that answers its golden cases wrongly is not installed, and [`self_test`] asks it again on the machine that runs it.
+//! that answers its golden cases wrongly is not installed, and [`self_test`] asks it again on the machine that runs it. One that is
+//! for another machine can be tried there alone; it is written only if that was asked for, and its manifest says so.
 
 mod build;
 mod error;
 mod manifest;
 mod self_test;
 
-pub use build::{BuildOptions, Summary, build};
+pub use build::{BuildOptions, BuildTold, For, Summary, Tried, build, build_for};
 pub use error::EngineError;
 pub use manifest::{EngineManifest, ModelSource};
 pub use self_test::{SelfTest, self_test};

@@ -9,10 +9,10 @@ use crate::model::GoldenStep;
 /// With weights that are stored exactly, only the order of sums and the approximation of exponentials differ. Weights rounded
 /// to eight significant bits move the outputs of a deep network by some hundredths; a wrong one is off by its whole size. The
 /// coarsest format of any part counts. One of blocks is allowed what bf16 is, until a backend stores it and has shown more to be due.
-fn tolerance(rounding: Option<WeightFormat>) -> f32 {
+fn tolerance(rounding: WeightFormat) -> f32 {
     match rounding {
-        None | Some(WeightFormat::F32) => 2e-4,
-        Some(WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4) => 8e-2,
+        WeightFormat::F32 => 2e-4,
+        WeightFormat::F16 | WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4 => 8e-2,
     }
 }
 
@@ -33,7 +33,8 @@ pub struct SelfTest {
 pub fn self_test(engine: &Engine, session: &mut dyn Session) -> Result<SelfTest, EngineError> {
     let manifest = engine.manifest();
     let formats = manifest.formats.of_weights(&manifest.network).expect("checked when the engine was opened");
-    let share = tolerance(coarsest_rounding(&manifest.network, &formats));
+    let of_weights = coarsest_rounding(&manifest.network, &formats).unwrap_or(WeightFormat::F32);
+    let share = tolerance(of_weights.max(session.arithmetic()));
     let mut done = SelfTest { n_runs: 0, worst: 0.0 };
     for step in engine.golden().iter().flat_map(|case| &case.steps) {
         let found = step.run(session).map_err(|source| {

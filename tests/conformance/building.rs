@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use perihelion::backend::cpu::{Cpu, Isa};
-use perihelion::backend::{Backend, OpenOptions, SectionSink, Sections, WeightFormat};
+use perihelion::backend::{Backend, OpenOptions, SectionSink, Sections, Told, WeightFormat};
 use perihelion::graph::Weights;
 
 use crate::case::Case;
@@ -24,7 +24,10 @@ fn build(case: &Case, format: WeightFormat, out: &mut dyn SectionSink) -> Result
     let (cpu, mut told) = (Cpu::with_isa(Isa::Portable), Vec::new());
     let formats = formats(case, format);
     let weights: &dyn Weights = &case.weights;
-    let built = cpu.build(&case.network, weights, &formats, out, &mut |done| told.push(done));
+    let built = cpu.build(&case.network, weights, &formats, out, &mut |what| match what {
+        Told::Weights(done) => told.push(done),
+        other => panic!("a CPU has no plans: {other:?}"),
+    });
     built.map(|n_bytes| (n_bytes, told)).map_err(|why| why.to_string())
 }
 

@@ -13,13 +13,16 @@ mod case;
 #[path = "../conformance/cases.rs"]
 mod cases;
 mod evaluate;
+mod host;
 mod models;
 mod mutations;
 mod narrow;
 #[path = "../conformance/networks.rs"]
 mod networks;
+mod on_host;
 mod plans;
 mod precisions;
+mod product;
 mod session;
 mod whole_attention;
 

@@ -7,8 +7,10 @@ cd "$(dirname "$0")/../../src/backend/tensorrt/shim"
 n=0
 for version in "$headers"/*/NvInfer.h; do
     for compiler in x86_64-linux-gnu-g++ aarch64-linux-gnu-g++; do
-        "$compiler" -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -c shim.cc -o /dev/null \
-            -isystem "$(dirname "$version")" -isystem without_cuda
+        for file in *.cc; do
+            "$compiler" -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -c "$file" -o /dev/null \
+                -isystem "$(dirname "$version")" -isystem without_cuda
+        done
         n=$((n + 1))
     done
     echo "$(basename "$(dirname "$version")"): compiles for both, without a warning"

@@ -34,7 +34,7 @@ fn shell(script: &str) -> Command {
 }
 
 fn why(child: Command) -> String {
-    let failed = compile(child, &order(Target::Capabilities(vec![86]))).unwrap_err();
+    let failed = compile(child, &order(Target::Capabilities(vec![86])), &mut |_| ()).unwrap_err();
     assert!(matches!(failed, BackendError::Compiler { .. }), "{failed:?}");
     failed.to_string()
 }
@@ -60,8 +60,11 @@ fn a_child_that_ends_without_a_plan_is_an_error_with_its_signal_or_code() {
 
 #[test]
 fn what_the_child_prints_is_the_plan_and_its_memory() {
-    let made =
-        compile(shell("cat > /dev/null; printf '\\001\\0\\0\\0\\0\\0\\0\\0plan'"), &order(Target::Current));
+    let made = compile(
+        shell("cat > /dev/null; printf '\\001\\0\\0\\0\\0\\0\\0\\0plan'"),
+        &order(Target::Current),
+        &mut |_| (),
+    );
     let made = made.unwrap();
     assert_eq!((&made.plan[..], made.peak_bytes), (&b"plan"[..], 1));
 }
@@ -126,7 +129,7 @@ fn the_verb_says_what_is_in_a_plan() {
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn a_child_makes_a_plan() {
-    let made = compile(perihelion(), &order(Target::Capabilities(GPUS.into()))).unwrap();
+    let made = compile(perihelion(), &order(Target::Capabilities(GPUS.into())), &mut |_| ()).unwrap();
     println!("{} bytes in {:?}, {} MB at most", made.plan.len(), made.elapsed, made.peak_bytes / 1_000_000);
     assert!(1000 < made.plan.len() && 1 << 20 < made.peak_bytes);
 }

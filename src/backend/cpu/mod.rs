@@ -32,7 +32,8 @@ pub use pool::{THREADS_MAX, default_threads};
 use self::pack::{PackedWeights, WeightLayout};
 use self::session::CpuSession;
 use super::{
-    Backend, BackendError, Binding, Memory, OpenOptions, SectionSink, Sections, Session, WeightFormat,
+    Backend, BackendError, Binding, CacheFormat, Memory, OpenOptions, SectionSink, Sections, Session, Told,
+    WeightFormat,
 };
 use crate::graph::{Network, Weights};
 
@@ -126,6 +127,10 @@ impl Backend for Cpu {
         pack::FORMATS
     }
 
+    fn caches(&self) -> CacheFormat {
+        CacheFormat::F32
+    }
+
     fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64> {
         Some(layout(network, formats).ok()?.total_bytes() as u64)
     }
@@ -136,13 +141,14 @@ impl Backend for Cpu {
         weights: &dyn Weights,
         formats: &[WeightFormat],
         out: &mut dyn SectionSink,
-        progress: &mut dyn FnMut(u64),
+        told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError> {
         for graph in &network.graphs {
             lower::lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
         }
         let layout = layout(network, formats)?;
-        let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, progress));
+        let mut progress = |done| told(Told::Weights(done));
+        let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, &mut progress));
         written.map_err(|source| BackendError::System { what: "the packed weights", source })?;
         Ok(layout.total_bytes() as u64)
     }

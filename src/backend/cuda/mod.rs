@@ -3,6 +3,8 @@
 //! Their one source (`kernels/`) is compiled twice: by NVRTC on the device ([`Nvrtc`]), and by a C++ compiler in tests, where
 //! blocks and threads are loops, against the CPU path. A kernel takes one argument, a struct by value ([`arguments`]).
 
+use std::error::Error as _;
+
 pub mod arguments;
 #[allow(unsafe_code)] // a C library, opened at run time
 mod nvrtc;
@@ -32,6 +34,11 @@ pub const COPY_ROWS: Kernel =
 /// Logits to a token ([`arguments::Sample`]), in one block.
 pub const SAMPLE: Kernel =
     Kernel { name: "sample", text: include_str!("kernels/sampling.cu"), n_threads: 1024 };
+
+/// What went wrong with a library, and the loader's reason, which the error keeps apart.
+pub(in crate::backend) fn caused(why: &libloading::Error) -> String {
+    why.source().map_or_else(|| why.to_string(), |cause| format!("{why}: {cause}"))
+}
 
 impl Kernel {
     /// Every kernel.

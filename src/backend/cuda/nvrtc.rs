@@ -8,7 +8,7 @@ use std::ptr;
 
 use libloading::Library;
 
-use super::Kernel;
+use super::{Kernel, caused};
 
 /// Why a kernel was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +100,9 @@ impl Nvrtc {
     pub fn open(path: &Path) -> Result<Nvrtc, NvrtcError> {
         // SAFETY: opening runs the library's own initialisers; which library that is, is the user's and the system's choice.
         let library = unsafe { Library::new(path) }
-            .map_err(|e| NvrtcError::NotFound { tried: format!("{}: {e}", path.display()) })?;
+            .map_err(|e| NvrtcError::NotFound { tried: format!("{}: {}", path.display(), caused(&e)) })?;
         let path = path.display().to_string();
-        let missing =
-            |e: libloading::Error| NvrtcError::NotNvrtc { path: path.clone(), cause: e.to_string() };
+        let missing = |e: libloading::Error| NvrtcError::NotNvrtc { path: path.clone(), cause: caused(&e) };
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: the signature is that of NVRTC's documentation, which has not changed since CUDA 11.1.

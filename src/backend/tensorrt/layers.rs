@@ -266,6 +266,8 @@ pub struct Input {
 pub struct Output {
     /// Unique among inputs and outputs.
     pub name: String,
+    /// Its type.
+    pub element: Element,
     /// It; no two outputs are of one tensor.
     pub tensor: Tensor,
 }

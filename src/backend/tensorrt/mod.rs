@@ -29,16 +29,25 @@
 //! Why not through ONNX: its parser drops what it does not know with a warning (the valid length of a cache, for one) and computes
 //! something else.
 
+mod backend;
+mod cache;
 mod check;
 mod compile;
+mod driver;
 mod layers;
 mod lint;
 mod lower;
 mod precision;
 mod quantize;
 mod recorder;
+mod sections;
+mod session;
 mod shim;
+mod target;
+mod weights;
+mod whole;
 
+pub use backend::TensorRt;
 pub use compile::{Compiled, Order, compile, serve};
 pub use layers::{
     Activation, Element, ElementWise, Extent, Function, Input, Kind, Layer, Layers, Output, Reduction, Tensor,
@@ -47,4 +56,6 @@ pub use lint::{Budget, Kernel, Program, lint, programs};
 pub use lower::{Given, Lowered, Placed, Sink, Source, lower};
 pub use precision::{CacheForm, PartPrecision, PartPrecisions, Precision, PrecisionChoice, Rules};
 pub use quantize::{Quantized, e2m1, e4m3, of_e2m1, of_e4m3, quantize};
+pub use sections::write_sections;
+pub use session::{Claim, Device, Failure, Place, Space, open_on};
 pub use shim::{Library, Network, Recorded, RecordedTensor, Target};

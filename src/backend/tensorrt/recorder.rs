@@ -31,7 +31,8 @@ impl Recorder {
     }
 
     pub(super) fn output(&mut self, name: &str, tensor: Tensor) {
-        self.layers.outputs.push(Output { name: name.into(), tensor });
+        let element = self.element(tensor);
+        self.layers.outputs.push(Output { name: name.into(), element, tensor });
     }
 
     pub(super) fn matmul(&mut self, a: Tensor, b: Tensor, transposed: [bool; 2]) -> Tensor {

@@ -58,6 +58,7 @@ struct Built {
     precision: String,
     formats: PartFormats,
     bound_to: Binding,
+    is_tried: bool,
     model: String,
     model_sha256: String,
 }
@@ -113,6 +114,7 @@ impl FileReport {
             precision: identity.precision,
             formats: manifest.formats.clone(),
             bound_to: manifest.bound_to.clone(),
+            is_tried: manifest.is_tried,
             model: manifest.model.name.clone(),
             model_sha256: identity.model_sha256,
         });
@@ -167,7 +169,8 @@ impl FileReport {
         if let Some(built) = &self.built {
             let bound_to = built.bound_to.fields().map(|(field, value)| format!("{field} {value}"));
             let bound_to = bound_to.collect::<Vec<_>>().join(", ");
-            line("built for", format!("{}, {}, {bound_to}", built.backend, built.precision));
+            let untried = if built.is_tried { "" } else { "; not tried yet" };
+            line("built for", format!("{}, {}, {bound_to}{untried}", built.backend, built.precision));
             line("model", format!("{} {}", built.model, built.model_sha256));
         }
         line("checkpoint", format!("{} {}", self.checkpoint, self.checkpoint_sha256));

@@ -28,6 +28,16 @@ impl Library {
         match self.0 {}
     }
 
+    /// From now on this process prints what TensorRT says, as it says it.
+    pub(in crate::backend::tensorrt) fn print_log(&self) {
+        match self.0 {}
+    }
+
+    /// Whether it is TensorRT-RTX.
+    pub(in crate::backend::tensorrt) fn is_rtx(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Whether a plan can be opened on this machine.
     ///
     /// # Errors

@@ -5,8 +5,10 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ffi::{Building, Opened, can_open, has, header_version, start_cuda};
+use super::ffi::{Building, can_open, check_structs, has, header_version, print_log};
+use super::opened::{Opened, start_cuda};
 use super::raw::{RawAxes, Role, TensorSeen};
+use super::running::{Allocator, Running, Runtime};
 use super::translate::{element, from_raw, to_raw, yields_two};
 use super::{Recorded, RecordedTensor, Target};
 use crate::backend::BackendError;
@@ -33,7 +35,9 @@ impl Library {
         let ([major, minor], is_rtx) = header_version();
         let name =
             if is_rtx { format!("libtensorrt_rtx.so.{major}") } else { format!("libnvinfer.so.{major}") };
-        let place = place.map(Path::to_owned).or_else(|| std::env::var_os(PLACE).map(PathBuf::from));
+        check_structs();
+        let named = || std::env::var_os(PLACE).filter(|place| !place.is_empty());
+        let place = place.map(Path::to_owned).or_else(|| named().map(PathBuf::from));
         let path = match place {
             Some(folder) if folder.is_dir() => folder.join(&name),
             Some(file) => file,
@@ -64,6 +68,48 @@ impl Library {
     /// Name and version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// From now on this process prints what TensorRT says, as it says it.
+    pub(in crate::backend::tensorrt) fn print_log(&self) {
+        print_log();
+    }
+
+    /// Its runtime, which takes device memory from the allocator. CUDA must have begun.
+    ///
+    /// # Errors
+    /// What TensorRT says.
+    pub(in crate::backend::tensorrt) fn runtime(
+        &self,
+        allocator: Box<dyn Allocator>,
+    ) -> Result<Arc<Runtime>, BackendError> {
+        Runtime::new(&self.opened, allocator).map_err(|said| BackendError::Unavailable {
+            name: "tensorrt",
+            why: format!("{} makes no runtime: {}", self.version, joined(&said)),
+        })
+    }
+
+    /// A plan, to be run on the GPU of this machine.
+    ///
+    /// # Errors
+    /// What TensorRT says.
+    pub(in crate::backend::tensorrt) fn running(
+        &self,
+        runtime: &Arc<Runtime>,
+        graph: &str,
+        plan: &[u8],
+    ) -> Result<Running, BackendError> {
+        Running::new(runtime, plan).map_err(|said| {
+            let (n_bytes, version, said) = (plan.len(), &self.version, joined(&said));
+            let why =
+                format!("{version} does not open the plan of graph `{graph}` ({n_bytes} bytes): {said}");
+            BackendError::Payload { why }
+        })
+    }
+
+    /// Whether it is TensorRT-RTX.
+    pub(in crate::backend::tensorrt) fn is_rtx(&self) -> bool {
+        self.is_rtx
     }
 
     /// Whether a plan can be opened on this machine.
@@ -239,7 +285,8 @@ impl Network {
         for i in 0..n_outputs {
             let seen = there(self.building.output(i), "an output")?;
             let tensor = keep(&mut recorded.tensors, &seen)?;
-            recorded.layers.outputs.push(Output { name: seen.name, tensor });
+            let element = recorded.tensors[tensor.index()].element;
+            recorded.layers.outputs.push(Output { name: seen.name, element, tensor });
         }
         recorded.layers.n_tensors = recorded.tensors.len() as u32;
         Ok(recorded)
@@ -258,11 +305,18 @@ impl Network {
         };
         match (self.building.target(&capabilities), target) {
             (Some(true), _) | (None, Target::Current) => {}
-            (Some(false), _) => return Err(refused(&self.building, &format!("the target {target:?}"))),
-            (None, Target::Capabilities(all)) => {
-                return Err(unsupported(format!(
-                    "this TensorRT builds for the GPU of its own machine, not for {all:?}: build there, or with TensorRT-RTX"
-                )));
+            (Some(false), _) => {
+                let said = joined(&self.building.said());
+                return Err(BackendError::Target {
+                    why: format!("TensorRT does not build for {target}: {said}"),
+                });
+            }
+            (None, Target::Capabilities(_)) => {
+                return Err(BackendError::Target {
+                    why: format!(
+                        "this TensorRT builds for the GPU of its own machine, not for {target}: build there, or with TensorRT-RTX"
+                    ),
+                });
             }
         }
         let mut bounds = Vec::new();

@@ -6,13 +6,14 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
-use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::opened::Opened;
 use super::raw::{LayerSeen, RawAxes, RawLayer, RawTensor, Role, TensorSeen};
 
-type Logging = extern "C" fn(i32, *const c_char);
+pub(super) type Logging = extern "C" fn(i32, *const c_char);
 
 unsafe extern "C" {
     safe fn shim_header_major() -> i32;
@@ -75,46 +76,32 @@ pub(super) fn has(layer: &RawLayer) -> bool {
     shim_has(layer.kind) != 0
 }
 
-/// An opened library, nothing of which has been called but its version.
-#[derive(Debug)]
-pub(super) struct Opened {
-    library: libloading::Library,
-}
-
-impl Opened {
-    pub(super) fn open(path: &Path) -> Result<Opened, String> {
-        assert_eq!(
-            shim_struct_bytes(),
-            (size_of::<RawLayer>() * 1000 + size_of::<RawTensor>()) as i64,
-            "the structs of shim.cc are the ones above"
-        );
-        // SAFETY: it runs the library's initialisers, which is what whoever names a library asks for.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|why| why.to_string())?;
-        Ok(Opened { library })
-    }
-
-    /// `getInferLibVersion`, if it is such a library.
-    pub(super) fn version(&self) -> Option<i32> {
-        type Version = unsafe extern "C" fn() -> i32;
-        // SAFETY: the function of that name has had this type in every TensorRT.
-        let version = unsafe { self.library.get::<Version>(b"getInferLibVersion\0") }.ok()?;
-        // SAFETY: the same.
-        Some(unsafe { version() })
-    }
-
-    fn address(&self, name: &[u8]) -> Option<*mut c_void> {
-        // SAFETY: an address, which is not read here.
-        unsafe { self.library.get::<*mut c_void>(name) }.ok().map(|symbol| *symbol)
-    }
+/// Checks that the structs of `shim.cc` are those of `raw.rs`.
+///
+/// # Panics
+/// If they are not: a mistake of whoever changed one of them.
+pub(super) fn check_structs() {
+    let ours = (size_of::<RawLayer>() * 1000 + size_of::<RawTensor>()) as i64;
+    assert_eq!(shim_struct_bytes(), ours, "the structs of shim.cc are the ones of raw.rs");
 }
 
 /// What TensorRT says, warnings and worse, while somebody has his turn.
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Lines kept; a library that fails says the cause first.
 const LINES_MAX: usize = 1000;
+/// Whether it is also printed as it is said, so that a process that TensorRT takes down has said it.
+static PRINTS: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn log(severity: i32, line: *const c_char) {
+/// From now on this process prints what TensorRT says.
+pub(super) fn print_log() {
+    PRINTS.store(true, Relaxed);
+}
+
+pub(super) extern "C" fn log(severity: i32, line: *const c_char) {
     const WARNING: i32 = 2;
+    if severity <= WARNING && PRINTS.load(Relaxed) {
+        eprintln!("{}", text(line).trim());
+    }
     if severity <= WARNING
         && let Ok(mut lines) = LINES.lock()
         && lines.len() < LINES_MAX
@@ -125,7 +112,7 @@ extern "C" fn log(severity: i32, line: *const c_char) {
 
 /// TensorRT has one logger in a process, so whoever wants to know what is said of his own must be alone.
 #[derive(Debug)]
-struct Turn(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+pub(super) struct Turn(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
 
 static TURNS: Mutex<()> = Mutex::new(());
 thread_local!(static HAS_TURN: Cell<bool> = const { Cell::new(false) });
@@ -135,7 +122,7 @@ impl Turn {
     ///
     /// # Panics
     /// If this thread has it, and would wait for itself.
-    fn wait() -> Turn {
+    pub(super) fn wait() -> Turn {
         assert!(!HAS_TURN.get(), "a thread has one network of TensorRT's at a time");
         let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         HAS_TURN.set(true);
@@ -144,7 +131,7 @@ impl Turn {
         turn
     }
 
-    fn take_lines(&self) -> Vec<String> {
+    pub(super) fn take_lines(&self) -> Vec<String> {
         std::mem::take(&mut *LINES.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -352,24 +339,6 @@ pub(super) fn can_open(library: &Opened, bytes: &[u8]) -> Result<(), Vec<String>
     // SAFETY: the library's own function, whose version has been compared with the headers'; the bytes are as many as said.
     let is_open = unsafe { shim_can_open(create, log, bytes.as_ptr(), bytes.len() as i64) } != 0;
     if is_open { Ok(()) } else { Err(turn.take_lines()) }
-}
-
-/// Whether CUDA's driver is there and has begun: before any TensorRT that wants a GPU, since one without answers with garbage.
-///
-/// # Errors
-/// What is missing.
-pub(super) fn start_cuda() -> Result<(), String> {
-    type Init = unsafe extern "C" fn(u32) -> i32;
-    // SAFETY: the driver's library and its function of that name, which takes 0 and may be called any number of times.
-    let code = unsafe {
-        let driver = libloading::Library::new("libcuda.so.1").map_err(|why| why.to_string())?;
-        let init = driver.get::<Init>(b"cuInit\0").map_err(|why| why.to_string())?;
-        let code = init(0);
-        // It stays loaded: what it started must not lose its code.
-        std::mem::forget(driver);
-        code
-    };
-    if code == 0 { Ok(()) } else { Err(format!("cuInit answers {code}")) }
 }
 
 fn text(name: *const c_char) -> String {

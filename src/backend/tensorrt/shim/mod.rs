@@ -11,7 +11,11 @@ mod enabled;
 #[cfg(feature = "tensorrt")]
 mod ffi;
 #[cfg(feature = "tensorrt")]
+mod opened;
+#[cfg(feature = "tensorrt")]
 mod raw;
+#[cfg(feature = "tensorrt")]
+mod running;
 #[cfg(feature = "tensorrt")]
 mod translate;
 
@@ -19,6 +23,10 @@ mod translate;
 pub use disabled::{Library, Network};
 #[cfg(feature = "tensorrt")]
 pub use enabled::{Library, Network};
+#[cfg(feature = "tensorrt")]
+pub(super) use running::{AXES_MAX, Allocator, Running, Runtime};
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +39,18 @@ pub enum Target {
     Current,
     /// Those of these compute capabilities, as 86 for 8.6. TensorRT-RTX alone builds for others than the machine's.
     Capabilities(Vec<i32>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Current => f.write_str("the GPU of this machine"),
+            Target::Capabilities(all) => {
+                let names: Vec<String> = all.iter().map(|sm| format!("sm_{sm}")).collect();
+                f.write_str(&names.join(", "))
+            }
+        }
+    }
 }
 
 /// What TensorRT says that it was told.

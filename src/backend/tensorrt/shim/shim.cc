@@ -545,6 +545,9 @@ T guarded(T otherwise, F body) noexcept {
 
 }  // namespace
 
+// For runtime.cc, which has the same one.
+ILogger* shim_logger(ShimLog function) { return logger(function); }
+
 extern "C" {
 
 int32_t shim_header_major() { return NV_TENSORRT_MAJOR; }
@@ -568,8 +571,12 @@ Building* shim_building_new(void* create, ShimLog log) {
 #endif
         building->config.reset(building->builder->createBuilderConfig());
         building->network.reset(building->builder->createNetworkV2(typed));
-        bool const is_whole = building->config != nullptr && building->network != nullptr;
-        return is_whole ? building.release() : nullptr;
+        if (building->config == nullptr || building->network == nullptr) {
+            return nullptr;
+        }
+        // What is asked for in f32 is computed in f32: by default products would take ten bits of each number.
+        building->config->clearFlag(BuilderFlag::kTF32);
+        return building.release();
     });
 }
 

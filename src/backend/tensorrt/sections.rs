@@ -1,0 +1,58 @@
+//! What an engine holds: a plan for each graph, and the weights once for all of them.
+
+use super::layers::Layers;
+use super::session::{WEIGHTS, plan_section};
+use super::weights::WeightLayout;
+use super::whole::Whole;
+use crate::backend::{BackendError, SectionSink, Told, WeightFormat};
+use crate::graph::{Network, Weights};
+
+/// Writes the sections of a verified network in these formats, whose plans `make` makes one after another; says how many bytes
+/// that were.
+///
+/// # Errors
+/// If the network cannot be lowered, a plan cannot be made, or the sink fails.
+pub fn write_sections(
+    network: &Network,
+    weights: &dyn Weights,
+    formats: &[WeightFormat],
+    make: &mut dyn FnMut(&str, &Layers) -> Result<Vec<u8>, BackendError>,
+    out: &mut dyn SectionSink,
+) -> Result<u64, BackendError> {
+    write(network, weights, formats, &mut |graph, layers, _, _| make(graph, layers), out, &mut |_| ())
+}
+
+/// Makes a graph's plan: of these layers, while something is told, and which of the network's graphs it is.
+pub(super) type Make<'a> =
+    dyn FnMut(&str, &Layers, usize, &mut dyn FnMut(Told<'_>)) -> Result<Vec<u8>, BackendError> + 'a;
+
+/// As [`write_sections`], and tells how far it is.
+pub(super) fn write(
+    network: &Network,
+    weights: &dyn Weights,
+    formats: &[WeightFormat],
+    make: &mut Make<'_>,
+    out: &mut dyn SectionSink,
+    told: &mut dyn FnMut(Told<'_>),
+) -> Result<u64, BackendError> {
+    let whole = Whole::new(network, formats)?;
+    let layout = WeightLayout::new(network, &whole);
+    let failed = |what| move |source| BackendError::System { what, source };
+    let mut n_bytes = layout.total_bytes() as u64;
+    for (i, (graph, lowered)) in network.graphs.iter().zip(&whole.graphs).enumerate() {
+        let plan = make(&graph.name, &lowered.layers, i, told)?;
+        let written = out.section(&plan_section(&graph.name), &mut |out| out.write_all(&plan));
+        written.map_err(failed("a plan"))?;
+        n_bytes += plan.len() as u64;
+    }
+    let mut progress = |done| told(Told::Weights(done));
+    let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, &mut progress));
+    written.map_err(failed("the weights"))?;
+    Ok(n_bytes)
+}
+
+/// Bytes of the weights of a network in these formats, if it can be lowered in them.
+pub(super) fn weights_bytes(network: &Network, formats: &[WeightFormat]) -> Option<u64> {
+    let whole = Whole::new(network, formats).ok()?;
+    Some(WeightLayout::new(network, &whole).total_bytes() as u64)
+}

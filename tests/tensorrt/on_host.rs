@@ -1,0 +1,291 @@
+//! The session of TensorRT engines, on a device of host memory: the same cases, golden cases and refusals as the CPU backend's.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use perihelion::backend::tensorrt::{Failure, Layers, Library, Target, TensorRt, open_on, write_sections};
+use perihelion::backend::{
+    Backend, BackendError, CacheFormat, Elements, OpenOptions, Run, RunError, Sections, Session, WeightFormat,
+};
+use perihelion::graph::{Buffer, BufferId, GraphBuilder, GraphId, Network, Op, Purpose, Unary, Weights};
+use perihelion::tensor::DType;
+
+use crate::case::{Case, Held};
+use crate::host::{Host, Record, plan_of};
+use crate::models::model;
+use crate::{all, worst};
+
+/// Of the largest element of an output, in f32.
+const TOLERANCE: f32 = 1e-4;
+
+fn built(
+    network: &Network,
+    weights: &dyn Weights,
+    formats: &[WeightFormat],
+) -> Result<Sections, BackendError> {
+    let mut sections = Sections::default();
+    let n_bytes =
+        write_sections(network, weights, formats, &mut |_, layers| Ok(plan_of(layers)), &mut sections)?;
+    assert!(network.graphs.is_empty() || 0 < n_bytes);
+    Ok(sections)
+}
+
+fn opened(
+    network: &Network,
+    weights: &dyn Weights,
+    format: WeightFormat,
+    device: Box<Host>,
+) -> Result<Box<dyn Session>, BackendError> {
+    let formats = formats(network, format);
+    open_on(network.clone(), &formats, &built(network, weights, &formats)?, device)
+}
+
+/// As an engine has them: matrices and tables in the format, everything else as it stands.
+fn formats(network: &Network, format: WeightFormat) -> Vec<WeightFormat> {
+    let choice = perihelion::backend::FormatChoice::from(format);
+    choice.of_parts(network, &WeightFormat::ALL, CacheFormat::OfWeights).unwrap().of_weights(network).unwrap()
+}
+
+fn check(cases: &[Case], library: Option<&Library>) {
+    for shares_memory in [false, true] {
+        let problem = |case: &Case| {
+            let device = Host::new(library.cloned(), shares_memory, &Record::default());
+            let mut session = match opened(&case.network, &case.weights, WeightFormat::F32, device) {
+                Ok(session) => session,
+                Err(why) => return Some(format!("{}: {why}", case.name)),
+            };
+            let found = case.on(session.as_mut());
+            let differs = case.tolerance.differs(&case.reference(), &found, &case.network);
+            differs.map(|how| format!("{}, memory shared: {shares_memory}: {how}", case.name))
+        };
+        let problems: Vec<String> = cases.iter().filter_map(problem).collect();
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
+}
+
+#[test]
+fn every_op_and_network_agrees_with_the_reference_evaluation() {
+    check(&all(), None);
+}
+
+/// What only a GPU can show: plans that run, through the same session on NVIDIA's driver.
+#[test]
+#[ignore = "needs TensorRT and a GPU: PERIHELION_TENSORRT names the library"]
+fn on_a_gpu_every_op_and_network_agrees_with_the_reference_evaluation() {
+    let backend = match TensorRt::new(None) {
+        Ok(backend) => backend,
+        Err(why) => return println!("NOT RUN: {why}"),
+    };
+    println!("{}", backend.check().unwrap());
+    let library = Library::open(None).unwrap();
+    for case in all() {
+        let formats = formats(&case.network, WeightFormat::F32);
+        let mut make = |_: &str, layers: &Layers| {
+            let mut network = perihelion::backend::tensorrt::Network::new(&library, layers)?;
+            network.plan(&Target::Current)
+        };
+        let mut sections = Sections::default();
+        write_sections(&case.network, &case.weights, &formats, &mut make, &mut sections).unwrap();
+        let opened = backend.open(case.network.clone(), &formats, &sections, &OpenOptions::default());
+        let share = worst(&case.reference(), &case.on(opened.unwrap().as_mut()));
+        println!("{}: off by {share:.1e}", case.name);
+        assert!(share <= TOLERANCE, "{}: off by {share} of the largest", case.name);
+    }
+}
+
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn as_tensorrt_recorded_them_every_op_and_network_agrees_with_the_reference_evaluation() {
+    check(&all(), Some(&Library::open(None).unwrap()));
+}
+
+/// Caches and features are then kept in the narrower type, and written and read through it.
+#[test]
+fn in_narrower_types_they_agree_as_far_as_these_round() {
+    for format in [WeightFormat::F16, WeightFormat::Bf16] {
+        for case in all() {
+            let device = Host::new(None, false, &Record::default());
+            let mut session = opened(&case.network, &case.weights, format, device).unwrap();
+            let has_matrices = formats(&case.network, format).contains(&format);
+            assert_eq!(
+                session.arithmetic(),
+                if has_matrices { format } else { WeightFormat::F32 },
+                "{}",
+                case.name
+            );
+            let share = worst(&case.reference(), &case.on(session.as_mut()));
+            assert!(share < 0.08, "{}, {format}: off by {share} of the largest", case.name);
+        }
+    }
+}
+
+fn golden(name: &str, format: WeightFormat, tolerance: f32) {
+    let model = model(name);
+    for shares_memory in [false, true] {
+        let device = Host::new(None, shares_memory, &Record::default());
+        let mut session = opened(model.network(), &model, format, device).unwrap();
+        for step in model.golden().iter().flat_map(|case| &case.steps) {
+            let found = step.run(session.as_mut()).unwrap_or_else(|why| panic!("{}: {why}", step.graph));
+            let expected: Vec<Vec<f32>> = step.outputs.iter().map(|o| o.values.clone()).collect();
+            let share = worst(&expected, &found);
+            println!("{name}, {format}, {} at {:?}: off by {share:.1e}", step.graph, step.extents);
+            assert!(share <= tolerance, "{name}, {format}, {}: off by {share} of the largest", step.graph);
+        }
+    }
+}
+
+#[test]
+fn the_golden_cases_of_small_reason_are_answered() {
+    golden("small-reason", WeightFormat::F32, TOLERANCE);
+    golden("small-reason", WeightFormat::Bf16, 0.08);
+}
+
+#[test]
+fn the_golden_cases_of_small_predict_are_answered() {
+    golden("small-predict", WeightFormat::F32, TOLERANCE);
+}
+
+/// What decides how long a robot waits for a token: of a cache no row moves but a new one, and that only where it cannot be written
+/// in place, since rows are no multiple of 256 bytes long. Those of the true models are.
+#[test]
+fn a_token_copies_its_inputs_and_its_logits_and_no_row_of_a_cache_but_a_new_one() {
+    let model = model("small-reason");
+    let network = model.network();
+    let record = Record::default();
+    let mut session = opened(network, &model, WeightFormat::F32, Host::new(None, false, &record)).unwrap();
+    let [tokens, positions, logits] =
+        ["tokens", "positions", "logits"].map(|name| network.buffer(name).unwrap());
+    let decode = network.graph("decode").unwrap();
+    let row_bytes = |buffer: &Buffer| buffer.row_len() * 4;
+    let given: usize =
+        [tokens, positions, logits].iter().map(|id| row_bytes(&network.buffers[id.index()])).sum();
+    let caches = network.buffers.iter().filter(|buffer| buffer.purpose == Purpose::Cache).map(row_bytes);
+    let mut is_seen = [false; 2];
+    for past in [0, 1, 9, 16, 200] {
+        session.write(tokens, 0, Elements::I32(&[5])).unwrap();
+        session.write(positions, 0, Elements::I32(&[past as i32; 3])).unwrap();
+        record.with(|asked| *asked = Default::default());
+        session.run(decode, &Run { extents: &[past], ..Run::default() }).unwrap();
+        let moved: usize = caches.clone().filter(|row_bytes| past * row_bytes % 256 != 0).sum();
+        is_seen[usize::from(moved == 0)] = true;
+        assert_eq!(record.with(|asked| asked.copied_bytes), given + moved, "after {past} tokens");
+    }
+    assert_eq!(is_seen, [true; 2]);
+}
+
+/// `to` becomes `relu(from)`: three rows of each, of 256 bytes, from the run's windows on.
+fn relu(from: BufferId, to: BufferId) -> Network {
+    let mut network = Network::default();
+    for name in ["a", "b"] {
+        network.declare_buffer(name, DType::F32, &[6, 64], Purpose::Features);
+    }
+    let mut graph = GraphBuilder::new(&mut network, "main");
+    let value = graph.read(from, 3);
+    let value = graph.add(Op::Unary { function: Unary::Relu }, &[value]);
+    graph.write(to, value);
+    graph.finish();
+    network.verify().unwrap();
+    network
+}
+
+#[test]
+fn rows_are_used_where_they_stand_unless_a_plan_would_overwrite_what_it_reads() {
+    let (a, b) = (BufferId(0), BufferId(1));
+    for (from, to, n_copies) in [(a, b, 0), (a, a, 1), (b, a, 0)] {
+        let (network, record) = (relu(from, to), Record::default());
+        let mut session =
+            opened(&network, &Held::default(), WeightFormat::F32, Host::new(None, false, &record)).unwrap();
+        let contents: Vec<f32> = (0..6 * 64).map(|i| if i % 3 == 0 { -1.0 } else { i as f32 }).collect();
+        let mut expected = [contents.clone(), contents.clone()];
+        for id in [a, b] {
+            session.write(id, 0, Elements::F32(&contents)).unwrap();
+        }
+        let windows = [(a, 2), (b, 1)];
+        session.run(GraphId(0), &Run { windows: &windows, ..Run::default() }).unwrap();
+        let row = |id: BufferId| windows[id.index()].1 * 64;
+        for i in 0..3 * 64 {
+            expected[to.index()][row(to) + i] = contents[row(from) + i].max(0.0);
+        }
+        for id in [a, b] {
+            let mut found = vec![f32::NAN; 6 * 64];
+            session.read(id, 0, &mut found).unwrap();
+            assert_eq!(found, expected[id.index()], "buffer {} of {from:?} to {to:?}", id.0);
+        }
+        assert_eq!(record.with(|asked| asked.n_copies), n_copies, "{from:?} to {to:?}");
+    }
+}
+
+#[test]
+fn what_a_run_refuses_it_refuses_before_the_device_is_asked() {
+    let model = model("small-reason");
+    let network = model.network();
+    let record = Record::default();
+    let mut session = opened(network, &model, WeightFormat::F32, Host::new(None, false, &record)).unwrap();
+    let (tokens, logits) = (network.buffer("tokens").unwrap(), network.buffer("logits").unwrap());
+    let decode = network.graph("decode").unwrap();
+    let (stop, now) = (AtomicBool::new(true), Instant::now());
+    let at = [3];
+    let run = Run { extents: &at, ..Run::default() };
+    assert_eq!(session.run(decode, &Run { deadline: Some(now), ..run }), Err(RunError::Deadline));
+    assert_eq!(session.run(decode, &Run { stop: Some(&stop), ..run }), Err(RunError::Stopped));
+    let beyond = [(logits, 1 << 40)];
+    assert!(matches!(session.run(decode, &Run { windows: &beyond, ..run }), Err(RunError::Bounds { .. })));
+    for token in [-1, 1 << 20] {
+        session.write(tokens, 0, Elements::I32(&[token])).unwrap();
+        assert_eq!(session.run(decode, &run), Err(RunError::Index(decode)), "{token}");
+    }
+    assert_eq!(record.with(|asked| (asked.n_launches, asked.n_copies)), (0, 0));
+    session.write(tokens, 0, Elements::I32(&[1])).unwrap();
+    session.run(decode, &run).unwrap();
+    assert_eq!(record.with(|asked| asked.n_launches), 1);
+    // What passes is an error of the run, and the next one is its own.
+    record.with(|asked| asked.failure = Some(Failure { code: 2, is_lasting: false }));
+    assert_eq!(session.run(decode, &run), Err(RunError::Device(2)));
+    session.run(decode, &run).unwrap();
+}
+
+/// A process of its own: it ends.
+#[test]
+fn a_gpu_that_is_lost_ends_the_process_with_70() {
+    const NAME: &str = "on_host::a_gpu_that_is_lost_ends_the_process_with_70";
+    if std::env::var_os("PERIHELION_TEST_LOSES_ITS_GPU").is_none() {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args([NAME, "--exact", "--nocapture"]).env("PERIHELION_TEST_LOSES_ITS_GPU", "1");
+        let ended = again.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(70), "{said}");
+        assert!(said.contains("the GPU is lost to this process (CUDA error 700)"), "{said}");
+        return;
+    }
+    let case = &crate::cases::all()[0];
+    let record = Record::default();
+    let mut session =
+        opened(&case.network, &case.weights, WeightFormat::F32, Host::new(None, false, &record)).unwrap();
+    record.with(|asked| asked.failure = Some(Failure { code: 700, is_lasting: true }));
+    case.on(session.as_mut());
+}
+
+#[test]
+fn sections_that_are_not_the_networks_are_refused() {
+    let case = crate::networks::all().into_iter().find(|case| 1 < case.network.weights.len()).unwrap();
+    let device = || Host::new(None, false, &Record::default());
+    let of = |format| formats(&case.network, format);
+    let sections = built(&case.network, &case.weights, &of(WeightFormat::F32)).unwrap();
+    let refused = |sections: &Sections, formats: &[WeightFormat]| {
+        open_on(case.network.clone(), formats, sections, device()).err().expect("not its own").to_string()
+    };
+    let other = refused(&sections, &of(WeightFormat::Bf16));
+    assert!(other.contains("the weights take") && other.contains("build the engine again"), "{other}");
+    let none = refused(&Sections::default(), &of(WeightFormat::F32));
+    assert!(none.contains("`weights`"), "{none}");
+    let int8 = built(&case.network, &case.weights, &of(WeightFormat::Int8)).err().unwrap().to_string();
+    assert!(int8.contains("is int8") && int8.contains("f32, f16 and bf16"), "{int8}");
+    let mut mixed = of(WeightFormat::F32);
+    let narrowed = of(WeightFormat::F16).iter().position(|f| *f == WeightFormat::F16).unwrap();
+    mixed[narrowed] = WeightFormat::F16;
+    let mixed = built(&case.network, &case.weights, &mixed).err().unwrap().to_string();
+    assert!(
+        mixed.contains("computes in one type") && mixed.contains("give their parts one format"),
+        "{mixed}"
+    );
+}
