@@ -146,7 +146,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             warn_of(&environment);
             let walled = WalledOptions {
                 dds: DdsOptions {
-                    image_reliability: node.image_reliability,
+                    image_reliability: node.reliability_of_images()?,
                     receive_buffer_bytes: node.receive_buffer_bytes,
                     ..DdsOptions::new(node.name.clone(), &environment)
                 },

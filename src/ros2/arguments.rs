@@ -190,7 +190,11 @@ fn remap(text: &str) -> Result<Remap, ArgumentError> {
 /// `[node:]name:=yaml`
 fn assignment(text: &str) -> Result<Assignment, ArgumentError> {
     let (node, name, yaml) = rule(text)?;
-    if !name.split(['.', '/']).all(is_token) {
+    // A topic's name may stand between two dots, as in `qos_overrides./image.subscription.depth`.
+    let is_part = |part: &str| part.split('/').all(is_token);
+    let mut parts = name.split('.');
+    let is_begun = parts.next().is_some_and(is_part);
+    if !is_begun || !parts.all(|part| is_part(part.strip_prefix('/').unwrap_or(part))) {
         let problem = "a parameter's name has letters, digits and underscores, with dots between its parts";
         return Err(ArgumentError::BadRule { rule: text.to_owned(), problem });
     }

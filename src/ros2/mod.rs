@@ -22,6 +22,8 @@ mod parameter_wire;
 pub mod parameters;
 mod planner;
 pub mod predict;
+pub mod qos;
 pub mod reason;
 pub mod services;
+mod told;
 pub mod transport;

@@ -54,6 +54,7 @@ use crate::ros2::parameter_events::ParameterEvents;
 use crate::ros2::parameter_services;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::services;
+use crate::ros2::told::Told;
 use crate::ros2::transport::{Delivery, Transport, TransportError};
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
@@ -139,6 +140,8 @@ pub fn run(
     stop: &AtomicBool,
     on_said: &mut (dyn FnMut(Said<'_>) + Send),
 ) -> Result<Report, NodeError> {
+    let told = Told::new(transport, &options.qos_overrides);
+    let transport: &dyn Transport = &told;
     let clock = transport.clock();
     let audience = Audience(Mutex::new(on_said));
     let stage = Stage {

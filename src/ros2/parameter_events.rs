@@ -45,7 +45,7 @@ impl ParameterEvents {
                     event.changed_parameters.push(told.clone());
                 }
                 None => {
-                    self.told.push(WireParameter { name: declaration.name.to_owned(), value });
+                    self.told.push(WireParameter { name: declaration.name.to_string(), value });
                     event.new_parameters.extend(self.told.last().cloned());
                 }
             }

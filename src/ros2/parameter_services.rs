@@ -84,7 +84,7 @@ fn list(parameters: &Parameters, request: ListRequest) -> ListReply {
         request.prefixes.is_empty()
             || request.prefixes.iter().any(|prefix| prefix.is_empty() || prefix == name)
     };
-    let names = parameters.iter().map(|(declaration, _)| declaration.name);
+    let names = parameters.iter().map(|(declaration, _)| &*declaration.name);
     ListReply { names: names.filter(|name| wanted(name)).map(str::to_owned).collect(), prefixes: Vec::new() }
 }
 
@@ -116,7 +116,7 @@ fn describe(parameters: &Parameters, request: NamesRequest) -> DescribeReply {
         return DescribeReply::default();
     }
     let describe_one = |name: &String| {
-        let (declaration, value) = parameters.iter().find(|(declaration, _)| declaration.name == name)?;
+        let (declaration, value) = parameters.iter().find(|(declaration, _)| declaration.name == *name)?;
         Some(Descriptor {
             name: name.clone(),
             kind: kind(value),

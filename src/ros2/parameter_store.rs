@@ -59,8 +59,8 @@ impl ParameterStore {
         Ok(())
     }
 
-    /// Sets each by itself, if it may be, and tells what became of each; changes are told as [`ParameterStore::change`] tells
-    /// them, once for all. `value` makes a value of what was asked for.
+    /// Sets each by itself, if it may be, and tells what became of each; changes are told one by one, as
+    /// [`ParameterStore::change`] tells them. `value` makes a value of what was asked for.
     ///
     /// A name is set once: each change may cost the judge a while, and a message has room for thousands.
     pub fn set_each<Asked>(
@@ -80,18 +80,17 @@ impl ParameterStore {
             let value = value(&trial, asked)?;
             let old = trial.get(name).cloned();
             trial.set(name, value)?;
+            let Some(old) = old.filter(|old| trial.get(name) != Some(old)) else { return Ok(()) };
             if let Some(judge) = &state.judge
-                && let Some(old) = old.filter(|old| trial.get(name) != Some(old))
                 && let Err(refusal) = judge(&trial)
             {
                 trial.set(name, old).expect("it was so a moment ago");
                 return Err(refusal);
             }
+            state.take(trial.clone());
             Ok(())
         };
-        let outcomes = asked.iter().map(&mut set_one).collect();
-        state.take(trial);
-        outcomes
+        asked.iter().map(&mut set_one).collect()
     }
 
     /// Lets `judge` refuse changes.

@@ -6,6 +6,7 @@
 mod files;
 mod yaml;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::ros2::arguments::RosArguments;
@@ -30,7 +31,7 @@ pub enum Value {
 #[derive(Debug, Clone)]
 pub struct Declaration {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value unless something sets it; it gives the type.
     pub default: Value,
     /// What it does, in one sentence.
@@ -46,7 +47,14 @@ pub struct Declaration {
 impl Declaration {
     /// One that is fixed once the node runs, and may be any value of the default's type.
     pub fn new(name: &'static str, default: Value, description: &'static str) -> Self {
-        Self { name, default, description, read_only: true, range: None, check: |_| Ok(()) }
+        Self {
+            name: Cow::Borrowed(name),
+            default,
+            description,
+            read_only: true,
+            range: None,
+            check: |_| Ok(()),
+        }
     }
 
     /// Whether a value of the right type may be set.
@@ -113,7 +121,7 @@ impl Parameters {
     }
 
     /// Sets what files and arguments say of this node. Returns the names that are not declared, for a warning: a file
-    /// that many nodes share may hold others' names.
+    /// that many nodes share may hold others' names. `late` declares names that are there because they were given.
     ///
     /// # Errors
     /// If a file cannot be read, or a value has the wrong type or breaks its rule.
@@ -121,9 +129,13 @@ impl Parameters {
         &mut self,
         node: &NodeName,
         arguments: &RosArguments,
+        late: impl Fn(&str) -> Option<Declaration>,
     ) -> Result<Vec<String>, ParameterError> {
         let mut unknown = Vec::new();
         for given in files::given(&arguments.settings, node)? {
+            if self.get(&given.name).is_none() {
+                self.entries.extend(late(&given.name).map(|d| (d.clone(), d.default)));
+            }
             let declared = self.entries.iter_mut().find(|(declaration, _)| declaration.name == given.name);
             let Some((declaration, value)) = declared else {
                 unknown.push(given.name);
@@ -293,7 +305,7 @@ mod tests {
             .map(|s| s.to_string());
         let (arguments, _) = RosArguments::split(line).unwrap();
         let mut parameters = parameters();
-        let unknown = parameters.assign(&NodeName::new("/robot", "eye").unwrap(), &arguments)?;
+        let unknown = parameters.assign(&NodeName::new("/robot", "eye").unwrap(), &arguments, |_| None)?;
         Ok((parameters, unknown))
     }
 
@@ -356,7 +368,7 @@ mod tests {
             let (arguments, _) =
                 RosArguments::split(std::iter::once("--ros-args".to_owned()).chain(words)).unwrap();
             let mut parameters = parameters();
-            parameters.assign(&NodeName::new("/robot", "eye").unwrap(), &arguments).unwrap();
+            parameters.assign(&NodeName::new("/robot", "eye").unwrap(), &arguments, |_| None).unwrap();
             assert_eq!(parameters.integer("max_tokens"), expected, "{line}");
         };
         check("-p max_tokens:=1 -p max_tokens:=2", 2);

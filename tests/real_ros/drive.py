@@ -10,11 +10,13 @@ import signal
 import sys
 import time
 
+import rclpy
 from rcl_interfaces.msg import Log, LoggerLevel, Parameter, ParameterEvent, ParameterType, ParameterValue
 from rcl_interfaces.srv import (DescribeParameters, GetLoggerLevels, GetParameters, ListParameters, SetLoggerLevels,
                                 SetParameters)
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, String
@@ -314,6 +316,39 @@ def types_are_described():
     node.stop()
 
 
+def quality_is_set():
+    """`qos_overrides` mean for topics of ours what they mean for those of a node of rclpy."""
+    policies = {"answer": ("publisher", dict(reliability="best_effort", durability="volatile", history="keep_last", depth=3)),
+                "prompt": ("subscription", dict(reliability="reliable", durability="transient_local", history="keep_last", depth=7))}
+    name = lambda node, topic, policy: f"qos_overrides.{node}/{topic}.{policies[topic][0]}.{policy}"
+    given = lambda node: [word for topic, (_, values) in policies.items() for policy, value in values.items()
+                          for word in ("-p", f"{name(node, topic, policy)}:={value}")]
+    image = f"qos_overrides.{IMAGE}.subscription.reliability"
+    node = ours("quality", ros=[*given(NODE), "-p", f"{image}:=reliable", "-p", "qos_overrides./nobody.publisher.depth:=1"])
+    expect("parameters that this node does not have: qos_overrides./nobody.publisher.depth" in node.log(), "an unknown topic is not named")
+    with Peer("beside") as peer:
+        theirs = rclpy.create_node("theirs", context=peer.context, cli_args=["--ros-args", *given("/theirs")])
+        kinds = QoSOverridingOptions([getattr(QoSPolicyKind, kind.upper()) for kind in policies["answer"][1]])
+        theirs.create_publisher(String, "/theirs/answer", 10, qos_overriding_options=kinds)
+        theirs.create_subscription(String, "/theirs/prompt", lambda _: None, 10, qos_overriding_options=kinds)
+        infos = dict(publisher=peer.node.get_publishers_info_by_topic, subscription=peer.node.get_subscriptions_info_by_topic)
+        info = lambda topic, side: [(one.qos_profile.reliability, one.qos_profile.durability) for one in infos[side](topic)]
+        for topic, (side, values) in policies.items():
+            expect(peer.until(lambda: info(f"{NODE}/{topic}", side), 10) is not None, f"{topic} is not found")
+            mine, other = info(f"{NODE}/{topic}", side), info(f"/theirs/{topic}", side)
+            expect(mine == other, f"{topic} has {mine}, of rclpy it has {other}")
+            names = [name(NODE, topic, policy) for policy in values]
+            told = call(peer, GetParameters, f"{NODE}/get_parameters", GetParameters.Request(names=names))
+            told = [value.integer_value or value.string_value for value in told.values] if told else None
+            expect(told == [theirs.get_parameter(name("/theirs", topic, policy)).value for policy in values], f"{topic}: {told}")
+        expect(info(IMAGE, "subscription") == [(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)], f"images: {info(IMAGE, 'subscription')}")
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="best_effort")
+        reply = call(peer, SetParameters, f"{NODE}/set_parameters", SetParameters.Request(parameters=[Parameter(name=image, value=value)]))
+        expect(reply and not reply.results[0].successful and "read-only" in reply.results[0].reason, f"set while it runs: {reply}")
+        theirs.destroy_node()
+    node.stop()
+
+
 def levels_can_be_set():
     """How much the node logs changes while it runs."""
     node = ours("levels")
@@ -405,7 +440,7 @@ def plans_are_ranked():
 
 
 CHECKS = [graph_and_accounts, no_loss_also_after_a_kill, nothing_stays, first_words, last_answer_stays, parameters_speak,
-          replies_come_whole, types_are_described, levels_can_be_set, an_untouched_kernel, simulated_time, plans_are_ranked]
+          replies_come_whole, quality_is_set, types_are_described, levels_can_be_set, an_untouched_kernel, simulated_time, plans_are_ranked]
 for check in CHECKS:
     if len(sys.argv) == 6 or check.__name__ in sys.argv[6:]:
         print(f"{check.__name__} (after {time.monotonic() - STARTED:.0f} s): {check.__doc__}", flush=True)

@@ -145,7 +145,10 @@ fn plans_of_every_graph_of_the_small_models_are_made_in_every_precision() {
         let network = model.network();
         for precision in Precision::ALL {
             let parts = PrecisionChoice::from(precision).of_parts(network).unwrap();
-            let gpus: Vec<i32> = GPUS.into_iter().filter(|gpu| precision.capability_min() <= *gpu).collect();
+            // TensorRT-RTX 1.7.1 makes no plan of eight bits for several GPUs at once.
+            let n_gpus = if precision.computes().is_some() { GPUS.len() } else { 1 };
+            let has = |gpu: &i32| precision.capability_min() <= *gpu;
+            let gpus: Vec<i32> = GPUS.into_iter().filter(has).take(n_gpus).collect();
             let rules = parts.rules(network, None, CacheForm::Tokens).unwrap();
             let mut n_made = 0;
             for (graph, rules) in network.graphs.iter().zip(rules) {

@@ -57,7 +57,7 @@ impl Resolved {
             parameters: node
                 .parameters()
                 .iter()
-                .map(|(declaration, value)| (declaration.name.to_owned(), as_json(value)))
+                .map(|(declaration, value)| (declaration.name.to_string(), as_json(value)))
                 .collect(),
             unknown_parameters,
         })

@@ -13,6 +13,7 @@ use crate::ros2::kernel_limits::RECEIVE_BUFFER_BYTES_ASKED;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameter_services;
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
+use crate::ros2::qos::{self, QosOverrides, Side};
 use crate::ros2::transport::{ImageReliability, ImageTransport};
 use crate::runtime::reason::AnswerSettings;
 
@@ -64,6 +65,8 @@ pub struct NodeOptions {
     pub latent_only: bool,
     /// How answers are made, so that parameters may change it; `None` leaves it to the engine.
     pub answers: Option<AnswerSettings>,
+    /// Quality of service of single topics.
+    pub qos_overrides: QosOverrides,
     /// What diagnostics name as the hardware of answers: the engine.
     pub hardware_id: String,
     /// What they name as the hardware of forecasts.
@@ -103,6 +106,7 @@ impl NodeOptions {
             surprise_error: 0.0,
             latent_only: false,
             answers: None,
+            qos_overrides: QosOverrides::default(),
             hardware_id: String::new(),
             forecast_hardware_id: String::new(),
         }
@@ -118,7 +122,8 @@ impl NodeOptions {
         self.name = self.name.renamed(&arguments.remaps)?;
         self.remaps.clone_from(&arguments.remaps);
         let mut parameters = self.parameters();
-        let unknown = parameters.assign(&self.name, arguments)?;
+        let endpoints = topics::endpoints(&self.name, &self.remaps)?;
+        let unknown = parameters.assign(&self.name, arguments, |name| qos::declaration(name, &endpoints))?;
         self.read(&parameters);
         Ok(unknown)
     }
@@ -221,6 +226,7 @@ impl NodeOptions {
             ),
         ];
         declarations.extend(self.answers.iter().flat_map(answering::declarations));
+        declarations.extend(self.qos_overrides.declarations());
         Parameters::declare(declarations)
     }
 
@@ -308,6 +314,7 @@ impl NodeOptions {
         let reliability = parameters.text("image_reliability");
         let named = ImageReliability::ALL.into_iter().find(|one| one.name() == reliability);
         self.image_reliability = named.unwrap_or_default();
+        self.qos_overrides = QosOverrides::of(parameters);
         self.receive_buffer_bytes = parameters.integer("receive_buffer") as u64;
         self.prompt = parameters.text("prompt").to_owned();
         self.clip_frames = parameters.integer("clip") as usize;
@@ -320,6 +327,19 @@ impl NodeOptions {
         self.surprise_error = parameters.double("surprise_error");
         self.latent_only = parameters.bool("latent_only");
         self.answers = self.answers.as_ref().map(|answers| answering::settings(parameters, answers));
+    }
+
+    /// Whether images that are lost on the way are sent again: as the parameter for their topic says, or that for all of them.
+    ///
+    /// # Errors
+    /// If the topic, or what it is remapped to, is not allowed.
+    pub fn reliability_of_images(&self) -> Result<ImageReliability, NameError> {
+        let told = self.qos_overrides.is_reliable(&self.topics()?.image, Side::Subscription);
+        Ok(match told {
+            Some(true) => ImageReliability::Reliable,
+            Some(false) => ImageReliability::BestEffort,
+            None => self.image_reliability,
+        })
     }
 
     pub(super) fn topics(&self) -> Result<Topics, NameError> {
@@ -374,6 +394,7 @@ fn is_no_trifle(value: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ros2::transport::{Delivery, Qos};
 
     fn assigned(line: &str) -> Result<NodeOptions, Box<dyn std::error::Error>> {
         let words = line.split_whitespace().map(str::to_owned);
@@ -409,6 +430,44 @@ mod tests {
         assert_eq!(image(""), "/image/compressed");
         assert_eq!(image("-r image:=/cam/image_raw"), "/cam/image_raw/compressed");
         assert_eq!(image("-r image:=/cam/image_raw -r image/compressed:=/jpeg"), "/jpeg");
+    }
+
+    #[test]
+    fn quality_of_service_is_set_topic_by_topic() {
+        let given = "--ros-args -r __ns:=/robot -r __node:=eye -r image:=/cam/image_raw \
+             -p qos_overrides./cam/image_raw.subscription.reliability:=reliable \
+             -p qos_overrides./robot/eye/answer.publisher.durability:=volatile \
+             -p qos_overrides./robot/eye/answer.publisher.depth:=3";
+        let options = assigned(given).unwrap();
+        assert_eq!(options.reliability_of_images().unwrap(), ImageReliability::Reliable);
+        let (latched, side) = (Delivery::Latched { kept: 1 }, Side::Publisher);
+        let qos = options.qos_overrides.apply("/robot/eye/answer", side, latched).qos();
+        assert_eq!(qos, Qos { is_reliable: true, is_latched: false, depth: 3 });
+        assert_eq!(options.qos_overrides.apply("/robot/eye/answer/json", side, latched), latched);
+        let (declarations, again) = (options.parameters(), options.parameters());
+        let name = "qos_overrides./robot/eye/answer.publisher.depth";
+        assert_eq!(declarations.get(name), Some(&Value::Integer(3)));
+        assert_eq!(again.iter().filter(|(one, _)| one.name.starts_with("qos_overrides")).count(), 3);
+        assert_eq!(assigned("").unwrap().reliability_of_images().unwrap(), ImageReliability::Auto);
+    }
+
+    #[test]
+    fn quality_of_service_that_cannot_be_is_refused_or_named() {
+        let given = |parameter: &str| {
+            let words = ["--ros-args", "-p", parameter].map(str::to_owned);
+            let (arguments, _) = RosArguments::split(words).unwrap();
+            NodeOptions::new(NodeName::new("/", "eye").unwrap()).assign(&arguments)
+        };
+        for bad in ["publisher.reliability:=perhaps", "publisher.depth:=0", "publisher.depth:=many"] {
+            let error = given(&format!("qos_overrides./eye/answer.{bad}")).unwrap_err().to_string();
+            assert!(error.contains("qos_overrides./eye/answer.publisher"), "{error}");
+        }
+        for nobody_s in
+            ["/eye/answer.subscription.depth", "/answer.publisher.depth", "/image.subscription.depth"]
+        {
+            let name = format!("qos_overrides.{nobody_s}");
+            assert_eq!(given(&format!("{name}:=5")).unwrap(), [name]);
+        }
     }
 
     #[test]

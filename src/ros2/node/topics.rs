@@ -3,6 +3,7 @@
 use crate::ros2::arguments::Remap;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameter_services;
+use crate::ros2::qos::{Endpoint, Side};
 use crate::ros2::transport::ImageTransport;
 
 /// The names that the node gives to its topics.
@@ -46,6 +47,18 @@ pub(super) struct Topics {
     pub(super) diagnostics: String,
 }
 
+/// Where quality of service may be set, whichever image message is read and whatever the engines do.
+///
+/// # Errors
+/// As [`Topics::of`].
+pub(super) fn endpoints(node: &NodeName, remaps: &[Remap]) -> Result<Vec<Endpoint>, NameError> {
+    let of = |transport| Topics::of(node, remaps, transport);
+    let (raw, compressed) = (of(ImageTransport::Raw)?, of(ImageTransport::Compressed)?);
+    let mut endpoints = raw.endpoints();
+    endpoints.extend(compressed.endpoints().into_iter().filter(|one| one.is_of_images));
+    Ok(endpoints)
+}
+
 impl Topics {
     /// The names of this node under these rules.
     ///
@@ -84,5 +97,24 @@ impl Topics {
             plan_result: name("~/plan/result")?,
             diagnostics: name("/diagnostics")?,
         })
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let of = |side| move |topic: &String| Endpoint { topic: topic.clone(), side, is_of_images: false };
+        let published = [
+            &self.answer,
+            &self.answer_json,
+            &self.forecast,
+            &self.forecast_json,
+            &self.surprise,
+            &self.surprise_pixels,
+            &self.plan_result,
+            &self.diagnostics,
+            &self.parameter_events,
+        ];
+        let subscribed = [&self.prompt, &self.cmd_vel, &self.actions, &self.plan_request, &self.clock];
+        let images = Endpoint { topic: self.image.clone(), side: Side::Subscription, is_of_images: true };
+        let published = published.into_iter().map(of(Side::Publisher));
+        published.chain(subscribed.into_iter().map(of(Side::Subscription))).chain([images]).collect()
     }
 }

@@ -37,7 +37,7 @@ use self::replies::Replies;
 use self::sockets::Sockets;
 use self::writer::DdsPublisher;
 use super::{
-    Choice, Delivery, ImageReliability, ImageTransport, MessageSink, Publisher, Pump, Reception,
+    Choice, Delivery, ImageReliability, ImageTransport, MessageSink, Publisher, Pump, Qos, Reception,
     ServiceHandler, TopicSeen, Transport, TransportError,
 };
 use crate::frames::camera::Camera;
@@ -241,7 +241,7 @@ impl Transport for Dds {
         delivery: Delivery,
         sink: MessageSink,
     ) -> Result<(), TransportError> {
-        self.read(format!("rt{topic}"), ros_type, &qos(delivery, 1), Sink::Messages(sink), None)
+        self.read(format!("rt{topic}"), ros_type, &qos(delivery), Sink::Messages(sink), None)
     }
 
     fn advertise(
@@ -250,7 +250,7 @@ impl Transport for Dds {
         ros_type: &'static str,
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
-        let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery, 10))?;
+        let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery))?;
         let publisher =
             DdsPublisher::new(&self.publisher, &dds_topic).map_err(refused(&format!("publish {topic}")))?;
         self.receiving.entities().add_writer(publisher.guid());
@@ -263,7 +263,7 @@ impl Transport for Dds {
         ros_type: &'static str,
         handler: ServiceHandler,
     ) -> Result<(), TransportError> {
-        let qos = qos(Delivery::Reliable, 10);
+        let qos = qos(Delivery::Reliable);
         let name = format!("rr{service}Reply");
         let reply = self.topic(name.clone(), &format!("{ros_type}_Response"), &qos)?;
         let replies =
@@ -335,7 +335,7 @@ const REPEATED_IMAGES_KEPT: i32 = 4;
 
 fn images_qos(choice: Choice) -> QosPolicies {
     if !choice.is_reliable {
-        return qos(Delivery::BestEffort, 1);
+        return qos(Delivery::BestEffort);
     }
     let n = REPEATED_IMAGES_KEPT;
     QosPolicyBuilder::new()
@@ -346,27 +346,17 @@ fn images_qos(choice: Choice) -> QosPolicies {
         .build()
 }
 
-fn qos(delivery: Delivery, depth: i32) -> QosPolicies {
-    let builder = QosPolicyBuilder::new();
-    match delivery {
-        Delivery::BestEffort => builder
-            .best_effort()
-            .durability(Durability::Volatile)
-            .history(History::KeepLast { depth: 1 })
-            // A history depth alone leaves RustDDS with 64 samples, seconds of old frames.
-            .resource_limits(ResourceLimits { max_samples: 1, max_instances: 1, max_samples_per_instance: 1 })
-            .build(),
-        Delivery::Reliable => builder
-            .reliable(rustdds::Duration::ZERO)
-            .durability(Durability::Volatile)
-            .history(History::KeepLast { depth: depth.max(10) })
-            .build(),
-        Delivery::Latched { kept } => builder
-            .reliable(rustdds::Duration::ZERO)
-            .durability(Durability::TransientLocal)
-            .history(History::KeepLast { depth: i32::from(kept) })
-            .build(),
+fn qos(delivery: Delivery) -> QosPolicies {
+    let Qos { is_reliable, is_latched, depth } = delivery.qos();
+    let durability = if is_latched { Durability::TransientLocal } else { Durability::Volatile };
+    let n = i32::from(depth);
+    let builder = QosPolicyBuilder::new().durability(durability).history(History::KeepLast { depth: n });
+    if is_reliable {
+        return builder.reliable(rustdds::Duration::ZERO).build();
     }
+    // A history depth alone leaves RustDDS with 64 samples, seconds of old frames.
+    let limits = ResourceLimits { max_samples: n, max_instances: 1, max_samples_per_instance: n };
+    builder.best_effort().resource_limits(limits).build()
 }
 
 fn refused<E: std::fmt::Display>(attempt: &str) -> impl FnOnce(E) -> TransportError {

@@ -14,6 +14,8 @@ mod walled;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use bag::{Bag, BagWriter, Pace, bag_root, recording_until_it_ends};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
@@ -118,6 +120,32 @@ pub enum Delivery {
         /// How many of them.
         kept: u8,
     },
+    /// As a user wants it.
+    Told(Qos),
+}
+
+/// Quality of service, policy by policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qos {
+    /// Whether lost messages are repeated.
+    pub is_reliable: bool,
+    /// Whether the last messages also reach readers that come later.
+    pub is_latched: bool,
+    /// How many messages are kept.
+    pub depth: u16,
+}
+
+impl Delivery {
+    /// Policy by policy.
+    pub fn qos(self) -> Qos {
+        let (is_reliable, is_latched, depth) = match self {
+            Self::BestEffort => (false, false, 1),
+            Self::Reliable => (true, false, 10),
+            Self::Latched { kept } => (true, true, u16::from(kept)),
+            Self::Told(qos) => return qos,
+        };
+        Qos { is_reliable, is_latched, depth }
+    }
 }
 
 /// Whether a transport runs by itself.

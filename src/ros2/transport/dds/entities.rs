@@ -30,7 +30,7 @@ impl Entities {
             .create_topic(
                 "ros_discovery_info".into(),
                 dds_type,
-                &qos(Delivery::Latched { kept: 1 }, 1),
+                &qos(Delivery::Latched { kept: 1 }),
                 TopicKind::NoKey,
             )
             .map_err(refused("create ros_discovery_info"))?;

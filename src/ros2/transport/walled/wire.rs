@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::ros2::messages::{ByteOrder, decode, encode};
-use crate::ros2::transport::{Delivery, ImageReliability, MESSAGE_BYTES_MAX, Reception};
+use crate::ros2::transport::{Delivery, ImageReliability, MESSAGE_BYTES_MAX, Qos, Reception};
 
 /// The longest record that the outside may send: a message and what stands around it.
 pub(super) const NEWS_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 4096;
@@ -67,6 +67,7 @@ pub(super) enum WireDelivery {
     BestEffort,
     Reliable,
     Latched(u8),
+    Told(Qos),
 }
 
 impl From<Delivery> for WireDelivery {
@@ -75,6 +76,7 @@ impl From<Delivery> for WireDelivery {
             Delivery::BestEffort => Self::BestEffort,
             Delivery::Reliable => Self::Reliable,
             Delivery::Latched { kept } => Self::Latched(kept),
+            Delivery::Told(qos) => Self::Told(qos),
         }
     }
 }
@@ -85,6 +87,7 @@ impl From<WireDelivery> for Delivery {
             WireDelivery::BestEffort => Self::BestEffort,
             WireDelivery::Reliable => Self::Reliable,
             WireDelivery::Latched(kept) => Self::Latched { kept },
+            WireDelivery::Told(qos) => Self::Told(qos),
         }
     }
 }
