@@ -12,7 +12,8 @@ use super::progress::Progress;
 use super::recipe::{self, Recipe};
 use super::{Context, Usage, output};
 use crate::backend::{FormatChoice, Memory, OpenOptions, WeightFormat, backend};
-use crate::engine::{self, BuildOptions};
+use crate::engine::{self, BuildOptions, PartAccuracy};
+use crate::export::Progress as Stage;
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
@@ -20,7 +21,7 @@ use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16
-  perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32
+  perihelion build small-reason.model -o small-reason.engine --precision language=int8,vision=bf16 --report
   perihelion build engines/reason2-2b.on-orin-nano.toml -o reason2.engine")]
 pub(crate) struct Options {
     /// The model's file, or a recipe: which model, for which device, on which backend, in which formats, within which limits.
@@ -33,8 +34,9 @@ pub(crate) struct Options {
     /// What runs it [default: the recipe's, or cpu]
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
-    /// What its weights are stored as, f32 or bf16: all of them, or those of some parts (`inspect` lists the parts), the others
-    /// being f32; arithmetic and caches are f32 [default: the recipe's, or f32]
+    /// What its weights are stored as, f32, bf16, int8 or int4: all of them, or those of some parts (`inspect` lists the parts), the
+    /// others being f32. Products with int8 and int4 take activations as whole numbers of 8 bits; all else is f32 [default: the
+    /// recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
@@ -52,6 +54,10 @@ pub(crate) struct Options {
     /// Predict: clips whose encoder caches are held; 2 measure surprise while the next forecast is made [default: 2]
     #[arg(long, value_name = "1|2")]
     encoder_states: Option<NonZeroUsize>,
+    /// Also say what the format of each part costs: outputs of the golden cases beside the reference evaluation's. Builds once more in
+    /// memory for each part that is not f32
+    #[arg(long)]
+    report: bool,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -81,6 +87,9 @@ struct Report<'a> {
     /// Largest difference from the reference evaluation, as a share of what the precision allows.
     golden_worst: f32,
     memory: &'a Memory,
+    /// With `--report`: what the format of each part costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<&'a [PartAccuracy]>,
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
@@ -112,10 +121,15 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         recipe.check_memory(&network)?;
     }
     let progress = Progress::new("build");
-    let summary = engine::build(&model, &build, &options.output, &mut |at| {
-        progress.set(at.done, at.total, at.stage);
-    })?;
+    let told = &mut |at: Stage| progress.set(at.done, at.total, at.stage);
+    // Before the engine, which may be refused for what this shows.
+    let accuracy = options.report.then(|| engine::accuracy(&model, &build, told)).transpose()?;
+    let summary = engine::build(&model, &build, &options.output, told);
     drop(progress);
+    if let (Err(_), Some(accuracy)) = (&summary, &accuracy) {
+        output::text(&accuracy_table(accuracy))?;
+    }
+    let summary = summary?;
     if options.json {
         return output::json(&Report {
             engine: &options.output,
@@ -124,6 +138,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             golden_runs: summary.self_test.n_runs,
             golden_worst: summary.self_test.worst,
             memory: &summary.memory,
+            accuracy: accuracy.as_deref(),
         });
     }
     output::text(&format!(
@@ -134,7 +149,28 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         summary.self_test.n_runs,
         summary.self_test.worst * 100.0,
         output::table(&memory_rows(&summary.memory)),
-    ))
+    ))?;
+    accuracy.map_or(Ok(()), |accuracy| output::text(&accuracy_table(&accuracy)))
+}
+
+/// What the formats cost, as a person reads it.
+fn accuracy_table(accuracy: &[PartAccuracy]) -> String {
+    let heading = ["part", "format", "output", "rms error", "largest error", "same top 1"].map(str::to_owned);
+    let mut rows = vec![heading.to_vec()];
+    for of_part in accuracy {
+        for output in &of_part.outputs {
+            rows.push(vec![
+                of_part.part.clone().unwrap_or_else(|| "all".to_owned()),
+                of_part.format.clone(),
+                output.buffer.clone(),
+                format!("{:.3} %", 100.0 * output.rms_share),
+                format!("{:.3} %", 100.0 * output.largest_share),
+                output.top1.map_or_else(String::new, |[same, all]| format!("{same} of {all}")),
+            ]);
+        }
+    }
+    let title = "golden cases beside the reference evaluation, each part alone in its format";
+    format!("\n{title}\n{}", output::table(&rows))
 }
 
 /// What was asked for: options first, then the recipe.

@@ -4,11 +4,13 @@
 //! backend's own layout and are used where the file is mapped, so opening costs what checking the manifest costs. An engine
 //! that answers its golden cases wrongly is not installed, and [`self_test`] asks it again on the machine that runs it.
 
+mod accuracy;
 mod build;
 mod error;
 mod manifest;
 mod self_test;
 
+pub use accuracy::{OutputAccuracy, PartAccuracy, accuracy};
 pub use build::{BuildOptions, Summary, build};
 pub use error::EngineError;
 pub use manifest::{EngineManifest, ModelSource};

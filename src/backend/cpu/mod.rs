@@ -74,14 +74,14 @@ impl Cpu {
     /// file mapped. Nothing is claimed and no weight is looked at: a network may be asked that is too large for this machine.
     ///
     /// # Errors
-    /// If the network holds what this backend cannot compute, or it does not store the format.
+    /// If the network holds what this backend cannot compute.
     pub fn claims(
         &self,
         network: &Network,
         format: WeightFormat,
         options: &OpenOptions,
     ) -> Result<Memory, BackendError> {
-        let layout = layout(network, &vec![format; network.weights.len()])?;
+        let layout = WeightLayout::new(network, &vec![format; network.weights.len()]);
         let claims = session::claims_of(network, options.threads.unwrap_or_else(default_threads))?;
         Ok(Memory { weights_mapped_bytes: layout.total_bytes() as u64, ..claims })
     }
@@ -104,10 +104,6 @@ impl Cpu {
     }
 }
 
-fn layout(network: &Network, formats: &[WeightFormat]) -> Result<WeightLayout, BackendError> {
-    WeightLayout::new(network, formats).map_err(|why| BackendError::Unsupported { why })
-}
-
 impl Backend for Cpu {
     fn name(&self) -> &'static str {
         "cpu"
@@ -127,7 +123,7 @@ impl Backend for Cpu {
     }
 
     fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64> {
-        Some(layout(network, formats).ok()?.total_bytes() as u64)
+        Some(WeightLayout::new(network, formats).total_bytes() as u64)
     }
 
     fn build(
@@ -141,7 +137,7 @@ impl Backend for Cpu {
         for graph in &network.graphs {
             lower::lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
         }
-        let layout = layout(network, formats)?;
+        let layout = WeightLayout::new(network, formats);
         let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, progress));
         written.map_err(|source| BackendError::System { what: "the packed weights", source })?;
         Ok(layout.total_bytes() as u64)
@@ -154,7 +150,7 @@ impl Backend for Cpu {
         sections: &Sections,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
-        let layout = layout(&network, formats)?;
+        let layout = WeightLayout::new(&network, formats);
         let weights = PackedWeights::new(layout, sections.get(WEIGHTS)?.clone());
         let weights = weights.map_err(|why| BackendError::Payload { why })?;
         let n_threads = options.threads.unwrap_or_else(default_threads);
