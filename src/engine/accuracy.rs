@@ -5,7 +5,7 @@
 //! to know which part is worth finer ones.
 
 use super::{EngineError, build};
-use crate::backend::{BackendError, PartFormats, Sections, Session, WeightFormat, backend};
+use crate::backend::{PartFormats, Sections, Session, WeightFormat, backend};
 use crate::export::Progress;
 use crate::graph::Network;
 use crate::model::{GoldenCase, Model};
@@ -65,10 +65,8 @@ pub fn accuracy(
     for (done, (part, format, of_weights)) in tried.into_iter().enumerate() {
         progress(Progress { stage: "accuracy by part", done: done as u64, total });
         let mut sections = Sections::default();
-        let opened = (|| -> Result<Box<dyn Session>, BackendError> {
-            backend.build(&network, model, &of_weights, &mut sections, &mut |_| ())?;
-            backend.open(network.clone(), &of_weights, &sections, &options.open)
-        })();
+        backend.build(&network, model, &of_weights, &mut sections, &mut |_| ()).map_err(failed)?;
+        let opened = backend.open(network.clone(), &of_weights, &sections, &options.open);
         let outputs = compared(model, &network, opened.map_err(failed)?.as_mut())?;
         all.push(PartAccuracy { part: part.map(str::to_owned), format, outputs });
     }

@@ -79,9 +79,9 @@ unsafe fn as_floats<const T: usize>(sums: [[int32x4_t; T]; 4]) -> [[float32x4_t;
     // SAFETY: the caller's promise.
     unsafe {
         let mut floats = [[vdupq_n_f32(0.0); 4]; T];
-        for t in 0..T {
-            for quarter in 0..4 {
-                floats[t][quarter] = vcvtq_f32_s32(sums[quarter][t]);
+        for (t, floats) in floats.iter_mut().enumerate() {
+            for (float, sums) in floats.iter_mut().zip(&sums) {
+                *float = vcvtq_f32_s32(sums[t]);
             }
         }
         floats

@@ -52,8 +52,8 @@ unsafe fn as_floats<const T: usize>(sums: [[__m256i; T]; 2]) -> [[__m256; 2]; T]
     // SAFETY: the caller's promise.
     unsafe {
         let mut floats = [[_mm256_setzero_ps(); 2]; T];
-        for t in 0..T {
-            floats[t] = [_mm256_cvtepi32_ps(sums[0][t]), _mm256_cvtepi32_ps(sums[1][t])];
+        for (t, floats) in floats.iter_mut().enumerate() {
+            *floats = [_mm256_cvtepi32_ps(sums[0][t]), _mm256_cvtepi32_ps(sums[1][t])];
         }
         floats
     }
