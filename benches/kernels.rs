@@ -94,10 +94,10 @@ impl Numbers {
         Numbers { values, start }
     }
 
-    /// Weights whose halves are bfloat16 numbers in -1..1 as well.
+    /// Weights whose halves are bfloat16 numbers in -1..1 as well; in blocks, numbers and scales that are any.
     fn weights(format: PanelFormat, rows: usize, k: usize) -> Numbers {
         let mut numbers = Numbers::new(panels_bytes(format, rows, k) / 4);
-        if format == PanelFormat::Bf16 {
+        if format != PanelFormat::F32 {
             for v in &mut numbers.values {
                 *v = f32::from_bits((v.to_bits() & 0xffff_0000) | (v.to_bits() >> 16));
             }
@@ -131,7 +131,7 @@ fn linear(c: &mut Criterion<CpuTime>) {
     let many =
         [(12, 3072, 1024), (128, 3072, 1024), (384, 3072, 1024), (256, 2048, 6144), (1024, 4096, 1024)];
     for (m, n, k) in few.into_iter().chain(many) {
-        for format in [PanelFormat::F32, PanelFormat::Bf16] {
+        for format in [PanelFormat::F32, PanelFormat::Bf16, PanelFormat::Int8, PanelFormat::Int4] {
             let (x, weights) = (Numbers::new(m * k), Numbers::weights(format, n, k));
             let mut out = Numbers::new(m * n);
             let weight = Panels { format, rows: n, k, bytes: weights.bytes() };
@@ -141,15 +141,9 @@ fn linear(c: &mut Criterion<CpuTime>) {
                 true => Throughput::Bytes(weights.bytes().len() as u64),
                 false => Throughput::Elements(2 * (m * n * k) as u64),
             });
+            let run = if format.is_blocks() { kernels.linear_blocks } else { kernels.linear };
             group.bench_function(BenchmarkId::new(format!("{format:?}"), format!("{m}x{n}x{k}")), |b| {
-                b.iter(|| {
-                    (kernels.linear)(
-                        black_box(&a),
-                        0..a.tasks(),
-                        &mut Out::new(out.all_mut()),
-                        scratch.all_mut(),
-                    )
-                });
+                b.iter(|| run(black_box(&a), 0..a.tasks(), &mut Out::new(out.all_mut()), scratch.all_mut()));
             });
         }
     }

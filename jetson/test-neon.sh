@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the kernels' tests for AArch64, NEON among them, on any Debian machine: cross-built and run under qemu-user.
+# Runs the kernels' tests for AArch64, NEON with and without dot products among them, on any Debian machine: cross-built and run under qemu-user.
 #
 # Debian's own cross toolchain is enough: `rustc-web` (a recent rustc), the standard library for arm64, gcc's linker and
 # qemu. Only the two crates of the kernels and the element types are built, in a workspace made up here of copies of their
@@ -57,4 +57,4 @@ tests=(cargo test --quiet --ignore-rust-version --target aarch64-unknown-linux-g
 "${tests[@]}" --no-run
 listed=$("${tests[@]}" -- --list | grep -c ': test$' || true)
 [ "$listed" -gt 20 ] || { echo "only $listed tests were found for aarch64" >&2; exit 1; }
-PERIHELION_EXPECT_ISA=neon "${tests[@]}"
+PERIHELION_EXPECT_ISA=neon_dotprod "${tests[@]}"

@@ -354,7 +354,7 @@ fn a_wrong_command_line_is_code_2() {
     };
     precision("sight=bf16", &["`sight`", "vision, language and kv"]);
     precision("language=f8", &["f8", "f32, f16, bf16, int8 and int4"]);
-    precision("language=int8,vision=bf16", &["int8", "`language`", "f32 and bf16"]);
+    precision("kv=int8", &["`kv`", "f32"]);
     precision("kv=bf16", &["`kv`", "f32"]);
     precision("vision=f32,vision=bf16", &["`vision`", "two formats"]);
     fail(2, &["run", engine, "--choices", "22,23"], &["same token"]);
@@ -433,6 +433,33 @@ fn other_precisions_answer_too() {
     };
     let [f32, mixed, bf16] = [&built().engine, &mixed, &built().bf16].map(|file| weights(file));
     assert!(bf16 < mixed && mixed < f32, "{bf16}, {mixed}, {f32} bytes");
+}
+
+#[test]
+fn blocks_are_built_and_what_they_cost_is_reported_by_part() {
+    let engine = built().dir.join("blocks.engine").to_str().unwrap().to_owned();
+    let asked = "vision=int8,language=int4";
+    let report = json(&["build", &built().model, "-o", &engine, "--precision", asked, "--report", "--json"]);
+    let rows = report["accuracy"].as_array().unwrap();
+    let named: Vec<_> =
+        rows.iter().map(|row| (row["part"].as_str(), row["format"].as_str().unwrap())).collect();
+    assert_eq!(named, [(Some("vision"), "int8"), (Some("language"), "int4"), (None, asked)]);
+    let logits = |row: &serde_json::Value| {
+        let outputs = row["outputs"].as_array().unwrap();
+        outputs.iter().find(|output| output["buffer"] == "logits").unwrap().clone()
+    };
+    let rms = |row| logits(row)["rms_share"].as_f64().unwrap();
+    assert!(0.0 < rms(&rows[0]) && rms(&rows[0]) < rms(&rows[1]) && rms(&rows[1]) < 1.0, "{report:#}");
+    let top1 = logits(&rows[2])["top1"].clone();
+    assert!(0 < top1[1].as_u64().unwrap() && top1[0].as_u64() <= top1[1].as_u64(), "{top1}");
+
+    assert_eq!(json(&["inspect", &engine, "--json"])["precision"], asked);
+    let len = |file: &str| fs::metadata(file).unwrap().len();
+    assert!(len(&engine) < len(&built().bf16), "{} and {} bytes", len(&engine), len(&built().bf16));
+    let text = succeed(&["build", &built().model, "-o", &engine, "--precision", "bf16", "--report"]);
+    assert!(text.contains("same top 1") && text.contains("language"), "{text}");
+    let image = scene("scene-2.png");
+    succeed(&["ask", &engine, "--image", &image, "--prompt", "What colors are the balls?", "--greedy"]);
 }
 
 #[test]

@@ -67,7 +67,9 @@ fn main() {
     export_reason(&checkpoint, &ReasonOptions::default(), &model_path, &mut |_| ())
         .expect("it is a checkpoint");
     let model = Model::open(&model_path).expect("it was written just now");
-    for (format, threads) in [(WeightFormat::F32, 1), (WeightFormat::Bf16, 2)] {
+    for (format, threads) in
+        [(WeightFormat::F32, 1), (WeightFormat::Bf16, 2), (WeightFormat::Int8, 1), (WeightFormat::Int4, 2)]
+    {
         let path = dir.path().join("small.engine");
         let open = OpenOptions { threads: Some(threads) };
         let options =

@@ -16,7 +16,8 @@ use crate::backend::{
     Backend, BackendError, FormatChoice, FormatError, Memory, OpenOptions, PlanMade, PlanTold, WeightFormat,
     backend_for,
 };
-use crate::engine::{self, BuildOptions, BuildTold, For, Tried};
+use crate::engine::{self, BuildOptions, BuildTold, For, PartAccuracy, Tried};
+use crate::export::Progress as Stage;
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
@@ -24,7 +25,7 @@ use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion build small-reason.model -o small-reason.engine --backend cpu --precision bf16
-  perihelion build small-reason.model -o small-reason.engine --precision language=bf16,vision=f32
+  perihelion build small-reason.model -o small-reason.engine --precision language=int8,vision=bf16 --report
   perihelion build small-reason.model -o small-reason.engine --backend tensorrt --precision f16
   perihelion build engines/reason2-2b.on-orin-nano.toml -o reason2.engine")]
 pub(crate) struct Options {
@@ -45,8 +46,9 @@ pub(crate) struct Options {
     /// Write an engine that cannot be tried on this machine: its golden cases are run wherever it is opened, before it answers
     #[arg(long)]
     untried: bool,
-    /// What its weights are stored as: f32, bf16, or on TensorRT f16; all of them, or those of some parts (`inspect` lists the parts),
-    /// the others being f32. On the CPU arithmetic and caches are f32, on TensorRT of the same type [default: the recipe's, or f32]
+    /// What its weights are stored as: f32, bf16, on the CPU int8 and int4, on TensorRT f16; all of them, or those of some parts (`inspect`
+    /// lists the parts), the others being f32. On the CPU products with int8 and int4 take activations as whole numbers of 8 bits and all
+    /// else is f32, on TensorRT arithmetic and caches are of the weights' type [default: the recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
@@ -64,6 +66,10 @@ pub(crate) struct Options {
     /// Predict: clips whose encoder caches are held; 2 measure surprise while the next forecast is made [default: 2]
     #[arg(long, value_name = "1|2")]
     encoder_states: Option<NonZeroUsize>,
+    /// Also say what the format of each part costs: outputs of the golden cases beside the reference evaluation's. Builds once more in
+    /// memory for each part that is not f32
+    #[arg(long)]
+    report: bool,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -96,6 +102,9 @@ struct Report<'a> {
     memory: Option<&'a Memory>,
     /// In the order of the graphs; empty where the backend makes none.
     plans: &'a [Plan],
+    /// With `--report`: what the format of each part costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<&'a [PartAccuracy]>,
 }
 
 /// A plan of one graph.
@@ -149,6 +158,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
     let mut plans = Vec::new();
     let progress = Progress::new("build");
+    // Before the engine, which may be refused for what this shows.
+    let mut stage = |at: Stage| progress.set(at.done, at.total, at.stage);
+    let accuracy = options.report.then(|| engine::accuracy(&model, &build, &mut stage)).transpose()?;
     let summary = engine::build_for(&model, &build, &machine, &options.output, &mut |what| match what {
         BuildTold::Stage(at) => progress.set(at.done, at.total, at.stage),
         BuildTold::Note(note) => progress.say(&format!("note: {note}")),
@@ -157,8 +169,12 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                 plans.push(made);
             }
         }
-    })?;
+    });
     drop(progress);
+    if let (Err(_), Some(accuracy)) = (&summary, &accuracy) {
+        output::text(&accuracy_table(accuracy))?;
+    }
+    let summary = summary?;
     let tried = summary.tried.as_ref();
     if options.json {
         return output::json(&Report {
@@ -169,6 +185,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             golden_worst: tried.map(|tried| tried.self_test.worst),
             memory: tried.map(|tried| &tried.memory),
             plans: &plans,
+            accuracy: accuracy.as_deref(),
         });
     }
     let of_trial = match tried {
@@ -185,7 +202,28 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         options.output.display(),
         output::bytes(summary.file_bytes),
         summary.sha256,
-    ))
+    ))?;
+    accuracy.map_or(Ok(()), |accuracy| output::text(&accuracy_table(&accuracy)))
+}
+
+/// What the formats cost, as a person reads it.
+fn accuracy_table(accuracy: &[PartAccuracy]) -> String {
+    let heading = ["part", "format", "output", "rms error", "largest error", "same top 1"].map(str::to_owned);
+    let mut rows = vec![heading.to_vec()];
+    for of_part in accuracy {
+        for output in &of_part.outputs {
+            rows.push(vec![
+                of_part.part.clone().unwrap_or_else(|| "all".to_owned()),
+                of_part.format.clone(),
+                output.buffer.clone(),
+                format!("{:.3} %", 100.0 * output.rms_share),
+                format!("{:.3} %", 100.0 * output.largest_share),
+                output.top1.map_or_else(String::new, |[same, all]| format!("{same} of {all}")),
+            ]);
+        }
+    }
+    let title = "golden cases beside the reference evaluation, each part alone in its format";
+    format!("\n{title}\n{}", output::table(&rows))
 }
 
 /// Shows how far a plan is; gives it when it is there.

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::manifest::{EngineManifest, ModelSource};
 use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, self_test};
 use crate::backend::{
-    Backend, Difference, FormatChoice, Memory, OpenOptions, PlanTold, SectionSink, Told, backend, backend_for,
+    Backend, Difference, FormatChoice, Memory, OpenOptions, PartFormats, PlanTold, SectionSink, Told,
+    backend, backend_for,
 };
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
@@ -135,7 +136,7 @@ fn why_not_here(builder: &dyn Backend) -> Option<String> {
 }
 
 /// The model's network under the limits that were asked for.
-fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineError> {
+pub(super) fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineError> {
     let path = || model.path().to_owned();
     let mut network = model.network().clone();
     let asked: Vec<(&str, usize)> = limits.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -151,6 +152,17 @@ fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Network, EngineE
     }
 }
 
+/// The formats that were asked for, by part.
+pub(super) fn formats(
+    model: &Model,
+    network: &Network,
+    options: &BuildOptions,
+    backend: &dyn Backend,
+) -> Result<PartFormats, EngineError> {
+    let formats = options.formats.of_parts(network, backend.formats(), backend.caches());
+    formats.map_err(|source| EngineError::Formats { path: model.path().to_owned(), source })
+}
+
 fn write(
     model: &Model,
     network: Network,
@@ -161,10 +173,8 @@ fn write(
     told: &mut dyn FnMut(BuildTold<'_>),
 ) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
-    let unstorable = |source| EngineError::Formats { path: model.path().to_owned(), source };
-    let formats =
-        options.formats.of_parts(&network, backend.formats(), backend.caches()).map_err(unstorable)?;
-    let of_weights = formats.of_weights(&network).map_err(unstorable)?;
+    let formats = formats(model, &network, options, backend)?;
+    let of_weights = formats.of_weights(&network).expect("made for this network");
     let estimate = backend.estimate_bytes(&network, &of_weights).unwrap_or(0);
     check_room(path, estimate).map_err(|source| ContainerError::Io { path: path.to_owned(), source })?;
     let mut file = Writer::create(path, Kind::Engine)?;

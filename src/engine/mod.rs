@@ -5,11 +5,13 @@
 //! that answers its golden cases wrongly is not installed, and [`self_test`] asks it again on the machine that runs it. One that is
 //! for another machine can be tried there alone; it is written only if that was asked for, and its manifest says so.
 
+mod accuracy;
 mod build;
 mod error;
 mod manifest;
 mod self_test;
 
+pub use accuracy::{OutputAccuracy, PartAccuracy, accuracy};
 pub use build::{BuildOptions, BuildTold, For, Summary, Tried, build, build_for};
 pub use error::EngineError;
 pub use manifest::{EngineManifest, ModelSource};

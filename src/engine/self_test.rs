@@ -7,12 +7,15 @@ use crate::model::GoldenStep;
 /// How far an engine's outputs may lie from the reference evaluation's, as a share of the largest element of each.
 ///
 /// With weights that are stored exactly, only the order of sums and the approximation of exponentials differ. Weights rounded
-/// to eight significant bits move the outputs of a deep network by some hundredths; a wrong one is off by its whole size. The
-/// coarsest format of any part counts. One of blocks is allowed what bf16 is, until a backend stores it and has shown more to be due.
+/// to eight significant bits move the outputs of a deep network by some hundredths. Whole numbers of 8 bits for weights and activations
+/// move those of the small checkpoints by a twentieth, weights of 4 bits by a quarter, and are allowed three to four times as much. A
+/// wrong engine is off by its whole size, or nearly so. The coarsest format of any part counts.
 fn tolerance(rounding: WeightFormat) -> f32 {
     match rounding {
         WeightFormat::F32 => 2e-4,
-        WeightFormat::F16 | WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4 => 8e-2,
+        WeightFormat::F16 | WeightFormat::Bf16 => 8e-2,
+        WeightFormat::Int8 => 0.2,
+        WeightFormat::Int4 => 0.8,
     }
 }
 

@@ -4,7 +4,7 @@ use perihelion::backend::reference::Reference;
 use perihelion::backend::{Elements, Run, Session};
 use perihelion::graph::Weights;
 use perihelion::graph::{
-    BufferId, Dim, GraphBuilder, GraphId, Network, Op, Purpose, Symbol, ValueId, WeightId,
+    BufferId, Dim, GraphBuilder, GraphId, Network, Op, Purpose, Symbol, ValueId, WeightId, WeightUse,
 };
 use perihelion::tensor::{DType, TensorView};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +17,10 @@ pub(crate) enum Tolerance {
     Bits,
     /// A few hundred-thousandths of the buffer's largest element: sums in another order, other approximations of `exp`.
     Close,
+    /// What whole numbers of 8 bits for weights and activations explain, where elements are sums of few products.
+    OfInt8,
+    /// The same with weights of 4 bits.
+    OfInt4,
 }
 
 impl Tolerance {
@@ -24,6 +28,8 @@ impl Tolerance {
         match self {
             Tolerance::Bits => 0.0,
             Tolerance::Close => 3e-5,
+            Tolerance::OfInt8 => 0.05,
+            Tolerance::OfInt4 => 0.5,
         }
     }
 
@@ -93,6 +99,18 @@ enum Contents {
 }
 
 impl Case {
+    /// Puts a number into the last element of some matrix of products that is stored as f32. Whose it is.
+    pub(crate) fn spoil_a_matrix(&mut self, number: f32) -> WeightId {
+        let nodes = self.network.graphs.iter().flat_map(|graph| &graph.nodes);
+        let mut matrices = nodes.flat_map(|node| node.op.weights()).filter(|w| w.usage == WeightUse::Matrix);
+        let of_f32 = matrices.find(|w| self.weights.0[w.id.index()].0 == DType::F32);
+        let id = of_f32.expect("half of all weights are stored so").id;
+        let bytes = &mut self.weights.0[id.index()].2;
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&number.to_le_bytes());
+        id
+    }
+
     /// All buffers after the runs, by the reference evaluation.
     pub(crate) fn reference(&self) -> Vec<Vec<f32>> {
         self.on(&mut Reference::new(&self.network, &self.weights))

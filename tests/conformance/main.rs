@@ -2,7 +2,7 @@
 //!
 //! Each case is a small network with random weights and contents. All its buffers, also those that a run should leave alone, are
 //! filled at random, and after several runs at several extents and windows all of them are compared. The CPU backend is run
-//! with every instruction set that this machine has, in f32, bf16 and both in turn, and on one, two and three threads, whose results must be
+//! with every instruction set that this machine has, in every format and some in turn, and on one, two and three threads, whose results must be
 //! equal to the last bit. What this machine lacks is printed as not run.
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
@@ -41,7 +41,7 @@ fn a_wrong_result_is_seen() {
 }
 
 fn check_all(cases: &[Case]) {
-    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon] {
+    for isa in Isa::ALL {
         if !isa.is_available() {
             say(&format!("cpu, {isa}: NOT RUN, this machine lacks it"));
             continue;
@@ -63,8 +63,23 @@ fn say(what: &str) {
 }
 
 /// What the weights of a case take in turn.
-const FORMATS: &[&[WeightFormat]] =
-    &[&[WeightFormat::F32], &[WeightFormat::Bf16], &[WeightFormat::Bf16, WeightFormat::F32]];
+const FORMATS: &[&[WeightFormat]] = &[
+    &[WeightFormat::F32],
+    &[WeightFormat::Bf16],
+    &[WeightFormat::Bf16, WeightFormat::F32],
+    &[WeightFormat::Int8],
+    &[WeightFormat::F32, WeightFormat::Int8],
+    &[WeightFormat::Int4],
+];
+
+/// What a case allows where its weights are of some formats.
+fn allowed(of_case: Tolerance, formats: &[WeightFormat]) -> Tolerance {
+    match formats.iter().max() {
+        Some(WeightFormat::Int4) => Tolerance::OfInt4,
+        Some(WeightFormat::Int8) => Tolerance::OfInt8,
+        _ => of_case,
+    }
+}
 
 fn check(case: &Case, isa: Isa, formats: &[WeightFormat]) -> Vec<String> {
     let expected = case.reference();
@@ -83,7 +98,8 @@ fn check(case: &Case, isa: Isa, formats: &[WeightFormat]) -> Vec<String> {
         let found = case.on(session.as_mut());
         match &on_one_thread {
             None => {
-                if let Some(difference) = case.tolerance.differs(&expected, &found, &case.network) {
+                let tolerance = allowed(case.tolerance, formats);
+                if let Some(difference) = tolerance.differs(&expected, &found, &case.network) {
                     problems.push(format!("{place}: {difference}"));
                 }
                 on_one_thread = Some(found);

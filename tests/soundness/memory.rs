@@ -72,7 +72,8 @@ impl Stages {
             (0..WIDTH * WIDTH).flat_map(|i| ((i % 11) as f32 * 0.1 - 0.5).to_le_bytes()).collect();
         let view = TensorView { dtype: DType::F32, shape: vec![WIDTH, WIDTH], bytes: &weights };
         let mut panels = vec![0u64; panels_bytes(PanelFormat::F32, WIDTH, WIDTH) / 8];
-        pack_panels(&view, PanelFormat::F32, bytemuck::cast_slice_mut(&mut panels));
+        let packed = pack_panels(&view, PanelFormat::F32, bytemuck::cast_slice_mut(&mut panels));
+        packed.expect("f32 holds all");
         Stages { kernels: Kernels::of(Isa::Portable).expect("always there"), memory, kept, x, y, z, panels }
     }
 

@@ -3,6 +3,7 @@
 //! No result depends on these figures.
 
 use super::context::Context;
+use super::kernels::PanelFormat;
 use super::placement::Step;
 use super::program::Kind;
 
@@ -16,6 +17,8 @@ pub(super) const LOOK_NS: u64 = 3_000_000;
 
 /// Multiply-adds of a nanosecond, when data are in the cache.
 const MULTIPLY_ADDS: u64 = 24;
+/// The same of whole numbers of 8 bits.
+const BYTE_MULTIPLY_ADDS: u64 = 64;
 /// Bytes of a nanosecond from memory.
 const BYTES: u64 = 12;
 
@@ -24,14 +27,16 @@ pub(super) fn nanoseconds(step: &Step, cx: &Context<'_>) -> u64 {
     let len = |i: usize| step.inputs.get(i).map_or(0, |view| cx.shape(view).len() as u64);
     let out_len = step.output.as_ref().map_or(0, |view| cx.shape(view).len() as u64);
     match &step.kind {
-        Kind::Linear { outputs, k, .. } => {
-            let weights = (outputs.len() * k) as u64;
+        Kind::Linear { weight, outputs, k, .. } => {
+            let panels = cx.weights.panels(*weight, outputs.clone());
             let rows = len(0) / (*k as u64).max(1);
-            (weights * rows / MULTIPLY_ADDS).max(weights * 2 / BYTES)
+            let multiply_adds = (outputs.len() * k) as u64 * rows;
+            (multiply_adds / speed(panels.format)).max(panels.n_bytes() as u64 / BYTES)
         }
-        Kind::Conv3d { kernel, .. } => {
+        Kind::Conv3d { weight, kernel, .. } => {
             let channels = step.inputs.first().map_or(1, |view| cx.shape(view).last()) as u64;
-            out_len * channels * kernel.iter().product::<usize>() as u64 / MULTIPLY_ADDS
+            let multiply_adds = out_len * channels * kernel.iter().product::<usize>() as u64;
+            multiply_adds / speed(cx.weights.all_panels(*weight).format)
         }
         Kind::Attention { heads, batched } => {
             let parts = if *batched { cx.shape(&step.inputs[0]).extents[0].max(1) as u64 } else { 1 };
@@ -55,4 +60,9 @@ pub(super) fn nanoseconds(step: &Step, cx: &Context<'_>) -> u64 {
         Kind::DecodeJoin { .. } => out_len * 2,
         _ => out_len,
     }
+}
+
+/// Multiply-adds of a nanosecond with weights of a format.
+fn speed(format: PanelFormat) -> u64 {
+    if format.is_blocks() { BYTE_MULTIPLY_ADDS } else { MULTIPLY_ADDS }
 }

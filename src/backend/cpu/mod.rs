@@ -31,6 +31,7 @@ pub use pool::{THREADS_MAX, default_threads};
 
 use self::pack::{PackedWeights, WeightLayout};
 use self::session::CpuSession;
+use super::format::listed;
 use super::{
     Backend, BackendError, Binding, CacheFormat, Memory, OpenOptions, SectionSink, Sections, Session, Told,
     WeightFormat,
@@ -106,7 +107,14 @@ impl Cpu {
 }
 
 fn layout(network: &Network, formats: &[WeightFormat]) -> Result<WeightLayout, BackendError> {
-    WeightLayout::new(network, formats).map_err(|why| BackendError::Unsupported { why })
+    match formats.iter().find(|format| !pack::FORMATS.contains(format)) {
+        Some(format) => {
+            let why =
+                format!("this backend stores no weights as {format}; it stores {}", listed(pack::FORMATS));
+            Err(BackendError::Unsupported { why })
+        }
+        None => Ok(WeightLayout::new(network, formats)),
+    }
 }
 
 impl Backend for Cpu {

@@ -15,7 +15,8 @@ use crate::tensor::{DType, TensorView};
 /// Weights start at multiples of this, in the run of bytes and in memory.
 pub(super) const ALIGN_BYTES: usize = SECTION_ALIGN_BYTES;
 /// Formats that there are kernels for.
-pub(super) const FORMATS: &[WeightFormat] = &[WeightFormat::F32, WeightFormat::Bf16];
+pub(super) const FORMATS: &[WeightFormat] =
+    &[WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4];
 /// Panels are packed and written in pieces of about this size.
 const PIECE_BYTES: usize = 4 << 20;
 
@@ -38,20 +39,11 @@ struct Stored {
 impl WeightLayout {
     /// The layout of a verified network whose weights are of these formats.
     ///
-    /// # Errors
-    /// If there are no kernels for a format.
-    ///
     /// # Panics
-    /// If there is not one format for each weight.
-    pub(super) fn new(network: &Network, formats: &[WeightFormat]) -> Result<WeightLayout, String> {
+    /// If there is not one format for each weight, or it is none of [`FORMATS`].
+    pub(super) fn new(network: &Network, formats: &[WeightFormat]) -> WeightLayout {
         assert_eq!(formats.len(), network.weights.len(), "one format for each weight");
-        let panels = |(format, weight): (&WeightFormat, &crate::graph::Weight)| match format {
-            WeightFormat::F32 => Ok(PanelFormat::F32),
-            WeightFormat::Bf16 => Ok(PanelFormat::Bf16),
-            other => Err(format!("weight `{}` is {other}, the kernels read f32 and bf16", weight.name)),
-        };
-        let panels: Vec<PanelFormat> =
-            formats.iter().zip(&network.weights).map(panels).collect::<Result<_, _>>()?;
+        let panels: Vec<PanelFormat> = formats.iter().map(|format| panel_format(*format)).collect();
         let (mut in_panels, mut in_rows) =
             (vec![false; network.weights.len()], vec![false; network.weights.len()]);
         let mut tables = Vec::new();
@@ -87,7 +79,7 @@ impl WeightLayout {
             }
         });
         let weights = weights.collect();
-        Ok(WeightLayout { weights, total_bytes })
+        WeightLayout { weights, total_bytes }
     }
 
     /// Length of the run of bytes.
@@ -98,7 +90,7 @@ impl WeightLayout {
     /// Writes all weights, piece by piece; `progress` is told of the bytes written so far.
     ///
     /// # Errors
-    /// What the writer says.
+    /// What the writer says; or a weight holds a number that its format cannot.
     pub(super) fn write(
         &self,
         network: &Network,
@@ -122,7 +114,11 @@ impl WeightLayout {
                 for first in (0..n_panels).step_by(at_once) {
                     let panels = first..n_panels.min(first + at_once);
                     piece.resize(panels.len() * panel_bytes, 0);
-                    pack_panel_range(&view, *format, panels, &mut piece);
+                    pack_panel_range(&view, *format, panels, &mut piece).map_err(|why| {
+                        let name = &network.weights[i].name;
+                        let why = format!("weight `{name}`: {why}; store its part as bf16 or f32");
+                        io::Error::new(io::ErrorKind::InvalidData, why)
+                    })?;
                     out.write_all(&piece)?;
                     written += piece.len();
                     progress(written as u64);
@@ -136,6 +132,17 @@ impl WeightLayout {
             }
         }
         Ok(())
+    }
+}
+
+/// What panels of a format are.
+fn panel_format(format: WeightFormat) -> PanelFormat {
+    match format {
+        WeightFormat::F32 => PanelFormat::F32,
+        WeightFormat::Bf16 => PanelFormat::Bf16,
+        WeightFormat::Int8 => PanelFormat::Int8,
+        WeightFormat::Int4 => PanelFormat::Int4,
+        WeightFormat::F16 => unreachable!("none of `FORMATS`"),
     }
 }
 

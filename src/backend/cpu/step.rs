@@ -48,7 +48,9 @@ impl<'a> BoundStep<'a> {
         let out = &mut cx.out(view, 0..cx.shape(view).len());
         match &self.bound {
             Bound::Check { .. } => unreachable!("see above"),
+            Bound::Linear(a) if a.weight.format.is_blocks() => (k.linear_blocks)(a, tasks, out, scratch),
             Bound::Linear(a) => (k.linear)(a, tasks, out, scratch),
+            Bound::Conv3d(a) if a.weight.format.is_blocks() => (k.conv3d_blocks)(a, tasks, out, scratch),
             Bound::Conv3d(a) => (k.conv3d)(a, tasks, out, scratch),
             Bound::Embedding(a) => kernels::embedding(a, tasks, out),
             Bound::RmsNorm(a, _) => (k.rms_norm)(a, tasks, out, scratch),

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::block_product;
+use super::dots::Dots;
 use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
 use super::out::Out;
 use super::panels::Panels;
@@ -111,14 +113,9 @@ impl Windows<'_> {
     }
 }
 
+/// What follows the sums of a convolution whose lengths agree, and its rows.
 #[inline(always)]
-pub(super) fn run<S: Simd, const T: usize>(
-    s: S,
-    a: &Conv3d<'_>,
-    tasks: Range<usize>,
-    out: &mut Out<'_>,
-    scratch: &mut [f32],
-) {
+fn checked<'a>(a: &Conv3d<'a>, out: &Out<'_>) -> (Finish<'a>, Windows<'a>) {
     let windows = Windows {
         x: a.x,
         shape: a.shape,
@@ -131,6 +128,32 @@ pub(super) fn run<S: Simd, const T: usize>(
     assert_eq!(a.x.len(), a.shape.iter().product::<usize>(), "x is [t, h, w, c]");
     assert_eq!(a.weight.k, k, "the weights are of this window");
     assert_eq!(out.len(), rows * a.weight.rows, "the output is [t, h, w, c_out]");
-    let finish = Finish { bias: a.bias, epilogue: a.epilogue, n: a.weight.rows };
+    (Finish { bias: a.bias, epilogue: a.epilogue, n: a.weight.rows }, windows)
+}
+
+/// With weights that are floats.
+#[inline(always)]
+pub(super) fn run<S: Simd, const T: usize>(
+    s: S,
+    a: &Conv3d<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    let (finish, windows) = checked(a, out);
     matmul::run::<S, _, T>(s, &windows, &a.weight, finish, tasks, out, scratch);
+}
+
+/// With weights in blocks.
+#[inline(always)]
+pub(super) fn run_blocks<S: Simd, D: Dots<S::V>, const T: usize>(
+    s: S,
+    d: D,
+    a: &Conv3d<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    let (finish, windows) = checked(a, out);
+    block_product::run::<S, D, _, T>(s, d, &windows, &a.weight, finish, tasks, out, scratch);
 }

@@ -9,10 +9,16 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
+    /// The same and AVX-VNNI.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same and AVX512-VNNI.
+    Avx512Vnni,
     /// AArch64 with Advanced SIMD.
     Neon,
+    /// The same and its dot products.
+    NeonDot,
 }
 
 /// Names another instruction set than the best one there is: for tests and measurements.
@@ -23,7 +29,7 @@ pub const ISA_VARIABLE: &str = "PERIHELION_ISA";
 #[non_exhaustive]
 pub enum IsaError {
     /// No such name.
-    #[error("{ISA_VARIABLE}: `{name}` is no instruction set; expected portable, avx2, avx512 or neon")]
+    #[error("{ISA_VARIABLE}: `{name}` is no instruction set; expected {}", list(&Isa::ALL))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -39,6 +45,10 @@ pub enum IsaError {
 }
 
 impl Isa {
+    /// All there are, each before the better ones of its architecture.
+    pub const ALL: [Isa; 7] =
+        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot];
+
     /// The best that this CPU has, or the one that the environment variable [`ISA_VARIABLE`] names.
     ///
     /// # Errors
@@ -52,10 +62,7 @@ impl Isa {
 
     /// All that this CPU has, best last.
     pub fn available() -> Vec<Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon]
-            .into_iter()
-            .filter(|isa| isa.is_available())
-            .collect()
+        Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// Whether this CPU has it.
@@ -64,6 +71,10 @@ impl Isa {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => Isa::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_available()
@@ -74,6 +85,8 @@ impl Isa {
             }
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => Isa::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod"),
             #[allow(unreachable_patterns, reason = "depends on the architecture")]
             _ => false,
         }
@@ -84,8 +97,11 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avx_vnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512_vnni",
             Isa::Neon => "neon",
+            Isa::NeonDot => "neon_dotprod",
         }
     }
 
@@ -94,8 +110,7 @@ impl Isa {
     /// # Errors
     /// If there is none, or this CPU lacks it.
     pub fn named(name: &str) -> Result<Isa, IsaError> {
-        let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
-        let isa = all.into_iter().find(|isa| isa.name() == name);
+        let isa = Isa::ALL.into_iter().find(|isa| isa.name() == name);
         let isa = isa.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?;
         isa.checked()
     }

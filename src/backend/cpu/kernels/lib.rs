@@ -14,8 +14,15 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block_product;
+mod blocks;
 mod conv3d;
 mod decode_attention;
+mod dots;
+#[cfg(target_arch = "aarch64")]
+mod dots_neon;
+#[cfg(target_arch = "x86_64")]
+mod dots_x86;
 mod elementwise;
 mod isa;
 mod layout;
@@ -28,6 +35,7 @@ mod neon;
 mod norm;
 mod out;
 mod panels;
+mod quantise;
 mod rotary;
 mod rows;
 mod simd;
@@ -43,7 +51,7 @@ pub use linear::Linear;
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
 pub use out::Out;
-pub use panels::{PANEL_ROWS, PanelFormat, Panels, pack_panel_range, pack_panels, panels_bytes};
+pub use panels::{PANEL_ROWS, PanelFormat, Panels, Unstorable, pack_panel_range, pack_panels, panels_bytes};
 pub use rotary::{Positions, Rotary, RotaryTable, Sinusoid, rotary_table, sinusoid};
 pub use rows::{Embedding, InterpolateRows, SelectRows, Table, embedding, first_outside, select_rows};
 pub use table::{Kernels, SCRATCH_FLOATS};

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::block_product::{self, FEW_K_MAX};
+use super::dots::Dots;
 use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
 use super::matvec;
 use super::out::Out;
@@ -29,11 +31,12 @@ impl Linear<'_> {
     /// Tasks that the product is cut into.
     pub fn tasks(&self) -> usize {
         let n_panels = self.weight.n_panels();
-        if self.m <= matvec::ROWS_MAX {
-            matvec::tasks(n_panels)
-        } else {
-            Split::new(self.m, n_panels).tasks()
-        }
+        if self.is_few() { matvec::tasks(n_panels) } else { Split::new(self.m, n_panels).tasks() }
+    }
+
+    /// Whether rows are so few that only the reading of weights counts.
+    fn is_few(&self) -> bool {
+        self.m <= matvec::ROWS_MAX && (!self.weight.format.is_blocks() || self.weight.k <= FEW_K_MAX)
     }
 }
 
@@ -56,6 +59,16 @@ impl RowSource for Matrix<'_> {
     }
 }
 
+/// What follows the sums of a product whose lengths agree, and its rows.
+#[inline(always)]
+fn checked<'a>(a: &Linear<'a>, out: &Out<'_>) -> (Finish<'a>, Matrix<'a>) {
+    let k = a.weight.k;
+    assert_eq!(a.x.len(), a.m * k, "x is [m, k]");
+    assert_eq!(out.len(), a.m * a.weight.rows, "the output is [m, n]");
+    (Finish { bias: a.bias, epilogue: a.epilogue, n: a.weight.rows }, Matrix { x: a.x, m: a.m, k })
+}
+
+/// With weights that are floats.
 #[inline(always)]
 pub(super) fn run<S: Simd, const T: usize>(
     s: S,
@@ -64,13 +77,29 @@ pub(super) fn run<S: Simd, const T: usize>(
     out: &mut Out<'_>,
     scratch: &mut [f32],
 ) {
-    let k = a.weight.k;
-    assert_eq!(a.x.len(), a.m * k, "x is [m, k]");
-    assert_eq!(out.len(), a.m * a.weight.rows, "the output is [m, n]");
-    let finish = Finish { bias: a.bias, epilogue: a.epilogue, n: a.weight.rows };
-    if a.m <= matvec::ROWS_MAX {
+    let (finish, matrix) = checked(a, out);
+    if a.is_few() {
         matvec::run(s, a.x, a.m, &a.weight, finish, tasks, out);
     } else {
-        matmul::run::<S, _, T>(s, &Matrix { x: a.x, m: a.m, k }, &a.weight, finish, tasks, out, scratch);
+        matmul::run::<S, _, T>(s, &matrix, &a.weight, finish, tasks, out, scratch);
+    }
+}
+
+/// With weights in blocks.
+#[inline(always)]
+pub(super) fn run_blocks<S: Simd, D: Dots<S::V>, const T: usize>(
+    s: S,
+    d: D,
+    a: &Linear<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    let (finish, matrix) = checked(a, out);
+    if a.is_few() {
+        let panels = matvec::panels(&a.weight, tasks);
+        block_product::run_few(s, d, a.x, a.m, &a.weight, finish, panels, out, scratch);
+    } else {
+        block_product::run::<S, D, _, T>(s, d, &matrix, &a.weight, finish, tasks, out, scratch);
     }
 }

@@ -30,11 +30,11 @@ pub(super) const BLOCK_ROWS: usize = 192;
 /// Panels of a task.
 const TASK_PANELS: usize = 8;
 /// Panels that share copied rows, at most.
-const GROUP_PANELS: usize = 48;
+pub(super) const GROUP_PANELS: usize = 48;
 /// Of a cache line.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 /// Rows of the tiles at a block's end.
-const LOW: usize = 4;
+pub(super) const LOW: usize = 4;
 /// Panels that a tile works on at once.
 const PAIR: usize = 2;
 
@@ -135,7 +135,7 @@ impl Split {
     }
 
     /// Rows and panels of the first of `tasks`, and of those after it that only have more panels; and how many.
-    fn first_of(&self, tasks: Range<usize>) -> (Range<usize>, Range<usize>, usize) {
+    pub(super) fn first_of(&self, tasks: Range<usize>) -> (Range<usize>, Range<usize>, usize) {
         let tasks_of_group = GROUP_PANELS / TASK_PANELS;
         let group = tasks.start / (tasks_of_group * self.n_blocks());
         let rest = tasks.start - group * tasks_of_group * self.n_blocks();

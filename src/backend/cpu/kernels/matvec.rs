@@ -22,6 +22,11 @@ pub(super) fn tasks(n_panels: usize) -> usize {
     n_panels.div_ceil(PANELS_PER_TASK)
 }
 
+/// Panels of some tasks.
+pub(super) fn panels(weight: &Panels<'_>, tasks: Range<usize>) -> Range<usize> {
+    tasks.start * PANELS_PER_TASK..weight.n_panels().min(tasks.end * PANELS_PER_TASK)
+}
+
 /// A stored number that widens to f32.
 trait Stored: Copy {
     fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
@@ -51,7 +56,7 @@ pub(super) fn run<S: Simd>(
     tasks: Range<usize>,
     out: &mut Out<'_>,
 ) {
-    let panels = tasks.start * PANELS_PER_TASK..weight.n_panels().min(tasks.end * PANELS_PER_TASK);
+    let panels = panels(weight, tasks);
     let (data, k) = (weight.data(), weight.k);
     // All strips end in one place: what follows a sum is much code, and compiled for each strip it would be most of it all.
     let mut sums = [[0.0; LANES]; SUMS_MAX];

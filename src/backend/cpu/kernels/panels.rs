@@ -3,11 +3,12 @@
 //! Rows (outputs) stand in panels of sixteen: `[panel][k][16 rows]`, so that one vector holds the same input's weights
 //! for sixteen outputs. Rows missing from the last panel are zeros. The bytes start at a multiple of 64.
 //!
-//! A block format (int8 or int4 with scales) becomes another [`PanelFormat`]: a panel stays a run of whole blocks of
-//! `k`, the matrix product widens a chunk of it as it does bf16, and the matrix-vector product gets its own kernel.
+//! Formats of blocks (int8 and int4 with scales) lie otherwise within their panels, see [`super::blocks`], and have products of
+//! their own, [`super::block_product`].
 
 use std::ops::Range;
 
+use super::blocks::{self, BLOCK, BlockPanels, Int4, Int8};
 use super::simd::LANES;
 use perihelion_tensor::{DType, TensorView};
 
@@ -21,16 +22,35 @@ pub enum PanelFormat {
     F32,
     /// The upper half of binary32, rounded to nearest even when packed.
     Bf16,
+    /// Blocks of thirty-two whole numbers of 8 bits and a scale.
+    Int8,
+    /// Blocks of thirty-two whole numbers of 4 bits and a scale.
+    Int4,
 }
 
 impl PanelFormat {
-    /// Bytes of one number.
-    pub fn size_bytes(self) -> usize {
+    /// Whether numbers stand in blocks, which activations meet as whole numbers of 8 bits.
+    pub fn is_blocks(self) -> bool {
+        matches!(self, PanelFormat::Int8 | PanelFormat::Int4)
+    }
+
+    /// Bytes of a panel of rows of `k` elements.
+    fn panel_bytes(self, k: usize) -> usize {
         match self {
-            PanelFormat::F32 => 4,
-            PanelFormat::Bf16 => 2,
+            PanelFormat::F32 => PANEL_ROWS * k * 4,
+            PanelFormat::Bf16 => PANEL_ROWS * k * 2,
+            PanelFormat::Int8 => blocks::panel_bytes::<Int8>(k.div_ceil(BLOCK)),
+            PanelFormat::Int4 => blocks::panel_bytes::<Int4>(k.div_ceil(BLOCK)),
         }
     }
+}
+
+/// A row cannot be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row {row} holds a number that is not finite, or too large for this format")]
+pub struct Unstorable {
+    /// Which.
+    pub row: usize,
 }
 
 /// A packed matrix `[rows, k]`, in bytes aligned to 64 (to 4 at the least).
@@ -46,7 +66,7 @@ pub struct Panels<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The numbers of [`Panels`], typed.
+/// The numbers of [`Panels`] that are floats, typed.
 #[derive(Clone, Copy)]
 pub(super) enum PanelData<'a> {
     F32(&'a [[f32; LANES]]),
@@ -59,17 +79,32 @@ impl<'a> Panels<'a> {
         self.rows.div_ceil(PANEL_ROWS)
     }
 
-    /// The typed numbers: `k` vectors for each panel.
+    /// Bytes of all panels.
+    pub fn n_bytes(&self) -> usize {
+        panels_bytes(self.format, self.rows, self.k)
+    }
+
+    /// The typed numbers of a format without blocks: `k` vectors for each panel.
     ///
     /// # Panics
-    /// If the bytes are too few or not aligned: the engine's loader has checked both.
+    /// If the bytes are too few or not aligned, which the engine's loader has checked; or the format has blocks.
     #[inline(always)]
     pub(super) fn data(&self) -> PanelData<'a> {
-        let bytes = &self.bytes[..panels_bytes(self.format, self.rows, self.k)];
+        let bytes = &self.bytes[..self.n_bytes()];
         match self.format {
             PanelFormat::F32 => PanelData::F32(bytemuck::cast_slice(bytes)),
             PanelFormat::Bf16 => PanelData::Bf16(bytemuck::cast_slice(bytes)),
+            PanelFormat::Int8 | PanelFormat::Int4 => unreachable!("blocks have products of their own"),
         }
+    }
+
+    /// The blocks of a format that has them.
+    ///
+    /// # Panics
+    /// If the bytes are too few.
+    #[inline(always)]
+    pub(super) fn blocks(&self) -> BlockPanels<'a> {
+        BlockPanels::new(&self.bytes[..self.n_bytes()], self.k)
     }
 
     /// Writes row `row` to `out`, which is `k` long: a table that is both embedding and head is stored once.
@@ -79,6 +114,12 @@ impl<'a> Panels<'a> {
     pub fn gather_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "the ids were checked before");
         let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
+        assert_eq!(out.len(), self.k, "a row is as long as the panels are deep");
+        match self.format {
+            PanelFormat::Int8 => return self.blocks().row::<Int8>(panel, lane, out),
+            PanelFormat::Int4 => return self.blocks().row::<Int4>(panel, lane, out),
+            PanelFormat::F32 | PanelFormat::Bf16 => (),
+        }
         let of_panel = panel * self.k..(panel + 1) * self.k;
         match self.data() {
             PanelData::F32(w) => {
@@ -97,32 +138,43 @@ impl<'a> Panels<'a> {
 
 /// Bytes of a packed matrix of `rows` outputs and `k` inputs.
 pub fn panels_bytes(format: PanelFormat, rows: usize, k: usize) -> usize {
-    rows.next_multiple_of(PANEL_ROWS) * k * format.size_bytes()
+    rows.div_ceil(PANEL_ROWS) * format.panel_bytes(k)
 }
 
 /// Packs the row-major matrix `[rows, k]` of `view` (its first axis is the rows, all others together are `k`: a linear
 /// layer's `[n, k]`, a convolution's `[c_out, kt, kh, kw, c_in]`).
 ///
+/// # Errors
+/// If the format has no room for a number.
+///
 /// # Panics
 /// If `out` is not [`panels_bytes`] long or `view` is not of floats.
-pub fn pack_panels(view: &TensorView<'_>, format: PanelFormat, out: &mut [u8]) {
+pub fn pack_panels(view: &TensorView<'_>, format: PanelFormat, out: &mut [u8]) -> Result<(), Unstorable> {
     let rows = view.shape.first().copied().unwrap_or(0);
     let n_panels = rows.div_ceil(PANEL_ROWS);
-    pack_panel_range(view, format, 0..n_panels, out);
+    pack_panel_range(view, format, 0..n_panels, out)
 }
 
 /// Packs some panels only, so that a large matrix can be written in pieces: `out` holds just these.
 ///
+/// # Errors
+/// As [`pack_panels`].
+///
 /// # Panics
 /// As [`pack_panels`].
-pub fn pack_panel_range(view: &TensorView<'_>, format: PanelFormat, panels: Range<usize>, out: &mut [u8]) {
+pub fn pack_panel_range(
+    view: &TensorView<'_>,
+    format: PanelFormat,
+    panels: Range<usize>,
+    out: &mut [u8],
+) -> Result<(), Unstorable> {
     assert!(matches!(view.dtype, DType::F32 | DType::F16 | DType::Bf16), "weights are floats");
     let rows = view.shape.first().copied().unwrap_or(0);
     let k: usize = view.shape.iter().skip(1).product();
     let panel_bytes = panels_bytes(format, PANEL_ROWS, k);
     assert_eq!(out.len(), panels.len() * panel_bytes, "the output holds the panels exactly");
     if panel_bytes == 0 {
-        return;
+        return Ok(());
     }
     let row_bytes = k * view.dtype.size_bytes();
     let mut row_values = vec![0.0f32; k];
@@ -135,20 +187,28 @@ pub fn pack_panel_range(view: &TensorView<'_>, format: PanelFormat, panels: Rang
             } else {
                 row_values.fill(0.0);
             }
-            match format {
+            let is_stored = match format {
+                PanelFormat::Int8 => blocks::pack_row::<Int8>(&row_values, lane, out),
+                PanelFormat::Int4 => blocks::pack_row::<Int4>(&row_values, lane, out),
                 PanelFormat::F32 => {
                     let places = out.as_chunks_mut::<4>().0.iter_mut().skip(lane).step_by(PANEL_ROWS);
                     for (o, v) in places.zip(&row_values) {
                         *o = v.to_le_bytes();
                     }
+                    true
                 }
                 PanelFormat::Bf16 => {
                     let places = out.as_chunks_mut::<2>().0.iter_mut().skip(lane).step_by(PANEL_ROWS);
                     for (o, v) in places.zip(&row_values) {
                         *o = half::bf16::from_f32(*v).to_le_bytes();
                     }
+                    true
                 }
+            };
+            if !is_stored {
+                return Err(Unstorable { row });
             }
         }
     }
+    Ok(())
 }

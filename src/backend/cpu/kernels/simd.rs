@@ -44,6 +44,18 @@ pub(super) trait Simd: Copy {
     /// The same, but only into the second-level cache.
     fn prefetch_far<T>(self, at: *const T);
 
+    /// Widens binary16, given as its bits; infinities and what is not a number become other numbers.
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; LANES]) -> Self::V {
+        // Exponents of binary16 start 112 lower; the product is exact, also of those without a leading one.
+        let mut wide = [0.0; LANES];
+        for (wide, half) in wide.iter_mut().zip(from) {
+            let half = u32::from(*half);
+            *wide = f32::from_bits((half & 0x8000) << 16 | (half & 0x7fff) << 13);
+        }
+        self.mul(self.load(&wide), self.splat(f32::from_bits((127 + 112) << 23)))
+    }
+
     /// Rows become columns.
     #[inline(always)]
     fn transpose(self, rows: [&[f32; LANES]; LANES], to: &mut [[f32; LANES]; LANES]) {

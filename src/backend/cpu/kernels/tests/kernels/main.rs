@@ -2,6 +2,7 @@
 //! what must be equal to the last bit: splits into tasks, numbers of rows, instruction sets that fuse multiply-add.
 
 mod attention;
+mod blocks;
 mod elementwise;
 mod isa;
 mod layout;
@@ -149,7 +150,7 @@ impl Packed {
         let view = TensorView { dtype: DType::F32, shape: vec![rows, k], bytes: &bytes };
         let mut words = vec![0u64; panels_bytes(format, rows, k).div_ceil(8)];
         let len = panels_bytes(format, rows, k);
-        pack_panels(&view, format, &mut bytemuck::cast_slice_mut(&mut words)[..len]);
+        pack_panels(&view, format, &mut bytemuck::cast_slice_mut(&mut words)[..len]).expect("finite");
         Packed { format, rows, k, words, values }
     }
 

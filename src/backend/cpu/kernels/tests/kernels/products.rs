@@ -150,7 +150,7 @@ fn packing_puts_every_element_in_its_place_rounded_to_the_nearest_even() {
         let view = TensorView { dtype, shape: vec![rows, k], bytes: &bytes };
         for format in FORMATS {
             let mut packed = vec![0xaa; panels_bytes(format, rows, k)];
-            pack_panels(&view, format, &mut packed);
+            pack_panels(&view, format, &mut packed).unwrap();
             for row in 0..rows.next_multiple_of(PANEL_ROWS) {
                 for column in 0..k {
                     let at = (row / PANEL_ROWS * k + column) * PANEL_ROWS + row % PANEL_ROWS;
@@ -161,6 +161,7 @@ fn packing_puts_every_element_in_its_place_rounded_to_the_nearest_even() {
                             let expected = &nearest_bf16(value).to_le_bytes()[2..];
                             assert_eq!(&packed[2 * at..2 * at + 2], expected, "{dtype} {value}");
                         }
+                        PanelFormat::Int8 | PanelFormat::Int4 => unreachable!("see `blocks`"),
                     }
                 }
             }
@@ -175,11 +176,11 @@ fn a_matrix_is_packed_in_pieces_as_at_once() {
     let bytes: Vec<u8> = values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
     let view = TensorView { dtype: DType::F16, shape: vec![50, 3, 3], bytes: &bytes };
     let mut whole = vec![0; panels_bytes(PanelFormat::Bf16, 50, 9)];
-    pack_panels(&view, PanelFormat::Bf16, &mut whole);
+    pack_panels(&view, PanelFormat::Bf16, &mut whole).unwrap();
     let mut pieces = vec![0; whole.len()];
     let (low, high) = pieces.split_at_mut(3 * 16 * 9 * 2);
-    pack_panel_range(&view, PanelFormat::Bf16, 0..3, low);
-    pack_panel_range(&view, PanelFormat::Bf16, 3..4, high);
+    pack_panel_range(&view, PanelFormat::Bf16, 0..3, low).unwrap();
+    pack_panel_range(&view, PanelFormat::Bf16, 3..4, high).unwrap();
     assert_eq!(whole, pieces);
     assert!(
         whole[3 * 16 * 9 * 2..].chunks_exact(32).all(|k| k[4..].iter().all(|b| *b == 0)),

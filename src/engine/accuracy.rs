@@ -1,0 +1,173 @@
+//! What the format of each part costs: the golden cases with that part alone in it and all others in f32, and with all parts as
+//! they were asked for, beside the reference evaluation.
+//!
+//! Why not leave it to the self-test: that asks whether an engine answers rightly, of all parts at once. Whoever chooses formats wants
+//! to know which part is worth finer ones.
+
+use super::{EngineError, build};
+use crate::backend::{PartFormats, Sections, Session, WeightFormat, backend};
+use crate::export::Progress;
+use crate::graph::Network;
+use crate::model::{GoldenCase, Model};
+use serde::Serialize;
+
+/// The buffer whose rows are scores, of which the highest counts.
+const LOGITS: &str = "logits";
+
+/// What came of a part in its format.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartAccuracy {
+    /// The part that was not in f32; none for all as they were asked for.
+    pub part: Option<String>,
+    /// Its format; of all parts as a list.
+    pub format: String,
+    /// What the golden cases have of each buffer.
+    pub outputs: Vec<OutputAccuracy>,
+}
+
+/// One buffer's elements in all golden cases, beside those of the reference evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutputAccuracy {
+    /// Its name.
+    pub buffer: String,
+    /// Root of the mean square of the differences, over that of the elements.
+    pub rms_share: f64,
+    /// The largest difference, over the largest element of its run.
+    pub largest_share: f64,
+    /// Of logits: rows whose highest is the same, and rows.
+    pub top1: Option<[usize; 2]>,
+}
+
+/// Runs the golden cases of a model for each part that is asked for in another format than f32. Takes as much memory as the weights do,
+/// and builds them once more for each such part.
+///
+/// # Errors
+/// As [`build`]; but nothing is compared with what a precision allows.
+pub fn accuracy(
+    model: &Model,
+    options: &super::BuildOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<PartAccuracy>, EngineError> {
+    let network = build::limited(model, &options.limits)?;
+    let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
+    let backend = backend(&options.backend).map_err(failed)?;
+    let formats = build::formats(model, &network, options, backend.as_ref())?;
+    let of_weights = formats.of_weights(&network).expect("made for this network");
+    let rounded = formats.list().iter().filter(|p| p.format != WeightFormat::F32);
+    let mut tried: Vec<(Option<&str>, String, Vec<WeightFormat>)> = rounded
+        .map(|p| (Some(&p.part[..]), p.format.to_string(), alone(&network, &of_weights, &p.part)))
+        .collect();
+    if tried.len() != 1 {
+        tried.push((None, PartFormats::to_string(&formats), of_weights));
+    }
+    let total = tried.len() as u64;
+    let mut all = Vec::new();
+    for (done, (part, format, of_weights)) in tried.into_iter().enumerate() {
+        progress(Progress { stage: "accuracy by part", done: done as u64, total });
+        let mut sections = Sections::default();
+        backend.build(&network, model, &of_weights, &mut sections, &mut |_| ()).map_err(failed)?;
+        let opened = backend.open(network.clone(), &of_weights, &sections, &options.open);
+        let outputs = compared(model, &network, opened.map_err(failed)?.as_mut())?;
+        all.push(PartAccuracy { part: part.map(str::to_owned), format, outputs });
+    }
+    progress(Progress { stage: "accuracy by part", done: total, total });
+    Ok(all)
+}
+
+/// The formats with one part as it is, all others f32.
+fn alone(network: &Network, of_weights: &[WeightFormat], part: &str) -> Vec<WeightFormat> {
+    let of = |(weight, format): (&crate::graph::Weight, &WeightFormat)| match weight.part == part {
+        true => *format,
+        false => WeightFormat::F32,
+    };
+    network.weights.iter().zip(of_weights).map(of).collect()
+}
+
+fn compared(
+    model: &Model,
+    network: &Network,
+    session: &mut dyn Session,
+) -> Result<Vec<OutputAccuracy>, EngineError> {
+    let mut sums: Vec<(Sums, usize)> = Vec::new();
+    let fits = |case: &&GoldenCase| case.misfit(network).is_none();
+    for step in model.golden().iter().filter(fits).flat_map(|case| &case.steps) {
+        let found = step.run(session).map_err(|source| {
+            let (path, graph) = (model.path().to_owned(), step.graph.clone());
+            EngineError::GoldenRun { path, graph, source }
+        })?;
+        for (output, found) in step.outputs.iter().zip(&found) {
+            let buffer = output.buffer.index();
+            let at = sums.iter().position(|(_, known)| *known == buffer).unwrap_or_else(|| {
+                sums.push((Sums::default(), buffer));
+                sums.len() - 1
+            });
+            let is_scores = network.buffers[buffer].name == LOGITS;
+            let row_len = if is_scores { network.buffers[buffer].row_len() } else { 0 };
+            sums[at].0.add(&output.values, found, row_len);
+        }
+    }
+    Ok(sums.into_iter().map(|(sums, buffer)| sums.of(network.buffers[buffer].name.clone())).collect())
+}
+
+#[derive(Default)]
+struct Sums {
+    off: f64,
+    square: f64,
+    largest_share: f64,
+    top1: Option<[usize; 2]>,
+}
+
+impl Sums {
+    /// Adds the elements of a run. With rows of scores their length is given, without it is 0.
+    fn add(&mut self, expected: &[f32], found: &[f32], row_len: usize) {
+        let (mut farthest, mut largest) = (0.0f64, f64::from(f32::MIN_POSITIVE));
+        for (e, f) in expected.iter().zip(found).map(|(e, f)| (f64::from(*e), f64::from(*f))) {
+            let off = if (e - f).is_nan() { f64::INFINITY } else { (e - f).abs() };
+            self.off += off * off;
+            self.square += e * e;
+            (farthest, largest) = (farthest.max(off), largest.max(e.abs()));
+        }
+        self.largest_share = self.largest_share.max(farthest / largest);
+        if row_len != 0 {
+            let [same, rows] = self.top1.get_or_insert([0, 0]);
+            for (e, f) in expected.chunks_exact(row_len).zip(found.chunks_exact(row_len)) {
+                *same += usize::from(highest(e) == highest(f));
+                *rows += 1;
+            }
+        }
+    }
+
+    fn of(self, buffer: String) -> OutputAccuracy {
+        let rms_share = (self.off / self.square.max(f64::MIN_POSITIVE)).sqrt();
+        OutputAccuracy { buffer, rms_share, largest_share: self.largest_share, top1: self.top1 }
+    }
+}
+
+/// The place of the greatest element, the first of equal ones.
+fn highest(row: &[f32]) -> Option<usize> {
+    (0..row.len()).reduce(|best, i| if row[best] < row[i] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_agreement_are_of_all_runs() {
+        let mut sums = Sums::default();
+        sums.add(&[3.0, 4.0], &[3.0, 4.0], 2);
+        sums.add(&[0.0, 10.0, 5.0, 0.0], &[0.0, 9.0, 0.0, 1.0], 2);
+        let found = sums.of("logits".to_owned());
+        assert_eq!(found.top1, Some([2, 3]));
+        assert_eq!(found.largest_share, 0.5);
+        assert!((found.rms_share - (27.0f64 / 150.0).sqrt()).abs() < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_the_worst() {
+        let mut sums = Sums::default();
+        sums.add(&[1.0], &[f32::NAN], 0);
+        let found = sums.of("x".to_owned());
+        assert_eq!((found.rms_share, found.largest_share, found.top1), (f64::INFINITY, f64::INFINITY, None));
+    }
+}
