@@ -201,7 +201,7 @@ mod tests {
                 layer(2, Kind::Reduce { operation: Reduction::Sum, axes: 1, keeps: true }, &[0]),
                 layer(3, Kind::Shuffle { first: vec![1, 0], shape: None, second: vec![] }, &[0]),
             ],
-            outputs: vec![Output { name: "y".into(), tensor: Tensor(3) }],
+            outputs: vec![Output { name: "y".into(), element: Element::F32, tensor: Tensor(3) }],
             n_tensors: 4,
         }
     }

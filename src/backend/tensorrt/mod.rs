@@ -56,6 +56,6 @@ pub use lint::{Budget, Kernel, Program, lint, programs};
 pub use lower::{Given, Lowered, Placed, Sink, Source, lower};
 pub use precision::{CacheForm, PartPrecision, PartPrecisions, Precision, PrecisionChoice, Rules};
 pub use quantize::{Quantized, e2m1, e4m3, of_e2m1, of_e4m3, quantize};
-pub use sections::write_sections;
+pub use sections::{MakeAlone, write_sections};
 pub use session::{Claim, Device, Failure, Place, Space, open_on};
 pub use shim::{Library, Network, Recorded, RecordedTensor, Target};

@@ -7,6 +7,9 @@ use super::whole::Whole;
 use crate::backend::{BackendError, SectionSink, Told, WeightFormat};
 use crate::graph::{Network, Weights};
 
+/// Makes the plan of a graph of this name, of these layers.
+pub type MakeAlone<'a> = dyn FnMut(&str, &Layers) -> Result<Vec<u8>, BackendError> + 'a;
+
 /// Writes the sections of a verified network in these formats, whose plans `make` makes one after another; says how many bytes
 /// that were.
 ///
@@ -16,13 +19,13 @@ pub fn write_sections(
     network: &Network,
     weights: &dyn Weights,
     formats: &[WeightFormat],
-    make: &mut dyn FnMut(&str, &Layers) -> Result<Vec<u8>, BackendError>,
+    make: &mut MakeAlone<'_>,
     out: &mut dyn SectionSink,
 ) -> Result<u64, BackendError> {
     write(network, weights, formats, &mut |graph, layers, _, _| make(graph, layers), out, &mut |_| ())
 }
 
-/// Makes a graph's plan: of these layers, while something is told, and which of the network's graphs it is.
+/// As [`MakeAlone`], of the network's graph at this place, while something is told.
 pub(super) type Make<'a> =
     dyn FnMut(&str, &Layers, usize, &mut dyn FnMut(Told<'_>)) -> Result<Vec<u8>, BackendError> + 'a;
 
