@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
 #[path = "../conformance/case.rs"]
+#[allow(dead_code, reason = "conformance spoils weights and stores them in blocks")]
 mod case;
 #[path = "../conformance/cases.rs"]
 mod cases;
