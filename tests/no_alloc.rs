@@ -77,7 +77,9 @@ fn main() {
         build(&model, &options, &path, &mut |_| ()).expect("it answers its golden case");
         let engine = Engine::open(&path).expect("it was built just now");
         let mut session = engine.session(&open).expect("it is for this machine");
-        opening_has_read_no_weights(&engine);
+        if [WeightFormat::F32, WeightFormat::Bf16].contains(&format) {
+            opening_has_read_no_weights(&engine);
+        }
         self_test(&engine, session.as_mut()).expect("the warm-up");
         steady_state(session.as_mut());
         refusals(session.as_mut());
@@ -93,7 +95,8 @@ fn main() {
 }
 
 /// The engine is mapped, and of its pages only those of header, manifest and golden case were touched, with the neighbours
-/// that the system maps along with a page: some tens of kilobytes each time.
+/// that the system maps along with a page: some tens of kilobytes each time, with large folios up to a megabyte. Of a file as small as
+/// that of int8 or int4 nothing would be shown.
 fn opening_has_read_no_weights(engine: &Engine) {
     let section = |name: &str| engine.container().sections().iter().find(|s| s.name == name).map(|s| s.bytes);
     let weights_bytes = section("weights").expect("an engine has them") as u64;
