@@ -93,7 +93,8 @@ fn engine(model: &Path, precision: &str, path: &Path) -> Result<(Engine, f32), S
     let options = BuildOptions { backend: "cpu".into(), formats, limits: vec![], open: OPEN };
     let model = Model::open(model).expect("exported just now");
     let built = build(&model, &options, path, &mut |_| {}).map_err(|why| why.to_string())?;
-    Ok((Engine::open(path).expect("built just now"), built.self_test.worst))
+    let tried = built.tried.expect("built for this machine");
+    Ok((Engine::open(path).expect("built just now"), tried.self_test.worst))
 }
 
 /// Right answers and questions by task, and how many answers are those of the first precision.
