@@ -21,7 +21,7 @@ impl Idle {
 }
 
 impl Device for Idle {
-    fn load(&mut self, _: &str, _: &[u8], _: &Layers) -> Result<usize, BackendError> {
+    fn load(&mut self, _: &str, _: &[u8], _: &Layers, _: &[usize]) -> Result<usize, BackendError> {
         Ok(0)
     }
 

@@ -37,6 +37,8 @@ impl Record {
 struct Plan {
     layers: Layers,
     tensors: Option<Vec<RecordedTensor>>,
+    /// Of a row of each output.
+    row_bytes: Vec<usize>,
     /// By tensor: inputs, then outputs.
     bound: Vec<Option<Place>>,
     rows: Vec<usize>,
@@ -111,6 +113,12 @@ impl Host {
         for (i, (output, value)) in layers.outputs.iter().zip(yielded).enumerate() {
             let place = place(layers.inputs.len() + i);
             let bytes = bytes_of(output.element, &value);
+            let row_len: usize = value.shape.iter().skip(1).product();
+            assert_eq!(
+                output.element.bytes_of(row_len),
+                self.plans[plan].row_bytes[i],
+                "plan {plan}: {output:?}"
+            );
             let range = place.offset..place.offset + bytes.len();
             let meets = |(space, other): &&(Space, Range<usize>)| {
                 *space == place.space && other.start < range.end && range.start < other.end
@@ -156,7 +164,13 @@ fn bytes_of(element: Element, value: &Value) -> Vec<u8> {
 }
 
 impl Device for Host {
-    fn load(&mut self, graph: &str, plan: &[u8], expected: &Layers) -> Result<usize, BackendError> {
+    fn load(
+        &mut self,
+        graph: &str,
+        plan: &[u8],
+        expected: &Layers,
+        row_bytes: &[usize],
+    ) -> Result<usize, BackendError> {
         let broken = |why: String| BackendError::Payload { why: format!("plan of graph `{graph}`: {why}") };
         let layers: Layers = serde_json::from_slice(plan).map_err(|why| broken(why.to_string()))?;
         if &layers != expected {
@@ -179,6 +193,7 @@ impl Device for Host {
             bound: vec![None; n_tensors],
             rows: vec![0; n_tensors],
             layers: told,
+            row_bytes: row_bytes.to_vec(),
             tensors,
         });
         Ok(SCRATCH_BYTES)

@@ -214,5 +214,6 @@ fn layers_that_are_wrong_in_one_place_are_seen() {
         }
     }
     assert!(100 < n_wrong && unseen.is_empty(), "of {n_wrong}, not seen:\n{}", unseen.join("\n"));
+    println!("{n_wrong} faults, {} of them not seen", THE_SAME.len());
     assert!(same.is_empty(), "these are seen: {same:#?}");
 }

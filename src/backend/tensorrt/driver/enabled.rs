@@ -123,20 +123,35 @@ impl Driver {
     }
 }
 
-/// A plan is of the layers that it is said to be: every tensor by name, type, direction and extents.
-fn check(graph: &str, running: &Running, layers: &Layers) -> Result<Vec<Tensor>, BackendError> {
+/// A plan is of the layers that it is said to be: every tensor by name, type and direction, inputs by their extents and as many rows as
+/// there may be, outputs by the size of a row.
+fn check(
+    graph: &str,
+    running: &Running,
+    layers: &Layers,
+    row_bytes: &[usize],
+) -> Result<Vec<Tensor>, BackendError> {
     let wrong = |why: String| BackendError::Payload { why: format!("the plan of graph `{graph}` {why}") };
-    let inputs = layers.inputs.iter().map(|input| (&input.name, input.element, Some(&input.extents)));
-    let outputs = layers.outputs.iter().map(|output| (&output.name, output.element, None));
+    let inputs = layers.inputs.iter().map(|input| (&input.name, input.element, Ok(&input.extents)));
+    let outputs = layers.outputs.iter().zip(row_bytes);
+    let outputs = outputs.map(|(output, row_bytes)| (&output.name, output.element, Err(*row_bytes)));
     let mut tensors = Vec::new();
-    for (name, element, extents) in inputs.chain(outputs) {
+    for (name, element, expected) in inputs.chain(outputs) {
         let c_name = CString::new(name.replace('\0', "\u{fffd}")).expect("replaced");
         let found = running.tensor(&c_name).ok_or_else(|| wrong(format!("has no tensor `{name}`")))?;
         let told = |e: &Extent| if e.varies() { -1 } else { e.min };
-        let fits = found.element == element as i32
-            && found.is_input == extents.is_some()
-            && extents.is_none_or(|all| all.iter().map(told).eq(found.extents().iter().copied()));
-        if !fits {
+        let fits = match expected {
+            Ok(extents) => {
+                let rows_max = extents.first().filter(|e| e.varies()).map_or(0, |e| e.max);
+                found.is_input
+                    && extents.iter().map(told).eq(found.extents().iter().copied())
+                    && rows_max <= running.rows_max(&c_name)
+            }
+            Err(row_bytes) => {
+                !found.is_input && row_elements(found.extents()) == Some(row_bytes / element.bytes_of(1))
+            }
+        };
+        if !fits || found.element != element as i32 {
             return Err(wrong(format!("has another `{name}` than its network: {found:?}")));
         }
         let n_axes = found.extents().len();
@@ -150,14 +165,25 @@ fn check(graph: &str, running: &Running, layers: &Layers) -> Result<Vec<Tensor>,
     Ok(tensors)
 }
 
+/// How many elements a row has; none if that varies.
+fn row_elements(extents: &[i64]) -> Option<usize> {
+    extents.iter().skip(1).try_fold(1usize, |n, extent| n.checked_mul(usize::try_from(*extent).ok()?))
+}
+
 /// TensorRT refuses without a number of the driver's; waiting then finds what it was.
 const REFUSED: Failure = Failure { code: -1, is_lasting: false };
 
 impl Device for Driver {
-    fn load(&mut self, graph: &str, plan: &[u8], layers: &Layers) -> Result<usize, BackendError> {
+    fn load(
+        &mut self,
+        graph: &str,
+        plan: &[u8],
+        layers: &Layers,
+        row_bytes: &[usize],
+    ) -> Result<usize, BackendError> {
         self.cuda.enter().map_err(fails)?;
         let running = self.library.running(&self.runtime, graph, plan)?;
-        let tensors = check(graph, &running, layers)?;
+        let tensors = check(graph, &running, layers, row_bytes)?;
         let scratch_bytes = running.scratch_bytes();
         let (graph, n_repeats, recorded, is_unrecordable) = (graph.to_owned(), 0, None, false);
         self.plans.push(Plan { running, graph, tensors, n_repeats, recorded, is_unrecordable });
@@ -220,9 +246,10 @@ impl Device for Driver {
         if bound.place == Some(place) {
             return Ok(());
         }
-        bound.place = Some(place);
         plan.n_repeats = 0;
-        if plan.running.set_address(&bound.name, address) { Ok(()) } else { Err(REFUSED) }
+        // What was refused is asked for again.
+        bound.place = plan.running.set_address(&bound.name, address).then_some(place);
+        bound.place.map(drop).ok_or(REFUSED)
     }
 
     fn set_rows(&mut self, plan: usize, input: usize, rows: usize) -> Result<(), Failure> {
@@ -233,8 +260,12 @@ impl Device for Driver {
         }
         bound.extents[0] = rows as i64;
         plan.n_repeats = 0;
-        let taken = plan.running.set_extents(&bound.name, &bound.extents[..bound.n_axes]);
-        if taken { Ok(()) } else { Err(REFUSED) }
+        if plan.running.set_extents(&bound.name, &bound.extents[..bound.n_axes]) {
+            return Ok(());
+        }
+        // No number of rows, so that it is asked for again.
+        bound.extents[0] = -1;
+        Err(REFUSED)
     }
 
     fn launch(&mut self, plan: usize) -> Result<(), Failure> {

@@ -29,7 +29,7 @@ pub enum Source {
         /// How many: as many as the run says are valid.
         rows: Dim,
     },
-    /// All of a cache, as [`CacheForm::Heads`] keeps it: `[1, groups, rows, dim]`. An output of the same memory has it with the new rows.
+    /// All of a cache, as [`CacheForm::Heads`](crate::backend::tensorrt::CacheForm::Heads) keeps it: `[1, groups, rows, dim]`. An output of the same memory has it with the new rows.
     Cache(BufferId),
     /// An extent of the run, one number.
     Extent(Symbol),

@@ -58,11 +58,18 @@ pub struct Failure {
 ///
 /// Copies and runs are done in the order in which they are asked for, at the latest when [`Device::wait`] returns.
 pub trait Device: Send {
-    /// Opens a plan that was made of these layers; the n-th is plan n. Says how many bytes of scratch it needs.
+    /// Opens a plan that was made of these layers, and whose outputs have rows of so many bytes; the n-th is plan n. Says how many bytes of
+    /// scratch it needs.
     ///
     /// # Errors
     /// If it is none for this device, or is not of these layers.
-    fn load(&mut self, graph: &str, plan: &[u8], layers: &Layers) -> Result<usize, BackendError>;
+    fn load(
+        &mut self,
+        graph: &str,
+        plan: &[u8],
+        layers: &Layers,
+        row_bytes: &[usize],
+    ) -> Result<usize, BackendError>;
 
     /// Claims all memory. Called once, after all plans were opened.
     ///

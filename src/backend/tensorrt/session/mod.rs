@@ -1,7 +1,7 @@
 //! A loaded engine on a device: buffers where they are used, plans bound to them, one run after another.
 //!
 //! Inputs and outputs have their home in host memory, which a program fills and views in place; caches and features have theirs on
-//! the device, in the type that their plans compute in, and never leave it. A run binds each tensor of its plan to the rows that it
+//! the device, caches in the type that their plans compute in, and never leave it. A run binds each tensor of its plan to the rows that it
 //! is about. It binds a copy (*staging*) where rows begin at no multiple of 256 bytes, where they stand in host memory that the
 //! device does not share, and where a plan would overwrite what it reads. New rows of a cache need none of that: the plan writes
 //! them behind those that it reads.
@@ -19,7 +19,7 @@ use std::io::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use self::wiring::{Wire, Wiring};
+use self::wiring::{Table, Wire, Wiring};
 use super::layers::Element;
 use super::weights::{ALIGN_BYTES, WeightLayout};
 use super::whole::Whole;
@@ -79,18 +79,22 @@ pub fn open_on(
             why: format!("the weights take {found} bytes, expected {expected}"),
         });
     }
-    let mut plans = Vec::with_capacity(network.graphs.len());
-    let mut scratch_bytes = 0;
-    for (graph, lowered) in network.graphs.iter().zip(&whole.graphs) {
-        plans.push(Wiring::new(&network, graph, lowered)?);
-        let plan = sections.get(&plan_section(&graph.name))?;
-        scratch_bytes = scratch_bytes.max(device.load(&graph.name, plan.bytes(), &lowered.layers)?);
-    }
-    check_constants(&network, &plans, &layout, weights.bytes())?;
     // The weights begin at 0, as in their section.
     let mut room = Room { device_bytes: layout.total_bytes(), host_bytes: 0 };
     let homes: Vec<Home> =
         network.buffers.iter().zip(&whole.kept_in).map(|(b, kept)| room.home(b, *kept)).collect();
+    let mut plans = Vec::with_capacity(network.graphs.len());
+    let mut scratch_bytes = 0;
+    for (graph, lowered) in network.graphs.iter().zip(&whole.graphs) {
+        let wiring = Wiring::new(&network, graph, lowered)?;
+        let row_bytes: Vec<usize> =
+            wiring.outputs.iter().map(|wire| homes[wire.buffer.index()].row_bytes).collect();
+        let plan = sections.get(&plan_section(&graph.name))?;
+        let asked = device.load(&graph.name, plan.bytes(), &lowered.layers, &row_bytes)?;
+        scratch_bytes = scratch_bytes.max(asked);
+        plans.push(wiring);
+    }
+    check_constants(&network, &plans, &layout, weights.bytes())?;
     let staging = room.device_bytes;
     for (graph, wiring) in network.graphs.iter().zip(&mut plans) {
         // Plans run one at a time, and share what they are staged in.
@@ -141,11 +145,11 @@ fn check_constants(
     layout: &WeightLayout,
     weights: &[u8],
 ) -> Result<(), BackendError> {
-    for &(id, table_rows) in plans.iter().flat_map(|plan| &plan.constant_indices) {
-        let Some(range) = layout.wholes_of(id) else { continue };
+    for (id, table) in plans.iter().flat_map(|plan| &plan.constant_indices) {
+        let Some(range) = layout.wholes_of(*id) else { continue };
         let mut values = weights[range].as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
-        if let Some(wrong) = values.find(|v| usize::try_from(*v).is_ok_and(|v| table_rows <= v)) {
-            let name = &network.weights[id.index()].name;
+        if let Some(wrong) = values.find(|v| !table.allows(*v)) {
+            let (name, table_rows) = (&network.weights[id.index()].name, table.n_rows);
             let why = format!("weight `{name}` holds index {wrong}, its table has {table_rows} rows");
             return Err(BackendError::Payload { why });
         }
@@ -228,8 +232,9 @@ impl TensorRtSession {
             let home = self.homes[indices.buffer.index()];
             let begin = home.place.offset + self.windows[indices.buffer.index()] * home.row_bytes;
             let bytes = &self.device.host()[begin..][..indices.rows.value(run.extents) * home.row_bytes];
-            let table_rows = indices.table_rows.value(run.extents);
-            if !bytemuck::cast_slice::<u8, i32>(bytes).iter().all(|i| indices.allow(*i, table_rows)) {
+            let n_rows = indices.table_rows.value(run.extents);
+            let table = Table { n_rows, negative_is_none: indices.negative_is_none };
+            if !bytemuck::cast_slice::<u8, i32>(bytes).iter().all(|i| table.allows(*i)) {
                 return Err(RunError::Index(graph));
             }
         }

@@ -36,8 +36,8 @@ pub(super) struct Wiring {
     pub(super) inputs: Vec<Wire>,
     pub(super) outputs: Vec<Wire>,
     pub(super) indices: Vec<Indices>,
-    /// Indices that stand among the weights, with the rows of their table.
-    pub(super) constant_indices: Vec<(WeightId, usize)>,
+    /// Indices that stand among the weights.
+    pub(super) constant_indices: Vec<(WeightId, Table)>,
 }
 
 /// Why a plan of a session has no cache as its own layers keep it.
@@ -52,13 +52,17 @@ pub(super) struct Indices {
     pub(super) negative_is_none: bool,
 }
 
-impl Indices {
-    /// Whether an index is of a row that the table has, or of none where that is a choice.
-    pub(super) fn allow(&self, index: i32, table_rows: usize) -> bool {
-        match usize::try_from(index) {
-            Ok(index) => index < table_rows,
-            Err(_) => self.negative_is_none,
-        }
+/// What indices point into.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    pub(super) n_rows: usize,
+    pub(super) negative_is_none: bool,
+}
+
+impl Table {
+    /// Whether an index is of a row that there is, or of none where that is a choice.
+    pub(super) fn allows(self, index: i32) -> bool {
+        usize::try_from(index).map_or(self.negative_is_none, |index| index < self.n_rows)
     }
 }
 
@@ -77,7 +81,7 @@ impl Wiring {
                 Op::SelectRows { .. } => (node.inputs[2], graph.nodes[node.inputs[1].index()].shape[0], true),
                 _ => continue,
             };
-            let found = wiring.follow(network, graph, index, table_rows, negative_is_none);
+            let found = wiring.follow(network, graph, index, (table_rows, negative_is_none));
             found.map_err(|why| BackendError::Unsupported {
                 why: format!("graph `{}`, node {i} ({}): {why}", graph.name, node.op.name()),
             })?;
@@ -118,46 +122,46 @@ impl Wiring {
         Wiring { inputs, outputs, indices: Vec::new(), constant_indices: Vec::new() }
     }
 
-    /// Finds where the elements of a value of whole numbers come from.
+    /// Finds where the elements of a value of whole numbers come from, each place once.
     fn follow(
         &mut self,
         network: &Network,
         graph: &Graph,
-        value: ValueId,
-        table_rows: Dim,
-        negative_is_none: bool,
+        index: ValueId,
+        (table_rows, negative_is_none): (Dim, bool),
     ) -> Result<(), String> {
-        let node = &graph.nodes[value.index()];
-        match &node.op {
-            Op::Read { buffer } => {
-                let declared = &network.buffers[buffer.index()];
-                if declared.purpose != Purpose::Input || declared.dtype != DType::I32 {
-                    return Err(format!(
-                        "its indices stand in `{}`, which is no input of i32",
-                        declared.name
-                    ));
-                }
-                let rows = node.shape[0];
-                self.indices.push(Indices { buffer: *buffer, rows, table_rows, negative_is_none });
-                Ok(())
+        let mut is_known = vec![false; graph.nodes.len()];
+        let mut open = vec![index];
+        while let Some(value) = open.pop() {
+            if std::mem::replace(&mut is_known[value.index()], true) {
+                continue;
             }
-            Op::Constant { weight } => match table_rows {
-                Dim::Fixed(n) => {
-                    self.constant_indices.push((*weight, n));
-                    Ok(())
+            let node = &graph.nodes[value.index()];
+            match &node.op {
+                Op::Read { buffer } => {
+                    let declared = &network.buffers[buffer.index()];
+                    if declared.purpose != Purpose::Input || declared.dtype != DType::I32 {
+                        let name = &declared.name;
+                        return Err(format!("its indices stand in `{name}`, which is no input of i32"));
+                    }
+                    let rows = node.shape[0];
+                    self.indices.push(Indices { buffer: *buffer, rows, table_rows, negative_is_none });
                 }
-                Dim::Scaled { .. } => Err("its indices are weights, into a table that varies".into()),
-            },
-            Op::Reshape { .. }
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Concat { .. }
-            | Op::LastRow => {
-                let mut inputs = node.inputs.iter();
-                inputs.try_for_each(|v| self.follow(network, graph, *v, table_rows, negative_is_none))
+                Op::Constant { weight } => {
+                    let Dim::Fixed(n_rows) = table_rows else {
+                        return Err("its indices are weights, into a table that varies".into());
+                    };
+                    self.constant_indices.push((*weight, Table { n_rows, negative_is_none }));
+                }
+                Op::Reshape { .. }
+                | Op::Transpose { .. }
+                | Op::Slice { .. }
+                | Op::Concat { .. }
+                | Op::LastRow => open.extend(&node.inputs),
+                other => return Err(format!("its indices come from an op ({})", other.name())),
             }
-            other => Err(format!("its indices come from an op ({})", other.name())),
         }
+        Ok(())
     }
 }
 

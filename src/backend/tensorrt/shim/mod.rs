@@ -24,7 +24,9 @@ pub use disabled::{Library, Network};
 #[cfg(feature = "tensorrt")]
 pub use enabled::{Library, Network};
 #[cfg(feature = "tensorrt")]
-pub(super) use running::{AXES_MAX, Allocator, Running, Runtime};
+pub(super) use raw::AXES_MAX;
+#[cfg(feature = "tensorrt")]
+pub(super) use running::{Allocator, Running, Runtime};
 
 use std::fmt;
 

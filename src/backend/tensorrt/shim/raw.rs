@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 /// `nvinfer1::Dims::MAX_DIMS`.
-const AXES_MAX: usize = 8;
+pub(in crate::backend::tensorrt) const AXES_MAX: usize = 8;
 
 /// `ShimAxes`.
 #[derive(Clone, Copy, Debug)]

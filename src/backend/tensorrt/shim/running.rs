@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::ffi::{Logging, Turn, log};
 use super::opened::Opened;
+use super::raw::AXES_MAX;
 
 type Take = extern "C" fn(*mut c_void, u64, u64) -> *mut c_void;
 type Give = extern "C" fn(*mut c_void, *mut c_void) -> i32;
@@ -32,6 +33,7 @@ unsafe extern "C" {
         is_input: *mut i32,
         extents: *mut i64,
     ) -> i32;
+    fn shim_running_rows_max(running: *mut c_void, name: *const c_char) -> i64;
     fn shim_running_set_extents(
         running: *mut c_void,
         name: *const c_char,
@@ -41,9 +43,6 @@ unsafe extern "C" {
     fn shim_running_set_address(running: *mut c_void, name: *const c_char, address: *mut c_void) -> i32;
     fn shim_running_enqueue(running: *mut c_void, stream: *mut c_void) -> i32;
 }
-
-/// `nvinfer1::Dims::MAX_DIMS`.
-pub(in crate::backend::tensorrt) const AXES_MAX: usize = 8;
 
 /// What gives TensorRT the device memory that it takes for itself, and takes it back.
 pub(in crate::backend::tensorrt) trait Allocator: Send + Sync {
@@ -184,6 +183,12 @@ impl Running {
         let n = unsafe { shim_running_tensor(self.raw.as_ptr(), name.as_ptr(), out.0, out.1, out.2) };
         let n = usize::try_from(n).ok().filter(|n| *n <= AXES_MAX)?;
         Some(TensorOfPlan { element, is_input: is_input != 0, n, extents })
+    }
+
+    /// The most rows that an input may have; -1 if TensorRT does not tell.
+    pub(in crate::backend::tensorrt) fn rows_max(&self, name: &CStr) -> i64 {
+        // SAFETY: the handle lives.
+        unsafe { shim_running_rows_max(self.raw.as_ptr(), name.as_ptr()) }
     }
 
     /// The extents of an input from the next run on; whether they are within its bounds.

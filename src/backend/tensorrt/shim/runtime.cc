@@ -1,5 +1,6 @@
 // TensorRT's runtime behind C functions: plans opened, bound to memory and run. `shim.cc` builds them; `running.rs` is the only caller,
-// and checks that what is bound is as large as the plan's bounds and that a handle outlives what it made.
+// and sees to it that a handle outlives what it made. Whoever binds memory has compared what a plan says of its tensors with the network
+// (`driver/enabled.rs`). A plan is code of its GPU: what it does with its memory is believed.
 
 #include <NvInfer.h>
 
@@ -105,6 +106,12 @@ int32_t shim_running_tensor(Running* running, char const* name, int32_t* element
         extents[i] = dims.d[i];
     }
     return dims.nbDims;
+}
+
+// The most rows that an input may have, -1 if TensorRT does not tell.
+int64_t shim_running_rows_max(Running* running, char const* name) {
+    Dims const dims = running->engine->getProfileShape(name, 0, OptProfileSelector::kMAX);
+    return dims.nbDims > 0 ? dims.d[0] : -1;
 }
 
 int32_t shim_running_set_extents(Running* running, char const* name, int32_t n, int64_t const* extents) {
