@@ -4,7 +4,7 @@
 
 Of Cosmos-Reason2-2B the plan of a token and that of a piece of the prompt, of Cosmos-Predict2.5-2B one call of the denoiser at 256×320 and
 33 frames. Only configs are written: a plan holds no weights. The binary is one with feature `tensorrt`. Peak memory is `VmHWM` of the
-process that makes the plan. Kernels and scratch memory are what the plan's text says. What OUT already has is not made again.
+process that makes the plan. Kernels and scratch memory are what the plan's text says. What OUT already has of this machine is not made again.
 """
 import argparse
 import json
@@ -27,14 +27,14 @@ DENOISER = dict(
 VAE = dict(base_dim=96, num_res_blocks=2)
 CLIP = dict(height=256, width=320, frames=33, condition_frames=5)
 
-# Shape, graph, precision, compute capability, attention.
+# Shape, graph, precision, compute capability, attention. The kept result has the first four: the others have not been made yet.
 PLANS = [
-    ("reason2-2b", "prefill", "f16", 86, "portable"),
-    ("predict2.5-2b", "denoise", "f16", 86, "portable"),
     ("reason2-2b", "decode", "f16", 86, "portable"),
     ("reason2-2b", "decode", "f16", 86, "own"),
     ("reason2-2b", "decode", "int4", 86, "portable"),
     ("reason2-2b", "decode", "int8", 86, "portable"),
+    ("reason2-2b", "prefill", "f16", 86, "portable"),
+    ("predict2.5-2b", "denoise", "f16", 86, "portable"),
     ("reason2-2b", "decode", "fp8", 89, "portable"),
     ("reason2-2b", "decode", "nvfp4", 120, "portable"),
     ("reason2-2b", "prefill", "int4", 86, "portable"),
@@ -68,22 +68,24 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args()
     write_configs(options.work, pathlib.Path(__file__).parents[1] / "engines")
-    report = dict(machine=platform.processor() or platform.machine(), cores=os.cpu_count(), plans=[])
+    machine = dict(machine=platform.processor() or platform.machine(), cores=os.cpu_count())
+    report = machine | dict(plans=[])
     if options.out.exists():
         report = json.loads(options.out.read_text())
+        if not machine.items() <= report.items():
+            sys.exit(f"{options.out} is of another machine than this one, {machine}; name another file")
     for shape, graph, precision, target, attention in PLANS:
         key = dict(shape=shape, graph=graph, precision=precision, target=target, attention=attention)
         if any(key.items() <= plan.items() for plan in report["plans"]):
             continue
-        command = [options.binary, "compile", options.work / shape, "--graph", graph, "--precision", precision, "--target", target,
+        command = [options.binary, "compile", options.work / shape, "--graph", graph, "--precision", precision, "--target", f"sm{target}",
                    "--attention", attention, "--json"]
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(f"failed with {done.returncode}: {' '.join(str(c) for c in command)}")
         (made,) = json.loads(done.stdout)["plans"]
-        # A plan may hold several programs, one after the other, which have the same scratch memory.
-        programs = made.pop("programs")
-        made |= dict(kernels=sum(p["kernels"] for p in programs), scratch_bytes=max(p["scratch_bytes"] for p in programs))
+        (program,) = made.pop("programs")
+        made |= dict(kernels=program["kernels"], scratch_bytes=program["scratch_bytes"])
         report["plans"].append(key | made)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
         print(f"{shape} {graph} {precision} sm{target} {attention}: {made['elapsed_ms'] / 1e3:.1f} s, {made['peak_bytes'] / 1e6:.0f} MB, "

@@ -13,7 +13,9 @@
 //! A tensor is what a product with that weight is given. `amax` is the magnitude that the largest number of the narrow type stands for;
 //! what is larger is cut. `method` says how it was found, and changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -59,15 +61,20 @@ pub enum ScalesError {
         source: std::io::Error,
     },
     /// It is no such file.
-    #[error("{path}: no file of scales: {why}; `calibrate` writes one")]
+    #[error(
+        "{path}: no file of scales: {why}; expected a JSON object of `format`, `model` (its digest) and `tensors` (`weight`, `amax`, `method`)"
+    )]
     Malformed {
         /// Which file.
         path: PathBuf,
         /// Expected and found.
         why: String,
     },
+    /// One is of a weight that the model has not.
+    #[error("scales have `{0}`, which is no weight of the model")]
+    Weight(String),
     /// They are another model's.
-    #[error("scales are of model {found}, this one is {expected}; calibrate this model")]
+    #[error("scales are of model {found}, this one is {expected}; give this model's")]
     Model {
         /// The model's digest.
         expected: String,
@@ -89,11 +96,16 @@ impl ActivationScales {
     pub fn open(path: &Path) -> Result<Self, ScalesError> {
         let read = |source| ScalesError::Read { path: path.to_owned(), source };
         let malformed = |why: String| ScalesError::Malformed { path: path.to_owned(), why };
-        let bytes = std::fs::metadata(path).map_err(read)?.len();
-        if FILE_BYTES_MAX < bytes {
-            return Err(malformed(format!("{bytes} bytes, expected at most {FILE_BYTES_MAX}")));
+        // Before it is opened: a pipe that nobody writes to would be waited for.
+        if !std::fs::metadata(path).map_err(read)?.is_file() {
+            return Err(malformed("it is no regular file".into()));
         }
-        let text = std::fs::read(path).map_err(read)?;
+        let mut text = Vec::new();
+        let file = File::open(path).map_err(read)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(read)?;
+        if FILE_BYTES_MAX < text.len() as u64 {
+            return Err(malformed(format!("more than {FILE_BYTES_MAX} bytes")));
+        }
         let scales: Self = serde_json::from_slice(&text).map_err(|why| malformed(why.to_string()))?;
         scales.check().map_err(malformed)?;
         Ok(scales)
@@ -126,6 +138,18 @@ impl ActivationScales {
         Err(ScalesError::Model { expected: digest.to_owned(), found: self.model.clone() })
     }
 
+    /// Whether every one is of a weight that there is.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_weights<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ScalesError> {
+        let known: HashSet<&str> = names.collect();
+        match self.tensors.iter().find(|scale| !known.contains(&scale.weight[..])) {
+            Some(scale) => Err(ScalesError::Weight(scale.weight.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Magnitudes by the names of weights.
     pub fn by_weight(&self) -> HashMap<&str, f32> {
         self.tensors.iter().map(|t| (t.weight.as_str(), t.amax)).collect()
@@ -154,6 +178,9 @@ mod tests {
         assert_eq!(opened(&text).unwrap(), scales);
         assert_eq!(scales.by_weight()["b"], 7.25);
         assert!(scales.check_model("abc").is_ok());
+        assert!(scales.check_weights(["b", "a", "c"].into_iter()).is_ok());
+        let unknown = scales.check_weights(["a", "c"].into_iter()).unwrap_err().to_string();
+        assert!(unknown.contains("`b`"), "{unknown}");
         let why = scales.check_model("def").unwrap_err().to_string();
         assert!(why.contains("model abc") && why.contains("is def"), "{why}");
     }
@@ -177,6 +204,14 @@ mod tests {
             let why = opened(text).unwrap_err();
             assert!(why.contains(expected) && why.contains("scales.json"), "{text}: {why}");
         }
+        for (place, expected) in [("/", "no regular file"), ("/dev/zero", "no regular file")] {
+            let why = ActivationScales::open(Path::new(place)).unwrap_err().to_string();
+            assert!(why.contains(expected), "{place}: {why}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let why = ActivationScales::open(file.path()).unwrap_err().to_string();
+        assert!(why.contains("more than"), "{why}");
         let why = ActivationScales::open(Path::new("/nowhere/a.json")).unwrap_err().to_string();
         assert!(why.contains("/nowhere/a.json"), "{why}");
     }

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Context, Usage, inspect, output};
-use crate::backend::ActivationScales;
 use crate::backend::tensorrt::{
     CacheForm, Order, Precision, PrecisionChoice, Target, compile, lower, programs, serve,
 };
+use crate::backend::{ActivationScales, BackendError};
 use crate::container::{Kind, hex};
 use crate::graph::Network;
 use crate::model::Model;
@@ -28,8 +28,8 @@ use crate::model::Model;
                   output is the plan.
 
 Examples:
-  perihelion compile small-reason.model --target 86
-  perihelion compile Cosmos-Reason2-2B --graph decode --precision language=int4,vision=f16 --target 89,120 --attention own"
+  perihelion compile small-reason.model --target sm86
+  perihelion compile Cosmos-Reason2-2B --graph decode --precision language=int4,vision=f16 --target sm89 --attention own"
 )]
 pub(crate) struct Options {
     /// A model, or a checkpoint directory (or one of its configs alone, since plans are made without weights)
@@ -38,11 +38,11 @@ pub(crate) struct Options {
     /// One of f32, f16, bf16, int8, fp8, int4 and nvfp4 for all parts, or PART=FORMAT of some; f16 if not said
     #[arg(long, value_name = "FORMAT|PART=FORMAT,…", requires = "path")]
     precision: Option<PrecisionChoice>,
-    /// How large activations become, as `calibrate` has seen it; without, only weights are of eight bits or fewer
+    /// How large this model's activations become, as a JSON file; without, only weights are of eight bits or fewer
     #[arg(long, value_name = "FILE", requires = "path")]
     scales: Option<PathBuf>,
-    /// Compute capabilities, as 86 for 8.6; or `current`, the GPU of this machine
-    #[arg(long, default_value = "current", value_parser = target, requires = "path")]
+    /// As `build` takes it, several separated by commas
+    #[arg(long, default_value = "current", requires = "path")]
     target: Target,
     /// Of operations that every TensorRT has, or TensorRT's own, which writes caches in place
     #[arg(long, value_enum, default_value_t = Attention::Portable, requires = "path")]
@@ -91,17 +91,6 @@ struct OfTarget {
     scratch_bytes: u64,
 }
 
-fn target(text: &str) -> Result<Target, String> {
-    if text == "current" {
-        return Ok(Target::Current);
-    }
-    let one = |item: &str| match item.trim().parse::<i32>() {
-        Ok(n) if (50..1000).contains(&n) => Ok(n),
-        _ => Err(format!("`{item}` is no compute capability; write 86 for 8.6, or `current`")),
-    };
-    Ok(Target::Capabilities(text.split(',').map(one).collect::<Result<_, _>>()?))
-}
-
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let Some(path) = &options.path else {
         return Ok(serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock())?);
@@ -111,8 +100,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let parts = choice.of_parts(&network).map_err(|why| Usage(why.to_string()))?;
     parts.check_target(&options.target)?;
     let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
-    if let (Some(scales), Some(digest)) = (&scales, &digest) {
-        scales.check_model(digest)?;
+    if let Some(scales) = &scales {
+        let whose = || Usage("--scales are a model's: give the model's file and not its checkpoint".into());
+        scales.check_model(digest.as_deref().ok_or_else(whose)?)?;
+        scales.check_weights(network.weights.iter().map(|weight| &weight.name[..]))?;
     }
     let caches = match options.attention {
         Attention::Portable => CacheForm::Tokens,
@@ -125,17 +116,19 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let names: Vec<&str> = network.graphs.iter().map(|graph| graph.name.as_str()).collect();
         return Err(Usage(format!("no graph is named `{graph}`; there are {}", names.join(", "))).into());
     }
+    // All before the first plan, which may take minutes.
+    let lowered = asked.into_iter().map(|(graph, rules)| Ok((graph, lower(&network, graph, rules)?)));
+    let lowered = lowered.collect::<Result<Vec<_>, BackendError>>()?;
     let progress = Progress::counting("compile");
     let mut plans = Vec::new();
-    for (i, (graph, rules)) in asked.iter().enumerate() {
-        log::info!("graph `{}`, {} of {}", graph.name, i + 1, asked.len());
-        let lowered = lower(&network, graph, rules.clone())?;
+    let n_graphs = lowered.len() as u64;
+    for (i, (graph, lowered)) in lowered.into_iter().enumerate() {
+        log::info!("graph `{}`, {} of {n_graphs}", graph.name, i + 1);
         let (layers, placed) = (lowered.layers.layers.len(), lowered.placed.len());
         let order =
             Order { graph: graph.name.clone(), layers: lowered.layers, target: options.target.clone() };
         let mut child = Command::new(std::env::current_exe().context("this program's own file")?);
         child.arg("compile");
-        let n_graphs = asked.len() as u64;
         let mut tick = |elapsed: Duration| {
             let message = format!("plan {}: {} s", graph.name, elapsed.as_secs());
             progress.count(i as u64, n_graphs, message);
@@ -196,14 +189,4 @@ fn text(report: &Report) -> String {
         ]);
     }
     format!("{}\n{}", report.precision, output::table(&rows))
-}
-
-#[cfg(test)]
-#[test]
-fn targets_are_capabilities_or_the_machines_own() {
-    assert_eq!(target("current"), Ok(Target::Current));
-    assert_eq!(target("86,120"), Ok(Target::Capabilities(vec![86, 120])));
-    for text in ["", "8.6", "86,", "5", "sm86"] {
-        assert!(target(text).unwrap_err().contains("no compute capability"), "{text}");
-    }
 }

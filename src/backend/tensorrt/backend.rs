@@ -58,8 +58,8 @@ impl TensorRt {
             (Target::Current, Ok(gpu)) => format!("{gpu:?}"),
             _ => String::new(),
         };
-        let headers = format!("layout {LAYOUT_VERSION}, {}", std::env::consts::ARCH);
-        Key::of(&[headers.as_bytes(), self.library.version().as_bytes(), gpu.as_bytes(), &order])
+        let form = format!("layout {LAYOUT_VERSION}, {}", std::env::consts::ARCH);
+        Key::of(&[form.as_bytes(), self.library.version().as_bytes(), gpu.as_bytes(), &order])
     }
 
     /// Has a plan made by a child process, if there is memory for it.
@@ -91,13 +91,13 @@ struct Pace {
 
 impl Pace {
     fn note(&mut self, elapsed: Duration, layers: &Layers) {
-        self.elapsed += elapsed;
+        self.elapsed = self.elapsed.saturating_add(elapsed);
         self.n_layers += layers.layers.len();
     }
 
     fn expected(&self, layers: &Layers) -> Option<Duration> {
         let of_layer = self.elapsed.checked_div(u32::try_from(self.n_layers).ok()?)?;
-        Some(of_layer * u32::try_from(layers.layers.len()).ok()?)
+        Some(of_layer.saturating_mul(u32::try_from(layers.layers.len()).ok()?))
     }
 }
 

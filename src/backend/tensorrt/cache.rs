@@ -132,7 +132,6 @@ fn kept(place: &Path, note: &mut dyn FnMut(&str)) -> Option<Compiled> {
     let parsed = parse(&bytes);
     if parsed.is_none() {
         note(&format!("{} is damaged: the plan is made again", place.display()));
-        let _ = fs::remove_file(place);
     }
     parsed
 }

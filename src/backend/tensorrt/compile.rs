@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::Layers;
 use super::shim::{Library, Network, Target};
 use crate::backend::BackendError;
+use crate::board::kib_field;
 
 /// What is to be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,10 +91,17 @@ fn talk(
             other => other,
         });
         let said = scope.spawn(move || {
-            let mut said = Vec::new();
-            let _ = (&mut stderr).take(SAID_BYTES_MAX as u64).read_to_end(&mut said);
-            // The rest is let go, so that the child is not held up by it.
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            // The last of it tells how it ended.
+            let (mut said, mut piece) = (Vec::new(), vec![0; SAID_BYTES_MAX]);
+            loop {
+                match stderr.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(n) => said.extend_from_slice(&piece[..n]),
+                    Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+                said.drain(..said.len().saturating_sub(SAID_BYTES_MAX));
+            }
             String::from_utf8_lossy(&said).into_owned()
         });
         let (done, is_done) = mpsc::channel();
@@ -169,17 +177,17 @@ pub(super) fn estimate_bytes(layers: &Layers) -> u64 {
     LIBRARY + LAYER * layers.layers.len() as u64 + 8 * constants as u64
 }
 
-/// Bytes that processes can still have without swapping; none if the system does not tell.
+/// Bytes that processes can still have, with what can be swapped out; none if the system does not tell.
 pub(super) fn available_bytes() -> Option<u64> {
     let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    let swap_bytes = kib_field(&memory, "SwapFree").unwrap_or(0);
+    Some(kib_field(&memory, "MemAvailable")?.saturating_add(swap_bytes))
 }
 
 /// The most memory that this process has had at once; 0 if the system does not tell.
 fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|n| n.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| kib_field(&status, "VmHWM"))
+        .unwrap_or(0)
 }

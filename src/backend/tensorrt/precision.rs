@@ -218,7 +218,7 @@ impl PartPrecisions {
                 return Err(BackendError::Unsupported {
                     why: format!(
                         "part `{part}` is to be {precision}, which compute capability {} and later have and {} lacks; \
-                         ask for another, as `--precision {part}=int8`",
+                         ask for another, as `--precision {part}=f16`",
                         capability(precision.capability_min()),
                         capability(*lacking)
                     ),

@@ -9,7 +9,7 @@
 //! | INT4 | `round(w / s)` within ±7 | `s = max\|block\| / 7`, in the type that is computed in |
 //! | NVFP4 | `round(w / (s g))` as E2M1 | `s = round(max\|block\| / 6 / g)` as E4M3, and `g = max\|all\| / (6 · 448)`, f32 |
 //!
-//! A scale of nothing but zeros is 1. Blocks are parts of a row: of 128 elements for INT4, or the most of 64, 32 and 16 that make up a
+//! A scale of nothing but zeros is 1, of a block of NVFP4 0; one of f16 is at least its smallest normal number. Blocks are parts of a row: of 128 elements for INT4, or the most of 64, 32 and 16 that make up a
 //! row; of 16 for NVFP4. A row is read once more for `max|all|`, and no weight is widened whole.
 //!
 //! Micikevicius et al. 2022, <https://arxiv.org/abs/2209.05433>, for E4M3; the OCP's microscaling formats v1.0 for E2M1.
@@ -55,7 +55,10 @@ pub fn quantize(matrix: &TensorView<'_>, precision: Precision, compute: Element)
     let [n, k] = matrix.shape[..] else { panic!("a matrix has two axes, not {:?}", matrix.shape) };
     let mut rows = Rows { matrix, row: vec![0.0; k], k };
     let mut out = Quantized { values: Vec::new(), scales: Vec::new(), scale_of_scales: Vec::new() };
-    let block = precision.block_len(k).unwrap_or(k.max(1));
+    let in_blocks = matches!(precision, Precision::Int4 | Precision::Nvfp4) && 0 < k;
+    let block = precision.block_len(k);
+    assert!(block.is_some() || !in_blocks, "rows of {k} are not made of blocks of {precision}");
+    let block = block.unwrap_or(k.max(1));
     match precision {
         Precision::Int8 => {
             for i in 0..n {
@@ -150,12 +153,12 @@ fn whole(w: f32, scale: f32, most: f32) -> i8 {
 fn rounded(scale: f32, element: Element) -> (f32, Vec<u8>) {
     match element {
         Element::F16 => {
-            let scale = half::f16::from_f32(scale);
-            let scale = if scale.is_normal() { scale } else { half::f16::MIN_POSITIVE };
+            let (least, most) = (half::f16::MIN_POSITIVE.to_f32(), half::f16::MAX.to_f32());
+            let scale = half::f16::from_f32(if scale.is_nan() { least } else { scale.clamp(least, most) });
             (scale.to_f32(), scale.to_le_bytes().into())
         }
         Element::Bf16 => {
-            let scale = half::bf16::from_f32(scale);
+            let scale = half::bf16::from_f32(scale.min(half::bf16::MAX.to_f32()));
             (scale.to_f32(), scale.to_le_bytes().into())
         }
         _ => (scale, scale.to_le_bytes().into()),

@@ -1,5 +1,7 @@
 //! What a plan can be built for, as the command line names it.
 
+use std::str::FromStr;
+
 use super::shim::Target;
 use crate::backend::BackendError;
 use crate::board::DEVICES;
@@ -15,6 +17,26 @@ pub(super) struct Wanted {
 
 /// Ampere, Ada and Blackwell, as workstations have them.
 const RTX: [i32; 3] = [86, 89, 120];
+
+impl FromStr for Target {
+    type Err = BackendError;
+
+    /// Of names as `build` takes them, separated by commas.
+    fn from_str(text: &str) -> Result<Target, BackendError> {
+        let wanted = text.split(',').map(|name| Wanted::parse(name.trim())).collect::<Result<Vec<_>, _>>()?;
+        if let [Wanted { capabilities: None, .. }] = wanted[..] {
+            return Ok(Target::Current);
+        }
+        let mut all = Vec::new();
+        for Wanted { name, capabilities } in wanted {
+            let why = || BackendError::Target { why: format!("`{name}` stands alone, not in `{text}`") };
+            all.extend(capabilities.ok_or_else(why)?);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Target::Capabilities(all))
+    }
+}
 
 impl Wanted {
     /// The GPU of this machine.
@@ -118,6 +140,12 @@ mod tests {
             let resolved = Wanted::parse(name).unwrap().resolve(is_rtx, "TensorRT 10.3.0", here);
             resolved.map(|(target, all)| (target, architectures(&all))).map_err(|why| why.to_string())
         };
+        assert_eq!("sm120, rtx,sm86".parse::<Target>().unwrap(), Target::Capabilities(RTX.to_vec()));
+        assert_eq!("current".parse::<Target>().unwrap(), Target::Current);
+        for text in ["", "8.6", "sm86,", "sm5", "86"] {
+            assert!(text.parse::<Target>().unwrap_err().to_string().contains("no target is named"), "{text}");
+        }
+        assert!("sm86,current".parse::<Target>().unwrap_err().to_string().contains("stands alone"));
         assert_eq!(resolve("sm86", true, no_gpu()), Ok((Target::Capabilities(vec![86]), "sm_86".into())));
         let rtx = (Target::Capabilities(RTX.to_vec()), "sm_86|sm_89|sm_120".into());
         assert_eq!(resolve("rtx", true, Ok(89)), Ok(rtx));
