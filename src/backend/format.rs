@@ -24,6 +24,17 @@ pub enum CacheFormat {
     OfWeights,
 }
 
+impl CacheFormat {
+    /// What caches of a network are kept in, whose parts have these formats.
+    fn format(self, network: &Network, of_part: impl Fn(&str) -> Option<WeightFormat>) -> WeightFormat {
+        let of_weights = match self {
+            CacheFormat::F32 => None,
+            CacheFormat::OfWeights => cached_part(network).and_then(of_part),
+        };
+        of_weights.unwrap_or(WeightFormat::F32)
+    }
+}
+
 /// How the elements of a weight are stored, from the finest to the coarsest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -245,11 +256,7 @@ impl FormatChoice {
             if part != CACHE_PART {
                 return Ok(asked(part).unwrap_or(self.rest));
             }
-            let of_weights = || cached_part(network).map(|part| asked(part).unwrap_or(self.rest));
-            let kept = match caches {
-                CacheFormat::F32 => WeightFormat::F32,
-                CacheFormat::OfWeights => of_weights().unwrap_or(WeightFormat::F32),
-            };
+            let kept = caches.format(network, |part| Some(asked(part).unwrap_or(self.rest)));
             match asked(part) {
                 Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
                 _ => Ok(kept),
@@ -309,6 +316,19 @@ impl PartFormats {
             of_part.map_or(WeightFormat::F32, |p| p.format)
         };
         Ok(network.weights.iter().zip(takes_format).map(of_weight).collect())
+    }
+
+    /// Whether caches are listed as a backend keeps them.
+    ///
+    /// # Errors
+    /// If a list says otherwise.
+    pub fn check_caches(&self, network: &Network, caches: CacheFormat) -> Result<(), FormatError> {
+        let of_part = |part: &str| self.0.iter().find(|p| p.part == part).map(|p| p.format);
+        let kept = caches.format(network, of_part);
+        match of_part(CACHE_PART) {
+            Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
+            _ => Ok(()),
+        }
     }
 
     /// Each part and its format.
@@ -498,6 +518,17 @@ mod tests {
             (list[2].format, list[2].scales) = (WeightFormat::Int8, Scales::InBlocks);
         };
         assert!(refused(&blocks).contains("`kv` in int8"));
+        // What no backend keeps so is refused where it is known which.
+        let mut list = formats.list().to_vec();
+        list[2].format = WeightFormat::F16;
+        let listed = PartFormats(list);
+        for (caches, kept) in
+            [(CacheFormat::F32, WeightFormat::F32), (CacheFormat::OfWeights, WeightFormat::Bf16)]
+        {
+            let refused = listed.check_caches(&network(), caches);
+            assert_eq!(refused, Err(FormatError::Cache { asked: WeightFormat::F16, kept }));
+        }
+        assert_eq!(formats.check_caches(&network(), CacheFormat::F32), Ok(()));
     }
 
     #[test]

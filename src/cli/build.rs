@@ -125,6 +125,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let inputs = [Some(&options.model), recipe.as_ref().map(|recipe| &recipe.model)];
     Places::new().reads(inputs.into_iter().flatten()).writes("-o", Some(&options.output), 0).check()?;
     let asked = Asked::of(options, recipe.as_ref());
+    if options.report && asked.backend != "cpu" {
+        let why =
+            "--report compares parts, each alone in its format, which the cpu backend computes; leave it out";
+        return Err(Usage(why.into()).into());
+    }
     // Said before a model is opened that it could not compile.
     let builder = backend_for(&asked.backend, asked.target.as_deref());
     let builder = builder.map_err(|why| match why {
@@ -171,8 +176,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     });
     drop(progress);
-    if let (Err(_), Some(accuracy)) = (&summary, &accuracy) {
-        output::text(&accuracy_table(accuracy))?;
+    if let (Err(_), Some(accuracy), false) = (&summary, &accuracy, options.json) {
+        // Why the engine was refused counts more than whether anybody reads this.
+        let _ = output::text(&accuracy_table(accuracy));
     }
     let summary = summary?;
     let tried = summary.tried.as_ref();

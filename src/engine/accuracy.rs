@@ -5,7 +5,7 @@
 //! to know which part is worth finer ones.
 
 use super::{EngineError, build};
-use crate::backend::{PartFormats, Sections, Session, WeightFormat, backend};
+use crate::backend::{CACHE_PART, PartFormats, Sections, Session, WeightFormat, backend};
 use crate::export::Progress;
 use crate::graph::Network;
 use crate::model::{GoldenCase, Model};
@@ -30,9 +30,9 @@ pub struct PartAccuracy {
 pub struct OutputAccuracy {
     /// Its name.
     pub buffer: String,
-    /// Root of the mean square of the differences, over that of the elements.
+    /// Root of the mean square of the differences, over that of the elements. In JSON `null` if one was no number.
     pub rms_share: f64,
-    /// The largest difference, over the largest element of its run.
+    /// The largest difference, over the largest element of its run. In JSON `null` if one was no number.
     pub largest_share: f64,
     /// Of logits: rows whose highest is the same, and rows.
     pub top1: Option<[usize; 2]>,
@@ -49,11 +49,14 @@ pub fn accuracy(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<PartAccuracy>, EngineError> {
     let network = build::limited(model, &options.limits)?;
+    // What damaged weights cost is nobody's question.
+    model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
     let formats = build::formats(model, &network, options, backend.as_ref())?;
     let of_weights = formats.of_weights(&network).expect("made for this network");
-    let rounded = formats.list().iter().filter(|p| p.format != WeightFormat::F32);
+    // Caches are no weights, and are kept as they are in every engine of this backend.
+    let rounded = formats.list().iter().filter(|p| p.part != CACHE_PART && p.format != WeightFormat::F32);
     let mut tried: Vec<(Option<&str>, String, Vec<WeightFormat>)> = rounded
         .map(|p| (Some(&p.part[..]), p.format.to_string(), alone(&network, &of_weights, &p.part)))
         .collect();
@@ -109,8 +112,9 @@ fn compared(
     Ok(sums.into_iter().map(|(sums, buffer)| sums.of(network.buffers[buffer].name.clone())).collect())
 }
 
+/// Differences of an output's elements, summed up.
 #[derive(Default)]
-struct Sums {
+pub(super) struct Sums {
     off: f64,
     square: f64,
     largest_share: f64,
@@ -119,7 +123,7 @@ struct Sums {
 
 impl Sums {
     /// Adds the elements of a run. With rows of scores their length is given, without it is 0.
-    fn add(&mut self, expected: &[f32], found: &[f32], row_len: usize) {
+    pub(super) fn add(&mut self, expected: &[f32], found: &[f32], row_len: usize) {
         let (mut farthest, mut largest) = (0.0f64, f64::from(f32::MIN_POSITIVE));
         for (e, f) in expected.iter().zip(found).map(|(e, f)| (f64::from(*e), f64::from(*f))) {
             let off = if (e - f).is_nan() { f64::INFINITY } else { (e - f).abs() };
@@ -137,8 +141,13 @@ impl Sums {
         }
     }
 
+    /// Root of the mean square of the differences, over that of the elements.
+    pub(super) fn rms_share(&self) -> f64 {
+        (self.off / self.square.max(f64::MIN_POSITIVE)).sqrt()
+    }
+
     fn of(self, buffer: String) -> OutputAccuracy {
-        let rms_share = (self.off / self.square.max(f64::MIN_POSITIVE)).sqrt();
+        let rms_share = self.rms_share();
         OutputAccuracy { buffer, rms_share, largest_share: self.largest_share, top1: self.top1 }
     }
 }

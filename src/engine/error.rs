@@ -143,4 +143,22 @@ pub enum EngineError {
         /// For this buffer, in these formats.
         allowed: f32,
     },
+    /// A graph computed something else as a whole, though no element alone is far off.
+    #[error(
+        "{path}: wrong answer to the golden case: graph `{graph}` left `{buffer}` off by {share} of its root mean square, expected at most \
+         {allowed}; the engine is not to be used: build it again, and report this if it stays",
+        path = path.display()
+    )]
+    GoldenRms {
+        /// The file.
+        path: PathBuf,
+        /// The graph that was run.
+        graph: String,
+        /// What it wrote.
+        buffer: String,
+        /// Root of the mean square of the differences, over that of the elements.
+        share: f32,
+        /// In these formats.
+        allowed: f32,
+    },
 }

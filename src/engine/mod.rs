@@ -73,6 +73,8 @@ impl Engine {
         {
             return Err(EngineError::BuiltFor { path: path(), backend: name(), field, expected, found });
         }
+        let caches = manifest.formats.check_caches(&manifest.network, backend.caches());
+        caches.map_err(|source| EngineError::Formats { path: path(), source })?;
         let formats = manifest.formats.of_weights(&manifest.network).expect("checked when opened");
         let mut sections = Sections::default();
         for section in
