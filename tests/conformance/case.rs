@@ -17,10 +17,8 @@ pub(crate) enum Tolerance {
     Bits,
     /// A few hundred-thousandths of the buffer's largest element: sums in another order, other approximations of `exp`.
     Close,
-    /// What whole numbers of 8 bits for weights and activations explain, where elements are sums of few products.
+    /// What whole numbers of 8 bits for activations explain, where elements are sums of few products.
     OfInt8,
-    /// The same with weights of 4 bits.
-    OfInt4,
 }
 
 impl Tolerance {
@@ -29,7 +27,6 @@ impl Tolerance {
             Tolerance::Bits => 0.0,
             Tolerance::Close => 3e-5,
             Tolerance::OfInt8 => 0.05,
-            Tolerance::OfInt4 => 0.5,
         }
     }
 
@@ -65,8 +62,8 @@ impl Tolerance {
 }
 
 /// Weights by their order of declaration.
-#[derive(Default)]
-pub(crate) struct Held(Vec<(DType, Vec<usize>, Vec<u8>)>);
+#[derive(Clone, Default)]
+pub(crate) struct Held(pub(crate) Vec<(DType, Vec<usize>, Vec<u8>)>);
 
 impl Weights for Held {
     fn weight(&self, id: WeightId) -> TensorView<'_> {
@@ -113,7 +110,12 @@ impl Case {
 
     /// All buffers after the runs, by the reference evaluation.
     pub(crate) fn reference(&self) -> Vec<Vec<f32>> {
-        self.on(&mut Reference::new(&self.network, &self.weights))
+        self.reference_of(&self.weights)
+    }
+
+    /// The same with other weights.
+    pub(crate) fn reference_of(&self, weights: &Held) -> Vec<Vec<f32>> {
+        self.on(&mut Reference::new(&self.network, weights))
     }
 
     /// All buffers after the runs on a session (those of i32 are left out: nothing reads them back).

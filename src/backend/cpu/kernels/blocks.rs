@@ -113,7 +113,10 @@ impl BlockFormat for Int4 {
 
 /// The scale as it is stored, if it can be and all values are numbers.
 fn storable(scale: f32, values: &[f32; BLOCK]) -> Option<f16> {
-    let scale = f16::from_f32(scale);
+    let nearest = f16::from_f32(scale);
+    // Among the smallest numbers the nearest may be far less, so that the largest values would be cut: then the one above.
+    let is_short = !nearest.is_normal() && nearest.to_f32().abs() < scale.abs();
+    let scale = if is_short { f16::from_bits(nearest.to_bits() + 1) } else { nearest };
     (scale.is_finite() && values.iter().all(|v| v.is_finite())).then_some(scale)
 }
 

@@ -101,6 +101,19 @@ fn numbers_of_four_bits_are_nearer_than_those_of_the_plain_scale() {
     assert!(ours < 0.95 * plain && 0.3 * plain < ours, "{ours} against {plain}");
 }
 
+/// The scales of such blocks are among the smallest numbers of 16 bits, of which each is far from the next.
+#[test]
+fn the_smallest_values_are_not_cut() {
+    for largest in [1e-7f32, 1e-6, 3e-6, 1.05e-5, 1e-4] {
+        let values: Vec<f32> = (0..BLOCK).map(|i| largest * (i as f32 / 31.0 * 2.0 - 1.0)).collect();
+        let read = packed(PanelFormat::Int8, 1, BLOCK, &values).expect("finite").values;
+        let scale = (largest / 127.0).max(6e-8) + 6e-8;
+        for (value, read) in values.iter().zip(&read) {
+            assert!((value - read).abs() <= scale / 2.0, "{largest}: {value} is read back as {read}");
+        }
+    }
+}
+
 #[test]
 fn what_no_block_can_hold_is_refused_by_its_row() {
     for format in FORMATS {
