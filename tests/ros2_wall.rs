@@ -15,7 +15,7 @@ use perihelion::frames::listener::ListenerOptions;
 use perihelion::ros2::messages::{HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode};
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::transport::{
-    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Publisher, TopicSeen, Transport, Walled,
+    Dds, DdsOptions, Delivery, ImageTransport, MessageSink, Publisher, Qos, TopicSeen, Transport, Walled,
     WalledOptions, free_domain,
 };
 
@@ -109,11 +109,16 @@ fn messages_and_images_pass_and_everything_comes_back_after_a_death() {
     let heard_by_walled = texts(&walled, "/prompt", Delivery::Reliable);
     let heard_by_peer = texts(&peer, "/answer", Delivery::Latched { kept: 1 });
     let answers = walled.advertise("/answer", Text::TYPE, Delivery::Latched { kept: 1 }).unwrap();
+    let told = Delivery::Told(Qos { is_reliable: true, is_latched: true, depth: 3 });
+    let told_to_peer = texts(&peer, "/told", Delivery::Latched { kept: 1 });
+    let of_users = walled.advertise("/told", Text::TYPE, told).unwrap();
     let prompts = peer.advertise("/prompt", Text::TYPE, Delivery::Reliable).unwrap();
     let images = peer.advertise("/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
     let received = || camera.listeners()[0].accounts().received;
     say(&*answers, "before");
+    say(&*of_users, "as told");
     until("a latched answer", || heard_by_peer.try_recv() == Ok("before".into()));
+    until("one that users have latched", || told_to_peer.try_recv() == Ok("as told".into()));
     until("a prompt", || {
         say(&*prompts, "hello");
         heard_by_walled.recv_timeout(Duration::from_millis(50)).is_ok()
@@ -135,6 +140,7 @@ fn messages_and_images_pass_and_everything_comes_back_after_a_death() {
     let accounts = camera.listeners()[0].accounts();
     assert!(accounts.balance(), "{accounts}");
     until("the answer that was latched", || heard_by_peer.try_recv() == Ok("before".into()));
+    until("the one that users have latched", || told_to_peer.try_recv() == Ok("as told".into()));
     until("a prompt after the death", || {
         say(&*prompts, "again");
         heard_by_walled.try_iter().any(|text| text == "again")

@@ -77,7 +77,7 @@ pub fn image_bytes_safe(receive_buffer_bytes: u64) -> u64 {
 ///
 /// Of raw images at 30 Hz from Fast DDS through the stock limit, 922 kB came all; of 2.8 MB some did not, of 6.2 MB hardly any did.
 pub fn image_bytes_repeated(receive_buffer_bytes: u64) -> u64 {
-    6 * receive_buffer_bytes
+    receive_buffer_bytes.saturating_mul(6)
 }
 
 /// What a receive buffer of this size does to images, or `None` if nothing.

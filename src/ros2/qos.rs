@@ -2,7 +2,7 @@
 //! `qos_overrides./camera/image_raw.subscription.reliability` and its like (design article "QoS overrides", ROS 2).
 //!
 //! Such a parameter is there once it was given at the start, for a topic that the node has. Why not declare all of them: a node
-//! of ours would list some sixty that nobody has set.
+//! of ours would list some sixty that nobody has set. What is kept is bounded: `keep_all` keeps 1000, and a depth is at most that.
 
 use std::borrow::Cow;
 

@@ -194,8 +194,7 @@ def first_words():
         publisher.publish(String(data="What is new?"))
         took = node.await_log('What is new')
         print(f"  a topic older than the node: {took:.2f} s")
-        # RustDDS may miss the first word of Fast DDS about its endpoints; the next comes a second later.
-        expect(took < 2, f"a prompt on a topic older than the node took {took} s")
+        expect(took < 1, f"a prompt on a topic older than the node took {took} s")
         expect('"before' not in node.log(), "prompts of before were heard")
         node.stop()
 

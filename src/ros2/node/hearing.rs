@@ -49,6 +49,8 @@ impl Hearing {
         let mut lines = Vec::new();
         if self.told != Some(reception.choice) {
             self.told = Some(reception.choice);
+            // What is lost now is lost in another way.
+            self.told_of_loss = false;
             lines.extend(self.of_choice(reception));
         }
         if !self.told_of_loss
@@ -67,7 +69,7 @@ impl Hearing {
         Some(match reception.choice.why {
             Why::LargeBuffer => return None,
             Why::Told if reception.choice.is_reliable => {
-                (Level::Info, format!("{topic} is read reliably, as image_reliability says"))
+                (Level::Info, format!("{topic} is read reliably, as it was told to be"))
             }
             Why::Told | Why::NobodyYet => {
                 (Level::Warn, format!("{}; to mend it: {remedy}", advice(buffer_bytes)?))
@@ -89,7 +91,7 @@ impl Hearing {
             Why::Unheard => (
                 Level::Warn,
                 format!(
-                    "a publisher of {topic} is best effort and is not heard, since image_reliability is reliable"
+                    "a publisher of {topic} is best effort and is not heard, since only reliable ones were asked for"
                 ),
             ),
         })

@@ -234,7 +234,7 @@ impl Transport for Walled {
     ) -> Result<Box<dyn Publisher>, TransportError> {
         let (topic, ros_type) = (topic.to_owned(), ros_type.to_owned());
         let id = self.shared.ask(|id| Order::Advertise { id, topic, ros_type, delivery: delivery.into() });
-        let is_latched = matches!(delivery, Delivery::Latched { .. });
+        let is_latched = delivery.qos().is_latched;
         Ok(Box::new(WalledPublisher { shared: Arc::clone(&self.shared), id, is_latched }))
     }
 

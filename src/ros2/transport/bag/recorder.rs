@@ -8,10 +8,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{BufWriter, ErrorKind};
+use std::io::BufWriter;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::writing::BagWriter;
 use crate::frames::clock::Clock;
@@ -52,11 +55,10 @@ fn beside(place: &Path, ending: &str) -> PathBuf {
 fn move_aside(place: &Path, partial: &Path) -> std::io::Result<PathBuf> {
     for number in 1u32.. {
         let kept = beside(place, &format!(".partial-{number}.mcap"));
-        // A second name first: unlike renaming, that never takes the place of another file.
-        match fs::hard_link(partial, &kept) {
-            Ok(()) => return fs::remove_file(partial).map(|()| kept),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+        match renameat_with(CWD, partial, CWD, &kept, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(kept),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     unreachable!("a folder has fewer files than there are numbers")

@@ -34,6 +34,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// … and, each time after twice as long, until this.
 const ASK_NO_MORE: Duration = Duration::from_secs(2);
 
+/// Questions that are asked again, at most: a stranger may make up writers.
+const QUESTIONS_MAX: usize = 256;
+
 /// A question, and when it is asked again.
 struct Question {
     datagram: Vec<u8>,
@@ -128,7 +131,9 @@ impl Greeting {
             pause: ASK_AGAIN,
         };
         question.send(&self.socket);
-        self.asked.push(question);
+        if self.asked.len() < QUESTIONS_MAX {
+            self.asked.push(question);
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! the reply fits a datagram of the reader's network, but puts a byte too many before it in each fragment of a longer one.
 //! Fast DDS drops such fragments, asks for them again for ever, and what comes after them waits. So a longer reply leaves
 //! twice under one number: first in fragments of our own, with the parameter; then by RustDDS without it, whose fragments are
-//! sound. The reader keeps the parameter of the fragment that came first. RustDDS repeats what was lost on the way, and only
-//! where all of ours are lost is the reply nobody's.
+//! sound. The reader keeps the parameter of the fragment that came first. RustDDS repeats what was lost on the way; the reply is
+//! nobody's where all of ours are lost, and where one is and the reader's network takes the whole reply in one datagram, as loopback
+//! alone does up to 64 KiB.
 //!
 //! Why not leave them to our own fragments alone: the reader would confirm, and ask for, what RustDDS knows nothing of.
 
@@ -64,16 +65,21 @@ impl Replies {
         mut body: Vec<u8>,
         request: Option<SampleIdentity>,
     ) -> Result<(), PublishError> {
-        if let Some(owed) = self.owed.take() {
+        // Until RustDDS has it, the next number is its own: another reply under it would be taken for a part of it.
+        if let Some(owed) = self.owed.clone() {
             self.hand_over(owed, Timestamp::now(), None)?;
+            self.owed = None;
         }
         let stamp = Timestamp::now();
-        let Some(request) = request.filter(|_| SHORT_BYTES_MAX < body.len()) else {
+        let long = request.filter(|_| SHORT_BYTES_MAX < body.len());
+        let long = long.map(|request| (request, self.addresses(request.writer_guid)));
+        // Where we know nobody who hears us, RustDDS alone may still reach whom it knows.
+        let Some((asker, addresses)) = long.filter(|(_, addresses)| !addresses.is_empty()) else {
             return self.hand_over(body, stamp, request);
         };
         // Readers of CDR stop at the end of what they know.
         body.resize(body.len().max(LONG_BYTES_MIN), 0);
-        self.say(&body, stamp, request);
+        self.say(&body, stamp, asker, &addresses);
         let kept = body.clone();
         let sent = self.hand_over(body, stamp, None);
         self.owed = sent.is_err().then_some(kept);
@@ -91,14 +97,12 @@ impl Replies {
     }
 
     /// Says the next reply ourselves to the participant that asked. What is lost of it RustDDS says once more.
-    fn say(&self, body: &[u8], stamp: Timestamp, request: SampleIdentity) {
-        let asker = request.writer_guid;
+    fn say(&self, body: &[u8], stamp: Timestamp, request: SampleIdentity, addresses: &BTreeSet<SocketAddr>) {
         let Ok(sequence) = u32::try_from(self.last + 1) else { return };
         let sample = [&ENCODING, body].concat();
-        let datagrams = fragments(self.guid(), asker, sequence, stamp, request, &sample);
-        let addresses = self.addresses(asker);
+        let datagrams = fragments(self.guid(), request.writer_guid, sequence, stamp, request, &sample);
         for datagram in datagrams.iter().take(DATAGRAMS_MAX) {
-            for address in &addresses {
+            for address in addresses {
                 drop(self.socket.send_to(datagram, address));
             }
         }
