@@ -76,8 +76,7 @@ fn main() {
         }
     }
     if let Some(out) = out {
-        let report =
-            json!({"command": "cargo bench --bench accuracy", "seed": SEED, "isa": isa(), "rows": rows});
+        let report = json!({"command": format!("cargo bench --bench accuracy -- --scenes {n_scenes}"), "seed": SEED, "isa": isa(), "rows": rows});
         let text = serde_json::to_string_pretty(&report).expect("plain values") + "\n";
         std::fs::write(&out, text).unwrap_or_else(|why| panic!("{out}: {why}"));
     }
