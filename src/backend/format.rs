@@ -9,11 +9,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, Network, WeightUse};
+use super::parts::{CACHE_PART, cached_part, parts, takes_format};
+use crate::graph::Network;
 use crate::tensor::DType;
-
-/// The part that caches of keys and values count as. They are no weights: what they are kept in is the backend's to say.
-pub const CACHE_PART: &str = "kv";
 
 /// What a backend keeps caches of keys and values in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,41 +355,6 @@ pub fn coarsest_rounding(network: &Network, formats: &[WeightFormat]) -> Option<
     let stored = network.weights.iter().zip(formats).zip(takes_format(network));
     let rounded = stored.filter(|((weight, format), takes)| *takes && !format.holds(weight.dtype));
     rounded.map(|((_, format), _)| *format).max()
-}
-
-/// The parts of a network in the order in which they are declared, and [`CACHE_PART`] if it has caches of keys and values.
-pub fn parts(network: &Network) -> Vec<&str> {
-    let mut parts: Vec<&str> = Vec::new();
-    for weight in &network.weights {
-        if !parts.contains(&weight.part.as_str()) {
-            parts.push(&weight.part);
-        }
-    }
-    let mut nodes = network.graphs.iter().flat_map(|graph| &graph.nodes);
-    if nodes.any(|node| node.op.touches().buffers.iter().any(|b| b.is_written)) {
-        parts.push(CACHE_PART);
-    }
-    parts
-}
-
-/// The part of a weight that takes a format, of a graph that has caches of keys and values.
-fn cached_part(network: &Network) -> Option<&str> {
-    let takes = takes_format(network);
-    let has_caches = |graph: &&Graph| graph.nodes.iter().any(|node| node.op.writes().next().is_some());
-    let weights = network.graphs.iter().filter(has_caches).flat_map(|graph| &graph.nodes);
-    let mut weights = weights.flat_map(|node| node.op.weights()).filter(|w| takes[w.id.index()]);
-    weights.next().map(|w| network.weights[w.id.index()].part.as_str())
-}
-
-/// Whether each weight takes the format of its part: it is a matrix of products, or a table of which rows are taken.
-fn takes_format(network: &Network) -> Vec<bool> {
-    let mut takes = vec![false; network.weights.len()];
-    for node in network.graphs.iter().flat_map(|graph| &graph.nodes) {
-        for weight in node.op.touches().weights {
-            takes[weight.id.index()] |= matches!(weight.usage, WeightUse::Matrix | WeightUse::Table);
-        }
-    }
-    takes
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -14,6 +14,7 @@ mod binding;
 mod error;
 mod format;
 mod memory;
+mod parts;
 mod payload;
 mod run;
 mod scales;
@@ -22,10 +23,10 @@ mod traits;
 pub use binding::{Binding, Difference};
 pub use error::BackendError;
 pub use format::{
-    CACHE_PART, CacheFormat, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat,
-    coarsest_rounding, parts,
+    CacheFormat, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat, coarsest_rounding,
 };
 pub use memory::Memory;
+pub use parts::{CACHE_PART, parts};
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
 pub use scales::{ActivationScale, ActivationScales, ScalesError};

@@ -10,12 +10,14 @@ mod build;
 mod error;
 mod manifest;
 mod self_test;
+mod sums;
 
-pub use accuracy::{OutputAccuracy, PartAccuracy, accuracy};
+pub use accuracy::{PartAccuracy, accuracy};
 pub use build::{BuildOptions, BuildTold, For, Summary, Tried, build, build_for};
 pub use error::EngineError;
 pub use manifest::{EngineManifest, ModelSource};
 pub use self_test::{SelfTest, self_test};
+pub use sums::OutputAccuracy;
 
 use std::path::Path;
 use std::sync::Arc;
