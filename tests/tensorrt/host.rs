@@ -24,6 +24,8 @@ pub(crate) struct Asked {
     pub copied_bytes: usize,
     pub n_copies: usize,
     pub n_launches: usize,
+    /// Where tensors stand, by plan and tensor.
+    pub bound: HashMap<(usize, usize), Place>,
     /// Given at the next wait, once.
     pub failure: Option<Failure>,
 }
@@ -245,6 +247,7 @@ impl Device for Host {
 
     fn bind(&mut self, plan: usize, tensor: usize, place: Place) -> Result<(), Failure> {
         self.plans[plan].bound[tensor] = Some(place);
+        self.record.with(|asked| asked.bound.insert((plan, tensor), place));
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! The session of TensorRT engines, on a device of host memory: the same cases, golden cases and refusals as the CPU backend's.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use perihelion::backend::tensorrt::{Failure, Layers, Library, Target, TensorRt, open_on, write_sections};
+use perihelion::backend::tensorrt::{
+    Element, Failure, Layers, Library, Source, Target, TensorRt, lower, open_on, write_sections,
+};
 use perihelion::backend::{
     Backend, BackendError, CacheFormat, Elements, OpenOptions, Run, RunError, Sections, Session, WeightFormat,
 };
@@ -172,6 +175,45 @@ fn a_token_copies_its_inputs_and_its_logits_and_no_row_of_a_cache_but_a_new_one(
         assert_eq!(record.with(|asked| asked.copied_bytes), given + moved, "after {past} tokens");
     }
     assert_eq!(is_seen, [true; 2]);
+}
+
+/// A table that is also the matrix of a product is two inputs of a plan, and stands on the device once.
+#[test]
+fn a_tied_table_is_two_inputs_at_one_address() {
+    let model = model("small-reason");
+    let network = model.network();
+    for format in [WeightFormat::F32, WeightFormat::F16] {
+        let record = Record::default();
+        let session = opened(network, &model, format, Host::new(None, false, &record)).unwrap();
+        let decode = network.graph("decode").unwrap().index();
+        let element = if format == WeightFormat::F16 { Element::F16 } else { Element::F32 };
+        let lowered = lower(network, &network.graphs[decode], element).unwrap();
+        let table = network.graphs[decode].nodes.iter().find_map(|node| match node.op {
+            Op::Embedding { weight } => Some(weight),
+            _ => None,
+        });
+        let is_table = |source: &Source| matches!(source, Source::Weight { id, .. } if Some(*id) == table);
+        let inputs = lowered.sources.iter().enumerate().filter(|(_, source)| is_table(source));
+        let [rows, product] = inputs.map(|(input, _)| input).collect::<Vec<_>>()[..] else {
+            panic!("two inputs of {:?}", lowered.sources)
+        };
+        let place = |input| record.with(|asked| asked.bound[&(decode, input)]);
+        assert_eq!(place(rows), place(product));
+        // Each form of a weight once, whatever it is for and however many plans take it.
+        let graphs: Vec<_> = network.graphs.iter().map(|g| lower(network, g, element).unwrap()).collect();
+        let inputs = graphs.iter().flat_map(|lowered| lowered.sources.iter().zip(&lowered.layers.inputs));
+        let forms = inputs.filter_map(|(source, input)| match source {
+            Source::Weight { id, order } => Some((id.0, input.element as i32, order.clone(), input.element)),
+            _ => None,
+        });
+        let forms: HashMap<_, _> =
+            forms.map(|(id, code, order, element)| ((id, code, order), element)).collect();
+        let each = forms.iter().map(|((id, ..), element)| {
+            let n: usize = network.weights[*id as usize].shape.iter().product();
+            element.bytes_of(n).next_multiple_of(256) as u64
+        });
+        assert_eq!(session.memory().weights_private_bytes, each.sum::<u64>(), "{format}");
+    }
 }
 
 /// `to` becomes `relu(from)`: three rows of each, of 256 bytes, from the run's windows on.

@@ -249,7 +249,7 @@ fn a_plan_may_have_its_weights_in_it() {
     assert!(why.contains("is given 3 bytes, expected"), "{why}");
 }
 
-/// What the plans of a token do, by their text: keys and values are read where they stand, in either form.
+/// What the plans of a token do, by their text: keys, values and matrices are read where they stand, in either form of attention.
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn plans_of_a_token_keep_to_their_budget() {
@@ -263,14 +263,20 @@ fn plans_of_a_token_keep_to_their_budget() {
             let rules = Rules { caches, ..Rules::from(Element::F16) };
             let lowered = lower(network, graph, rules).unwrap();
             let inputs = lowered.layers.inputs.iter().zip(&lowered.sources);
-            let inputs = inputs.filter(|(_, s)| matches!(s, Source::Past { .. } | Source::Cache(_)));
+            let is_large = |source: &Source| match source {
+                Source::Past { .. } | Source::Cache(_) => true,
+                // Above all the table, which is also the head.
+                Source::Weight { id, .. } => network.weights[id.index()].shape.len() == 2,
+                Source::Rows { .. } | Source::Extent(_) => false,
+            };
+            let inputs = inputs.filter(|(_, source)| is_large(source));
             let outputs = lowered.layers.outputs.iter().zip(&lowered.sinks);
             let outputs = outputs.filter(|(_, s)| matches!(s, Sink::InPlace(_)));
             let names = inputs.map(|(i, _)| &i.name).chain(outputs.map(|(o, _)| &o.name));
             let budget = Budget {
                 kernels_max: 18 * n_layers,
                 scratch_bytes_max: 256 << 10,
-                caches: names.cloned().collect(),
+                kept: names.cloned().collect(),
                 n_attentions: Some(n_attentions),
             };
             let plan = Network::new(&library, &lowered.layers)

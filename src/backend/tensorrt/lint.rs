@@ -1,10 +1,10 @@
-//! What a plan of TensorRT-RTX's does, as far as its text tells: kernels, scratch memory, and whether it copies caches.
+//! What a plan of TensorRT-RTX's does, as far as its text tells: kernels, scratch memory, and whether it copies caches or weights.
 //!
 //! A plan holds its program in plain words, one line for each kernel. That is documented nowhere and may change with any version: so
 //! this is a lint, which shows where a new version or a changed lowering does worse, and no contract. A plan without such text is a
 //! finding too.
 //!
-//! A kernel whose name is made of nothing but movements (`ReshTran`, `MoveReplConc`) and that reads a cache copies it. Programs that only
+//! A kernel whose name is made of nothing but movements (`ReshTran`, `MoveReplConc`) and that reads a cache or a weight copies it. Programs that only
 //! prepare constants run once, when a plan is opened, and do not count.
 
 use std::collections::HashSet;
@@ -36,8 +36,8 @@ pub struct Budget {
     pub kernels_max: usize,
     /// Of each program.
     pub scratch_bytes_max: u64,
-    /// Inputs that no kernel may copy.
-    pub caches: Vec<String>,
+    /// Inputs that no kernel may copy: caches, tables, matrices.
+    pub kept: Vec<String>,
     /// So many kernels of attention there are, if that is asked.
     pub n_attentions: Option<usize>,
 }
@@ -148,9 +148,9 @@ pub fn lint(plan: &[u8], budget: &Budget) -> Vec<String> {
         }
         let mut copied = HashSet::new();
         for kernel in program.kernels.iter().filter(|kernel| kernel.only_moves()) {
-            for cache in budget.caches.iter().filter(|cache| kernel.reads(cache)) {
-                if copied.insert(cache) {
-                    find(format!("`{}` copies cache `{cache}`", kernel.name));
+            for input in budget.kept.iter().filter(|input| kernel.reads(input)) {
+                if copied.insert(input) {
+                    find(format!("`{}` copies input `{input}`", kernel.name));
                 }
             }
         }
@@ -191,7 +191,7 @@ mod tests {
         Budget {
             kernels_max: 3,
             scratch_bytes_max: 100,
-            caches: vec!["layers.0.key@past".into(), "k_out".into()],
+            kept: vec!["layers.0.key@past".into(), "k_out".into()],
             n_attentions: Some(1),
         }
     }
@@ -211,11 +211,11 @@ mod tests {
     #[test]
     fn what_is_planted_is_found() {
         for (kernels, scratch, expected) in [
-            (&[SUM, ATTENTION, COPY][..], 1, &["`__myl_ReshTran` copies cache `layers.0.key@past`"][..]),
+            (&[SUM, ATTENTION, COPY][..], 1, &["`__myl_ReshTran` copies input `layers.0.key@past`"][..]),
             (&[SUM, PRODUCT, PRODUCT], 1, &["0 kernels of attention, expected 1"]),
             (&[SUM, ATTENTION], 101, &["101 bytes of scratch, at most 100"]),
             (&[PRODUCT, PRODUCT, PRODUCT, ATTENTION], 1, &["4 kernels, at most 3"]),
-            (&[COPY, COPY, COPY, COPY], 200, &["4 kernels", "200 bytes", "0 kernels of", "copies cache"]),
+            (&[COPY, COPY, COPY, COPY], 200, &["4 kernels", "200 bytes", "0 kernels of", "copies input"]),
         ] {
             let found = lint(&plan(kernels, &[scratch]), &budget());
             assert_eq!(found.len(), expected.len(), "{found:?}");

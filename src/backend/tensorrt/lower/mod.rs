@@ -84,6 +84,23 @@ fn live(graph: &Graph) -> Vec<bool> {
     live
 }
 
+/// One input of a plan for a weight: another order, type or use is another input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Form {
+    id: WeightId,
+    element: Element,
+    order: Vec<u8>,
+    usage: Usage,
+}
+
+/// What a weight is taken for. Two uses have the same bytes and may have one address, but where a table is also the matrix of a product,
+/// TensorRT-RTX 1.7 turns all of it in each run to give both one copy that it likes better; of two inputs it does not know that they are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Usage {
+    Rows,
+    Whole,
+}
+
 struct Lowering<'a> {
     network: &'a Network,
     graph: &'a Graph,
@@ -96,7 +113,7 @@ struct Lowering<'a> {
     sources: Vec<Source>,
     sinks: Vec<Sink>,
     placed: Vec<Placed>,
-    weights: HashMap<(WeightId, Element, Vec<u8>), Tensor>,
+    weights: HashMap<Form, Tensor>,
     /// Weights in fewer bits, and activations that are made so, by the bits of their scale.
     quantized: HashMap<WeightId, Tensor>,
     narrowed: HashMap<(Tensor, Precision, u32), Tensor>,
@@ -304,28 +321,32 @@ impl<'a> Lowering<'a> {
         cast
     }
 
-    /// A matrix or a table of rows, with its axes in another order if one is given.
+    /// A matrix, with its axes in another order if one is given.
     fn matrix(&mut self, id: WeightId, order: &[u8]) -> Tensor {
-        self.weight(id, self.compute, order)
+        self.weight(id, self.compute, order, Usage::Whole)
+    }
+
+    /// A table of which rows are taken.
+    fn table(&mut self, id: WeightId) -> Tensor {
+        self.weight(id, self.compute, &[], Usage::Rows)
     }
 
     /// A weight whose elements are used as they stand: i32, or f32.
     fn elements(&mut self, id: WeightId) -> Tensor {
         let is_i32 = self.network.weights[id.index()].dtype == DType::I32;
-        self.weight(id, if is_i32 { Element::I32 } else { Element::F32 }, &[])
+        self.weight(id, if is_i32 { Element::I32 } else { Element::F32 }, &[], Usage::Whole)
     }
 
-    fn weight(&mut self, id: WeightId, element: Element, order: &[u8]) -> Tensor {
+    fn weight(&mut self, id: WeightId, element: Element, order: &[u8], usage: Usage) -> Tensor {
         let declared = &self.network.weights[id.index()];
-        // A weight in another order, or in another type, is another input of the plan.
-        let key = (id, element, order.to_vec());
+        let key = Form { id, element, order: order.to_vec(), usage };
         let tensor = match self.weights.get(&key) {
             Some(known) => *known,
             None => {
                 let axes = || 0..declared.shape.len();
                 let shape = axes().map(|i| declared.shape[order.get(i).map_or(i, |a| usize::from(*a))]);
                 let extents = shape.map(Extent::fixed).collect();
-                let n_others = self.weights.keys().filter(|(other, ..)| *other == id).count();
+                let n_others = self.weights.keys().filter(|form| form.id == id).count();
                 let name = match n_others {
                     0 => declared.name.clone(),
                     n => format!("{}@{}", declared.name, n + 1),

@@ -6,7 +6,7 @@ use crate::graph::{Dim, Merge, ValueId, WeightId};
 
 impl Lowering<'_> {
     pub(super) fn embedding(&mut self, ids: ValueId, weight: WeightId) -> Tensor {
-        let table = self.matrix(weight, &[]);
+        let table = self.table(weight);
         self.recorder.gather(table, self.value(ids), 0)
     }
 
