@@ -12,7 +12,7 @@ mod shim {
     use std::path::{Path, PathBuf};
 
     const FOLDER: &str = "src/backend/tensorrt/shim";
-    const FILES: [&str; 2] = ["shim.cc", "runtime.cc"];
+    const FILES: [&str; 4] = ["shim.cc", "layers.cc", "read.cc", "runtime.cc"];
     /// Names the folder of `NvInfer.h`.
     const HEADERS: &str = "TENSORRT_INCLUDE_DIR";
 

@@ -348,13 +348,17 @@ fn a_wrong_command_line_is_code_2() {
     );
     fail(2, &["ask", engine, "--image", &image, "--prompt", "a", "--choices", "1,"], &["empty"]);
     fail(2, &["build", model, "-o", "x", "--backend", "tpu"], &["tpu"]);
-    fail(2, &["build", model, "-o", "x", "--precision", "f8"], &["f8", "f32, f16, bf16, int8 and int4"]);
+    fail(
+        2,
+        &["build", model, "-o", "x", "--precision", "f8"],
+        &["f8", "f32, f16, bf16, int8, fp8, int4 and nvfp4"],
+    );
     fail(2, &["build", model, "-o", "x", "--precision", "f16"], &["f16", "f32, bf16, int8 and int4"]);
     let precision = |asked: &str, words: &[&str]| {
         fail(2, &["build", model, "-o", "x", "--precision", asked], words);
     };
     precision("sight=bf16", &["`sight`", "vision, language and kv"]);
-    precision("language=f8", &["f8", "f32, f16, bf16, int8 and int4"]);
+    precision("language=f8", &["f8", "f32, f16, bf16, int8, fp8, int4 and nvfp4"]);
     precision("kv=int8", &["`kv`", "f32"]);
     precision("kv=bf16", &["`kv`", "f32"]);
     precision("vision=f32,vision=bf16", &["`vision`", "two formats"]);

@@ -9,27 +9,49 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{CACHE_PART, cached_part, parts, takes_format};
-use crate::graph::Network;
+use super::parts::{CACHE_PART, formatted, parts, takes_format};
+use crate::graph::{Graph, Network};
 use crate::tensor::DType;
+
+/// How a backend stores what an engine has of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storing {
+    /// What weights may be stored as.
+    pub formats: &'static [WeightFormat],
+    /// Where the scales of formats stand that have some.
+    pub scales: Scales,
+    /// What caches of keys and values are kept in.
+    pub caches: CacheFormat,
+}
 
 /// What a backend keeps caches of keys and values in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheFormat {
     /// f32, whatever the weights are stored as.
     F32,
-    /// As the weights of the graphs that have them.
+    /// In what the graphs compute that have them: as their weights, where those stand for themselves.
     OfWeights,
 }
 
 impl CacheFormat {
-    /// What caches of a network are kept in, whose parts have these formats.
-    fn format(self, network: &Network, of_part: impl Fn(&str) -> Option<WeightFormat>) -> WeightFormat {
-        let of_weights = match self {
-            CacheFormat::F32 => None,
-            CacheFormat::OfWeights => cached_part(network).and_then(of_part),
-        };
-        of_weights.unwrap_or(WeightFormat::F32)
+    /// What caches of a network are kept in, whose parts have these formats, if that is asked for: it counts only where weights leave
+    /// it open.
+    fn format(
+        self,
+        network: &Network,
+        of_part: impl Fn(&str) -> Option<WeightFormat>,
+        asked: Option<WeightFormat>,
+    ) -> WeightFormat {
+        let has_caches = |graph: &&Graph| graph.nodes.iter().any(|node| node.op.writes().next().is_some());
+        let graph = network.graphs.iter().find(has_caches).filter(|_| self == CacheFormat::OfWeights);
+        let Some(graph) = graph else { return WeightFormat::F32 };
+        let of_weights = formatted(graph).filter_map(|id| of_part(&network.weights[id.index()].part));
+        let of_weights: Vec<WeightFormat> = of_weights.collect();
+        let computed = of_weights.iter().copied().find(|format| format.is_float());
+        match of_weights.first() {
+            None => WeightFormat::F32,
+            Some(_) => computed.or(asked.filter(|asked| asked.is_float())).unwrap_or(WeightFormat::F16),
+        }
     }
 }
 
@@ -43,10 +65,14 @@ pub enum WeightFormat {
     F16,
     /// The upper half of binary32, rounded to nearest even.
     Bf16,
-    /// Blocks of 32 whole numbers of 8 bits, each behind its scale, a binary16.
+    /// Whole numbers of 8 bits with scales: of blocks on the CPU, of rows on TensorRT.
     Int8,
-    /// Blocks of 32 whole numbers of 4 bits, each behind its scale, a binary16.
+    /// Floats of 8 bits, E4M3, with one scale.
+    Fp8,
+    /// Whole numbers of 4 bits with scales of blocks.
     Int4,
+    /// Floats of 4 bits, E2M1, with scales of blocks and a scale of those.
+    Nvfp4,
 }
 
 /// Where the scales of a format stand.
@@ -57,12 +83,21 @@ pub enum Scales {
     None,
     /// Each before the block that it is of.
     InBlocks,
+    /// By themselves.
+    Apart,
 }
 
 impl WeightFormat {
     /// All that have a name, from the finest to the coarsest. Each backend stores some of them.
-    pub const ALL: [WeightFormat; 5] =
-        [WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4];
+    pub const ALL: [WeightFormat; 7] = [
+        WeightFormat::F32,
+        WeightFormat::F16,
+        WeightFormat::Bf16,
+        WeightFormat::Int8,
+        WeightFormat::Fp8,
+        WeightFormat::Int4,
+        WeightFormat::Nvfp4,
+    ];
 
     /// As the command line and manifests name it.
     pub fn name(self) -> &'static str {
@@ -71,39 +106,15 @@ impl WeightFormat {
             WeightFormat::F16 => "f16",
             WeightFormat::Bf16 => "bf16",
             WeightFormat::Int8 => "int8",
+            WeightFormat::Fp8 => "fp8",
             WeightFormat::Int4 => "int4",
+            WeightFormat::Nvfp4 => "nvfp4",
         }
     }
 
-    /// Elements of a row that are stored together: those of one scale.
-    pub fn block_len(self) -> usize {
-        match self {
-            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => 1,
-            WeightFormat::Int8 | WeightFormat::Int4 => 32,
-        }
-    }
-
-    /// Bytes of a block, with its scale.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            WeightFormat::F32 => 4,
-            WeightFormat::F16 | WeightFormat::Bf16 => 2,
-            WeightFormat::Int8 => 2 + 32,
-            WeightFormat::Int4 => 2 + 16,
-        }
-    }
-
-    /// Bytes of a row of `len` elements: blocks never reach over its end.
-    pub fn row_bytes(self, len: usize) -> usize {
-        len.div_ceil(self.block_len()) * self.block_bytes()
-    }
-
-    /// Where its scales stand.
-    pub fn scales(self) -> Scales {
-        match self {
-            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => Scales::None,
-            WeightFormat::Int8 | WeightFormat::Int4 => Scales::InBlocks,
-        }
+    /// Whether its numbers stand for themselves, so that values can be computed in it; others stand for numbers by their scales.
+    pub fn is_float(self) -> bool {
+        matches!(self, WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16)
     }
 
     /// Whether it holds every number of a type.
@@ -112,7 +123,7 @@ impl WeightFormat {
             WeightFormat::F32 => matches!(dtype, DType::F32 | DType::F16 | DType::Bf16),
             WeightFormat::F16 => dtype == DType::F16,
             WeightFormat::Bf16 => dtype == DType::Bf16,
-            WeightFormat::Int8 | WeightFormat::Int4 => false,
+            WeightFormat::Int8 | WeightFormat::Fp8 | WeightFormat::Int4 | WeightFormat::Nvfp4 => false,
         }
     }
 }
@@ -173,9 +184,6 @@ pub enum FormatError {
         /// What there is.
         kept: WeightFormat,
     },
-    /// Caches are computed with as they stand.
-    #[error("caches (`{CACHE_PART}`) are kept in f32, f16 or bf16, not in {0}")]
-    CacheOf(String),
     /// What a manifest lists is not what its network has.
     #[error("formats should be listed for {expected}, they are for {found}")]
     Listed {
@@ -190,13 +198,13 @@ pub enum FormatError {
 /// that are not named are f32, unless a format stands alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatChoice {
-    rest: WeightFormat,
+    rest: Option<WeightFormat>,
     parts: Vec<(String, WeightFormat)>,
 }
 
 impl From<WeightFormat> for FormatChoice {
     fn from(rest: WeightFormat) -> Self {
-        FormatChoice { rest, parts: Vec::new() }
+        FormatChoice { rest: Some(rest), parts: Vec::new() }
     }
 }
 
@@ -204,57 +212,47 @@ impl FromStr for FormatChoice {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
-        let (rest, parts) = asked(text)?;
-        Ok(FormatChoice { rest: rest.unwrap_or(WeightFormat::F32), parts })
-    }
-}
-
-/// The format that stands alone, if one does, and those of parts.
-type Asked<F> = (Option<F>, Vec<(String, F)>);
-
-/// Reads `FORMAT,PART=FORMAT,…`, in any order, whatever the formats are that there are.
-///
-/// # Errors
-/// If there is no such format, or two for one part.
-pub(super) fn asked<F: FromStr<Err = FormatError>>(text: &str) -> Result<Asked<F>, FormatError> {
-    let (mut rest, mut parts): Asked<F> = (None, Vec::new());
-    for item in text.split(',') {
-        let Some((part, format)) = item.split_once('=') else {
-            if rest.replace(item.parse()?).is_some() {
-                return Err(FormatError::Twice("the rest".to_owned()));
+        let mut choice = FormatChoice { rest: None, parts: Vec::new() };
+        for item in text.split(',') {
+            let Some((part, format)) = item.split_once('=') else {
+                if choice.rest.replace(item.parse()?).is_some() {
+                    return Err(FormatError::Twice("the rest".to_owned()));
+                }
+                continue;
+            };
+            if choice.parts.iter().any(|(known, _)| known == part) {
+                return Err(FormatError::Twice(format!("part `{part}`")));
             }
-            continue;
-        };
-        if parts.iter().any(|(known, _)| known == part) {
-            return Err(FormatError::Twice(format!("part `{part}`")));
+            choice.parts.push((part.to_owned(), format.parse()?));
         }
-        parts.push((part.to_owned(), format.parse()?));
+        Ok(choice)
     }
-    Ok((rest, parts))
 }
 
 impl FormatChoice {
-    /// The format of each part of a network, on a backend that stores these and keeps caches so.
+    /// With another format than f32 for parts that are not named.
+    #[must_use]
+    pub fn otherwise(self, rest: WeightFormat) -> Self {
+        FormatChoice { rest: self.rest.or(Some(rest)), ..self }
+    }
+
+    /// The format of each part of a network, on a backend that stores numbers so.
     ///
     /// # Errors
     /// If the network has no such part, or the backend does not store such a format.
-    pub fn of_parts(
-        &self,
-        network: &Network,
-        stored: &[WeightFormat],
-        caches: CacheFormat,
-    ) -> Result<PartFormats, FormatError> {
+    pub fn of_parts(&self, network: &Network, storing: &Storing) -> Result<PartFormats, FormatError> {
         let parts = parts(network);
         if let Some((found, _)) = self.parts.iter().find(|(name, _)| !parts.contains(&name.as_str())) {
             let known = if parts.is_empty() { "none".to_owned() } else { listed(parts) };
             return Err(FormatError::Part { found: found.clone(), known });
         }
         let asked = |part: &str| self.parts.iter().find(|(name, _)| name == part).map(|(_, format)| *format);
+        let of_weights = |part: &str| asked(part).or(self.rest).unwrap_or(WeightFormat::F32);
         let format_of = |part: &str| {
             if part != CACHE_PART {
-                return Ok(asked(part).unwrap_or(self.rest));
+                return Ok(of_weights(part));
             }
-            let kept = caches.format(network, |part| Some(asked(part).unwrap_or(self.rest)));
+            let kept = storing.caches.format(network, |part| Some(of_weights(part)), asked(part));
             match asked(part) {
                 Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
                 _ => Ok(kept),
@@ -262,11 +260,12 @@ impl FormatChoice {
         };
         let of_part = |part: &str| {
             let format = format_of(part)?;
-            if part != CACHE_PART && !stored.contains(&format) {
-                let known = listed(stored.iter().copied());
+            if part != CACHE_PART && !storing.formats.contains(&format) {
+                let known = listed(storing.formats.iter().copied());
                 return Err(FormatError::Unsupported { format, part: format!("`{part}`"), known });
             }
-            Ok(PartFormat { part: part.to_owned(), format, scales: format.scales() })
+            let scales = if format.is_float() { Scales::None } else { storing.scales };
+            Ok(PartFormat { part: part.to_owned(), format, scales })
         };
         Ok(PartFormats(parts.into_iter().map(of_part).collect::<Result<_, _>>()?))
     }
@@ -302,7 +301,7 @@ impl PartFormats {
         if !self.0.iter().map(|p| p.part.as_str()).eq(expected.iter().copied()) {
             return Err(wrong(listed(self.0.iter().map(|p| &p.part))));
         }
-        if let Some(p) = self.0.iter().find(|p| p.scales != p.format.scales()) {
+        if let Some(p) = self.0.iter().find(|p| (p.scales == Scales::None) != p.format.is_float()) {
             return Err(wrong(format!("`{}` with the scales of another format than {}", p.part, p.format)));
         }
         if let Some(cache) = self.0.iter().find(|p| p.part == CACHE_PART && p.scales != Scales::None) {
@@ -316,17 +315,26 @@ impl PartFormats {
         Ok(network.weights.iter().zip(takes_format).map(of_weight).collect())
     }
 
-    /// Whether caches are listed as a backend keeps them.
+    /// Whether scales and caches are listed as a backend keeps them.
     ///
     /// # Errors
     /// If a list says otherwise.
-    pub fn check_caches(&self, network: &Network, caches: CacheFormat) -> Result<(), FormatError> {
+    pub fn check(&self, network: &Network, storing: &Storing) -> Result<(), FormatError> {
+        if let Some(p) = self.0.iter().find(|p| ![Scales::None, storing.scales].contains(&p.scales)) {
+            let found = format!("`{}` in {} with scales where this backend has none", p.part, p.format);
+            return Err(FormatError::Listed { expected: listed(parts(network)), found });
+        }
         let of_part = |part: &str| self.0.iter().find(|p| p.part == part).map(|p| p.format);
-        let kept = caches.format(network, of_part);
+        let kept = storing.caches.format(network, of_part, of_part(CACHE_PART));
         match of_part(CACHE_PART) {
             Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
             _ => Ok(()),
         }
+    }
+
+    /// What caches of keys and values are kept in, if the network has any.
+    pub fn caches(&self) -> Option<WeightFormat> {
+        self.0.iter().find(|p| p.part == CACHE_PART).map(|p| p.format)
     }
 
     /// Each part and its format.
@@ -402,10 +410,14 @@ mod tests {
         network
     }
 
-    const STORED: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
+    const STORING: Storing = Storing {
+        formats: &[WeightFormat::F32, WeightFormat::Bf16],
+        scales: Scales::InBlocks,
+        caches: CacheFormat::F32,
+    };
 
     fn of_parts(text: &str) -> Result<PartFormats, FormatError> {
-        text.parse::<FormatChoice>()?.of_parts(&network(), &STORED, CacheFormat::F32)
+        text.parse::<FormatChoice>()?.of_parts(&network(), &STORING)
     }
 
     #[test]
@@ -430,7 +442,7 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_refused_by_name_with_what_there_is() {
         for (asked, words) in [
-            ("f8", &["`f8`", "f32, f16, bf16, int8 and int4"][..]),
+            ("f8", &["`f8`", "f32, f16, bf16, int8, fp8, int4 and nvfp4"][..]),
             ("", &["``", "f32, f16, bf16"]),
             ("vision=", &["``", "f32, f16, bf16"]),
             ("sight=bf16", &["`sight`", "language, vision and kv"]),
@@ -451,11 +463,12 @@ mod tests {
     fn caches_are_kept_as_the_backend_keeps_them() {
         let kept = |asked: &str, caches| {
             let choice = asked.parse::<FormatChoice>()?;
-            let formats = choice.of_parts(&network(), &STORED, caches)?;
+            let formats =
+                choice.of_parts(&network(), &Storing { formats: &WeightFormat::ALL, caches, ..STORING })?;
             formats.of_weights(&network())?;
             Ok::<_, FormatError>(formats.list().last().expect("kv").format)
         };
-        use WeightFormat::{Bf16, F32};
+        use WeightFormat::{Bf16, F16, F32, Int4};
         for asked in ["bf16", "language=bf16,kv=bf16", "bf16,vision=f32"] {
             assert_eq!(kept(asked, CacheFormat::OfWeights), Ok(Bf16), "{asked}");
         }
@@ -463,6 +476,13 @@ mod tests {
         assert_eq!(kept("bf16", CacheFormat::F32), Ok(F32));
         let refused = kept("bf16,kv=f32", CacheFormat::OfWeights);
         assert_eq!(refused, Err(FormatError::Cache { asked: F32, kept: Bf16 }));
+        // Of weights that nothing is computed in, the other weights of the graph say what is; or else whoever asks for it.
+        for (asked, expected) in [("int4", F16), ("int4,kv=bf16", Bf16), ("language=int4,vision=bf16", Bf16)]
+        {
+            assert_eq!(kept(asked, CacheFormat::OfWeights), Ok(expected), "{asked}");
+        }
+        let refused = kept("int4,kv=int4", CacheFormat::OfWeights);
+        assert_eq!(refused, Err(FormatError::Cache { asked: Int4, kept: F16 }));
     }
 
     #[test]
@@ -488,19 +508,15 @@ mod tests {
         for (caches, kept) in
             [(CacheFormat::F32, WeightFormat::F32), (CacheFormat::OfWeights, WeightFormat::Bf16)]
         {
-            let refused = listed.check_caches(&network(), caches);
+            let refused = listed.check(&network(), &Storing { caches, ..STORING });
             assert_eq!(refused, Err(FormatError::Cache { asked: WeightFormat::F16, kept }));
         }
-        assert_eq!(formats.check_caches(&network(), CacheFormat::F32), Ok(()));
-    }
-
-    #[test]
-    fn bytes_are_counted_by_whole_blocks() {
-        let row_bytes = |format: WeightFormat| [0, 1, 32, 33, 64].map(|len| format.row_bytes(len));
-        assert_eq!(row_bytes(WeightFormat::F32), [0, 4, 128, 132, 256]);
-        assert_eq!(row_bytes(WeightFormat::Bf16), [0, 2, 64, 66, 128]);
-        assert_eq!(row_bytes(WeightFormat::Int8), [0, 34, 34, 68, 68]);
-        assert_eq!(row_bytes(WeightFormat::Int4), [0, 18, 18, 36, 36]);
+        assert_eq!(formats.check(&network(), &STORING), Ok(()));
+        let mut list = formats.list().to_vec();
+        (list[1].format, list[1].scales) = (WeightFormat::Int8, Scales::Apart);
+        let apart = PartFormats(list);
+        assert!(apart.of_weights(&network()).is_ok());
+        assert!(apart.check(&network(), &STORING).unwrap_err().to_string().contains("`vision` in int8"));
     }
 
     #[test]

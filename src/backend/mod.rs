@@ -18,18 +18,21 @@ mod parts;
 mod payload;
 mod run;
 mod scales;
+mod stored;
 mod traits;
 
 pub use binding::{Binding, Difference};
 pub use error::BackendError;
 pub use format::{
-    CacheFormat, FormatChoice, FormatError, PartFormat, PartFormats, Scales, WeightFormat, coarsest_rounding,
+    CacheFormat, FormatChoice, FormatError, PartFormat, PartFormats, Scales, Storing, WeightFormat,
+    coarsest_rounding,
 };
 pub use memory::Memory;
 pub use parts::{CACHE_PART, parts};
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
 pub use scales::{ActivationScale, ActivationScales, ScalesError};
+pub use stored::Stored;
 pub use traits::{Backend, OpenOptions, PlanMade, PlanTold, Session, Told};
 
 /// The backend of that name, if it can be used on this machine.

@@ -1,6 +1,6 @@
 //! The parts of a network, by which formats are chosen, and which of their weights take one.
 
-use crate::graph::{Graph, Network, WeightUse};
+use crate::graph::{Graph, Network, WeightId, WeightUse};
 
 /// The part that caches of keys and values count as. They are no weights: what they are kept in is the backend's to say.
 pub const CACHE_PART: &str = "kv";
@@ -20,13 +20,10 @@ pub fn parts(network: &Network) -> Vec<&str> {
     parts
 }
 
-/// The part of a weight that takes a format, of a graph that has caches of keys and values.
-pub(super) fn cached_part(network: &Network) -> Option<&str> {
-    let takes = takes_format(network);
-    let has_caches = |graph: &&Graph| graph.nodes.iter().any(|node| node.op.writes().next().is_some());
-    let weights = network.graphs.iter().filter(has_caches).flat_map(|graph| &graph.nodes);
-    let mut weights = weights.flat_map(|node| node.op.weights()).filter(|w| takes[w.id.index()]);
-    weights.next().map(|w| network.weights[w.id.index()].part.as_str())
+/// The matrices and tables of a graph.
+pub(super) fn formatted(graph: &Graph) -> impl Iterator<Item = WeightId> {
+    let weights = graph.nodes.iter().flat_map(|node| node.op.weights());
+    weights.filter(|weight| weight.usage != WeightUse::Elements).map(|weight| weight.id)
 }
 
 /// Whether each weight takes the format of its part: it is a matrix of products, or a table of which rows are taken.

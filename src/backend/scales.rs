@@ -106,9 +106,34 @@ impl ActivationScales {
         if FILE_BYTES_MAX < text.len() as u64 {
             return Err(malformed(format!("more than {FILE_BYTES_MAX} bytes")));
         }
-        let scales: Self = serde_json::from_slice(&text).map_err(|why| malformed(why.to_string()))?;
-        scales.check().map_err(malformed)?;
-        Ok(scales)
+        Self::parse(&text).map_err(malformed)
+    }
+
+    /// Reads a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let scales: Self = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
+        scales.check().map(|()| scales)
+    }
+
+    /// Whether they are of a model with this digest and weights of these names.
+    ///
+    /// # Errors
+    /// Whose they are instead, or which weight it has not.
+    pub fn check_of<'a>(
+        &self,
+        digest: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ScalesError> {
+        self.check_model(digest)?;
+        self.check_weights(names)
+    }
+
+    /// As a file has them.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data")
     }
 
     fn check(&self) -> Result<(), String> {
@@ -131,7 +156,7 @@ impl ActivationScales {
     ///
     /// # Errors
     /// Whose they are instead.
-    pub fn check_model(&self, digest: &str) -> Result<(), ScalesError> {
+    fn check_model(&self, digest: &str) -> Result<(), ScalesError> {
         if self.model == digest {
             return Ok(());
         }
@@ -142,7 +167,7 @@ impl ActivationScales {
     ///
     /// # Errors
     /// The first that is not.
-    pub fn check_weights<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ScalesError> {
+    fn check_weights<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ScalesError> {
         let known: HashSet<&str> = names.collect();
         match self.tensors.iter().find(|scale| !known.contains(&scale.weight[..])) {
             Some(scale) => Err(ScalesError::Weight(scale.weight.clone())),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    BackendError, Binding, CacheFormat, Elements, Memory, Run, RunError, SectionSink, Sections, WeightFormat,
+    BackendError, Binding, Elements, Memory, Run, RunError, SectionSink, Sections, Stored, Storing,
+    WeightFormat,
 };
 use crate::graph::{BufferId, GraphId, Network, Weights};
 
@@ -65,17 +66,20 @@ pub trait Backend: Send {
     /// What an engine that is built here is bound to. One that is bound to something else, in any field, is not opened.
     fn binding(&self) -> Binding;
 
-    /// The formats in which it stores weights.
-    fn formats(&self) -> &'static [WeightFormat];
+    /// How it stores numbers.
+    fn storing(&self) -> Storing;
 
-    /// What it keeps caches of keys and values in.
-    fn caches(&self) -> CacheFormat;
+    /// Whether it builds such an engine of a network for its target: asked before anything is made that takes time.
+    ///
+    /// # Errors
+    /// Why not.
+    fn accepts(&self, network: &Network, stored: &Stored) -> Result<(), BackendError>;
 
     /// Bytes that [`build`](Backend::build) will write, if that can be known before.
-    fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64>;
+    fn estimate_bytes(&self, network: &Network, stored: &Stored) -> Option<u64>;
 
     /// Writes what [`open`](Backend::open) takes, in memory that does not grow with the weights, and says how many bytes that
-    /// were. `formats` has one for each weight; `told` hears how far it is.
+    /// were. `told` hears how far it is.
     ///
     /// # Errors
     /// If the network holds what this backend cannot compute, or in a format that it does not store, or the sink fails.
@@ -83,7 +87,7 @@ pub trait Backend: Send {
         &self,
         network: &Network,
         weights: &dyn Weights,
-        formats: &[WeightFormat],
+        stored: &Stored,
         out: &mut dyn SectionSink,
         told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError>;
@@ -91,11 +95,11 @@ pub trait Backend: Send {
     /// Claims everything that runs of the network need. The network must have passed [`Network::verify`].
     ///
     /// # Errors
-    /// If the sections are not of this network in these formats, or the system lacks something.
+    /// If the sections are not of this network so stored, or the system lacks something.
     fn open(
         &self,
         network: Network,
-        formats: &[WeightFormat],
+        stored: &Stored,
         sections: &Sections,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError>;

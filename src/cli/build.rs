@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
@@ -13,9 +14,10 @@ use super::progress::Progress;
 use super::recipe::{self, Recipe};
 use super::{Context, Usage, output};
 use crate::backend::{
-    Backend, BackendError, FormatChoice, FormatError, Memory, OpenOptions, PlanMade, PlanTold, WeightFormat,
-    backend_for,
+    ActivationScales, Backend, BackendError, FormatChoice, FormatError, Memory, OpenOptions, PlanMade,
+    PlanTold, WeightFormat, backend_for,
 };
+use crate::container::hex;
 use crate::engine::{self, BuildOptions, BuildTold, For, PartAccuracy, Tried};
 use crate::export::Progress as Stage;
 use crate::model::Model;
@@ -46,11 +48,16 @@ pub(crate) struct Options {
     /// Write an engine that cannot be tried on this machine: its golden cases are run wherever it is opened, before it answers
     #[arg(long)]
     untried: bool,
-    /// What its weights are stored as: f32, bf16, on the CPU int8 and int4, on TensorRT f16; all of them, or those of some parts (`inspect`
+    /// What its weights are stored as: f32, bf16, int8, int4, on TensorRT also f16, fp8, nvfp4; all of them, or those of some parts (`inspect`
     /// lists the parts), the others being f32. On the CPU products with int8 and int4 take activations as whole numbers of 8 bits and all
-    /// else is f32, on TensorRT arithmetic and caches are of the weights' type [default: the recipe's, or f32]
+    /// else is f32, on TensorRT arithmetic and caches are of the type of 16 or 32 bits that the weights of a graph have, or of f16 (or what kv
+    /// says) where they have none [default: the recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,
+    /// TensorRT: how large this model's activations become, as a JSON file, so that those are of eight bits or fewer too where weights are;
+    /// without, only weights are
+    #[arg(long, value_name = "FILE")]
+    scales: Option<PathBuf>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
     #[arg(long, value_name = "N")]
     max_context: Option<NonZeroUsize>,
@@ -122,7 +129,7 @@ struct Plan {
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let recipe = Recipe::is_named(&options.model).then(|| Recipe::open(&options.model)).transpose()?;
-    let inputs = [Some(&options.model), recipe.as_ref().map(|recipe| &recipe.model)];
+    let inputs = [Some(&options.model), recipe.as_ref().map(|recipe| &recipe.model), options.scales.as_ref()];
     Places::new().reads(inputs.into_iter().flatten()).writes("-o", Some(&options.output), 0).check()?;
     let asked = Asked::of(options, recipe.as_ref());
     if options.report && asked.backend != "cpu" {
@@ -152,7 +159,13 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         open: OpenOptions { threads: Some(context.threads.get()) },
         backend: asked.backend,
     };
-    let machine = For { target: asked.target, may_be_untried: options.untried };
+    let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
+    if let Some(scales) = &scales {
+        let names = model.network().weights.iter().map(|weight| &weight.name[..]);
+        scales.check_of(&hex(&model.digest()), names)?;
+    }
+    let scales = scales.map(Arc::new);
+    let machine = For { target: asked.target, may_be_untried: options.untried, scales };
     // What a recipe says of memory is of its own formats: typed ones are the user's to weigh.
     let as_said = |recipe: &&Recipe| recipe.backend == build.backend && options.precision.is_none();
     if let Some(recipe) = recipe.as_ref().filter(as_said) {
@@ -296,7 +309,7 @@ impl Asked {
             )),
         };
         let choice = self.precision.clone().map_err(refused)?;
-        choice.of_parts(model.network(), builder.formats(), builder.caches()).map_err(refused)?;
+        choice.of_parts(model.network(), &builder.storing()).map_err(refused)?;
         Ok(choice)
     }
 

@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::progress::Progress;
 use super::{Context, Usage, inspect, output};
 use crate::backend::tensorrt::{
-    CacheForm, Order, Precision, PrecisionChoice, Target, compile, lower, programs, serve,
+    CacheForm, Order, STORING, Target, check_target, compile, lower, programs, rules, serve,
 };
-use crate::backend::{ActivationScales, BackendError};
+use crate::backend::{ActivationScales, BackendError, FormatChoice, Stored, WeightFormat};
 use crate::container::{Kind, hex};
 use crate::graph::Network;
 use crate::model::Model;
@@ -35,10 +35,10 @@ pub(crate) struct Options {
     /// A model, or a checkpoint directory (or one of its configs alone, since plans are made without weights)
     #[arg(value_name = "CHECKPOINT|MODEL")]
     path: Option<PathBuf>,
-    /// One of f32, f16, bf16, int8, fp8, int4 and nvfp4 for all parts, or PART=FORMAT of some; f16 if not said
-    #[arg(long, value_name = "FORMAT|PART=FORMAT,…", requires = "path")]
-    precision: Option<PrecisionChoice>,
-    /// How large this model's activations become, as a JSON file; without, only weights are of eight bits or fewer
+    /// As `build` takes it, but f16 for parts that are not named
+    #[arg(long, value_name = "FORMAT|PART=FORMAT,…", default_value = "f16", requires = "path")]
+    precision: FormatChoice,
+    /// As `build` takes it
     #[arg(long, value_name = "FILE", requires = "path")]
     scales: Option<PathBuf>,
     /// As `build` takes it, several separated by commas
@@ -96,20 +96,21 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         return Ok(serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock())?);
     };
     let (network, digest) = opened(path, context)?;
-    let choice = options.precision.clone().unwrap_or_else(|| Precision::F16.into());
-    let parts = choice.of_parts(&network).map_err(|why| Usage(why.to_string()))?;
-    parts.check_target(&options.target)?;
+    let choice = options.precision.clone().otherwise(WeightFormat::F16);
+    let parts = choice.of_parts(&network, &STORING).map_err(|why| Usage(why.to_string()))?;
     let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
     if let Some(scales) = &scales {
         let whose = || Usage("--scales are a model's: give the model's file and not its checkpoint".into());
-        scales.check_model(digest.as_deref().ok_or_else(whose)?)?;
-        scales.check_weights(network.weights.iter().map(|weight| &weight.name[..]))?;
+        let names = network.weights.iter().map(|weight| &weight.name[..]);
+        scales.check_of(digest.as_deref().ok_or_else(whose)?, names)?;
     }
+    let stored = Stored::new(&parts, &network, scales.map(Arc::new))?;
+    check_target(&network, &stored, &options.target)?;
     let caches = match options.attention {
         Attention::Portable => CacheForm::Tokens,
         Attention::Own => CacheForm::Heads,
     };
-    let rules = parts.rules(&network, scales.map(Arc::new).as_ref(), caches)?;
+    let rules = rules(&network, &stored, caches)?;
     let is_asked = |name: &str| options.graph.as_deref().is_none_or(|asked| asked == name);
     let asked: Vec<_> = network.graphs.iter().zip(rules).filter(|(graph, _)| is_asked(&graph.name)).collect();
     if let (Some(graph), []) = (&options.graph, &asked[..]) {

@@ -6,7 +6,7 @@
 
 use super::sums::{OutputAccuracy, Sums};
 use super::{EngineError, build};
-use crate::backend::{CACHE_PART, PartFormats, Sections, Session, WeightFormat, backend};
+use crate::backend::{CACHE_PART, PartFormats, Sections, Session, Stored, WeightFormat, backend};
 use crate::export::Progress;
 use crate::graph::Network;
 use crate::model::{GoldenCase, Model};
@@ -41,8 +41,8 @@ pub fn accuracy(
     model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
-    let formats = build::formats(model, &network, options, backend.as_ref())?;
-    let of_weights = formats.of_weights(&network).expect("made for this network");
+    let (formats, Stored { formats: of_weights, .. }) =
+        build::stored(model, &network, options, None, backend.as_ref())?;
     // Caches are no weights, and are kept as they are in every engine of this backend.
     let rounded = formats.list().iter().filter(|p| p.part != CACHE_PART && p.format != WeightFormat::F32);
     let mut tried: Vec<(Option<&str>, String, Vec<WeightFormat>)> = rounded
@@ -56,8 +56,9 @@ pub fn accuracy(
     for (done, (part, format, of_weights)) in tried.into_iter().enumerate() {
         progress(Progress { stage: "accuracy by part", done: done as u64, total });
         let mut sections = Sections::default();
-        backend.build(&network, model, &of_weights, &mut sections, &mut |_| ()).map_err(failed)?;
-        let opened = backend.open(network.clone(), &of_weights, &sections, &options.open);
+        let stored = Stored::from(of_weights);
+        backend.build(&network, model, &stored, &mut sections, &mut |_| ()).map_err(failed)?;
+        let opened = backend.open(network.clone(), &stored, &sections, &options.open);
         let outputs = compared(model, &network, opened.map_err(failed)?.as_mut())?;
         all.push(PartAccuracy { part: part.map(str::to_owned), format, outputs });
     }

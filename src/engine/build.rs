@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::manifest::{EngineManifest, ModelSource};
-use super::{Engine, EngineError, GOLDEN, SelfTest, TOKENIZER, self_test};
+use super::{Engine, EngineError, GOLDEN, SCALES, SelfTest, TOKENIZER, digest, self_test};
 use crate::backend::{
-    Backend, Difference, FormatChoice, Memory, OpenOptions, PartFormats, PlanTold, SectionSink, Told,
-    backend, backend_for,
+    ActivationScales, Backend, Difference, FormatChoice, Memory, OpenOptions, PartFormats, PlanTold,
+    SectionSink, Stored, Told, backend, backend_for,
 };
 use crate::container::{ContainerError, Kind, SectionWriter, Untried, Writer, hex};
 use crate::export::Progress;
@@ -28,13 +29,15 @@ pub struct BuildOptions {
     pub open: OpenOptions,
 }
 
-/// Which machine an engine is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which machine an engine is for, and what is known of its runs.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct For {
     /// A device, as the backend names it; none for this machine.
     pub target: Option<String>,
     /// Whether an engine is written that cannot be tried here: it is tried where it is opened.
     pub may_be_untried: bool,
+    /// How large the model's activations become, for backends that make formats of fewer bits from it.
+    pub scales: Option<Arc<ActivationScales>>,
 }
 
 /// What was built.
@@ -101,11 +104,12 @@ pub fn build_for(
         return Err(EngineError::CannotTry { path: out.to_owned(), backend: options.backend.clone(), why });
     }
     let network = limited(model, &options.limits)?;
+    let (formats, stored) = stored(model, &network, options, machine.scales.clone(), builder.as_ref())?;
     // The digests that the model's manifest vouches for: an engine of damaged weights must not be built.
     let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
     model.verify(|done, total| stage("checking the model", done, total))?;
     let is_tried = untriable.is_none();
-    let untried = write(model, network, builder.as_ref(), options, is_tried, out, told)?;
+    let untried = write(model, network, builder.as_ref(), (formats, &stored), is_tried, out, told)?;
     let engine = Engine::open(untried.path())?;
     let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
     let tried = if is_tried {
@@ -152,30 +156,33 @@ pub(super) fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Netwo
     }
 }
 
-/// The formats that were asked for, by part.
-pub(super) fn formats(
+/// The formats that were asked for, by part, and what they mean to a backend that accepts them.
+pub(super) fn stored(
     model: &Model,
     network: &Network,
     options: &BuildOptions,
+    scales: Option<Arc<ActivationScales>>,
     backend: &dyn Backend,
-) -> Result<PartFormats, EngineError> {
-    let formats = options.formats.of_parts(network, backend.formats(), backend.caches());
-    formats.map_err(|source| EngineError::Formats { path: model.path().to_owned(), source })
+) -> Result<(PartFormats, Stored), EngineError> {
+    let wrong = |source| EngineError::Formats { path: model.path().to_owned(), source };
+    let formats = options.formats.of_parts(network, &backend.storing()).map_err(wrong)?;
+    let stored = Stored::new(&formats, network, scales).map_err(wrong)?;
+    let accepted = backend.accepts(network, &stored);
+    accepted.map_err(|source| EngineError::Backend { path: model.path().to_owned(), source })?;
+    Ok((formats, stored))
 }
 
 fn write(
     model: &Model,
     network: Network,
     backend: &dyn Backend,
-    options: &BuildOptions,
+    (formats, stored): (PartFormats, &Stored),
     is_tried: bool,
     path: &Path,
     told: &mut dyn FnMut(BuildTold<'_>),
 ) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
-    let formats = formats(model, &network, options, backend)?;
-    let of_weights = formats.of_weights(&network).expect("made for this network");
-    let estimate = backend.estimate_bytes(&network, &of_weights).unwrap_or(0);
+    let estimate = backend.estimate_bytes(&network, stored).unwrap_or(0);
     check_room(path, estimate).map_err(|source| ContainerError::Io { path: path.to_owned(), source })?;
     let mut file = Writer::create(path, Kind::Engine)?;
     let weights = |done, total| BuildTold::Stage(Progress { stage: "weights", done, total });
@@ -185,7 +192,7 @@ fn write(
         Told::Note(note) => told(BuildTold::Note(note)),
     };
     let mut sections = EngineSections { file: &mut file, failed: None };
-    let built = backend.build(&network, model, &of_weights, &mut sections, hears);
+    let built = backend.build(&network, model, stored, &mut sections, hears);
     // The container's own error names the file; the backend has seen only that writing failed.
     if let Some(why) = sections.failed {
         return Err(why.into());
@@ -195,6 +202,7 @@ fn write(
     let golden = model.golden().iter().filter(|case| case.misfit(&network).is_none()).cloned();
     let (golden, golden_bytes) = GoldenCase::pack(&golden.collect::<Vec<_>>(), &network);
     file.add(GOLDEN, &golden_bytes)?;
+    let scales = stored.scales.as_ref().map(|scales| scales.bytes());
     let of_model = model.manifest();
     let name = model.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let manifest = EngineManifest {
@@ -205,10 +213,14 @@ fn write(
         bound_to: backend.binding(),
         is_tried,
         formats,
+        scales_sha256: scales.as_deref().map(digest),
         network,
         golden,
         roles: of_model.roles.clone(),
     };
+    if let Some(scales) = &scales {
+        file.add(SCALES, scales)?;
+    }
     if manifest.has_tokenizer() {
         file.add(TOKENIZER, model.tokenizer()?)?;
     }

@@ -27,6 +27,9 @@ pub struct EngineManifest {
     pub is_tried: bool,
     /// What the weights of each part are stored as.
     pub formats: PartFormats,
+    /// SHA-256 of the scales of activations that plans were made with, in hexadecimal digits: of the section's bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales_sha256: Option<String>,
     /// Graphs, buffers, limits as the build set them, and the declarations of the weights.
     pub network: Network,
     /// Where the golden cases lie in their section.

@@ -22,13 +22,19 @@ pub use sums::OutputAccuracy;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Difference, OpenOptions, Payload, Sections, Session, backend};
-use crate::container::{Container, Kind};
+use sha2::{Digest, Sha256};
+
+use crate::backend::{
+    ActivationScales, Difference, OpenOptions, Payload, Sections, Session, Stored, backend,
+};
+use crate::container::{Container, Kind, hex};
 use crate::graph::Network;
 use crate::model::GoldenCase;
 
 /// Section with the inputs and outputs of the golden cases.
 const GOLDEN: &str = "golden";
+/// Section with the scales of activations, as their file has them.
+const SCALES: &str = "scales";
 /// Section with the checkpoint's `tokenizer.json`.
 const TOKENIZER: &str = "tokenizer";
 
@@ -38,6 +44,7 @@ pub struct Engine {
     container: Arc<Container>,
     manifest: EngineManifest,
     golden: Vec<GoldenCase>,
+    scales: Option<Arc<ActivationScales>>,
 }
 
 impl Engine {
@@ -54,8 +61,13 @@ impl Engine {
             container.section(TOKENIZER)?;
         }
         let golden = GoldenCase::unpack(&manifest.golden, &manifest.network, container.section(GOLDEN)?);
-        let golden = golden.map_err(|what| EngineError::Manifest { path: path.to_owned(), what })?;
-        Ok(Engine { container: Arc::new(container), manifest, golden })
+        let wrong = |what| EngineError::Manifest { path: path.to_owned(), what };
+        let golden = golden.map_err(wrong)?;
+        let scales = match &manifest.scales_sha256 {
+            None => None,
+            Some(expected) => Some(Arc::new(scales(container.section(SCALES)?, expected).map_err(wrong)?)),
+        };
+        Ok(Engine { container: Arc::new(container), manifest, golden, scales })
     }
 
     /// Claims everything that runs need.
@@ -75,17 +87,17 @@ impl Engine {
         {
             return Err(EngineError::BuiltFor { path: path(), backend: name(), field, expected, found });
         }
-        let caches = manifest.formats.check_caches(&manifest.network, backend.caches());
-        caches.map_err(|source| EngineError::Formats { path: path(), source })?;
-        let formats = manifest.formats.of_weights(&manifest.network).expect("checked when opened");
+        let wrong = |source| EngineError::Formats { path: path(), source };
+        manifest.formats.check(&manifest.network, &backend.storing()).map_err(wrong)?;
+        let stored = Stored::new(&manifest.formats, &manifest.network, self.scales.clone()).map_err(wrong)?;
         let mut sections = Sections::default();
         for section in
-            self.container.sections().iter().filter(|s| ![GOLDEN, TOKENIZER].contains(&&s.name[..]))
+            self.container.sections().iter().filter(|s| ![GOLDEN, SCALES, TOKENIZER].contains(&&s.name[..]))
         {
             let range = section.offset..section.offset + section.bytes;
             sections.add(&section.name, Payload::mapped(Arc::clone(&self.container) as _, range));
         }
-        let opened = backend.open(manifest.network.clone(), &formats, &sections, options);
+        let opened = backend.open(manifest.network.clone(), &stored, &sections, options);
         opened.map_err(|source| EngineError::Backend { path: path(), source })
     }
 
@@ -134,4 +146,18 @@ impl Engine {
     pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<(), EngineError> {
         Ok(self.container.verify(progress)?)
     }
+}
+
+/// The scales of a section whose digest its manifest says.
+fn scales(bytes: &[u8], expected: &str) -> Result<ActivationScales, String> {
+    let found = digest(bytes);
+    if found != expected {
+        return Err(format!("its scales have digest {found}, expected {expected}"));
+    }
+    ActivationScales::parse(bytes).map_err(|why| format!("its scales: {why}"))
+}
+
+/// SHA-256 in hexadecimal digits.
+fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }

@@ -21,13 +21,15 @@ struct Allowed {
 /// move single elements of the small checkpoints by a twentieth of the largest, weights of 4 bits by a quarter, and are allowed three to
 /// four times as much: too much for an engine that is wrong in part. So what they may be off as a whole is bounded too, for 8 bits at four
 /// times what those checkpoints are off. With 4 bits in every part the logits of a prompt of few tokens are off by 0.6 as a whole, though
-/// answers stay right: what is refused then is what has little or nothing to do with the right ones. The coarsest format of any part counts.
+/// answers stay right: what is refused then is what has little or nothing to do with the right ones. Floats of 8 bits have four
+/// significant ones, fewer than whole numbers of 8 bits use, and are allowed twice as much as those. The coarsest format of any part counts.
 fn allowed(rounding: WeightFormat) -> Allowed {
     let (largest, rms) = match rounding {
         WeightFormat::F32 => (2e-4, f32::INFINITY),
         WeightFormat::F16 | WeightFormat::Bf16 => (8e-2, f32::INFINITY),
         WeightFormat::Int8 => (0.2, 0.08),
-        WeightFormat::Int4 => (0.8, 0.9),
+        WeightFormat::Fp8 => (0.4, 0.16),
+        WeightFormat::Int4 | WeightFormat::Nvfp4 => (0.8, 0.9),
     };
     Allowed { largest, rms }
 }
@@ -143,7 +145,8 @@ mod tests {
             for wrong in [&moved, &one, &silent] {
                 assert!(allowed.judge(&right, wrong).is_err(), "{format}");
             }
-            assert_eq!(allowed.judge(&right, &halved).is_err(), format != WeightFormat::Int4, "{format}");
+            let is_of_4_bits = matches!(format, WeightFormat::Int4 | WeightFormat::Nvfp4);
+            assert_eq!(allowed.judge(&right, &halved).is_err(), !is_of_4_bits, "{format}");
         }
         // Of many elements that are all small beside one.
         let mut spread = vec![0.5; 64];

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use perihelion::backend::cpu::{Cpu, Isa};
-use perihelion::backend::{Backend, OpenOptions, SectionSink, Sections, Told, WeightFormat};
+use perihelion::backend::{Backend, OpenOptions, SectionSink, Sections, Stored, Told, WeightFormat};
 use perihelion::graph::Weights;
 
 use crate::case::Case;
@@ -16,8 +16,8 @@ fn case() -> Case {
     networks::all().into_iter().find(with_weights).expect("networks have weights")
 }
 
-fn formats(case: &Case, format: WeightFormat) -> Vec<WeightFormat> {
-    vec![format; case.network.weights.len()]
+fn formats(case: &Case, format: WeightFormat) -> Stored {
+    vec![format; case.network.weights.len()].into()
 }
 
 fn build(case: &Case, format: WeightFormat, out: &mut dyn SectionSink) -> Result<(u64, Vec<u64>), String> {
@@ -34,7 +34,7 @@ fn build(case: &Case, format: WeightFormat, out: &mut dyn SectionSink) -> Result
 #[test]
 fn as_many_bytes_are_written_as_the_estimate_the_progress_and_the_build_say() {
     let case = case();
-    for &format in Cpu::with_isa(Isa::Portable).formats() {
+    for &format in Cpu::with_isa(Isa::Portable).storing().formats {
         let mut sections = Sections::default();
         let (n_bytes, told) = build(&case, format, &mut sections).unwrap();
         let weights = sections.get("weights").unwrap();

@@ -1,7 +1,9 @@
 //! The session of TensorRT engines touches the heap no more than the CPU's: what it asks of a device, it asks without.
 
-use perihelion::backend::tensorrt::{Claim, Device, Failure, Layers, Place, Space, open_on, write_sections};
-use perihelion::backend::{BackendError, CacheFormat, Sections, WeightFormat};
+use perihelion::backend::tensorrt::{
+    Claim, Constant, Device, Failure, Layers, Place, STORING, Space, open_on, write_sections,
+};
+use perihelion::backend::{BackendError, Sections, Stored, WeightFormat};
 use perihelion::engine::Engine;
 
 use super::heap_calls;
@@ -21,7 +23,14 @@ impl Idle {
 }
 
 impl Device for Idle {
-    fn load(&mut self, _: &str, _: &[u8], _: &Layers, _: &[usize]) -> Result<usize, BackendError> {
+    fn load(
+        &mut self,
+        _: &str,
+        _: &[u8],
+        _: &Layers,
+        _: &[usize],
+        _: &[Constant<'_>],
+    ) -> Result<usize, BackendError> {
         Ok(0)
     }
 
@@ -88,15 +97,14 @@ impl Device for Idle {
 /// The steady state and the refusals of small-reason, and what a narrower type adds: caches that are written and read through it.
 pub(super) fn check(engine: &Engine, model: &perihelion::model::Model) {
     let network = engine.network();
-    for format in [WeightFormat::F32, WeightFormat::F16] {
+    for format in [WeightFormat::F32, WeightFormat::F16, WeightFormat::Int4] {
         let choice = perihelion::backend::FormatChoice::from(format);
-        let formats =
-            choice.of_parts(network, &WeightFormat::ALL, CacheFormat::OfWeights).expect("it has parts");
-        let formats = formats.of_weights(network).expect("of this network");
+        let formats = choice.of_parts(network, &STORING).expect("it has parts");
+        let stored = Stored::new(&formats, network, None).expect("of this network");
         let mut sections = Sections::default();
-        write_sections(network, model, &formats, &mut |_, _| Ok(vec![0]), &mut sections)
+        write_sections(network, model, &stored, &mut |_, _| Ok(vec![0]), &mut sections)
             .expect("it can be lowered");
-        let opened = open_on(network.clone(), &formats, &sections, Box::new(Idle::default()));
+        let opened = open_on(network.clone(), &stored, &sections, Box::new(Idle::default()));
         let mut session = opened.expect("an idle device lacks nothing");
         super::steady_state(session.as_mut());
         super::refusals(session.as_mut());

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use perihelion::backend::BackendError;
 use perihelion::backend::tensorrt::{
-    Claim, Device, Element, Failure, Layers, Library, Network, Place, RecordedTensor, Space,
+    Claim, Constant, Device, Element, Failure, Layers, Library, Network, Place, RecordedTensor, Space,
 };
 
 use crate::evaluate::{Numbers, Value, evaluate};
+use crate::narrow;
 
 /// What a device was asked for, for tests to look at.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,7 @@ impl Record {
 struct Plan {
     layers: Layers,
     tensors: Option<Vec<RecordedTensor>>,
+    constants: HashMap<String, Value>,
     /// Of a row of each output.
     row_bytes: Vec<usize>,
     /// By tensor: inputs, then outputs.
@@ -110,8 +112,9 @@ impl Host {
             given.push(value(input.element, shape, &self.bytes(place.space)[range.clone()]));
             read.push((place.space, range));
         }
-        let yielded = evaluate(&layers, self.plans[plan].tensors.as_deref(), given, &HashMap::new())
-            .unwrap_or_else(|why| panic!("{why}"));
+        let Plan { tensors, constants, .. } = &self.plans[plan];
+        let yielded = evaluate(&layers, tensors.as_deref(), given, constants);
+        let yielded = yielded.unwrap_or_else(|why| panic!("{why}"));
         for (i, (output, value)) in layers.outputs.iter().zip(yielded).enumerate() {
             let place = place(layers.inputs.len() + i);
             let bytes = bytes_of(output.element, &value);
@@ -172,6 +175,7 @@ impl Device for Host {
         plan: &[u8],
         expected: &Layers,
         row_bytes: &[usize],
+        constants: &[Constant<'_>],
     ) -> Result<usize, BackendError> {
         let broken = |why: String| BackendError::Payload { why: format!("plan of graph `{graph}`: {why}") };
         let layers: Layers = serde_json::from_slice(plan).map_err(|why| broken(why.to_string()))?;
@@ -197,6 +201,7 @@ impl Device for Host {
             layers: told,
             row_bytes: row_bytes.to_vec(),
             tensors,
+            constants: constants.iter().map(narrow::value).collect(),
         });
         Ok(SCRATCH_BYTES)
     }

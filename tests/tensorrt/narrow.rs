@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perihelion::backend::tensorrt::{
-    Element, Given, Lowered, Placed, Precision, e2m1, e4m3, of_e2m1, of_e4m3, quantize,
+    Constant, Element, Kind, Lowered, e2m1, e4m3, of_e2m1, of_e4m3, quantize,
 };
 use perihelion::graph::Weights;
 
@@ -79,28 +79,27 @@ pub(crate) fn dynamic(x: &Value, scale: &Value, axis: usize, block: usize) -> Re
 
 /// What a plan is given in place of its placeholders.
 pub(crate) fn placed(lowered: &Lowered, weights: &dyn Weights) -> HashMap<String, Value> {
-    let one = |p: &Placed| {
-        let view = weights.weight(p.weight);
-        let (n, k) = (view.shape[0], view.shape[1]);
-        let part = quantize(&view, p.precision, lowered.compute);
-        let bytes = part.part(p.given);
-        let blocks = k / p.precision.block_len(k).unwrap_or(k);
-        let value = match (p.given, p.precision) {
-            (Given::Values, precision) => {
-                Value::floats(&[n, k], elements(precision.element(), bytes).collect())
-            }
-            (Given::Scales, Precision::Int8) => constant(Element::F32, &[n as i64], bytes).unwrap(),
-            (Given::Scales, Precision::Int4) => {
-                constant(lowered.compute, &[n as i64, blocks as i64], bytes).unwrap()
-            }
-            (Given::Scales, Precision::Nvfp4) => {
-                Value::floats(&[n, blocks], elements(Element::Fp8, bytes).collect())
-            }
-            _ => constant(Element::F32, &[], bytes).unwrap(),
-        };
-        (p.name.clone(), value)
+    let placeholders = lowered.layers.layers.iter().filter_map(|layer| match &layer.kind {
+        Kind::Placeholder { element, dims } => Some((*element, dims)),
+        _ => None,
+    });
+    let one = |(placed, (element, dims)): (&perihelion::backend::tensorrt::Placed, (Element, &Vec<i64>))| {
+        let part = quantize(&weights.weight(placed.weight), placed.precision, lowered.compute);
+        value(&Constant { name: &placed.name, element, dims, bytes: part.part(placed.given) })
     };
-    lowered.placed.iter().map(one).collect()
+    lowered.placed.iter().zip(placeholders).map(one).collect()
+}
+
+/// A constant's numbers, and what it is called.
+pub(crate) fn value(given: &Constant<'_>) -> (String, Value) {
+    let dims: Vec<usize> = given.dims.iter().map(|n| *n as usize).collect();
+    let value = match given.element {
+        Element::F32 | Element::F16 | Element::Bf16 => {
+            constant(given.element, given.dims, given.bytes).expect("as many bytes as it has")
+        }
+        narrow => Value::floats(&dims, elements(narrow, given.bytes).collect()),
+    };
+    (given.name.to_owned(), value)
 }
 
 /// The numbers of codes.

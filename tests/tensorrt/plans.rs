@@ -4,10 +4,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use perihelion::backend::tensorrt::{
-    Budget, CacheForm, Element, Kind, Layer, Layers, Library, Network, Order, Precision, PrecisionChoice,
-    Rules, Sink, Source, Target, compile, lint, lower, programs, quantize,
+    Budget, CacheForm, Element, Kind, Layer, Layers, Library, Network, Order, Rules, STORING, Sink, Source,
+    Target, check_target, compile, lint, lower, programs, quantize, rules,
 };
-use perihelion::backend::{ActivationScale, ActivationScales, BackendError};
+use perihelion::backend::{
+    ActivationScale, ActivationScales, BackendError, FormatChoice, Stored, WeightFormat,
+};
 use perihelion::graph::Weights as _;
 
 use crate::cases;
@@ -19,6 +21,12 @@ fn order(target: Target) -> Order {
     let case = &cases::all()[0];
     let layers = lower(&case.network, &case.network.graphs[0], Element::F32).unwrap().layers;
     Order { graph: "main".into(), layers, target }
+}
+
+/// Of parts as they are asked for.
+fn stored(text: &str, network: &perihelion::graph::Network, scales: Option<Arc<ActivationScales>>) -> Stored {
+    let parts = text.parse::<FormatChoice>().unwrap().of_parts(network, &STORING).unwrap();
+    Stored::new(&parts, network, scales).unwrap()
 }
 
 fn perihelion() -> Command {
@@ -97,7 +105,12 @@ fn the_verb_refuses_by_name_what_there_is_not() {
             &["`language`", "fp8", "8.9", "8.6"],
         ),
         (&[small, "--precision", "nvfp4", "--target", "sm89"], 1, &["nvfp4", "10.0", "8.9"]),
-        (&[small, "--precision", "vision=f16,language=f32,kv=f16"], 1, &["`language`", "`kv`"]),
+        (&[small, "--precision", "vision=f16,language=f32,kv=f16"], 2, &["`kv`", "f32"]),
+        (
+            &[small, "--precision", "int4", "--target", "sm86,sm89"],
+            1,
+            &["int4", "several GPUs", "sm86, sm89"],
+        ),
         (&[small, "--graph", "nothing"], 2, &["`nothing`", "decode"]),
         (&[small, "--scales", "/nowhere/scales.json"], 1, &["/nowhere/scales.json"]),
         (&["/nowhere/a.model"], 1, &["/nowhere/a.model"]),
@@ -145,16 +158,16 @@ fn plans_of_every_graph_of_the_small_models_are_made() {
         let model = model(name);
         let network = model.network();
         // A plan of the denoiser in blocks takes a minute.
-        let is_made = |precision: &Precision| {
-            name == "small-reason" || precision.computes().is_some() || *precision == Precision::Int8
+        let is_made = |precision: &WeightFormat| {
+            name == "small-reason" || precision.computes().is_some() || *precision == WeightFormat::Int8
         };
-        for precision in Precision::ALL.into_iter().filter(is_made) {
-            let parts = PrecisionChoice::from(precision).of_parts(network).unwrap();
+        for precision in WeightFormat::ALL.into_iter().filter(is_made) {
+            let stored = stored(&precision.to_string(), network, None);
             // TensorRT-RTX 1.7.1 makes no plan of eight bits for several GPUs at once.
             let n_gpus = if precision.computes().is_some() { GPUS.len() } else { 1 };
             let has = |gpu: &i32| precision.capability_min() <= *gpu;
             let gpus: Vec<i32> = GPUS.into_iter().filter(has).take(n_gpus).collect();
-            let rules = parts.rules(network, None, CacheForm::Tokens).unwrap();
+            let rules = rules(network, &stored, CacheForm::Tokens).unwrap();
             let mut n_made = 0;
             for (graph, rules) in network.graphs.iter().zip(rules) {
                 let lowered = lower(network, graph, rules).unwrap();
@@ -179,7 +192,8 @@ fn plans_of_every_graph_of_the_small_models_are_made() {
             }
             assert!(0 < n_made, "{name} has no product in {precision}");
             for gpu in GPUS.into_iter().filter(|gpu| *gpu < precision.capability_min()) {
-                let why = parts.check_target(&Target::Capabilities(vec![gpu])).unwrap_err().to_string();
+                let why = check_target(network, &stored, &Target::Capabilities(vec![gpu]));
+                let why = why.unwrap_err().to_string();
                 assert!(why.contains(precision.name()), "{why}");
             }
         }
@@ -205,10 +219,8 @@ fn plans_by_parts_with_scales_are_made() {
         ("language=fp8,vision=int8", 89),
         ("language=nvfp4,vision=fp8", 120),
     ] {
-        let parts = text.parse::<PrecisionChoice>().unwrap().of_parts(network).unwrap();
-        for (graph, rules) in
-            network.graphs.iter().zip(parts.rules(network, Some(&scales), CacheForm::Tokens).unwrap())
-        {
+        let stored = stored(text, network, Some(Arc::clone(&scales)));
+        for (graph, rules) in network.graphs.iter().zip(rules(network, &stored, CacheForm::Tokens).unwrap()) {
             let layers = lower(network, graph, rules).unwrap().layers;
             let made = Network::new(&library, &layers)
                 .and_then(|mut network| network.plan(&Target::Capabilities(vec![gpu])));
@@ -226,8 +238,7 @@ fn a_plan_may_have_its_weights_in_it() {
     let model = model("small-reason");
     let network = model.network();
     let at = network.graph("decode").unwrap().index();
-    let parts = PrecisionChoice::from(Precision::Int4).of_parts(network).unwrap();
-    let rules = parts.rules(network, None, CacheForm::Tokens).unwrap();
+    let rules = rules(network, &stored("int4", network, None), CacheForm::Tokens).unwrap();
     let lowered = lower(network, &network.graphs[at], rules[at].clone()).unwrap();
     let placed = |name: &str| {
         let one = lowered.placed.iter().find(|p| p.name == name)?;

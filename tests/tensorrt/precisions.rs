@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use perihelion::backend::reference::Reference;
-use perihelion::backend::tensorrt::{
-    CacheForm, Element, Kind, Library, Precision, Rules, e2m1, e4m3, of_e2m1, of_e4m3,
+use perihelion::backend::tensorrt::{CacheForm, Element, Kind, Library, Rules, e2m1, e4m3, of_e2m1, of_e4m3};
+use perihelion::backend::{
+    ActivationScale, ActivationScales, Elements, Memory, Run, RunError, Session, WeightFormat,
 };
-use perihelion::backend::{ActivationScale, ActivationScales, Elements, Memory, Run, RunError, Session};
 use perihelion::graph::{Binary, BufferId, GraphId, Network, Op, Unary, WeightId, Weights};
 use perihelion::tensor::{DType, TensorView};
 
@@ -15,7 +15,8 @@ use crate::mutations::quietly;
 use crate::session::Evaluated;
 use crate::worst;
 
-const NARROW: [Precision; 4] = [Precision::Int8, Precision::Fp8, Precision::Int4, Precision::Nvfp4];
+const NARROW: [WeightFormat; 4] =
+    [WeightFormat::Int8, WeightFormat::Fp8, WeightFormat::Int4, WeightFormat::Nvfp4];
 /// Of the largest element: sums in another order.
 const TOLERANCE: f32 = 3e-5;
 /// What the calibration of these tests has seen.
@@ -46,7 +47,7 @@ fn product() -> Case {
     })
 }
 
-fn rules(case: &Case, precision: Precision, scales: bool) -> Rules {
+fn rules(case: &Case, precision: WeightFormat, scales: bool) -> Rules {
     let weights = &case.network.weights;
     let stored = weights.iter().map(|w| (w.shape.len() == 2).then_some(precision)).collect();
     let scale = |w: &perihelion::graph::Weight| ActivationScale {
@@ -59,7 +60,7 @@ fn rules(case: &Case, precision: Precision, scales: bool) -> Rules {
 }
 
 /// Numbers as their formula says that they are stored, by rows of `k`.
-fn rounded(values: &[f32], k: usize, precision: Precision) -> Vec<f32> {
+fn rounded(values: &[f32], k: usize, precision: WeightFormat) -> Vec<f32> {
     let most = |part: &[f32]| part.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let whole = most(values);
     let in_blocks = |len: usize, one: &dyn Fn(&[f32]) -> Vec<f32>| values.chunks(len).flat_map(one).collect();
@@ -70,9 +71,9 @@ fn rounded(values: &[f32], k: usize, precision: Precision) -> Vec<f32> {
         }
     };
     match precision {
-        Precision::Int8 => in_blocks(k, &whole_numbers(127.0)),
-        Precision::Int4 => in_blocks(1 << k.trailing_zeros(), &whole_numbers(7.0)),
-        Precision::Fp8 => {
+        WeightFormat::Int8 => in_blocks(k, &whole_numbers(127.0)),
+        WeightFormat::Int4 => in_blocks(1 << k.trailing_zeros(), &whole_numbers(7.0)),
+        WeightFormat::Fp8 => {
             values.iter().map(|v| of_e4m3(e4m3(v / (whole / 448.0))) * (whole / 448.0)).collect()
         }
         _ => in_blocks(16, &|part: &[f32]| four_bits(part, whole / 2688.0)),
@@ -89,7 +90,7 @@ fn four_bits(part: &[f32], scale_of_scales: f32) -> Vec<f32> {
 struct Rounded(Vec<(Vec<usize>, Vec<u8>)>);
 
 impl Rounded {
-    fn of(case: &Case, precision: Precision) -> Rounded {
+    fn of(case: &Case, precision: WeightFormat) -> Rounded {
         let ids = (0..case.network.weights.len()).map(|i| WeightId(i as u32));
         Rounded(
             ids.map(|id| {
@@ -134,7 +135,7 @@ fn check_weights(library: Option<&Library>) {
 }
 
 /// A session in which the first buffer is of numbers as they are stored when a product is given them.
-struct Given<'a>(Reference<'a>, Precision);
+struct Given<'a>(Reference<'a>, WeightFormat);
 
 impl Session for Given<'_> {
     fn network(&self) -> &Network {
@@ -158,15 +159,17 @@ impl Session for Given<'_> {
             return self.0.write(buffer, row, elements);
         };
         let values: Vec<f32> = match self.1 {
-            Precision::Int8 => {
+            WeightFormat::Int8 => {
                 let scale = AMAX / 127.0;
                 values.iter().map(|v| (v / scale).round_ties_even().clamp(-128.0, 127.0) * scale).collect()
             }
-            Precision::Fp8 => {
+            WeightFormat::Fp8 => {
                 let scale = AMAX / 448.0;
                 values.iter().map(|v| of_e4m3(e4m3(v / scale)) * scale).collect()
             }
-            Precision::Nvfp4 => values.chunks(16).flat_map(|part| four_bits(part, AMAX / 2688.0)).collect(),
+            WeightFormat::Nvfp4 => {
+                values.chunks(16).flat_map(|part| four_bits(part, AMAX / 2688.0)).collect()
+            }
             _ => values.to_vec(),
         };
         self.0.write(buffer, row, Elements::F32(&values))
@@ -199,7 +202,11 @@ fn check_activations(library: Option<&Library>) {
         println!("{}, {precision} with what it is given: off by {share:.1e}", case.name);
         assert!(share < TOLERANCE, "{precision}: off by {share}");
         let of_weights = worst(&on(&case, rules(&case, precision, false), library)[1..], &found[1..]);
-        assert_eq!(of_weights == 0.0, precision == Precision::Int4, "{precision}: INT4 is for weights alone");
+        assert_eq!(
+            of_weights == 0.0,
+            precision == WeightFormat::Int4,
+            "{precision}: INT4 is for weights alone"
+        );
     }
 }
 

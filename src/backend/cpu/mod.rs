@@ -33,8 +33,8 @@ use self::pack::{PackedWeights, WeightLayout};
 use self::session::CpuSession;
 use super::format::listed;
 use super::{
-    Backend, BackendError, Binding, CacheFormat, Memory, OpenOptions, SectionSink, Sections, Session, Told,
-    WeightFormat,
+    Backend, BackendError, Binding, CacheFormat, Memory, OpenOptions, Scales, SectionSink, Sections, Session,
+    Stored, Storing, Told, WeightFormat,
 };
 use crate::graph::{Network, Weights};
 
@@ -101,8 +101,9 @@ impl Cpu {
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
         let mut sections = Sections::default();
-        self.build(network, weights, formats, &mut sections, &mut |_| ())?;
-        self.open(network.clone(), formats, &sections, options)
+        let stored = Stored::from(formats.to_vec());
+        self.build(network, weights, &stored, &mut sections, &mut |_| ())?;
+        self.open(network.clone(), &stored, &sections, options)
     }
 }
 
@@ -131,30 +132,35 @@ impl Backend for Cpu {
         Binding::default().with("layout", LAYOUT_VERSION).with("architecture", std::env::consts::ARCH)
     }
 
-    fn formats(&self) -> &'static [WeightFormat] {
-        pack::FORMATS
+    fn storing(&self) -> Storing {
+        Storing { formats: pack::FORMATS, scales: Scales::InBlocks, caches: CacheFormat::F32 }
     }
 
-    fn caches(&self) -> CacheFormat {
-        CacheFormat::F32
+    fn accepts(&self, network: &Network, stored: &Stored) -> Result<(), BackendError> {
+        if stored.scales.is_some() {
+            let why =
+                "this backend takes no scales of activations: it finds them as it runs; leave --scales out";
+            return Err(BackendError::Unsupported { why: why.into() });
+        }
+        layout(network, &stored.formats).map(drop)
     }
 
-    fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64> {
-        Some(layout(network, formats).ok()?.total_bytes() as u64)
+    fn estimate_bytes(&self, network: &Network, stored: &Stored) -> Option<u64> {
+        Some(layout(network, &stored.formats).ok()?.total_bytes() as u64)
     }
 
     fn build(
         &self,
         network: &Network,
         weights: &dyn Weights,
-        formats: &[WeightFormat],
+        stored: &Stored,
         out: &mut dyn SectionSink,
         told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError> {
         for graph in &network.graphs {
             lower::lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
         }
-        let layout = layout(network, formats)?;
+        let layout = layout(network, &stored.formats)?;
         let mut progress = |done| told(Told::Weights(done));
         let written = out.section(WEIGHTS, &mut |out| layout.write(network, weights, out, &mut progress));
         written.map_err(|source| BackendError::System { what: "the packed weights", source })?;
@@ -164,11 +170,11 @@ impl Backend for Cpu {
     fn open(
         &self,
         network: Network,
-        formats: &[WeightFormat],
+        stored: &Stored,
         sections: &Sections,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
-        let layout = layout(&network, formats)?;
+        let layout = layout(&network, &stored.formats)?;
         let weights = PackedWeights::new(layout, sections.get(WEIGHTS)?.clone());
         let weights = weights.map_err(|why| BackendError::Payload { why })?;
         let n_threads = options.threads.unwrap_or_else(default_threads);

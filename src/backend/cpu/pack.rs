@@ -71,10 +71,7 @@ impl WeightLayout {
             let k = weight.shape.iter().skip(1).product();
             Stored {
                 shape: [n_rows, k],
-                panels: in_panels[i].then(|| {
-                    let n_bytes = n_rows.next_multiple_of(PANEL_ROWS) * formats[i].row_bytes(k);
-                    (panels[i], take(n_bytes))
-                }),
+                panels: in_panels[i].then(|| (panels[i], take(panels_bytes(panels[i], n_rows, k)))),
                 rows: in_rows[i].then(|| take(len * 4)),
             }
         });
@@ -142,7 +139,7 @@ fn panel_format(format: WeightFormat) -> PanelFormat {
         WeightFormat::Bf16 => PanelFormat::Bf16,
         WeightFormat::Int8 => PanelFormat::Int8,
         WeightFormat::Int4 => PanelFormat::Int4,
-        WeightFormat::F16 => unreachable!("none of `FORMATS`"),
+        WeightFormat::F16 | WeightFormat::Fp8 | WeightFormat::Nvfp4 => unreachable!("none of `FORMATS`"),
     }
 }
 

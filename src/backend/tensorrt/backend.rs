@@ -8,19 +8,19 @@ use super::cache::{Key, PlanCache};
 use super::compile::{Compiled, Order, available_bytes, compile, estimate_bytes};
 use super::driver::{self, Gpu};
 use super::layers::Layers;
+use super::precision::{STORING, check_target, narrow};
 use super::sections::{weights_bytes, write};
 use super::session::open_on;
 use super::shim::{Library, Target};
 use super::target::{Wanted, architectures};
-use super::whole::FORMATS;
 use crate::backend::{
-    Backend, BackendError, Binding, CacheFormat, OpenOptions, PlanMade, PlanTold, SectionSink, Sections,
-    Session, Told, WeightFormat,
+    Backend, BackendError, Binding, OpenOptions, PlanMade, PlanTold, SectionSink, Sections, Session, Stored,
+    Storing, Told,
 };
 use crate::graph::{Network, Weights};
 
 /// Version of what `build` writes: counted up by every change of lowering, of the weights' layout, or of sections.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// TensorRT or TensorRT-RTX, building for one target.
 #[derive(Debug)]
@@ -121,23 +121,39 @@ impl Backend for TensorRt {
             .with("gpu", architectures(&self.capabilities))
     }
 
-    fn formats(&self) -> &'static [WeightFormat] {
-        FORMATS
+    fn storing(&self) -> Storing {
+        STORING
     }
 
-    fn caches(&self) -> CacheFormat {
-        CacheFormat::OfWeights
+    fn accepts(&self, network: &Network, stored: &Stored) -> Result<(), BackendError> {
+        // Also of this machine's own GPU: its architecture is known by now.
+        check_target(network, stored, &Target::Capabilities(self.capabilities.clone()))?;
+        let narrow = narrow(network, &stored.formats);
+        let Some((weight, _)) = network.weights.iter().zip(narrow).find(|(_, narrow)| narrow.is_some())
+        else {
+            return Ok(());
+        };
+        if self.library.takes_placeholders() {
+            return Ok(());
+        }
+        let why = format!(
+            "part `{}` is to be of fewer than 16 bits, and {} makes no plan that waits for such weights: TensorRT-RTX 1.7 and TensorRT 11.3 \
+             do; ask for f16",
+            weight.part,
+            self.library.version()
+        );
+        Err(BackendError::Unsupported { why })
     }
 
-    fn estimate_bytes(&self, network: &Network, formats: &[WeightFormat]) -> Option<u64> {
-        weights_bytes(network, formats)
+    fn estimate_bytes(&self, network: &Network, stored: &Stored) -> Option<u64> {
+        weights_bytes(network, stored)
     }
 
     fn build(
         &self,
         network: &Network,
         weights: &dyn Weights,
-        formats: &[WeightFormat],
+        stored: &Stored,
         out: &mut dyn SectionSink,
         told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError> {
@@ -171,17 +187,17 @@ impl Backend for TensorRt {
             pace.note(elapsed, layers);
             Ok(plan)
         };
-        write(network, weights, formats, &mut make, out, told)
+        write(network, weights, stored, &mut make, out, told)
     }
 
     fn open(
         &self,
         network: Network,
-        formats: &[WeightFormat],
+        stored: &Stored,
         sections: &Sections,
         _options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
-        open_on(network, formats, sections, driver::open(&self.library)?)
+        open_on(network, stored, sections, driver::open(&self.library)?)
     }
 }
 

@@ -284,3 +284,16 @@ pub struct Layers {
     /// How many values there are.
     pub n_tensors: u32,
 }
+
+/// Bytes in place of a [`Kind::Placeholder`], given when a plan is opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constant<'a> {
+    /// As the plan knows it.
+    pub name: &'a str,
+    /// The type of its elements.
+    pub element: Element,
+    /// Its shape.
+    pub dims: &'a [i64],
+    /// They.
+    pub bytes: &'a [u8],
+}

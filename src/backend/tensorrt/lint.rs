@@ -4,6 +4,9 @@
 //! this is a lint, which shows where a new version or a changed lowering does worse, and no contract. A plan without such text is a
 //! finding too.
 //!
+//! A product that is made when a plan is opened, with what stands before and behind it, is one kernel (`runtime_fusion`); what it is made of
+//! stands in the text as a program of its own, for no GPU, and does not count.
+//!
 //! A kernel whose name is made of nothing but movements (`ReshTran`, `MoveReplConc`) and that reads a cache or a weight copies it. Programs that only
 //! prepare constants run once, when a plan is opened, and do not count.
 
@@ -71,6 +74,9 @@ impl Kernel {
     }
 }
 
+/// The target of a program that is the inside of a kernel.
+const FUSED: &str = "*";
+
 /// What a plan tells each GPU to do, without what only prepares constants. A plan may do so in several parts, which are joined here.
 pub fn programs(plan: &[u8]) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
@@ -92,7 +98,7 @@ pub fn programs(plan: &[u8]) -> Vec<Program> {
             program.scratch_bytes = program.scratch_bytes.saturating_add(bytes);
         }
     }
-    programs.retain(|p| p.kernels.iter().any(|kernel| !kernel.is_of_constants()));
+    programs.retain(|p| p.target != FUSED && p.kernels.iter().any(|kernel| !kernel.is_of_constants()));
     let mut joined: Vec<Program> = Vec::new();
     for part in programs {
         match joined.iter_mut().find(|program| program.target == part.target) {
@@ -112,12 +118,18 @@ fn kernel(line: &str) -> Option<Kernel> {
         let arguments = quoted(rest.split_once(" args={")?.1.split_once('}')?.0);
         return Some(Kernel { name, arguments });
     }
-    let rest = line.strip_prefix("fully_connected={ name=")?;
-    // Names of layers are quoted and may hold anything but a quote.
-    let list = |key: &str| -> Vec<String> {
+    let list_of = |rest: &str, key: &str| -> Vec<String> {
         let found = rest.split_once(key).and_then(|(_, list)| list.split_once('}'));
         found.map_or_else(Vec::new, |(list, _)| quoted(list))
     };
+    if let Some(rest) = line.strip_prefix("runtime_fusion={ name=") {
+        let name = rest.split(' ').next()?.to_owned();
+        let arguments = [list_of(rest, " input_args={"), list_of(rest, " output_args={")].concat();
+        return Some(Kernel { name, arguments });
+    }
+    let rest = line.strip_prefix("fully_connected={ name=")?;
+    // Names of layers are quoted and may hold anything but a quote.
+    let list = |key: &str| list_of(rest, key);
     let (mut arguments, outputs) = (list(" input={"), list(" output={"));
     arguments.extend(outputs);
     Some(Kernel { name: "fully_connected".into(), arguments })
@@ -233,6 +245,18 @@ mod tests {
         for bytes in [&b""[..], b"garbage", b"header {\nfunction={ name=", &plan(&[constant], &[])] {
             assert!(lint(bytes, &budget())[0].contains("no text of a program"));
         }
+    }
+
+    #[test]
+    fn a_fusion_is_one_kernel_and_its_inside_is_none() {
+        const FUSION: &str = r#"runtime_fusion={ name=__myl_CastMulCastFc input_args={ "x.1" "w" } output_args={ "y.1" } backbone=gemm }"#;
+        let whole = plan(&[PRODUCT, SUM], &[70]);
+        let at = whole.windows(4).position(|part| part == b"sm86").expect("its target");
+        let inside = [&whole[..at], b"*", &whole[at + 4..]].concat();
+        let read = programs(&[plan(&[SUM, FUSION], &[50]), inside].concat());
+        assert_eq!((read.len(), read[0].scratch_bytes), (1, 50));
+        assert_eq!(read[0].kernels[1].name, "__myl_CastMulCastFc");
+        assert_eq!(read[0].kernels[1].arguments, ["x.1", "w", "y.1"]);
     }
 
     #[test]

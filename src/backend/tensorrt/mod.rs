@@ -9,8 +9,9 @@
 //! none is transposed at run time, since the product takes its transpose.
 //!
 //! Weights in fewer bits are constants that a plan lacks until it is given them ([`Placed`]), since products in the narrow types ask for
-//! constants: so those plans too are made without a weight, and given one copy of the bytes. [`quantize()`] says which numbers stand
-//! for others.
+//! constants: so those plans too are made without a weight, and given the same bytes out of the engine. On the device each plan has a copy of
+//! its own then, so that those of prefill and decode take twice the bytes: TensorRT shares constants between no two plans. [`quantize()`]
+//! says which numbers stand for others.
 //!
 //! Caches are inputs, up to the rows that are valid, and the new rows are outputs, which whoever runs the plan copies behind them. For
 //! one token attention sums over cached keys and values where they stand ([`CacheForm::Tokens`]); [`CacheForm::Heads`] is TensorRT's own,
@@ -37,6 +38,7 @@ mod driver;
 mod layers;
 mod lint;
 mod lower;
+mod placed;
 mod precision;
 mod quantize;
 mod recorder;
@@ -50,11 +52,12 @@ mod whole;
 pub use backend::TensorRt;
 pub use compile::{Compiled, Order, compile, serve};
 pub use layers::{
-    Activation, Element, ElementWise, Extent, Function, Input, Kind, Layer, Layers, Output, Reduction, Tensor,
+    Activation, Constant, Element, ElementWise, Extent, Function, Input, Kind, Layer, Layers, Output,
+    Reduction, Tensor,
 };
 pub use lint::{Budget, Kernel, Program, lint, programs};
 pub use lower::{Given, Lowered, Placed, Sink, Source, lower};
-pub use precision::{CacheForm, PartPrecision, PartPrecisions, Precision, PrecisionChoice, Rules};
+pub use precision::{CacheForm, Rules, STORING, check_target, rules};
 pub use quantize::{Quantized, e2m1, e4m3, of_e2m1, of_e4m3, quantize};
 pub use sections::{MakeAlone, write_sections};
 pub use session::{Claim, Device, Failure, Place, Space, open_on};

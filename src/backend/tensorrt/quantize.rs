@@ -4,7 +4,7 @@
 //!
 //! | precision | an element is | times |
 //! | --- | --- | --- |
-//! | INT8 | `round(w / s)` within ±127 | `s = max\|row\| / 127`, f32 |
+//! | INT8 | `round(w / s)` within ±127 | `s = r g`, with `r = max\|row\| / max\|all\|` in the type that is computed in and `g = max\|all\| / 127`, f32 |
 //! | FP8 | `round(w / s)` as E4M3 | `s = max\|all\| / 448`, f32 |
 //! | INT4 | `round(w / s)` within ±7 | `s = max\|block\| / 7`, in the type that is computed in |
 //! | NVFP4 | `round(w / (s g))` as E2M1 | `s = round(max\|block\| / 6 / g)` as E4M3, and `g = max\|all\| / (6 · 448)`, f32 |
@@ -15,7 +15,7 @@
 //! Micikevicius et al. 2022, <https://arxiv.org/abs/2209.05433>, for E4M3; the OCP's microscaling formats v1.0 for E2M1.
 
 use super::layers::Element;
-use super::precision::Precision;
+use crate::backend::WeightFormat;
 use crate::tensor::{TensorView, widen};
 
 /// The largest number of E4M3.
@@ -24,24 +24,26 @@ const E4M3_MAX: f32 = 448.0;
 const E2M1: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 
 /// A matrix `[n, k]` in fewer bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quantized {
     /// `[n, k]`, in the precision's type.
     pub values: Vec<u8>,
     /// INT8: `[n]` f32. FP8: one f32. INT4: `[n, k / block]` in the type that is computed in. NVFP4: the same in E4M3.
     pub scales: Vec<u8>,
-    /// NVFP4: the scale of the scales, one f32; else nothing.
+    /// NVFP4: the scale of the scales, one f32. INT8: `g`. Else nothing.
     pub scale_of_scales: Vec<u8>,
+    /// INT8: `r`, `[n]` in the type that is computed in; else nothing.
+    pub ratios: Vec<u8>,
 }
 
-impl Precision {
+impl WeightFormat {
     /// The elements of a row of `k` that have one scale; or none if it has no such.
     pub fn block_len(self, k: usize) -> Option<usize> {
         match self {
-            Precision::Int4 => [128, 64, 32, 16].into_iter().find(|block| k.is_multiple_of(*block)),
-            Precision::Nvfp4 => Some(16).filter(|block| k.is_multiple_of(*block)),
-            Precision::Int8 => Some(k),
-            Precision::F32 | Precision::F16 | Precision::Bf16 | Precision::Fp8 => None,
+            WeightFormat::Int4 => [128, 64, 32, 16].into_iter().find(|block| k.is_multiple_of(*block)),
+            WeightFormat::Nvfp4 => Some(16).filter(|block| k.is_multiple_of(*block)),
+            WeightFormat::Int8 => Some(k),
+            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 | WeightFormat::Fp8 => None,
         }
         .filter(|block| 0 < *block)
     }
@@ -51,31 +53,36 @@ impl Precision {
 ///
 /// # Panics
 /// If it is no matrix of floats, its rows are not made of whole blocks, or the precision has elements that stand for themselves.
-pub fn quantize(matrix: &TensorView<'_>, precision: Precision, compute: Element) -> Quantized {
+pub fn quantize(matrix: &TensorView<'_>, precision: WeightFormat, compute: Element) -> Quantized {
     let [n, k] = matrix.shape[..] else { panic!("a matrix has two axes, not {:?}", matrix.shape) };
     let mut rows = Rows { matrix, row: vec![0.0; k], k };
-    let mut out = Quantized { values: Vec::new(), scales: Vec::new(), scale_of_scales: Vec::new() };
-    let in_blocks = matches!(precision, Precision::Int4 | Precision::Nvfp4) && 0 < k;
+    let mut out = Quantized::default();
+    let in_blocks = matches!(precision, WeightFormat::Int4 | WeightFormat::Nvfp4) && 0 < k;
     let block = precision.block_len(k);
     assert!(block.is_some() || !in_blocks, "rows of {k} are not made of blocks of {precision}");
     let block = block.unwrap_or(k.max(1));
     match precision {
-        Precision::Int8 => {
+        WeightFormat::Int8 => {
+            let most = rows.largest(n);
+            let of_all = scale_of(most, 127.0);
+            out.scale_of_scales.extend(of_all.to_le_bytes());
             for i in 0..n {
                 let row = rows.get(i);
-                let scale = scale_of(largest(row), 127.0);
+                let (ratio, bytes) = rounded(largest(row) / most.max(f32::MIN_POSITIVE), compute);
+                let scale = ratio * of_all;
+                out.ratios.extend(bytes);
                 out.scales.extend(scale.to_le_bytes());
                 out.values.extend(row.iter().map(|w| whole(*w, scale, 127.0) as u8));
             }
         }
-        Precision::Fp8 => {
+        WeightFormat::Fp8 => {
             let scale = scale_of(rows.largest(n), E4M3_MAX);
             out.scales.extend(scale.to_le_bytes());
             for i in 0..n {
                 out.values.extend(rows.get(i).iter().map(|w| e4m3(w / scale)));
             }
         }
-        Precision::Int4 => {
+        WeightFormat::Int4 => {
             for i in 0..n {
                 let row = rows.get(i);
                 let mut codes = Vec::with_capacity(k);
@@ -87,7 +94,7 @@ pub fn quantize(matrix: &TensorView<'_>, precision: Precision, compute: Element)
                 out.values.extend(pairs(&codes));
             }
         }
-        Precision::Nvfp4 => {
+        WeightFormat::Nvfp4 => {
             let scale_of_scales = scale_of(rows.largest(n), 6.0 * E4M3_MAX);
             out.scale_of_scales.extend(scale_of_scales.to_le_bytes());
             for i in 0..n {
@@ -103,7 +110,7 @@ pub fn quantize(matrix: &TensorView<'_>, precision: Precision, compute: Element)
                 out.values.extend(pairs(&codes));
             }
         }
-        Precision::F32 | Precision::F16 | Precision::Bf16 => panic!("{precision} stands for itself"),
+        WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => panic!("{precision} stands for itself"),
     }
     out
 }
@@ -137,10 +144,10 @@ pub(super) fn scale_of(most: f32, to: f32) -> f32 {
 }
 
 /// The scale of an activation of a precision whose largest element is `most`: of NVFP4 that of its scales, which are found as it runs.
-pub(super) fn activation_scale(precision: Precision, most: f32) -> f32 {
+pub(super) fn activation_scale(precision: WeightFormat, most: f32) -> f32 {
     match precision {
-        Precision::Int8 => scale_of(most, 127.0),
-        Precision::Nvfp4 => scale_of(most, 6.0 * E4M3_MAX),
+        WeightFormat::Int8 => scale_of(most, 127.0),
+        WeightFormat::Nvfp4 => scale_of(most, 6.0 * E4M3_MAX),
         _ => scale_of(most, E4M3_MAX),
     }
 }
@@ -243,7 +250,7 @@ mod tests {
         (vec![rows.len(), rows[0].len()], bytes)
     }
 
-    fn of(rows: &[&[f32]], precision: Precision, compute: Element) -> Quantized {
+    fn of(rows: &[&[f32]], precision: WeightFormat, compute: Element) -> Quantized {
         let (shape, bytes) = matrix(rows);
         quantize(&TensorView { dtype: DType::F32, shape, bytes: &bytes }, precision, compute)
     }
@@ -254,14 +261,23 @@ mod tests {
 
     #[test]
     fn int8_has_a_scale_for_each_row() {
-        let q = of(&[&[127.0, -63.5, 0.5, 1.5], &[0.0; 4]], Precision::Int8, Element::F16);
-        assert_eq!(q.values, [127i8, -64, 0, 2, 0, 0, 0, 0].map(|v| v as u8));
-        assert_eq!(f32s(&q.scales), [1.0, 1.0], "the scale of zeros is one");
+        let q = of(
+            &[&[254.0, -127.0, 1.0, 3.0], &[0.0; 4], &[127.0, 63.5, 0.0, 1.5]],
+            WeightFormat::Int8,
+            Element::F16,
+        );
+        let expected = [127i8, -64, 0, 2, 0, 0, 0, 0, 127, 64, 0, 2].map(|v| v as u8);
+        assert_eq!(q.values, expected);
+        assert_eq!(f32s(&q.scales), [2.0, 2f32.powi(-13), 1.0], "the least share is the least of its type");
+        assert_eq!(f32s(&q.scale_of_scales), [2.0]);
+        let ratios: Vec<f32> =
+            q.ratios.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect();
+        assert_eq!(ratios, [1.0, 2f32.powi(-14), 0.5]);
     }
 
     #[test]
     fn fp8_has_one_scale() {
-        let q = of(&[&[896.0, -2.0], &[2.25, 0.0]], Precision::Fp8, Element::F16);
+        let q = of(&[&[896.0, -2.0], &[2.25, 0.0]], WeightFormat::Fp8, Element::F16);
         assert_eq!((f32s(&q.scales), q.values), (vec![2.0], vec![0x7e, 0xb8, 0x39, 0]));
     }
 
@@ -269,12 +285,12 @@ mod tests {
     fn int4_has_a_scale_for_each_block_in_the_type_of_the_product() {
         let mut row = [0.0; 32];
         (row[0], row[1], row[2], row[31]) = (7.0, -3.6, 0.5, -1.0);
-        let q = of(&[&row], Precision::Int4, Element::F16);
+        let q = of(&[&row], WeightFormat::Int4, Element::F16);
         assert_eq!(q.scales, half::f16::from_f32(1.0).to_le_bytes(), "one block of 32");
         assert_eq!((q.values.len(), q.values[0], q.values[1], q.values[15]), (16, 7 | 12 << 4, 0, 15 << 4));
-        assert_eq!(Precision::Int4.block_len(2048), Some(128));
+        assert_eq!(WeightFormat::Int4.block_len(2048), Some(128));
         assert_eq!(
-            [448, 160, 48, 24].map(|k| Precision::Int4.block_len(k)),
+            [448, 160, 48, 24].map(|k| WeightFormat::Int4.block_len(k)),
             [Some(64), Some(32), Some(16), None]
         );
     }
@@ -283,7 +299,7 @@ mod tests {
     fn nvfp4_has_scales_of_scales() {
         let mut row = [0.0f32; 32];
         (row[0], row[1], row[16], row[17]) = (6.0 * 448.0, -448.0 * 1.5, 6.0, 0.4);
-        let q = of(&[&row], Precision::Nvfp4, Element::F16);
+        let q = of(&[&row], WeightFormat::Nvfp4, Element::F16);
         assert_eq!((f32s(&q.scale_of_scales), &q.scales[..]), (vec![1.0], &[0x7e, 0x38][..]));
         assert_eq!((q.values[0], q.values[8]), (7 | 0xb << 4, 7 | 1 << 4));
     }
@@ -294,19 +310,19 @@ mod tests {
         let row: Vec<f32> = (0..64).map(|i| ((i * 37 % 64) as f32 - 31.0) / 9.0).collect();
         let most = largest(&row);
         for (precision, share) in [
-            (Precision::Int8, 0.5 / 127.0),
-            (Precision::Int4, 0.5 / 7.0 + 1e-3),
+            (WeightFormat::Int8, 0.5 / 127.0),
+            (WeightFormat::Int4, 0.5 / 7.0 + 1e-3),
             // Half of the widest step: 2 of 6, and 32 of 448; NVFP4's scale has an eighth to round.
-            (Precision::Nvfp4, 1.0 / 6.0 + 1.0 / 16.0),
-            (Precision::Fp8, 16.0 / 448.0),
+            (WeightFormat::Nvfp4, 1.0 / 6.0 + 1.0 / 16.0),
+            (WeightFormat::Fp8, 16.0 / 448.0),
         ] {
             let q = of(&[&row], precision, Element::F16);
             let back = |i: usize| -> f32 {
                 let nibble = q.values[i / 2 % q.values.len()] >> (4 * (i % 2)) & 15;
                 match precision {
-                    Precision::Int8 => f32::from(q.values[i] as i8) * f32s(&q.scales)[0],
-                    Precision::Fp8 => of_e4m3(q.values[i]) * f32s(&q.scales)[0],
-                    Precision::Int4 => {
+                    WeightFormat::Int8 => f32::from(q.values[i] as i8) * f32s(&q.scales)[0],
+                    WeightFormat::Fp8 => of_e4m3(q.values[i]) * f32s(&q.scales)[0],
+                    WeightFormat::Int4 => {
                         let scale = half::f16::from_le_bytes([q.scales[0], q.scales[1]]).to_f32();
                         f32::from((nibble << 4) as i8 >> 4) * scale
                     }

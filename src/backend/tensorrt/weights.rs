@@ -112,7 +112,8 @@ impl WeightLayout {
     }
 }
 
-fn pad(out: &mut dyn Write, written: &mut usize, start: usize) -> io::Result<()> {
+/// Zeros up to a place.
+pub(super) fn pad(out: &mut dyn Write, written: &mut usize, start: usize) -> io::Result<()> {
     out.write_all(&[0; ALIGN_BYTES][..start - *written])?;
     *written = start;
     Ok(())

@@ -2,12 +2,10 @@
 
 use super::layers::{Element, Output};
 use super::lower::{Lowered, Sink, Source, lower};
-use crate::backend::{BackendError, WeightFormat};
-use crate::graph::{BufferId, Graph, Network, WeightId, WeightUse};
+use super::precision::{CacheForm, rules};
+use crate::backend::{BackendError, Stored, WeightFormat};
+use crate::graph::{BufferId, Network};
 use crate::tensor::DType;
-
-/// The formats that there are types to compute in for.
-pub(super) const FORMATS: &[WeightFormat] = &[WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16];
 
 /// All graphs as layers, and what each buffer is kept in.
 #[derive(Debug)]
@@ -21,21 +19,21 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Lowers a verified network, whose weights are of these formats.
+    /// Lowers a verified network, whose weights are so stored.
     ///
     /// # Errors
     /// If a graph cannot be lowered, mixes types, or shares a cache with one of another type.
-    pub(super) fn new(network: &Network, formats: &[WeightFormat]) -> Result<Whole, BackendError> {
+    pub(super) fn new(network: &Network, stored: &Stored) -> Result<Whole, BackendError> {
         let declared = |dtype| if dtype == DType::I32 { Element::I32 } else { Element::F32 };
         let mut kept: Vec<(Element, Option<&str>)> =
             network.buffers.iter().map(|b| (declared(b.dtype), None)).collect();
+        let rules = rules(network, stored, CacheForm::Tokens)?;
         let mut graphs = Vec::with_capacity(network.graphs.len());
         let mut arithmetic = WeightFormat::F32;
-        for graph in &network.graphs {
-            let format = format_of(network, graph, formats)?;
-            arithmetic = arithmetic.max(format);
-            let lowered = lower(network, graph, element_of(format))?;
-            assert!(lowered.placed.is_empty(), "weights of one type are inputs");
+        for (graph, rules) in network.graphs.iter().zip(rules) {
+            let lowered = lower(network, graph, rules)?;
+            let format = WeightFormat::ALL.into_iter().find(|f| f.computes() == Some(lowered.compute));
+            arithmetic = arithmetic.max(format.expect("it was made of one"));
             for (buffer, element) in touched(&lowered) {
                 let known = &mut kept[buffer.index()];
                 match known.1 {
@@ -74,50 +72,4 @@ fn touched(lowered: &Lowered) -> impl Iterator<Item = (BufferId, Element)> {
         Sink::Rows(buffer) | Sink::Append(buffer, _) | Sink::InPlace(buffer) => (*buffer, *element),
     });
     read.chain(written)
-}
-
-/// The one format of a graph's matrices and tables; f32 if it has none.
-fn format_of(
-    network: &Network,
-    graph: &Graph,
-    formats: &[WeightFormat],
-) -> Result<WeightFormat, BackendError> {
-    let mut found: Option<(WeightId, WeightFormat)> = None;
-    for weight in graph.nodes.iter().flat_map(|node| node.op.weights()) {
-        if weight.usage == WeightUse::Elements {
-            continue;
-        }
-        let format = formats[weight.id.index()];
-        let named = |id: WeightId| {
-            let weight = &network.weights[id.index()];
-            format!("`{}` of part `{}`", weight.name, weight.part)
-        };
-        if !FORMATS.contains(&format) {
-            return Err(BackendError::Unsupported {
-                why: format!("weight {} is {format}, plans compute in f32, f16 and bf16", named(weight.id)),
-            });
-        }
-        match found {
-            Some((other, known)) if known != format => {
-                return Err(BackendError::Unsupported {
-                    why: format!(
-                        "graph `{}` computes in one type, but its weight {} is {known} and {} is {format}: give their parts one format",
-                        graph.name,
-                        named(other),
-                        named(weight.id)
-                    ),
-                });
-            }
-            _ => found = Some((weight.id, format)),
-        }
-    }
-    Ok(found.map_or(WeightFormat::F32, |(_, format)| format))
-}
-
-fn element_of(format: WeightFormat) -> Element {
-    match format {
-        WeightFormat::F16 => Element::F16,
-        WeightFormat::Bf16 => Element::Bf16,
-        _ => Element::F32,
-    }
 }

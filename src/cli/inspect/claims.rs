@@ -26,7 +26,7 @@ impl Plan {
             let memory = cpu.claims(network, *precision, &options)?;
             Ok(Plan { backend: "cpu", precision: *precision, memory })
         };
-        cpu.formats().iter().map(plan).collect()
+        cpu.storing().formats.iter().map(plan).collect()
     }
 
     /// As a table with its title.

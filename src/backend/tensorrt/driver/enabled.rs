@@ -10,7 +10,7 @@ use super::Gpu;
 use super::cuda::{self, Cuda, Recorded};
 use super::memory::Memories;
 use crate::backend::BackendError;
-use crate::backend::tensorrt::layers::{Extent, Layers};
+use crate::backend::tensorrt::layers::{Constant, Extent, Layers};
 use crate::backend::tensorrt::session::{Claim, Device, Failure, Place, Space};
 use crate::backend::tensorrt::shim::{AXES_MAX, Allocator, Library, Running, Runtime};
 
@@ -180,9 +180,10 @@ impl Device for Driver {
         plan: &[u8],
         layers: &Layers,
         row_bytes: &[usize],
+        constants: &[Constant<'_>],
     ) -> Result<usize, BackendError> {
         self.cuda.enter().map_err(fails)?;
-        let running = self.library.running(&self.runtime, graph, plan)?;
+        let running = self.library.running(&self.runtime, graph, plan, constants)?;
         let tensors = check(graph, &running, layers, row_bytes)?;
         let scratch_bytes = running.scratch_bytes();
         let (graph, n_repeats, recorded, is_unrecordable) = (graph.to_owned(), 0, None, false);

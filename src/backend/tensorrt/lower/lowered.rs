@@ -1,7 +1,7 @@
 //! A graph as layers, and what their inputs, outputs and placeholders have to do with its network.
 
+use crate::backend::WeightFormat;
 use crate::backend::tensorrt::layers::{Element, Layers};
-use crate::backend::tensorrt::precision::Precision;
 use crate::backend::tensorrt::quantize::Quantized;
 use crate::graph::{BufferId, Dim, Symbol, WeightId};
 
@@ -54,7 +54,7 @@ pub struct Placed {
     /// Which weight.
     pub weight: WeightId,
     /// In how many bits.
-    pub precision: Precision,
+    pub precision: WeightFormat,
     /// Which part of it.
     pub given: Given,
 }
@@ -66,6 +66,7 @@ pub enum Given {
     Values,
     Scales,
     ScaleOfScales,
+    Ratios,
 }
 
 impl Quantized {
@@ -75,6 +76,7 @@ impl Quantized {
             Given::Values => &self.values,
             Given::Scales => &self.scales,
             Given::ScaleOfScales => &self.scale_of_scales,
+            Given::Ratios => &self.ratios,
         }
     }
 }

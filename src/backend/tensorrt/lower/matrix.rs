@@ -1,6 +1,7 @@
 //! Products with weights.
 
 use super::Lowering;
+use super::quantized::Operands;
 use crate::backend::tensorrt::layers::{ElementWise, Tensor};
 use crate::graph::{Dim, ValueId, WeightId};
 
@@ -21,8 +22,11 @@ impl Lowering<'_> {
         if !is_matrix {
             rows = self.flattened(rows, k);
         }
-        let [rows, matrix] = self.operands(rows, weight);
+        let Operands { rows, matrix, ratios } = self.operands(rows, weight);
         let mut y = self.recorder.matmul(rows, matrix, [false, true]);
+        if let Some(ratios) = ratios {
+            y = self.recorder.elementwise(ElementWise::Product, y, ratios);
+        }
         if let Some(bias) = bias {
             let bias = self.vector(bias, self.compute, &[1, n]);
             y = self.recorder.elementwise(ElementWise::Sum, y, bias);

@@ -24,9 +24,9 @@ pub use lowered::{Given, Lowered, Placed, Sink, Source};
 use std::collections::HashMap;
 
 use super::layers::{Element, Extent, Kind, Tensor};
-use super::precision::{CacheForm, Precision, Rules};
+use super::precision::{CacheForm, Rules};
 use super::recorder::Recorder;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, WeightFormat};
 use crate::graph::{BufferId, Dim, Graph, NamedDim, Network, Node, Op, Purpose, Symbol, ValueId, WeightId};
 use crate::tensor::DType;
 
@@ -115,8 +115,8 @@ struct Lowering<'a> {
     placed: Vec<Placed>,
     weights: HashMap<Form, Tensor>,
     /// Weights in fewer bits, and activations that are made so, by the bits of their scale.
-    quantized: HashMap<WeightId, Tensor>,
-    narrowed: HashMap<(Tensor, Precision, u32), Tensor>,
+    quantized: HashMap<WeightId, [Tensor; 2]>,
+    narrowed: HashMap<(Tensor, WeightFormat, u32), Tensor>,
     pasts: HashMap<BufferId, Tensor>,
     /// Extents that are given as numbers.
     counts: HashMap<Symbol, Tensor>,

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::backend::BackendError;
-use crate::backend::tensorrt::layers::Layers;
+use crate::backend::tensorrt::layers::{Constant, Layers};
 
 /// Of which memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +58,8 @@ pub struct Failure {
 ///
 /// Copies and runs are done in the order in which they are asked for, at the latest when [`Device::wait`] returns.
 pub trait Device: Send {
-    /// Opens a plan that was made of these layers, and whose outputs have rows of so many bytes; the n-th is plan n. Says how many bytes of
-    /// scratch it needs.
+    /// Opens a plan that was made of these layers, whose outputs have rows of so many bytes, and gives it the constants that it waits for;
+    /// the n-th is plan n. Says how many bytes of scratch it needs.
     ///
     /// # Errors
     /// If it is none for this device, or is not of these layers.
@@ -69,6 +69,7 @@ pub trait Device: Send {
         plan: &[u8],
         layers: &Layers,
         row_bytes: &[usize],
+        constants: &[Constant<'_>],
     ) -> Result<usize, BackendError>;
 
     /// Claims all memory. Called once, after all plans were opened.

@@ -11,6 +11,7 @@
 //! Why deadline and stop are looked at once a run: a plan that has begun cannot be stopped. The loops look between their runs.
 
 mod device;
+mod homes;
 mod wiring;
 
 pub use device::{Claim, Device, Failure, Place, Space};
@@ -19,32 +20,30 @@ use std::io::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use self::homes::{Home, Room, counted};
 use self::wiring::{Table, Wire, Wiring};
 use super::layers::Element;
+use super::placed::PlacedLayout;
 use super::weights::{ALIGN_BYTES, WeightLayout};
 use super::whole::Whole;
 use crate::backend::run::{rows_of, whole_rows};
-use crate::backend::{BackendError, Elements, Memory, Run, RunError, Sections, Session, WeightFormat};
+use crate::backend::{
+    BackendError, Elements, Memory, Payload, Run, RunError, Sections, Session, Stored, WeightFormat,
+};
 use crate::graph::{BufferId, GraphId, Network, Purpose};
 use crate::mapped::EXIT_CODE;
 use crate::tensor::{DType, widen};
 
-/// The section of the weights.
+/// The section of the weights that are inputs of plans.
 pub(super) const WEIGHTS: &str = "weights";
+/// The section of those that plans are given as constants.
+pub(super) const CONSTANTS: &str = "constants";
 /// Bytes that are turned into another type at once, on the stack.
 const PIECE_BYTES: usize = 4096;
 
 /// The section of a graph's plan.
 pub(super) fn plan_section(graph: &str) -> String {
     format!("plan.{graph}")
-}
-
-/// Where a buffer stands.
-#[derive(Clone, Copy, Debug)]
-struct Home {
-    place: Place,
-    element: Element,
-    row_bytes: usize,
 }
 
 /// See the module.
@@ -63,34 +62,35 @@ pub(super) struct TensorRtSession {
 /// Opens what [`write_sections`](super::write_sections) wrote on a device. The network must have been verified.
 ///
 /// # Errors
-/// If the sections are not of this network in these formats, or the device lacks something.
+/// If the sections are not of this network so stored, or the device lacks something.
 pub fn open_on(
     network: Network,
-    formats: &[WeightFormat],
+    stored: &Stored,
     sections: &Sections,
     mut device: Box<dyn Device>,
 ) -> Result<Box<dyn Session>, BackendError> {
-    let whole = Whole::new(&network, formats)?;
-    let layout = WeightLayout::new(&network, &whole);
-    let weights = sections.get(WEIGHTS)?.clone();
-    let (found, expected) = (weights.bytes().len(), layout.total_bytes());
-    if found != expected {
-        return Err(BackendError::Payload {
-            why: format!("the weights take {found} bytes, expected {expected}"),
-        });
-    }
+    let whole = Whole::new(&network, stored)?;
+    let (layout, placed) = (WeightLayout::new(&network, &whole), PlacedLayout::new(&whole));
+    let weights = section(sections, WEIGHTS, "weights", layout.total_bytes())?;
+    let constants = match placed.total_bytes() {
+        0 => None,
+        n_bytes => Some(section(sections, CONSTANTS, "weights in fewer bits", n_bytes)?),
+    };
     // The weights begin at 0, as in their section.
     let mut room = Room { device_bytes: layout.total_bytes(), host_bytes: 0 };
     let homes: Vec<Home> =
         network.buffers.iter().zip(&whole.kept_in).map(|(b, kept)| room.home(b, *kept)).collect();
     let mut plans = Vec::with_capacity(network.graphs.len());
-    let mut scratch_bytes = 0;
-    for (graph, lowered) in network.graphs.iter().zip(&whole.graphs) {
+    let (mut scratch_bytes, mut constant_bytes) = (0, 0);
+    for (i, (graph, lowered)) in network.graphs.iter().zip(&whole.graphs).enumerate() {
         let wiring = Wiring::new(&network, graph, lowered)?;
         let row_bytes: Vec<usize> =
             wiring.outputs.iter().map(|wire| homes[wire.buffer.index()].row_bytes).collect();
         let plan = sections.get(&plan_section(&graph.name))?;
-        let asked = device.load(&graph.name, plan.bytes(), &lowered.layers, &row_bytes)?;
+        let given =
+            placed.constants(&whole, i, constants.as_ref().map_or(&[][..], |constants| constants.bytes()));
+        constant_bytes += given.iter().map(|constant| constant.bytes.len() as u64).sum::<u64>();
+        let asked = device.load(&graph.name, plan.bytes(), &lowered.layers, &row_bytes, &given)?;
         scratch_bytes = scratch_bytes.max(asked);
         plans.push(wiring);
     }
@@ -122,7 +122,8 @@ pub fn open_on(
         }
     }
     let memory = Memory {
-        weights_private_bytes: layout.total_bytes() as u64,
+        // Plans have their constants each for itself.
+        weights_private_bytes: layout.total_bytes() as u64 + constant_bytes,
         arena_bytes: (scratch.end - staging) as u64,
         ..counted(&network, &homes)
     };
@@ -136,6 +137,17 @@ pub fn open_on(
         homes,
         memory,
     }))
+}
+
+/// A section of so many bytes.
+fn section(sections: &Sections, name: &str, what: &str, expected: usize) -> Result<Payload, BackendError> {
+    let section = sections.get(name)?.clone();
+    let found = section.bytes().len();
+    if found != expected {
+        let why = format!("the {what} take {found} bytes, expected {expected}");
+        return Err(BackendError::Payload { why });
+    }
+    Ok(section)
 }
 
 /// Indices that stand among the weights point into their tables, or the plan would read elsewhere.
@@ -155,37 +167,6 @@ fn check_constants(
         }
     }
     Ok(())
-}
-
-/// Memory that is handed out, before any is claimed.
-struct Room {
-    device_bytes: usize,
-    host_bytes: usize,
-}
-
-impl Room {
-    fn home(&mut self, buffer: &crate::graph::Buffer, element: Element) -> Home {
-        let (space, bytes) = match buffer.purpose {
-            Purpose::Input | Purpose::Output => (Space::Host, &mut self.host_bytes),
-            Purpose::Cache | Purpose::Features => (Space::Device, &mut self.device_bytes),
-        };
-        let row_bytes = element.bytes_of(buffer.row_len());
-        let offset = bytes.next_multiple_of(ALIGN_BYTES);
-        *bytes = (offset + buffer.shape[0] * row_bytes).next_multiple_of(ALIGN_BYTES);
-        Home { place: Place { space, offset }, element, row_bytes }
-    }
-}
-
-fn counted(network: &Network, homes: &[Home]) -> Memory {
-    let mut memory = Memory::default();
-    for (buffer, home) in network.buffers.iter().zip(homes) {
-        let n_bytes = (buffer.shape[0] * home.row_bytes) as u64;
-        match home.place.space {
-            Space::Host => memory.buffers_bytes += n_bytes,
-            Space::Device => memory.caches_bytes += n_bytes,
-        }
-    }
-    memory
 }
 
 fn broken(failure: Failure) -> BackendError {

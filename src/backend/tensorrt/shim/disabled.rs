@@ -38,6 +38,11 @@ impl Library {
         match self.0 {}
     }
 
+    /// Whether it makes plans that wait for constants.
+    pub(in crate::backend::tensorrt) fn takes_placeholders(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Whether a plan can be opened on this machine.
     ///
     /// # Errors

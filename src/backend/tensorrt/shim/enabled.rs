@@ -12,7 +12,9 @@ use super::running::{Allocator, Running, Runtime};
 use super::translate::{element, from_raw, to_raw, yields_two};
 use super::{Recorded, RecordedTensor, Target};
 use crate::backend::BackendError;
-use crate::backend::tensorrt::layers::{Extent, Input, Kind, Layer, Layers, Output, Tensor};
+use crate::backend::tensorrt::layers::{
+    Constant, Element, Extent, Input, Kind, Layer, Layers, Output, Tensor,
+};
 
 /// Names the library, or the folder that it lies in.
 const PLACE: &str = "PERIHELION_TENSORRT";
@@ -89,7 +91,7 @@ impl Library {
         })
     }
 
-    /// A plan, to be run on the GPU of this machine.
+    /// A plan with the constants that it waits for, to be run on the GPU of this machine.
     ///
     /// # Errors
     /// What TensorRT says.
@@ -98,8 +100,9 @@ impl Library {
         runtime: &Arc<Runtime>,
         graph: &str,
         plan: &[u8],
+        constants: &[Constant<'_>],
     ) -> Result<Running, BackendError> {
-        Running::new(runtime, plan).map_err(|said| {
+        Running::new(runtime, plan, constants).map_err(|said| {
             let (n_bytes, version, said) = (plan.len(), &self.version, joined(&said));
             let why =
                 format!("{version} does not open the plan of graph `{graph}` ({n_bytes} bytes): {said}");
@@ -110,6 +113,11 @@ impl Library {
     /// Whether it is TensorRT-RTX.
     pub(in crate::backend::tensorrt) fn is_rtx(&self) -> bool {
         self.is_rtx
+    }
+
+    /// Whether it makes plans that wait for constants.
+    pub(in crate::backend::tensorrt) fn takes_placeholders(&self) -> bool {
+        to_raw(&Kind::Placeholder { element: Element::I8, dims: vec![1] }).is_ok_and(|raw| has(&raw))
     }
 
     /// Whether a plan can be opened on this machine.

@@ -1,4 +1,4 @@
-//! The functions of `shim.cc`, and handles that own what they make.
+//! The functions of `shim.cc`, `layers.cc` and `read.cc`, and handles that own what they make.
 //!
 //! Values are indices into the handle that made them, so that none outlives it; a constant's bytes live as long as the
 //! handle; every list is as long as TensorRT lets it be.
@@ -76,13 +76,13 @@ pub(super) fn has(layer: &RawLayer) -> bool {
     shim_has(layer.kind) != 0
 }
 
-/// Checks that the structs of `shim.cc` are those of `raw.rs`.
+/// Checks that the structs of `shim.h` are those of `raw.rs`.
 ///
 /// # Panics
 /// If they are not: a mistake of whoever changed one of them.
 pub(super) fn check_structs() {
     let ours = (size_of::<RawLayer>() * 1000 + size_of::<RawTensor>()) as i64;
-    assert_eq!(shim_struct_bytes(), ours, "the structs of shim.cc are the ones of raw.rs");
+    assert_eq!(shim_struct_bytes(), ours, "the structs of shim.h are the ones of raw.rs");
 }
 
 /// What TensorRT says, warnings and worse, while somebody has his turn.

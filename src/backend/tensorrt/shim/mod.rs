@@ -1,8 +1,8 @@
 //! TensorRT itself: the library where it lies, a network in it, and the plan that it makes of one.
 //!
-//! `shim.cc` puts TensorRT's classes behind C functions and is compiled by `build.rs` with feature `tensorrt`. No NVIDIA library is
-//! linked: it is opened when it is asked for, and its version is compared with that of the headers before anything else of it is
-//! called, since another's classes lie otherwise in memory.
+//! `shim.cc` and the files beside it put TensorRT's classes behind C functions and are compiled by `build.rs` with feature `tensorrt`. No
+//! NVIDIA library is linked: it is opened when it is asked for, and its version is compared with that of the headers before anything else
+//! of it is called, since another's classes lie otherwise in memory.
 
 #[cfg(not(feature = "tensorrt"))]
 mod disabled;

@@ -1,4 +1,4 @@
-//! The structs of `shim.cc`: what is asked of TensorRT, and what it answers, as numbers.
+//! The structs of `shim.h`: what is asked of TensorRT, and what it answers, as numbers.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;

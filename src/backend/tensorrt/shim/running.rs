@@ -1,13 +1,14 @@
 //! The functions of `runtime.cc`, and handles that own what they make: plans that run in memory of the caller's.
 #![expect(unsafe_code, reason = "C functions, and memory of TensorRT's")]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::ffi::{Logging, Turn, log};
 use super::opened::Opened;
 use super::raw::AXES_MAX;
+use crate::backend::tensorrt::layers::Constant;
 
 type Take = extern "C" fn(*mut c_void, u64, u64) -> *mut c_void;
 type Give = extern "C" fn(*mut c_void, *mut c_void) -> i32;
@@ -22,6 +23,16 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn shim_runtime_free(runtime: *mut c_void);
     fn shim_running_new(runtime: *mut c_void, bytes: *const u8, n_bytes: i64) -> *mut c_void;
+    fn shim_running_give(
+        running: *mut c_void,
+        create: *mut c_void,
+        log: Logging,
+        name: *const c_char,
+        element: i32,
+        values: *const u8,
+        n_elements: i64,
+    ) -> i32;
+    fn shim_running_start(running: *mut c_void) -> i32;
     fn shim_running_free(running: *mut c_void);
     fn shim_running_scratch_bytes(running: *mut c_void) -> i64;
     fn shim_running_set_scratch(running: *mut c_void, memory: *mut c_void, n_bytes: i64);
@@ -70,7 +81,7 @@ pub(in crate::backend::tensorrt) struct Runtime {
     raw: NonNull<c_void>,
     /// A `Box<dyn Allocator>`, which TensorRT calls.
     owner: NonNull<Box<dyn Allocator>>,
-    _library: Arc<Opened>,
+    library: Arc<Opened>,
 }
 
 // SAFETY: TensorRT's runtime belongs to no thread. Plans are opened by one thread at a time, which has its turn; nothing else uses it.
@@ -103,7 +114,7 @@ impl Runtime {
         let raw = unsafe { shim_runtime_new(create, log, take, give, owner.cast()) };
         let owner = NonNull::new(owner).expect("a box is somewhere");
         match NonNull::new(raw) {
-            Some(raw) => Ok(Arc::new(Runtime { raw, owner, _library: Arc::clone(library) })),
+            Some(raw) => Ok(Arc::new(Runtime { raw, owner, library: Arc::clone(library) })),
             None => {
                 // SAFETY: leaked above, and given to nobody who lives.
                 drop(unsafe { Box::from_raw(owner.as_ptr()) });
@@ -148,13 +159,38 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// A plan's engine and its context; or what TensorRT said.
-    pub(super) fn new(runtime: &Arc<Runtime>, plan: &[u8]) -> Result<Running, Vec<String>> {
+    /// A plan's engine, which is given its constants, and its context; or what TensorRT said.
+    pub(super) fn new(
+        runtime: &Arc<Runtime>,
+        plan: &[u8],
+        constants: &[Constant<'_>],
+    ) -> Result<Running, Vec<String>> {
         let turn = Turn::wait();
         // SAFETY: the runtime lives; the bytes are as many as said, and are not needed afterwards.
         let raw = unsafe { shim_running_new(runtime.raw.as_ptr(), plan.as_ptr(), plan.len() as i64) };
         let raw = NonNull::new(raw).ok_or_else(|| turn.take_lines())?;
-        Ok(Running { raw, _runtime: Arc::clone(runtime) })
+        let running = Running { raw, _runtime: Arc::clone(runtime) };
+        for Constant { name, element, dims, bytes } in constants {
+            let lacks = || [vec![format!("it does not wait for `{name}`")], turn.take_lines()].concat();
+            let create = runtime.library.address(b"createInferRefitter_INTERNAL\0").ok_or_else(lacks)?;
+            let n_elements: i64 = dims.iter().product();
+            assert_eq!(bytes.len(), element.bytes_of(n_elements as usize), "as many as its elements take");
+            let name = CString::new(name.replace('\0', "\u{fffd}")).expect("replaced");
+            let (name, values) = (name.as_ptr(), bytes.as_ptr());
+            // SAFETY: the handle lives; the library's own function, of the headers' version; the bytes are as many as elements of that type
+            // take, and stay until the plan was started below.
+            let taken = unsafe {
+                shim_running_give(raw.as_ptr(), create, log, name, *element as i32, values, n_elements)
+            };
+            if taken == 0 {
+                return Err(lacks());
+            }
+        }
+        // SAFETY: the handle lives, and so do all constants.
+        if unsafe { shim_running_start(raw.as_ptr()) } == 0 {
+            return Err(turn.take_lines());
+        }
+        Ok(running)
     }
 
     /// Bytes of device memory that it computes in.

@@ -1,20 +1,13 @@
-// TensorRT's runtime behind C functions: plans opened, bound to memory and run. `shim.cc` builds them; `running.rs` is the only caller,
-// and sees to it that a handle outlives what it made. Whoever binds memory has compared what a plan says of its tensors with the network
-// (`driver/enabled.rs`). A plan is code of its GPU: what it does with its memory is believed.
+// TensorRT's runtime behind C functions: plans opened, given the constants that they wait for, bound to memory and run. `shim.cc` builds
+// them; `running.rs` is the only caller, and sees to it that a handle outlives what it made. Whoever binds memory has compared what a plan
+// says of its tensors with the network (`driver/enabled.rs`). A plan is code of its GPU: what it does with its memory is believed.
 
-#include <NvInfer.h>
+#include "shim.h"
 
-#include <cstdint>
-#include <memory>
-#include <new>
-
-using namespace nvinfer1;
-
-using ShimLog = void (*)(int32_t severity, char const* line);
 using ShimTake = void* (*)(void* owner, uint64_t n_bytes, uint64_t alignment);
 using ShimGive = int32_t (*)(void* owner, void* memory);
 
-ILogger* shim_logger(ShimLog function);
+using namespace shim;
 
 namespace {
 
@@ -38,18 +31,9 @@ struct Runtime {
 
 struct Running {
     std::unique_ptr<ICudaEngine> engine;
+    std::unique_ptr<IRefitter> refitter;
     std::unique_ptr<IExecutionContext> context;
 };
-
-// What TensorRT throws by mistake ends here.
-template <typename F, typename T>
-T guarded(T otherwise, F body) noexcept {
-    try {
-        return body();
-    } catch (...) {
-        return otherwise;
-    }
-}
 
 }  // namespace
 
@@ -71,16 +55,39 @@ Runtime* shim_runtime_new(void* create, ShimLog log, ShimTake take, ShimGive giv
 
 void shim_runtime_free(Runtime* runtime) { delete runtime; }
 
-// A plan, to be run in memory that the caller gives it.
+// A plan, which is given its constants and then started.
 Running* shim_running_new(Runtime* runtime, void const* bytes, int64_t n_bytes) {
     return guarded<>(static_cast<Running*>(nullptr), [&]() -> Running* {
         auto made = std::make_unique<Running>();
         made->engine.reset(runtime->runtime->deserializeCudaEngine(bytes, static_cast<size_t>(n_bytes)));
-        if (made->engine == nullptr) {
-            return nullptr;
+        return made->engine != nullptr ? made.release() : nullptr;
+    });
+}
+
+// Whether a plan waits for a constant of that name, type and length. The bytes stay where they are until the plan was started. `create` is
+// the library's createInferRefitter_INTERNAL.
+int32_t shim_running_give(
+    Running* running, void* create, ShimLog log, char const* name, int32_t element, void const* values, int64_t n_elements) {
+    return guarded<>(0, [&]() -> int32_t {
+        if (running->refitter == nullptr) {
+            auto* function = reinterpret_cast<void* (*)(void*, void*, int32_t)>(create);
+            running->refitter.reset(
+                static_cast<IRefitter*>(function(running->engine.get(), shim_logger(log), NV_TENSORRT_VERSION)));
         }
-        made->context.reset(made->engine->createExecutionContext(ExecutionContextAllocationStrategy::kUSER_MANAGED));
-        return made->context != nullptr ? made.release() : nullptr;
+        Weights const weights{static_cast<DataType>(element), values, n_elements};
+        return running->refitter != nullptr && running->refitter->setNamedWeights(name, weights) ? 1 : 0;
+    });
+}
+
+// Whether a plan has everything that it needs, and can be run in memory that the caller gives it.
+int32_t shim_running_start(Running* running) {
+    return guarded<>(0, [&]() -> int32_t {
+        if (running->refitter != nullptr && !running->refitter->refitCudaEngine()) {
+            return 0;
+        }
+        running->refitter.reset();
+        running->context.reset(running->engine->createExecutionContext(ExecutionContextAllocationStrategy::kUSER_MANAGED));
+        return running->context != nullptr ? 1 : 0;
     });
 }
 

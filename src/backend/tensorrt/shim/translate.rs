@@ -3,7 +3,7 @@
 use super::raw::{RawAxes, RawLayer};
 use crate::backend::tensorrt::layers::{Activation, Element, ElementWise, Function, Kind, Reduction};
 
-/// The order of `ShimKind` in `shim.cc`.
+/// The order of `ShimKind` in `shim.h`.
 #[derive(Clone, Copy, PartialEq)]
 enum Code {
     Constant,
