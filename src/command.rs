@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, compile, doctor, export, imagine, inspect, machine, manual, output,
-    plan, run, scenes, transport,
+    Context, Usage, ask, bench, build, compile, distill, doctor, export, imagine, inspect, machine, manual,
+    output, plan, run, scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -43,6 +43,7 @@ enum Verb {
     Doctor(doctor::Options),
     Demo(demo::Options),
     Scenes(scenes::Options),
+    Distill(distill::Options),
     Transport(transport::Options),
     Manual(manual::Options),
     Compile(compile::Options),
@@ -103,8 +104,8 @@ fn stray_rule(words: &[impl AsRef<OsStr>]) -> Option<String> {
 
 fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
     let context = Context { threads: arguments.threads.unwrap_or_else(machine::default_threads), ros };
-    // These two leave the graph first, and end of themselves.
-    if !matches!(arguments.verb, Verb::Run(_) | Verb::Demo(_)) {
+    // These leave the graph or save first, and end of themselves.
+    if !matches!(arguments.verb, Verb::Run(_) | Verb::Demo(_) | Verb::Distill(_)) {
         clean_up_on_signals()?;
     }
     match arguments.verb {
@@ -119,6 +120,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Doctor(options) => doctor::run(&options, &context),
         Verb::Demo(options) => demo::run(&options, &context),
         Verb::Scenes(options) => scenes::run(&options, &context),
+        Verb::Distill(options) => distill::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
         Verb::Manual(options) => manual::run(&options, Arguments::command()),
         Verb::Compile(options) => compile::run(&options, &context),

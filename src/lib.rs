@@ -14,6 +14,8 @@ pub mod cli;
 pub mod command;
 pub mod container;
 pub mod demo;
+#[cfg(feature = "distill")]
+pub mod distill;
 pub mod engine;
 pub mod export;
 pub mod frames;

@@ -94,7 +94,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Which one is.
-    pub(super) fn check_extents(&self, graph: &Graph) -> Result<(), RunError> {
+    pub(crate) fn check_extents(&self, graph: &Graph) -> Result<(), RunError> {
         for (index, dim) in graph.dims.iter().enumerate() {
             let value = self.extents.get(index).copied().unwrap_or(usize::MAX);
             if value < dim.min || dim.max < value || !value.is_multiple_of(dim.multiple_of) {
@@ -112,7 +112,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Which one is not.
-    pub(super) fn check_windows(&self, network: &Network) -> Result<(), RunError> {
+    pub(crate) fn check_windows(&self, network: &Network) -> Result<(), RunError> {
         for &(buffer, row) in self.windows {
             let step = network.buffers.get(buffer.index()).ok_or(RunError::Type(buffer))?.window_rows;
             if !row.is_multiple_of(step) {

@@ -8,6 +8,7 @@ pub(crate) mod bench;
 pub(crate) mod build;
 mod clip;
 pub(crate) mod compile;
+pub(crate) mod distill;
 pub(crate) mod doctor;
 pub(crate) mod engines;
 pub(crate) mod export;

@@ -96,6 +96,22 @@ pub struct Graph {
     pub writes: Vec<Write>,
 }
 
+impl Graph {
+    /// For each value the last node that reads it; none if none does, or if a buffer does, after all nodes.
+    pub(crate) fn last_uses(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for input in &node.inputs {
+                last[input.index()] = Some(i);
+            }
+        }
+        for write in &self.writes {
+            last[write.value.index()] = None;
+        }
+        last
+    }
+}
+
 /// What a buffer is for: the row of the memory table in which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -71,6 +71,28 @@ impl Plot {
         element("figure", "plot").with(title).with(self.svg()).into()
     }
 
+    /// The lines as a file of their own, for a README or another program: an SVG with its colours.
+    #[must_use]
+    pub fn file(&self) -> String {
+        const STYLE: &str = "text{font:12px sans-serif;fill:#666}text.end{text-anchor:end}text.middle{text-anchor:middle}\
+            .grid{stroke:#ddd}.axis{stroke:#888}.line{fill:none;stroke-width:1.6}\
+            g.s1{stroke:#2f6fc4;fill:#2f6fc4}g.s2{stroke:#d9760f;fill:#fff}g.s3{stroke:#2d9070;fill:#2d9070}\
+            g.s4{stroke:#9450b8;fill:#fff}line.threshold{stroke:#c33;stroke-dasharray:6 4}line.mark{stroke:#888}";
+        let svg = self.svg();
+        let head = format!("<svg xmlns=\"http://www.w3.org/2000/svg\"><style>{STYLE}</style>");
+        let (title, across) = (Html::from(self.title.as_str()), Html::from(self.unit.as_str()));
+        match svg.as_str().strip_prefix("<svg") {
+            Some(rest) => {
+                let (attributes, content) = rest.split_once('>').expect("a tag ends");
+                let title = format!("<title>{} ({})</title>", title.as_str(), across.as_str());
+                format!(
+                    "<svg xmlns=\"http://www.w3.org/2000/svg\"{attributes}><style>{STYLE}</style>{title}{content}\n"
+                )
+            }
+            None => format!("{head}<text x=\"8\" y=\"20\">Nothing was measured.</text></svg>\n"),
+        }
+    }
+
     fn svg(&self) -> Html {
         let series: Vec<Vec<[f64; 2]>> = self.series.iter().map(|series| thinned(&series.points)).collect();
         let Some(area) = Area::of(&series, self) else {
@@ -275,6 +297,20 @@ mod tests {
             assert_eq!(html.as_str().matches("<circle").count(), n);
             assert!(!html.as_str().contains("NaN") && !html.as_str().contains("inf"), "{}", html.as_str());
             assert!(html.as_str().contains("age &lt;newest&gt;"));
+        }
+    }
+
+    #[test]
+    fn a_file_stands_alone() {
+        for (points, expected) in [(vec![[0.0, 1.0], [1.0, 2.0]], "<path"), (vec![], "Nothing was measured")]
+        {
+            let file = plot(points).file();
+            assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{file}");
+            assert!(
+                file.contains(expected) && file.contains("<style>") && file.ends_with("</svg>\n"),
+                "{file}"
+            );
+            assert_eq!(file.matches("<svg").count(), 1);
         }
     }
 

@@ -86,11 +86,12 @@ pub(crate) struct Case {
     pub network: Network,
     pub weights: Held,
     pub tolerance: Tolerance,
-    contents: Vec<Contents>,
-    runs: Vec<CaseRun>,
+    pub contents: Vec<Contents>,
+    pub runs: Vec<CaseRun>,
 }
 
-enum Contents {
+/// What a buffer holds at first.
+pub(crate) enum Contents {
     F32(Vec<f32>),
     I32(Vec<i32>),
 }

@@ -20,6 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["runtime"],
     &["ros2"],
     &["report"],
+    &["distill"],
     &["cli"],
     &["demo"],
     &["command"],

@@ -25,7 +25,7 @@ pub(super) fn run(
     graph: &Graph,
     run: &Run<'_>,
 ) -> Result<(), RunError> {
-    let last_use = last_uses(graph);
+    let last_use = graph.last_uses();
     let values = Vec::with_capacity(graph.nodes.len());
     let (extents, windows) = (run.extents, run.windows);
     let mut evaluation = Evaluation { reference, id, extents, windows, values };
@@ -39,7 +39,7 @@ pub(super) fn run(
         let value = evaluation.node(i, node)?;
         evaluation.values.push(Some(value));
         for input in &node.inputs {
-            if last_use[input.index()] == i {
+            if last_use[input.index()] == Some(i) {
                 evaluation.values[input.index()] = None;
             }
         }
@@ -48,20 +48,6 @@ pub(super) fn run(
         evaluation.write(write.buffer, write.value)?;
     }
     Ok(())
-}
-
-/// For each value the last node that reads it; `usize::MAX` if a buffer does, after all nodes.
-fn last_uses(graph: &Graph) -> Vec<usize> {
-    let mut last = vec![usize::MAX; graph.nodes.len()];
-    for (i, node) in graph.nodes.iter().enumerate() {
-        for input in &node.inputs {
-            last[input.index()] = i;
-        }
-    }
-    for write in &graph.writes {
-        last[write.value.index()] = usize::MAX;
-    }
-    last
 }
 
 impl Evaluation<'_, '_> {

@@ -18,6 +18,8 @@ mod pointwise;
 
 use std::ops::Range;
 
+pub use pointwise::erf;
+
 use super::run::{rows_of, whole_rows};
 use super::{Elements, Memory, Run, RunError, Session};
 use crate::graph::{BufferId, GraphId, Network, Purpose, Weights};

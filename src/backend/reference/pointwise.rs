@@ -35,7 +35,7 @@ pub(super) fn binary(function: Binary, a: f32, b: f32) -> f32 {
 
 /// The error function: `2/√π e^(-x²) Σ 2ⁿ x^(2n+1) / (1·3·…·(2n+1))` (Abramowitz & Stegun 1964, 7.1.6), whose terms all have
 /// one sign, so that none is lost against another. Beyond 6 it is 1 in f64.
-fn erf(x: f64) -> f64 {
+pub fn erf(x: f64) -> f64 {
     if x.is_nan() || 6.0 <= x.abs() {
         return if x.is_nan() { x } else { x.signum() };
     }

@@ -1,0 +1,242 @@
+//! The folder of a run: its recipe, its log and curves, what a resumed run needs, and the last checkpoint.
+//!
+//! ```text
+//! recipe.toml         as it was begun
+//! log.jsonl           one object a step, and one for each measurement
+//! loss.csv, loss.svg  the same for spreadsheets and eyes
+//! state.safetensors   weights, running means and moments at the last save
+//! checkpoint/         a directory that `export` reads, or the next stage
+//! ```
+//! Files take their places whole; a run that is killed goes on from the last save.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::DistillError;
+use super::optimizer::Parameter;
+use super::recipe::Recipe;
+use crate::checkpoint::{NewTensor, Tensors};
+use crate::install::{self, Partial};
+use crate::report::{Plot, Series};
+use crate::tensor::DType;
+
+const STATE: &str = "state.safetensors";
+const RECIPE: &str = "recipe.toml";
+const LOG: &str = "log.jsonl";
+/// The folder of the last checkpoint.
+pub const CHECKPOINT: &str = "checkpoint";
+/// Steps a point of the curve is the mean of, at least.
+const POINTS: usize = 400;
+
+/// One step of a run, as its log has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// From 0.
+    pub step: u64,
+    /// Mean over its parts.
+    pub loss: f64,
+    /// Of all gradients together, before they were cut.
+    pub norm: f64,
+    /// How long a step was.
+    pub rate: f64,
+    /// Since the run began, without the times between its resumptions.
+    pub seconds: f64,
+}
+
+/// A run's folder.
+pub(super) struct RunFolder {
+    dir: PathBuf,
+    steps: Vec<Step>,
+    measured: Vec<Value>,
+}
+
+impl RunFolder {
+    /// Begins a run where nothing lies yet.
+    pub(super) fn create(recipe: &Recipe) -> Result<RunFolder, DistillError> {
+        let dir = recipe.output.clone();
+        if dir.join(STATE).exists() || dir.join(LOG).exists() {
+            let why = "a run lies there; go on with it by --resume, or choose another `output`";
+            return Err(DistillError::run(&dir, why));
+        }
+        fs::create_dir_all(&dir).map_err(|e| DistillError::io(&dir, e))?;
+        let text = fs::read(&recipe.path).map_err(|e| DistillError::io(&recipe.path, e))?;
+        let place = dir.join(RECIPE);
+        install::write(&place, &text).map_err(|e| DistillError::io(&place, e))?;
+        Ok(RunFolder { dir, steps: Vec::new(), measured: Vec::new() })
+    }
+
+    /// Goes on with a run: the next step, and the parameters as they were.
+    pub(super) fn resume(
+        recipe: &Recipe,
+        parameters: &mut [Parameter],
+    ) -> Result<(RunFolder, u64), DistillError> {
+        let dir = recipe.output.clone();
+        let state = dir.join(STATE);
+        if !state.exists() {
+            return Err(DistillError::run(&dir, "no run was saved there; begin one without --resume"));
+        }
+        let begun = Recipe::open(&dir.join(RECIPE))?;
+        if (begun.seed, &begun.scenes, &begun.stage) != (recipe.seed, &recipe.scenes, &recipe.stage) {
+            let why =
+                "the run was begun by a recipe of another seed, scenes or network; choose another `output`";
+            return Err(DistillError::run(&dir, why));
+        }
+        let tensors = Tensors::open(&state)?;
+        let step = tensors.expect("step", &[2])?.bytes.to_vec();
+        let step = <[u8; 8]>::try_from(&step[..]).map(u64::from_le_bytes);
+        let step = step.map_err(|_| DistillError::run(&state, "`step` is no number"))?;
+        for parameter in parameters.iter_mut() {
+            let mut parts = [const { Vec::new() }; 4];
+            let wanted = parameter.state().map(|(part, values)| (part, values.len()));
+            for (to, (part, n)) in parts.iter_mut().zip(wanted).filter(|(_, (_, n))| 0 < *n) {
+                *to = tensors.expect(&format!("{}.{part}", parameter.name), &[n])?.to_f32();
+            }
+            parameter
+                .restore(parts)
+                .map_err(|part| DistillError::run(&state, format!("{part} is too short")))?;
+        }
+        let mut folder = RunFolder { dir, steps: Vec::new(), measured: Vec::new() };
+        folder.read_log(step)?;
+        Ok((folder, step))
+    }
+
+    /// Steps of the log before `step`; those after it were not saved and are run again.
+    fn read_log(&mut self, step: u64) -> Result<(), DistillError> {
+        let path = self.dir.join(LOG);
+        let text = fs::read_to_string(&path).map_err(|e| DistillError::io(&path, e))?;
+        for (i, line) in text.lines().enumerate() {
+            // The last line of a killed run may be cut.
+            let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
+            let wrong = || DistillError::run(&path, format!("line {} has no `step`", i + 1));
+            let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+            let at = row["step"].as_u64().ok_or_else(wrong)?;
+            if step <= at {
+                continue;
+            }
+            if row.get("loss").is_none() {
+                self.measured.push(row);
+                continue;
+            }
+            let [loss, norm, rate, seconds] = ["loss", "norm", "rate", "seconds"].map(number);
+            self.steps.push(Step { step: at, loss, norm, rate, seconds });
+        }
+        let lines: String = self.rows().map(|row| format!("{row}\n")).collect();
+        install::write(&path, lines.as_bytes()).map_err(|e| DistillError::io(&path, e))
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Value> {
+        let mut rows: Vec<(u64, Value)> = self.steps.iter().map(|step| (step.step, row(step))).collect();
+        rows.extend(self.measured.iter().map(|row| (row["step"].as_u64().unwrap_or(0), row.clone())));
+        rows.sort_by_key(|(step, _)| *step);
+        rows.into_iter().map(|(_, row)| row)
+    }
+
+    /// Seconds of the run so far.
+    pub(super) fn seconds(&self) -> f64 {
+        self.steps.last().map_or(0.0, |step| step.seconds)
+    }
+
+    /// Logs a step.
+    pub(super) fn step(&mut self, step: Step) -> Result<(), DistillError> {
+        let line = row(&step);
+        self.steps.push(step);
+        self.append(&line)
+    }
+
+    /// Logs what was measured after a step.
+    pub(super) fn measured(
+        &mut self,
+        step: u64,
+        figures: &[(&'static str, f64)],
+    ) -> Result<(), DistillError> {
+        let mut row = json!({ "step": step });
+        figures.iter().for_each(|(name, value)| row[*name] = json!(value));
+        self.append(&row)?;
+        self.measured.push(row);
+        Ok(())
+    }
+
+    fn append(&self, row: &Value) -> Result<(), DistillError> {
+        let path = self.dir.join(LOG);
+        let io = |e| DistillError::io(&path, e);
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        file.write_all(format!("{row}\n").as_bytes()).map_err(io)
+    }
+
+    /// Writes what a resumed run needs; `next` is the step that it begins with.
+    pub(super) fn save(&self, next: u64, parameters: &[Parameter]) -> Result<(), DistillError> {
+        let step = next.to_le_bytes();
+        let mut all = vec![NewTensor::new("step", DType::I32, vec![2], || (&step[..]).into())];
+        for parameter in parameters {
+            for (part, values) in parameter.state() {
+                if !values.is_empty() {
+                    let bytes: &[u8] = bytemuck::cast_slice(values);
+                    let name = format!("{}.{part}", parameter.name);
+                    all.push(NewTensor::new(name, DType::F32, vec![values.len()], move || bytes.into()));
+                }
+            }
+        }
+        let path = self.dir.join(STATE);
+        let io = |e: std::io::Error| DistillError::io(&path, e);
+        let mut file = Partial::create(&path).map_err(io)?;
+        let bytes =
+            safetensors::serialize(all.iter().map(|t| (t.name(), t)), None::<HashMap<String, String>>);
+        file.write_all(&bytes.map_err(|e| io(std::io::Error::other(e.to_string())))?).map_err(io)?;
+        file.install().map_err(io)?;
+        self.curves()
+    }
+
+    /// Puts a checkpoint that `write` makes into the place of the last one.
+    pub(super) fn checkpoint(
+        &self,
+        write: impl FnOnce(&Path) -> Result<(), DistillError>,
+    ) -> Result<(), DistillError> {
+        let (place, old, new) = (self.dir.join(CHECKPOINT), self.dir.join("old"), self.dir.join("new"));
+        let io = |e| DistillError::io(&place, e);
+        let removed = |path: &Path| match fs::remove_dir_all(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DistillError::io(path, e)),
+            _ => Ok(()),
+        };
+        removed(&new)?;
+        write(&new)?;
+        removed(&old)?;
+        if place.exists() {
+            fs::rename(&place, &old).map_err(io)?;
+        }
+        fs::rename(&new, &place).map_err(io)?;
+        removed(&old)
+    }
+
+    fn curves(&self) -> Result<(), DistillError> {
+        let mut csv = String::from("step,loss,norm,rate,seconds\n");
+        for Step { step, loss, norm, rate, seconds } in &self.steps {
+            csv += &format!("{step},{loss},{norm},{rate},{seconds}\n");
+        }
+        let run = self.steps.len().div_ceil(POINTS).max(1);
+        let mean = |steps: &[Step]| {
+            let last = steps.last().expect("chunks are not empty");
+            [last.step as f64, steps.iter().map(|s| s.loss).sum::<f64>() / steps.len() as f64]
+        };
+        let loss = Series { name: "training".into(), points: self.steps.chunks(run).map(mean).collect() };
+        let plot = Plot {
+            title: "Loss".into(),
+            across: "step".into(),
+            unit: format!("mean of {run} steps"),
+            series: vec![loss],
+            ..Plot::default()
+        };
+        for (name, text) in [("loss.csv", csv), ("loss.svg", plot.file())] {
+            let path = self.dir.join(name);
+            install::write(&path, text.as_bytes()).map_err(|e| DistillError::io(&path, e))?;
+        }
+        Ok(())
+    }
+}
+
+fn row(Step { step, loss, norm, rate, seconds }: &Step) -> Value {
+    json!({ "step": step, "loss": loss, "norm": norm, "rate": rate, "seconds": seconds })
+}

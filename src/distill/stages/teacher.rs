@@ -1,0 +1,108 @@
+//! The teacher: a denoiser of latents by flow matching (Lipman et al. 2023, <https://arxiv.org/abs/2210.02747>), told the robot's actions.
+//!
+//! Latents of some frames are given and stand clean in place; the others are mixed with noise by σ, and the network predicts noise minus
+//! latents. σ is a shifted logit-normal, with a share of the noisiest. The VAE is fixed.
+
+use std::path::Path;
+
+use super::denoiser::{Batch, Denoiser, mixed, shifted, shifted_times};
+use super::{Means, Stage, pipeline};
+use crate::checkpoint::Checkpoint;
+use crate::distill::DistillError;
+use crate::distill::draw::normal;
+use crate::distill::ops;
+use crate::distill::optimizer::Parameter;
+use crate::distill::recipe::{Recipe, TeacherRecipe, Train};
+use crate::distill::tape::Tensor;
+use crate::models::predict25::ClipOptions;
+use crate::models::wan_vae;
+use crate::scenes::Rng;
+use crate::scenes::robot::Split;
+
+/// Clips of the validation split that a measurement takes, and how many of them are decoded.
+const MEASURED: u64 = 32;
+const DECODED: usize = 8;
+/// Calls of the network for a forecast that is measured.
+const STEPS: usize = 8;
+
+pub(super) struct Teacher {
+    train: Train,
+    of: TeacherRecipe,
+    denoiser: Denoiser,
+}
+
+impl Teacher {
+    pub(super) fn new(recipe: &Recipe, of: &TeacherRecipe) -> Result<Teacher, DistillError> {
+        let vae = Checkpoint::open(&recipe.beside(&of.vae).join(wan_vae::FOLDER))?;
+        let channels = vae.config().root()?.extent("z_dim")?;
+        let index = pipeline::index(recipe, of.given[0].0);
+        let transformer = pipeline::transformer(of, channels);
+        let text = pipeline::text(recipe.seed, of.text_dim);
+        let denoiser = Denoiser::new(&recipe.scenes, &of.given, index, transformer, vae, text)?;
+        Ok(Teacher { train: recipe.train.clone(), of: of.clone(), denoiser })
+    }
+
+    /// The mean square of what velocities are off, over what is not given.
+    fn off(
+        &self,
+        weights: &[Tensor],
+        batch: &Batch,
+        sigma: &[f32],
+        rng: &mut Rng,
+    ) -> Result<Tensor, DistillError> {
+        let (noise, mixed) = mixed(&self.denoiser, batch, sigma, rng);
+        let velocity = self.denoiser.velocity(weights, batch, sigma, &mixed)?;
+        let target = batch.latents.iter().zip(&noise).map(|(z, e)| e - z).collect();
+        let away = ops::sub(&velocity, &Tensor::constant(target, &velocity.shape()));
+        let open = self.denoiser.open(batch);
+        let total: f64 = open.iter().map(|o| f64::from(*o)).sum();
+        let open = Tensor::constant(open, &velocity.shape());
+        Ok(ops::mul(&ops::mul(&away, &away), &open).sum().scaled(1.0 / total))
+    }
+}
+
+impl Stage for Teacher {
+    fn parameters(&self, seed: u64) -> Vec<Parameter> {
+        self.denoiser.untaught(seed)
+    }
+
+    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+        let mut batch = self.denoiser.drawn(weights, self.train.batch, rng)?;
+        let each = batch.actions.len() / batch.n;
+        let mut sigma = Vec::new();
+        for actions in batch.actions.chunks_exact_mut(each) {
+            sigma.push(match rng.chance(self.of.noisiest) {
+                true => rng.uniform(0.95, 1.0),
+                false => shifted(1.0 / (1.0 + (-f64::from(normal(rng, 1)[0])).exp()), self.of.shift),
+            } as f32);
+            if rng.chance(self.of.drop_actions) {
+                actions.fill(0.0);
+            }
+        }
+        self.off(weights, &batch, &sigma, rng)
+    }
+
+    fn measure(
+        &mut self,
+        weights: &[Tensor],
+        rng: &mut Rng,
+    ) -> Result<Vec<(&'static str, f64)>, DistillError> {
+        let indices: Vec<u64> = (0..MEASURED).collect();
+        let mut batch = self.denoiser.batch(weights, Split::Validation, &indices, rng)?;
+        batch.given.fill(ClipOptions::n_latents(self.of.given[0].0));
+        // Every measurement has the same noise and the same σ, evenly.
+        let mut rng = Rng::new(1);
+        let even = |i| shifted((i as f64 + 0.5) / MEASURED as f64, self.of.shift) as f32;
+        let sigma: Vec<f32> = (0..MEASURED).map(even).collect();
+        let loss = self.off(weights, &batch, &sigma, &mut rng)?.item();
+        let noise = normal(&mut rng, batch.latents.len());
+        let times = shifted_times(STEPS, self.of.shift);
+        let found = self.denoiser.forecast(weights, &batch, &noise, &times, true)?;
+        let decibels = self.denoiser.decibels(weights, &found, Split::Validation, DECODED)?;
+        Ok(vec![("loss", loss), ("forecast_psnr_db", decibels)])
+    }
+
+    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+        self.denoiser.write(values, dir)
+    }
+}

@@ -1,0 +1,209 @@
+//! Runs: two of one seed are equal, one that was stopped goes on as if it had not been, and what was trained is what is exported.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use perihelion::backend::reference::Reference;
+use perihelion::backend::{Elements, Run, Session};
+use perihelion::checkpoint::Tensors;
+use perihelion::distill::{Event, Interpreter, Outcome, Recipe, Tensor, train};
+use perihelion::export::{PredictOptions, export_predict};
+use perihelion::graph::{BufferId, Purpose};
+use perihelion::model::Model;
+use perihelion::models::predict25::{Renoise, Schedule};
+use perihelion::scenes::Rng;
+use perihelion::tensor::DType;
+
+const VAE: &str = "output = \"vae\"\nseed = 5\n[scenes]\nsize = 16\nobjects = 2\nclips = 50\nframes = [5, 9]\n\
+    [train]\nsteps = 6\nbatch = 2\nparts = 2\nlearning_rate = 0.002\nwarmup = 2\nvalidate_every = 4\n\
+    [vae]\nbase_dim = 2\ndim_mult = [1, 2, 2]\nnum_res_blocks = 1\nz_dim = 4\nhalve_time = [true, true]\n\
+    noise = 0.5\nobject_weight = 4.0\n";
+
+const TEACHER: &str = "output = \"teacher\"\nseed = 6\n[scenes]\nsize = 16\nobjects = 2\nclips = 8\nframes = [9]\n\
+    [train]\nsteps = 3\nbatch = 4\nlearning_rate = 0.02\nema = 0.5\n\
+    [teacher]\nvae = \"vae/checkpoint\"\nheads = 2\nhead_dim = 12\nlayers = 2\nadaln_dim = 4\ntext_dim = 6\n\
+    given = [[5, 0.5], [1, 0.5]]\ndrop_actions = 0.2\nshift = 3.0\nnoisiest = 0.1\n";
+
+const STUDENT: &str = "output = \"student\"\nseed = 7\n[scenes]\nsize = 16\nobjects = 2\nclips = 8\nframes = [9]\n\
+    [train]\nsteps = 2\nbatch = 4\nlearning_rate = 0.001\nema = 0.9\n\
+    [student]\nteacher = \"teacher/checkpoint\"\ngiven = [[5, 1.0]]\ntimes = 16\nshift = 5.0\nsigmas = [1.0, 0.625]\n";
+
+fn recipe(folder: &Path, name: &str, text: &str) -> Recipe {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    Recipe::open(&path).unwrap()
+}
+
+/// Trains, and stops after so many steps; the losses of the steps that were done.
+fn losses(recipe: &Recipe, resume: bool, stop_after: usize) -> (Vec<f64>, Outcome) {
+    let (stop, mut losses) = (AtomicBool::new(false), Vec::new());
+    let outcome = train(recipe, resume, &stop, &mut |event| {
+        if let Event::Step(step) = event {
+            losses.push(step.loss);
+            stop.store(stop_after <= losses.len(), Relaxed);
+        }
+    });
+    (losses, outcome.unwrap())
+}
+
+fn file(folder: &Path, name: &str) -> Vec<u8> {
+    fs::read(folder.join(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, again, stopped] = ["a", "b", "c"].map(|name| {
+        recipe(folder.path(), &format!("{name}.toml"), &VAE.replace("\"vae\"", &format!("\"{name}\"")))
+    });
+    let (expected, outcome) = losses(&whole, false, usize::MAX);
+    assert_eq!((expected.len(), outcome.finished), (6, true));
+    assert!(expected.iter().all(|loss| loss.is_finite()) && expected[0] != expected[1], "{expected:?}");
+    assert_eq!(losses(&again, false, usize::MAX).0, expected);
+
+    let (before, outcome) = losses(&stopped, false, 2);
+    assert_eq!((outcome.steps, outcome.finished), (2, false));
+    // Begun again, it would be lost; and another's run is not gone on with.
+    let begin = train(&stopped, false, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(begin.contains("--resume"), "{begin}");
+    let other = Recipe { seed: 7, ..stopped.clone() };
+    let refused = train(&other, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("another seed"), "{refused}");
+    // What a killed process left of the log's last line, and a step after the save.
+    let log = stopped.output.join("log.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text + "{\"step\":2,\"loss\":9.0,\"norm\":1,\"rate\":1,\"seconds\":1}\n{\"step\":3,\"lo")
+        .unwrap();
+    let (after, outcome) = losses(&stopped, true, usize::MAX);
+    assert_eq!((outcome.steps, outcome.finished), (6, true));
+    assert_eq!([before, after].concat(), expected);
+    for name in [
+        "state.safetensors",
+        "checkpoint/vae/config.json",
+        "checkpoint/vae/diffusion_pytorch_model.safetensors",
+    ] {
+        assert!(file(&whole.output, name) == file(&stopped.output, name), "{name} differs");
+    }
+    let csv = String::from_utf8(file(&stopped.output, "loss.csv")).unwrap();
+    let first: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(first, expected.iter().map(f64::to_string).collect::<Vec<_>>());
+    assert!(String::from_utf8(file(&stopped.output, "loss.svg")).unwrap().contains("<path"));
+}
+
+#[test]
+fn a_damaged_or_missing_state_is_refused_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), "a.toml", VAE);
+    let resume = || train(&recipe, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(resume().contains("no run was saved there"), "{}", resume());
+    losses(&recipe, false, 1);
+    let state = recipe.output.join("state.safetensors");
+    let whole = fs::read(&state).unwrap();
+    for n in [0, 7, whole.len() / 2, whole.len() - 1] {
+        fs::write(&state, &whole[..n]).unwrap();
+        assert!(resume().contains("state.safetensors"), "{n}: {}", resume());
+    }
+    // As a network of another size would have left it.
+    let text = VAE.replace("base_dim = 2", "base_dim = 4");
+    fs::write(&state, &whole).unwrap();
+    let other = self::recipe(folder.path(), "b.toml", &text);
+    let refused = train(&other, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("another seed, scenes or network"), "{refused}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), "a.toml", VAE);
+    losses(&recipe, false, 2);
+    let before = file(&recipe.output, "state.safetensors");
+    let mut broken = recipe.clone();
+    // No recipe may say this; a learning rate that is far too high would take more steps to do the same.
+    broken.train.learning_rate = f64::INFINITY;
+    let refused = train(&broken, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("the loss at step 3 is NaN"), "{refused}");
+    assert!(before == file(&recipe.output, "state.safetensors"), "the state was written over");
+}
+
+/// Both stages, and the teacher's folder.
+fn trained(folder: &Path) -> PathBuf {
+    losses(&recipe(folder, "vae.toml", VAE), false, usize::MAX);
+    let teacher = recipe(folder, "teacher.toml", TEACHER);
+    let (losses, outcome) = losses(&teacher, false, usize::MAX);
+    assert!(outcome.finished && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    teacher.output
+}
+
+#[test]
+fn a_student_begins_as_its_teacher_and_says_how_it_is_to_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = trained(folder.path());
+    let student = recipe(folder.path(), "student.toml", STUDENT);
+    let (losses, outcome) = losses(&student, false, usize::MAX);
+    assert!(outcome.finished && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let out = folder.path().join("student.model");
+    export_predict(&student.output.join("checkpoint"), &PredictOptions::default(), &out, &mut |_| {})
+        .unwrap();
+    let forecasts = Model::open(&out).unwrap().manifest().roles.forecasts.clone().unwrap();
+    let expected = Schedule::Fixed { sigmas: vec![1.0, 0.625], renoise: Renoise::Same };
+    assert_eq!(forecasts.schedule, expected);
+    // Two short steps from the teacher, and not the teacher.
+    let name = "checkpoint/transformer/diffusion_pytorch_model.safetensors";
+    let [before, after] = [&teacher, &student.output].map(|run| Tensors::open(&run.join(name)).unwrap());
+    let name = "transformer_blocks.0.ff.net.2.weight";
+    let [before, after] = [&before, &after].map(|tensors| tensors.tensor(name).unwrap().to_f32());
+    let off = before.iter().zip(&after).map(|(b, a)| (b - a).abs()).fold(0.0, f32::max);
+    assert!(0.0 < off && off < 0.01, "{off}");
+}
+
+#[test]
+fn what_was_trained_is_what_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = trained(folder.path());
+    let out = folder.path().join("a.model");
+    export_predict(&run.join("checkpoint"), &PredictOptions::default(), &out, &mut |_| {}).unwrap();
+    let model = Model::open(&out).unwrap();
+    let manifest = model.manifest().roles.forecasts.clone().unwrap();
+    assert_eq!(manifest.clip.actions.as_ref().unwrap().names, ["x", "y"]);
+
+    // The trainer's side: its own weights, by its own evaluation.
+    let state = Tensors::open(&run.join("state.safetensors")).unwrap();
+    let network = model.network();
+    let weights = network.weights.iter().map(|weight| {
+        let values = state.tensor(&format!("{}.mean", weight.name)).unwrap().to_f32();
+        Tensor::constant(values, &weight.shape)
+    });
+    let mut trainer = Interpreter::new(network, weights.collect());
+    let mut exported = Reference::new(network, &model);
+    let mut rng = Rng::new(9);
+    for (i, buffer) in network.buffers.iter().enumerate() {
+        let id = BufferId(i as u32);
+        if buffer.purpose == Purpose::Input && buffer.dtype == DType::F32 {
+            let values: Vec<f32> = (0..buffer.len()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+            exported.write(id, 0, Elements::F32(&values)).unwrap();
+            trainer.write(id, Tensor::constant(values, &[&[1], &buffer.shape[..]].concat()));
+        }
+    }
+    let mut compared = 0;
+    for (i, graph) in network.graphs.iter().enumerate() {
+        let extents: Vec<usize> = graph.dims.iter().map(|dim| dim.max).collect();
+        let given = Run { extents: &extents, ..Run::default() };
+        let id = perihelion::graph::GraphId(i as u32);
+        trainer.run(id, &given).unwrap();
+        exported.run(id, &given).unwrap();
+        for write in &graph.writes {
+            let found = trainer.buffer(write.buffer).unwrap();
+            let rows = found.shape()[1];
+            let found = found.to_f32();
+            let mut expected = vec![0.0; rows * network.buffers[write.buffer.index()].row_len()];
+            exported.read(write.buffer, 0, &mut expected).unwrap();
+            let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+            let off = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+            let name = &network.buffers[write.buffer.index()].name;
+            assert!(off <= 1e-4 * largest, "{}, {name}: {off} of {largest}", graph.name);
+            compared += usize::from(0.0 < largest && expected.iter().any(|v| *v != 0.0));
+        }
+    }
+    assert!(10 < compared, "{compared}");
+}
