@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::NamedTempFile;
 
-pub use folder::PartialFolder;
+pub use folder::{PartialFolder, exchange};
 
 const PREFIX: &str = ".perihelion-";
 const SUFFIX: &str = ".partial";
@@ -194,13 +194,20 @@ pub fn folder_of(place: &Path) -> &Path {
     place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether a name is that of a file or folder which has not taken its place.
+#[must_use]
+pub fn is_hidden(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
 /// Removes the hidden files and folders of processes that are no more. What cannot be looked at stays: it is not this file's
 /// business.
 fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
+        if !name.to_str().is_some_and(is_hidden)
+            || !entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir())
+        {
             continue;
         }
         let path = entry.path();

@@ -47,6 +47,17 @@ pub enum DistillError {
         /// The norm of its gradient.
         norm: f64,
     },
+    /// A weight is no number any more.
+    #[error(
+        "a weight is no number after step {step}, whose gradient's norm was {norm}: training stopped; what was saved last is whole. \
+             Lower `learning_rate` or `clip` and go on with --resume"
+    )]
+    Diverged {
+        /// Which step.
+        step: u64,
+        /// The norm of its gradient.
+        norm: f64,
+    },
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -102,6 +102,12 @@ impl Parameter {
         &self.mean
     }
 
+    /// Whether all of its values are numbers.
+    pub fn is_finite(&self) -> bool {
+        // In a sum one that is none stays, and the sum is a vector's work.
+        self.values().iter().map(|v| v * 0.0).sum::<f32>() == 0.0
+    }
+
     /// As a tensor: a leaf if it learns.
     pub fn tensor(&self) -> Tensor {
         match self.rule {
@@ -164,13 +170,19 @@ impl Gathered {
     }
 }
 
-/// One step: `step` counts from 0, `share` is the schedule's part of the learning rate.
-pub fn update(parameters: &mut [Parameter], gathered: Gathered, settings: &Settings, step: u64, share: f64) {
-    let norm = gathered.norm();
+/// One step: `step` counts from 0, `norm` is that of all gradients, `share` is the schedule's part of the learning rate.
+pub fn update(
+    parameters: &mut [Parameter],
+    gathered: &Gathered,
+    norm: f64,
+    settings: &Settings,
+    step: u64,
+    share: f64,
+) {
     let scale = (settings.clip / norm.max(settings.clip)) as f32;
     // A mean over fewer steps than it will be of: the first values are forgotten fast.
     let ema = settings.ema.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
-    for (parameter, gradient) in parameters.iter_mut().zip(gathered.0) {
+    for (parameter, gradient) in parameters.iter_mut().zip(&gathered.0) {
         if let Some(gradient) = gradient {
             let gradient = gradient.to_contiguous();
             let gradient: Vec<f32> = gradient.storage::<f32>().iter().map(|g| g * scale).collect();
@@ -289,9 +301,41 @@ mod tests {
                 let mut gathered = Gathered::default();
                 gathered.add(loss.backward(), &leaves);
                 drop(leaves);
-                update(&mut all, gathered, &settings, step, share(step, 10, 200, 0.0));
+                let norm = gathered.norm();
+                update(&mut all, &gathered, norm, &settings, step, share(step, 10, 200, 0.0));
             }
             assert!(distance(&all[0]) < 1e-2 * before, "{rule:?}: {before}, {}", distance(&all[0]));
+        }
+    }
+
+    #[test]
+    fn one_step_is_what_it_is_by_hand() {
+        let mut all = [Parameter::new("w", &[2], vec![1.0, -2.0], Rule::AdamW)];
+        let leaves = [all[0].tensor()];
+        let loss = ops::mul(&leaves[0], &Tensor::constant(vec![3.0_f32, 4.0], &[2])).sum();
+        let mut gathered = Gathered::default();
+        gathered.add(loss.backward(), &leaves);
+        drop(leaves);
+        assert_eq!(gathered.norm(), 5.0);
+        let settings = Settings { learning_rate: 0.1, weight_decay: 0.5, clip: 1.0, ..Settings::default() };
+        update(&mut all, &gathered, 5.0, &settings, 0, 0.5);
+        // A gradient of 0.6 and 0.8; a first step is as long as the rate, 0.05; 0.025 of each weight goes.
+        let near = |found: &[f32], expected: [f32; 2]| {
+            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}, {expected:?}");
+        };
+        let [values, mean, first, second] = all[0].state().map(|(_, values)| values);
+        near(values, [0.975 - 0.05, -1.95 - 0.05]);
+        // A mean over few steps: the first values count a tenth.
+        near(mean, [1.0 + 0.9 * (0.925 - 1.0), -2.0]);
+        near(first, [0.06, 0.08]);
+        near(second, [0.0036, 0.0064]);
+    }
+
+    #[test]
+    fn a_weight_that_is_no_number_is_seen() {
+        for (last, expected) in [(1e38, true), (f32::INFINITY, false), (f32::NAN, false)] {
+            let weight = Parameter::new("w", &[3], vec![1e38, -1e38, last], Rule::AdamW);
+            assert_eq!(weight.is_finite(), expected, "{last}");
         }
     }
 

@@ -18,6 +18,7 @@ const STEPS_MAX: u64 = 100_000_000;
 const BATCH_MAX: usize = 4096;
 const FRAMES_MAX: usize = 257;
 const SIZE_MAX: usize = 1024;
+const STEP_BYTES_MAX: usize = 1 << 29;
 
 /// A recipe that was read and found sound.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +102,7 @@ pub struct Train {
     /// Decay of the running mean of the weights, which is what is written as a checkpoint.
     #[serde(default = "ema")]
     pub ema: f64,
-    /// Seconds between saves.
+    /// Seconds between saves; 0 saves after every step.
     #[serde(default = "save_every_s")]
     pub save_every_s: u64,
     /// Steps between measurements on clips of the validation split.
@@ -219,6 +220,13 @@ impl Recipe {
         };
         scenes.check()?;
         train.check()?;
+        let bytes = train.batch * scenes.frames_max() * scenes.size * scenes.size * 3 * size_of::<f32>();
+        if STEP_BYTES_MAX < bytes {
+            return Err(format!(
+                "`train.batch` is {}: clips of {bytes} bytes at once; expected {STEP_BYTES_MAX} at most, the rest by `train.parts`",
+                train.batch
+            ));
+        }
         match &stage {
             StageRecipe::Vae(vae) => vae.check(&scenes)?,
             StageRecipe::Teacher(teacher) => teacher.check(&scenes)?,
@@ -274,7 +282,7 @@ impl Train {
         within("train.weight_decay", self.weight_decay, 0.0, 10.0)?;
         within("train.clip", self.clip, 1e-9, 1e9)?;
         within("train.ema", self.ema, 0.0, 0.999_999)?;
-        within("train.save_every_s", self.save_every_s, 1, 1 << 31)?;
+        within("train.save_every_s", self.save_every_s, 0, 1 << 31)?;
         within("train.validate_every", self.validate_every, 1, STEPS_MAX)
     }
 
@@ -383,6 +391,7 @@ mod tests {
             ("steps = 10", "steps = 0", "`train.steps` is 0; expected 1 to"),
             ("batch = 2", "batch = 0", "`train.batch` is 0"),
             ("batch = 2", "batch = -1", "line 10"),
+            ("batch = 2", "batch = 4096", "clips of 1006632960 bytes"),
             ("learning_rate = 0.002", "learning_rate = nan", "`train.learning_rate` is NaN"),
             ("size = 64", "size = 60", "expected a multiple of 8"),
             ("size = 64", "size = 9999", "`scenes.size` is 9999"),

@@ -4,14 +4,15 @@
 //! recipe.toml         as it was begun
 //! log.jsonl           one object a step, and one for each measurement
 //! loss.csv, loss.svg  the same for spreadsheets and eyes
+//! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher
 //! state.safetensors   weights, running means and moments at the last save
 //! checkpoint/         a directory that `export` reads, or the next stage
 //! ```
-//! Files take their places whole; a run that is killed goes on from the last save.
+//! Files take their places whole; a run that is killed goes on from the last save. The folder is locked while a run is in it.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ use crate::tensor::DType;
 const STATE: &str = "state.safetensors";
 const RECIPE: &str = "recipe.toml";
 const LOG: &str = "log.jsonl";
+const INPUTS: &str = "inputs.sha256";
 /// The folder of the last checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 /// Steps a point of the curve is the mean of, at least.
@@ -50,40 +52,83 @@ pub struct Step {
 /// A run's folder.
 pub(super) struct RunFolder {
     dir: PathBuf,
+    /// Locked while a run is in the folder.
+    _in_use: File,
     steps: Vec<Step>,
     measured: Vec<Value>,
 }
 
 impl RunFolder {
-    /// Begins a run where nothing lies yet.
-    pub(super) fn create(recipe: &Recipe) -> Result<RunFolder, DistillError> {
+    /// Begins a run where nothing lies yet but its recipe; `inputs` is the digest of what else it learns from.
+    pub(super) fn create(recipe: &Recipe, inputs: &str) -> Result<RunFolder, DistillError> {
         let dir = recipe.output.clone();
+        fs::create_dir_all(&dir).map_err(|e| DistillError::io(&dir, e))?;
+        let folder = RunFolder::locked(dir)?;
+        let dir = &folder.dir;
         if dir.join(STATE).exists() || dir.join(LOG).exists() {
             let why = "a run lies there; go on with it by --resume, or choose another `output`";
-            return Err(DistillError::run(&dir, why));
+            return Err(DistillError::run(dir, why));
         }
-        fs::create_dir_all(&dir).map_err(|e| DistillError::io(&dir, e))?;
         let text = fs::read(&recipe.path).map_err(|e| DistillError::io(&recipe.path, e))?;
-        let place = dir.join(RECIPE);
-        install::write(&place, &text).map_err(|e| DistillError::io(&place, e))?;
-        Ok(RunFolder { dir, steps: Vec::new(), measured: Vec::new() })
+        for entry in fs::read_dir(dir).map_err(|e| DistillError::io(dir, e))?.flatten() {
+            let name = entry.file_name();
+            // What a run that was killed before its first step left, and the recipe if it lies there.
+            let is_own = match name.to_str() {
+                Some(RECIPE) => fs::read(entry.path()).is_ok_and(|found| found == text),
+                Some(INPUTS) => true,
+                Some(hidden) if install::is_hidden(hidden) => true,
+                _ => is_same(&entry.path(), &recipe.path),
+            };
+            if !is_own {
+                let name = name.display();
+                let why = format!("`{name}` lies there already; choose a new or an empty folder as `output`");
+                return Err(DistillError::run(dir, why));
+            }
+        }
+        for (name, text) in [(RECIPE, &text[..]), (INPUTS, inputs.as_bytes())] {
+            let place = dir.join(name);
+            install::write(&place, text).map_err(|e| DistillError::io(&place, e))?;
+        }
+        Ok(folder)
     }
 
-    /// Goes on with a run: the next step, and the parameters as they were.
+    fn locked(dir: PathBuf) -> Result<RunFolder, DistillError> {
+        let in_use = File::open(&dir).map_err(|e| DistillError::io(&dir, e))?;
+        // A file system that has no locks leaves each process to itself.
+        if let Err(TryLockError::WouldBlock) = in_use.try_lock() {
+            let why = "another process trains there; wait for it, or choose another `output`";
+            return Err(DistillError::run(&dir, why));
+        }
+        Ok(RunFolder { dir, _in_use: in_use, steps: Vec::new(), measured: Vec::new() })
+    }
+
+    /// Goes on with a run: the next step, and the parameters as they were. One that was killed before it was saved begins again.
     pub(super) fn resume(
         recipe: &Recipe,
+        inputs: &str,
         parameters: &mut [Parameter],
     ) -> Result<(RunFolder, u64), DistillError> {
         let dir = recipe.output.clone();
-        let state = dir.join(STATE);
-        if !state.exists() {
+        if !dir.join(INPUTS).exists() {
             return Err(DistillError::run(&dir, "no run was saved there; begin one without --resume"));
         }
+        let mut folder = RunFolder::locked(dir.clone())?;
         let begun = Recipe::open(&dir.join(RECIPE))?;
         if (begun.seed, &begun.scenes, &begun.stage) != (recipe.seed, &recipe.scenes, &recipe.stage) {
             let why =
                 "the run was begun by a recipe of another seed, scenes or network; choose another `output`";
             return Err(DistillError::run(&dir, why));
+        }
+        let place = dir.join(INPUTS);
+        if fs::read_to_string(&place).map_err(|e| DistillError::io(&place, e))? != inputs {
+            let why = "the VAE or the teacher is not the one that the run was begun with; put that one back, or begin a run in \
+                another `output`";
+            return Err(DistillError::run(&dir, why));
+        }
+        let state = dir.join(STATE);
+        if !state.exists() {
+            folder.read_log(0)?;
+            return Ok((folder, 0));
         }
         let tensors = Tensors::open(&state)?;
         let step = tensors.expect("step", &[2])?.bytes.to_vec();
@@ -99,7 +144,6 @@ impl RunFolder {
                 .restore(parts)
                 .map_err(|part| DistillError::run(&state, format!("{part} is too short")))?;
         }
-        let mut folder = RunFolder { dir, steps: Vec::new(), measured: Vec::new() };
         folder.read_log(step)?;
         Ok((folder, step))
     }
@@ -107,7 +151,10 @@ impl RunFolder {
     /// Steps of the log before `step`; those after it were not saved and are run again.
     fn read_log(&mut self, step: u64) -> Result<(), DistillError> {
         let path = self.dir.join(LOG);
-        let text = fs::read_to_string(&path).map_err(|e| DistillError::io(&path, e))?;
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            other => other.map_err(|e| DistillError::io(&path, e))?,
+        };
         for (i, line) in text.lines().enumerate() {
             // The last line of a killed run may be cut.
             let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
@@ -195,20 +242,14 @@ impl RunFolder {
         &self,
         write: impl FnOnce(&Path) -> Result<(), DistillError>,
     ) -> Result<(), DistillError> {
-        let (place, old, new) = (self.dir.join(CHECKPOINT), self.dir.join("old"), self.dir.join("new"));
-        let io = |e| DistillError::io(&place, e);
-        let removed = |path: &Path| match fs::remove_dir_all(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DistillError::io(path, e)),
-            _ => Ok(()),
-        };
-        removed(&new)?;
-        write(&new)?;
-        removed(&old)?;
-        if place.exists() {
-            fs::rename(&place, &old).map_err(io)?;
+        let (place, new) = (self.dir.join(CHECKPOINT), self.dir.join("checkpoint.new"));
+        // What a killed process left.
+        match fs::remove_dir_all(&new) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(DistillError::io(&new, e)),
+            _ => {}
         }
-        fs::rename(&new, &place).map_err(io)?;
-        removed(&old)
+        write(&new)?;
+        install::exchange(&new, &place).map_err(|e| DistillError::io(&place, e))
     }
 
     fn curves(&self) -> Result<(), DistillError> {
@@ -235,6 +276,10 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn row(Step { step, loss, norm, rate, seconds }: &Step) -> Value {

@@ -50,17 +50,25 @@ pub fn train(
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, DistillError> {
     let mut stage = stage(recipe)?;
+    let inputs = stage.inputs();
     let mut parameters = stage.parameters(recipe.seed);
     let (mut folder, first) = match resume {
-        true => RunFolder::resume(recipe, &mut parameters)?,
-        false => (RunFolder::create(recipe)?, 0),
+        true => RunFolder::resume(recipe, &inputs, &mut parameters)?,
+        false => (RunFolder::create(recipe, &inputs)?, 0),
     };
     let n_steps = recipe.train.steps;
     let (before, begun) = (folder.seconds(), Instant::now());
     let save_every = Duration::from_secs(recipe.train.save_every_s);
     let (mut saved, mut loss, mut next) = (Instant::now(), f64::NAN, first);
     while next < n_steps && !stop.load(Relaxed) {
-        let mut step = one_step(recipe, &mut *stage, &mut parameters, next)?;
+        let slopes = slopes(recipe, &mut *stage, &parameters, next)?;
+        // Here, where the weights are known to give a loss and a gradient that are numbers.
+        if first < next && save_every <= saved.elapsed() {
+            save(&folder, &mut *stage, &parameters, next)?;
+            saved = Instant::now();
+            watch(&Event::Saved(next));
+        }
+        let mut step = change(recipe, &mut parameters, next, &slopes)?;
         step.seconds = before + begun.elapsed().as_secs_f64();
         loss = step.loss;
         folder.step(step.clone())?;
@@ -72,11 +80,6 @@ pub fn train(
             let figures = stage.measure(&means, rng)?;
             folder.measured(next - 1, &figures)?;
             watch(&Event::Measured { step: next - 1, figures });
-        }
-        if save_every <= saved.elapsed() && next < n_steps {
-            save(&folder, &mut *stage, &parameters, next)?;
-            saved = Instant::now();
-            watch(&Event::Saved(next));
         }
     }
     save(&folder, &mut *stage, &parameters, next)?;
@@ -96,29 +99,51 @@ fn save(
     folder.checkpoint(|dir| stage.write(&means, dir))
 }
 
-fn one_step(
+/// The gradients of a step, and its loss.
+struct SlopesOfStep {
+    gathered: Gathered,
+    loss: f64,
+    norm: f64,
+}
+
+fn slopes(
     recipe: &Recipe,
     stage: &mut dyn Stage,
-    parameters: &mut [Parameter],
+    parameters: &[Parameter],
     step: u64,
-) -> Result<Step, DistillError> {
-    let train = &recipe.train;
+) -> Result<SlopesOfStep, DistillError> {
+    let n_parts = recipe.train.parts;
     let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
     let rng = &mut generator(recipe.seed, Purpose::Step, step);
     let (mut gathered, mut loss) = (Gathered::default(), 0.0);
     let means = || -> Vec<Tensor> { parameters.iter().map(Parameter::mean_tensor).collect() };
-    for _ in 0..train.parts {
-        let part = stage.loss(&leaves, &means, rng)?.scaled(1.0 / train.parts as f64);
+    for _ in 0..n_parts {
+        let part = stage.loss(&leaves, &means, rng)?.scaled(1.0 / n_parts as f64);
         loss += part.item();
         gathered.add(part.backward(), &leaves);
     }
-    // Released, so that weights change in place.
-    drop(leaves);
     let norm = gathered.norm();
-    if !loss.is_finite() || !norm.is_finite() {
-        return Err(DistillError::NotANumber { step, loss, norm });
+    match loss.is_finite() && norm.is_finite() {
+        true => Ok(SlopesOfStep { gathered, loss, norm }),
+        false => Err(DistillError::NotANumber { step, loss, norm }),
     }
+}
+
+/// Changes the weights; no other holds them, so that they change in place.
+fn change(
+    recipe: &Recipe,
+    parameters: &mut [Parameter],
+    step: u64,
+    slopes: &SlopesOfStep,
+) -> Result<Step, DistillError> {
+    let train = &recipe.train;
+    let SlopesOfStep { gathered, loss, norm } = slopes;
+    let (loss, norm) = (*loss, *norm);
     let share = share(step, train.warmup, train.steps, train.floor);
-    update(parameters, gathered, &train.settings(), step, share);
-    Ok(Step { step, loss, norm, rate: train.learning_rate * share, seconds: 0.0 })
+    update(parameters, gathered, norm, &train.settings(), step, share);
+    // Before anything of them is saved.
+    match parameters.iter().all(Parameter::is_finite) {
+        true => Ok(Step { step, loss, norm, rate: train.learning_rate * share, seconds: 0.0 }),
+        false => Err(DistillError::Diverged { step, norm }),
+    }
 }

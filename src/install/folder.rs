@@ -84,6 +84,26 @@ impl Drop for PartialFolder {
     }
 }
 
+/// Puts the folder `new` into the place of the one that lies at `place`, if one does, which is then removed. Whoever looks at `place`
+/// sees the old one or the new one.
+///
+/// # Errors
+/// If the file system refuses. One that cannot exchange two names in one step leaves nothing at `place` for a moment.
+pub fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    // Before anything is removed.
+    fs::metadata(new)?;
+    if !place.exists() {
+        fs::rename(new, place)?;
+    } else if renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE).is_ok() {
+        fs::remove_dir_all(new)?;
+    } else {
+        fs::remove_dir_all(place)?;
+        fs::rename(new, place)?;
+    }
+    File::open(folder_of(place))?.sync_all()
+}
+
 /// Flushes a folder with all that lies in it.
 fn sync(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -99,6 +119,20 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_new_folder_takes_the_place_of_an_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, place) = (dir.path().join("new"), dir.path().join("a"));
+        for name in ["first", "second"] {
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join(name), "").unwrap();
+            exchange(&new, &place).unwrap();
+            assert_eq!((names(dir.path()), names(&place)), (vec!["a".to_owned()], vec![name.to_owned()]));
+        }
+        assert!(exchange(&new, &place).is_err(), "nothing new is there");
+        assert_eq!(names(&place), ["second"]);
     }
 
     #[test]

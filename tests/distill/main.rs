@@ -12,5 +12,6 @@ mod cases;
 #[path = "../conformance/networks.rs"]
 mod networks;
 
+mod command;
 mod ops;
 mod training;

@@ -119,11 +119,19 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_saved() {
     losses(&recipe, false, 2);
     let before = file(&recipe.output, "state.safetensors");
     let mut broken = recipe.clone();
-    // No recipe may say this; a learning rate that is far too high would take more steps to do the same.
-    broken.train.learning_rate = f64::INFINITY;
-    let refused = train(&broken, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
-    assert!(refused.contains("the loss at step 3 is NaN"), "{refused}");
-    assert!(before == file(&recipe.output, "state.safetensors"), "the state was written over");
+    broken.train.save_every_s = 0;
+    // No recipe may say these; learning rates that are only too high would take more steps to do the same.
+    for (rate, expected) in [
+        (1e30, "the loss at step 3 is "),
+        (f64::INFINITY, "a weight is no number after step 2"),
+        (f64::NAN, "a weight is no number after step 2"),
+    ] {
+        broken.train.learning_rate = rate;
+        let refused = train(&broken, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{rate}: {refused}");
+        assert!(before == file(&recipe.output, "state.safetensors"), "{rate}: the state was written over");
+    }
+    assert!(losses(&recipe, true, usize::MAX).1.finished);
 }
 
 /// Both stages, and the teacher's folder.
@@ -155,6 +163,63 @@ fn a_student_begins_as_its_teacher_and_says_how_it_is_to_be_asked() {
     let [before, after] = [&before, &after].map(|tensors| tensors.tensor(name).unwrap().to_f32());
     let off = before.iter().zip(&after).map(|(b, a)| (b - a).abs()).fold(0.0, f32::max);
     assert!(0.0 < off && off < 0.01, "{off}");
+}
+
+#[test]
+fn an_input_that_is_replaced_is_seen_and_what_was_read_of_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let vae = recipe(folder.path(), "vae.toml", VAE);
+    losses(&vae, false, 1);
+    let name = "checkpoint/vae/diffusion_pytorch_model.safetensors";
+    let read = file(&vae.output, name);
+    let teacher = recipe(folder.path(), "teacher.toml", TEACHER);
+    // The VAE's run goes on beside the teacher's.
+    let stop = AtomicBool::new(false);
+    let outcome = train(&teacher, false, &stop, &mut |event| {
+        if let Event::Step(step) = event
+            && step.step == 0
+        {
+            losses(&vae, true, 1);
+            stop.store(true, Relaxed);
+        }
+    });
+    assert_eq!(outcome.unwrap().steps, 1);
+    assert!(file(&vae.output, name) != read, "the test needs another VAE");
+    let [read, written] = [vae.output.join("read.safetensors"), teacher.output.join(name)].map(|path| {
+        if !path.exists() {
+            fs::write(&path, &read).unwrap();
+        }
+        let tensors = Tensors::open(&path).unwrap();
+        let of = |name: &str| (name.to_owned(), tensors.tensor(name).unwrap().to_f32());
+        tensors.names().map(of).collect::<Vec<_>>()
+    });
+    assert!(read == written, "the teacher's checkpoint has another VAE than it was taught with");
+    let refused = train(&teacher, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("the VAE or the teacher is not the one"), "{refused}");
+}
+
+#[test]
+fn a_student_of_a_teacher_that_takes_no_actions_learns_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/small-predict");
+    let text = STUDENT.replace("teacher/checkpoint", teacher).replace("batch = 4", "batch = 1");
+    let small = recipe(folder.path(), "a.toml", &text.replace("clips = 8", "clips = 2"));
+    let (found, outcome) = losses(&small, false, usize::MAX);
+    assert!(outcome.finished && found.iter().all(|loss| loss.is_finite()), "{found:?}");
+    // The size that it learnt at is what its checkpoint says.
+    let index: serde_json::Value =
+        serde_json::from_slice(&file(&small.output, "checkpoint/model_index.json")).unwrap();
+    let notes = &index["perihelion"];
+    assert_eq!(
+        ["height", "width", "frames", "condition_frames"].map(|n| notes[n].as_u64().unwrap()),
+        [16, 16, 9, 5]
+    );
+    // A latent's patches do not divide this.
+    let odd =
+        recipe(folder.path(), "b.toml", &text.replace("size = 16", "size = 24").replace("student\"", "b\""));
+    let refused = train(&odd, false, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("16"), "{refused}");
+    assert!(!odd.output.exists());
 }
 
 #[test]

@@ -13,10 +13,7 @@ use crate::cli::{Context, Usage, output};
 use crate::distill::{self, DistillError, Event, Recipe};
 
 pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let mut recipe = Recipe::open(&options.recipe).map_err(|why| match why {
-        DistillError::Recipe { .. } => anyhow::Error::from(Usage(why.to_string())),
-        other => other.into(),
-    })?;
+    let mut recipe = Recipe::open(&options.recipe).map_err(blamed)?;
     if let Some(output) = &options.output {
         recipe.output.clone_from(output);
     }
@@ -49,7 +46,8 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             figures_now.clone_from(figures);
         }
         _ => {}
-    })?;
+    })
+    .map_err(blamed)?;
     bar.finish_and_clear();
     let place = recipe.output.display();
     if options.json {
@@ -70,4 +68,12 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// A wrong recipe is what the command was given.
+fn blamed(why: DistillError) -> anyhow::Error {
+    match why {
+        DistillError::Recipe { .. } => Usage(why.to_string()).into(),
+        other => other.into(),
+    }
 }

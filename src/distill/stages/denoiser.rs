@@ -1,14 +1,14 @@
 //! What teacher and students have in common: a pipeline's network with its VAE fixed, latents of clips, one call of the denoiser, and
 //! forecasts of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::pipeline::{configs, fixed};
 use super::vae::{decode, encode};
-use super::{Values, pipeline};
+use super::{Values, check_size, decibels, digest, pipeline};
 use crate::backend::Run;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewTensor};
 use crate::distill::DistillError;
@@ -16,7 +16,7 @@ use crate::distill::clips::Clips;
 use crate::distill::draw::{Purpose, generator, normal};
 use crate::distill::interpreter::Interpreter;
 use crate::distill::optimizer::{Parameter, Rule};
-use crate::distill::recipe::Scenes;
+use crate::distill::recipe::{Recipe, Scenes};
 use crate::distill::tape::Tensor;
 use crate::graph::{BufferId, Network, Weight, WeightId, Weights as _};
 use crate::models::names::{Folders, Names};
@@ -28,6 +28,9 @@ use crate::tensor::DType;
 
 /// What the network is told in place of σ about given frames.
 const GIVEN_TIMESTEP: f32 = 1e-4;
+
+/// Of clips that were encoded, kept at most.
+const KEPT_BYTES: usize = 2 << 30;
 
 /// A pipeline as it is trained.
 pub(super) struct Denoiser {
@@ -59,13 +62,14 @@ pub(super) struct Batch {
 impl Denoiser {
     /// The network that these configs describe, beside the VAE of a checkpoint.
     pub(super) fn new(
-        scenes: &Scenes,
+        recipe: &Recipe,
         given: &[(usize, f64)],
         index: Value,
         transformer: Value,
         vae: Checkpoint,
         text: TextEmbedding,
     ) -> Result<Denoiser, DistillError> {
+        let scenes = &recipe.scenes;
         // Read back as whoever gets the checkpoint will: what the configs say is what is trained.
         let skeleton =
             tempfile::tempdir().map_err(|e| DistillError::io(Path::new("a temporary folder"), e))?;
@@ -86,6 +90,8 @@ impl Denoiser {
         let mut network = config.network(&options, &[text.entry()], DType::F32)?;
         let limits = [(LATENTS_PER_CALL, (n_frames - 1) / FRAMES_PER_LATENT), (ENCODER_STATES, 1)];
         network.set_limits(&limits).expect("one clip in two calls is within every bound");
+        check_size(recipe, &network)?;
+        check_actions(recipe, &network)?;
         let names = config.names(&network, std::slice::from_ref(&text), Spelling::Diffusers);
         Ok(Denoiser {
             scenes: scenes.clone(),
@@ -100,6 +106,12 @@ impl Denoiser {
             names,
             encoded: HashMap::new(),
         })
+    }
+
+    /// The digest of the weights that do not learn.
+    pub(super) fn inputs(&self) -> String {
+        let ids = (0..self.network.weights.len()).map(|i| WeightId(i as u32));
+        digest(ids.filter_map(|id| self.fixed.get(&id)).map(Vec::as_slice))
     }
 
     /// Of one clip, as patches.
@@ -143,18 +155,28 @@ impl Denoiser {
         rng: &mut Rng,
     ) -> Result<Batch, DistillError> {
         let (mut latents, mut actions) = (Vec::new(), Vec::new());
-        for index in indices {
-            let key = (split == Split::Train, *index);
-            if !self.encoded.contains_key(&key) {
+        let key = |index: &u64| (split == Split::Train, *index);
+        let is_missing = |index: &&u64| !self.encoded.contains_key(&key(index));
+        let missing: Vec<u64> = indices.iter().filter(is_missing).copied().collect();
+        // Clips are many and memory is not.
+        let n_actions = 2 * (self.scenes.frames_max() - 1);
+        if KEPT_BYTES < (self.encoded.len() + missing.len()) * (self.len() + n_actions) * size_of::<f32>() {
+            let wanted: HashSet<_> = indices.iter().map(key).collect();
+            self.encoded.retain(|key, _| wanted.contains(key));
+        }
+        for index in &missing {
+            if !self.encoded.contains_key(&key(index)) {
                 let clips = Clips::draw(split, &[*index], self.scenes.frames_max(), &self.scenes);
                 let mut on = Interpreter::new(&self.network, weights.to_vec());
                 let shape = [1, clips.n_frames, clips.size, clips.size, 3];
                 let of_clip = encode(&mut on, &Tensor::constant(clips.frames, &shape))?.to_f32();
                 let mut patches = vec![0.0; of_clip.len()];
                 self.latent.to_patches(&of_clip, &mut patches);
-                self.encoded.insert(key, (patches, clips.actions));
+                self.encoded.insert(key(index), (patches, clips.actions));
             }
-            let (patches, taken) = &self.encoded[&key];
+        }
+        for index in indices {
+            let (patches, taken) = &self.encoded[&key(index)];
             latents.extend(patches);
             actions.extend(taken);
         }
@@ -205,12 +227,14 @@ impl Denoiser {
         let timesteps = each(&|i, frame| if is_given(i, frame) { GIVEN_TIMESTEP } else { sigma[i] });
         let places = places(self.latent.grid(), None);
         let n_actions = batch.actions.len() / (2 * n);
+        if let Some(actions) = self.network.buffer("actions") {
+            on.write(actions, Tensor::constant(batch.actions.clone(), &[n, n_actions, 2]));
+        }
         for (name, values, shape) in [
             ("patches", mixed.to_vec(), &[n, n_rows, mixed.len() / (n * n_rows)][..]),
             ("positions", places, &[1, n_rows, 3]),
             ("mask", mask, &[n, t, 1]),
             ("timesteps", timesteps, &[n, t]),
-            ("actions", batch.actions.clone(), &[n, n_actions, 2]),
         ] {
             on.write(self.buffer(name), Tensor::constant(values, shape));
         }
@@ -280,8 +304,7 @@ impl Denoiser {
                 n_values += 1.0;
             }
         }
-        // The range of values is two.
-        Ok(10.0 * (4.0 * n_values / f64::max(square, 1e-12)).log10())
+        Ok(decibels(square, n_values))
     }
 
     /// The whole pipeline's directory, with these values of the weights.
@@ -291,12 +314,17 @@ impl Denoiser {
         let name = "diffusion_pytorch_model.safetensors";
         let constants = Values::of(&self.network, values);
         for (folder, tensors) in self.names.write(&self.network, &constants, &[]) {
-            // The VAE's file is the one that was read.
             if folder != wan_vae::FOLDER {
                 writer.tensors(&format!("{folder}/{name}"), tensors)?;
             }
         }
-        writer.copy(&self.vae.dir().join(name), &format!("{}/{name}", wan_vae::FOLDER))?;
+        // The VAE's tensors are those that were read, also where another run has replaced the file since.
+        let mut tensors = Vec::new();
+        for name in self.vae.names() {
+            let view = self.vae.tensor(name)?;
+            tensors.push(NewTensor::new(name, view.dtype, view.shape, move || view.bytes.into()));
+        }
+        writer.tensors(&format!("{}/{name}", wan_vae::FOLDER), tensors)?;
         let text = &self.text;
         let shape = vec![text.n_tokens, text.values.len() / text.n_tokens];
         let bytes: &[u8] = bytemuck::cast_slice(&text.values);
@@ -304,6 +332,20 @@ impl Denoiser {
         writer.tensors(TextEmbedding::FILE, vec![tensor])?;
         Ok(writer.finish()?)
     }
+}
+
+/// What the clips have is the pusher's speed along two axes; a network takes that or no actions.
+fn check_actions(recipe: &Recipe, network: &Network) -> Result<(), DistillError> {
+    let Some(id) = network.buffer("actions") else { return Ok(()) };
+    let expected = [recipe.scenes.frames_max() - 1, 2];
+    let found = &network.buffers[id.index()].shape;
+    if found[..] == expected {
+        return Ok(());
+    }
+    let why = format!(
+        "the teacher takes actions of {found:?}; expected {expected:?}, a speed along two axes, or none"
+    );
+    Err(DistillError::Recipe { path: recipe.path.clone(), why })
 }
 
 /// Times of `n` steps from pure noise, shifted towards it.

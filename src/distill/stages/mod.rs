@@ -8,6 +8,8 @@ mod vae;
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::DistillError;
 use super::optimizer::Parameter;
 use super::recipe::{Recipe, StageRecipe};
@@ -21,6 +23,9 @@ pub(super) type Means<'m> = dyn Fn() -> Vec<Tensor> + 'm;
 
 /// A stage of training.
 pub(super) trait Stage {
+    /// The digest of what it learns from besides clips.
+    fn inputs(&self) -> String;
+
     /// The weights, as they are before the first step, in the order of the network's.
     fn parameters(&self, seed: u64) -> Vec<Parameter>;
 
@@ -45,6 +50,32 @@ pub(super) fn stage(recipe: &Recipe) -> Result<Box<dyn Stage>, DistillError> {
         StageRecipe::Teacher(of) => Box::new(teacher::Teacher::new(recipe, of)?),
         StageRecipe::Student(of) => Box::new(student::Student::new(recipe, of)?),
     })
+}
+
+/// No network is larger: beyond that is a mistake, and memory is asked for by it.
+const WEIGHTS_MAX: usize = 1 << 31;
+
+/// Whether a recipe's network is one that a machine trains; asked before there is memory for it.
+fn check_size(recipe: &Recipe, network: &Network) -> Result<(), DistillError> {
+    let n: usize = network.weights.iter().map(|w| w.shape.iter().product::<usize>()).sum();
+    if n <= WEIGHTS_MAX {
+        return Ok(());
+    }
+    let why = format!("its network has {n} weights; expected {WEIGHTS_MAX} at most");
+    Err(DistillError::Recipe { path: recipe.path.clone(), why })
+}
+
+/// SHA-256 of numbers, in hexadecimal digits.
+fn digest<'v>(values: impl Iterator<Item = &'v [f32]>) -> String {
+    let mut hasher = Sha256::new();
+    values.for_each(|values| hasher.update(bytemuck::cast_slice::<f32, u8>(values)));
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Peak signal to noise of values that range over two, in decibels: `square` is the sum over `n` of what they are off, squared.
+fn decibels(square: f64, n: f64) -> f64 {
+    // No `max`, which would take a number for what is none.
+    10.0 * (4.0 * n / if square < 1e-12 { 1e-12 } else { square }).log10()
 }
 
 /// Values of f32 as a network's constants.

@@ -88,7 +88,7 @@ pub(super) fn configs(
         "use_dynamic_shifting": false,
     });
     writer.json("scheduler/scheduler_config.json", &scheduler)?;
-    writer.copy(&vae.dir().join("config.json"), &format!("{}/config.json", wan_vae::FOLDER))?;
+    writer.json(&format!("{}/config.json", wan_vae::FOLDER), vae.config().value())?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::denoiser::{Denoiser, mixed, shifted, shifted_times};
-use super::{Means, Stage};
+use super::{Means, Stage, digest};
 use crate::checkpoint::Checkpoint;
 use crate::distill::DistillError;
 use crate::distill::draw::normal;
@@ -48,11 +48,18 @@ impl Student {
         let config = checkpoint.config();
         let text = TextEmbedding::load(&config.denoiser, "default", &dir.join(TextEmbedding::FILE))?;
         let mut index = config.index.value().clone();
-        index["perihelion"]["distilled_sigmas"] = json!(of.sigmas);
-        index["perihelion"]["renoise"] = json!("same");
+        let notes = &mut index["perihelion"];
+        notes["distilled_sigmas"] = json!(of.sigmas);
+        notes["renoise"] = json!("same");
+        // What it is trained on, which may not be what its teacher was.
+        for side in ["height", "width"] {
+            notes[side] = json!(recipe.scenes.size);
+        }
+        notes["frames"] = json!(recipe.scenes.frames_max());
+        notes["condition_frames"] = json!(of.given[0].0);
         let transformer = checkpoint.transformer().config().value().clone();
         let vae = Checkpoint::open(checkpoint.vae().dir())?;
-        let denoiser = Denoiser::new(&recipe.scenes, &of.given, index, transformer, vae, text)?;
+        let denoiser = Denoiser::new(recipe, &of.given, index, transformer, vae, text)?;
         let first = denoiser.read(&checkpoint.folders())?;
         let teacher = denoiser.parameters(|_, weight| first[&weight.name].clone());
         let teacher = teacher.iter().map(Parameter::mean_tensor).collect();
@@ -61,6 +68,11 @@ impl Student {
 }
 
 impl Stage for Student {
+    fn inputs(&self) -> String {
+        let values: Vec<Vec<f32>> = self.teacher.iter().map(Tensor::to_f32).collect();
+        digest(values.iter().map(Vec::as_slice))
+    }
+
     fn parameters(&self, _: u64) -> Vec<Parameter> {
         self.denoiser.parameters(|_, weight| self.first[&weight.name].clone())
     }

@@ -38,7 +38,7 @@ impl Teacher {
         let index = pipeline::index(recipe, of.given[0].0);
         let transformer = pipeline::transformer(of, channels);
         let text = pipeline::text(recipe.seed, of.text_dim);
-        let denoiser = Denoiser::new(&recipe.scenes, &of.given, index, transformer, vae, text)?;
+        let denoiser = Denoiser::new(recipe, &of.given, index, transformer, vae, text)?;
         Ok(Teacher { train: recipe.train.clone(), of: of.clone(), denoiser })
     }
 
@@ -62,6 +62,10 @@ impl Teacher {
 }
 
 impl Stage for Teacher {
+    fn inputs(&self) -> String {
+        self.denoiser.inputs()
+    }
+
     fn parameters(&self, seed: u64) -> Vec<Parameter> {
         self.denoiser.untaught(seed)
     }

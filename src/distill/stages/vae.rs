@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Means, Stage, Values, uniform};
+use super::{Means, Stage, Values, check_size, decibels, digest, uniform};
 use crate::backend::Run;
 use crate::checkpoint::CheckpointWriter;
 use crate::distill::DistillError;
@@ -55,6 +55,7 @@ impl Vae {
             latents_std: vec![1.0; of.z_dim],
         };
         let network = network(&config, &recipe.scenes);
+        check_size(recipe, &network)?;
         Ok(Vae {
             scenes: recipe.scenes.clone(),
             train: recipe.train.clone(),
@@ -149,6 +150,10 @@ pub(super) fn decode(on: &mut Interpreter<'_>, latents: &Tensor) -> Result<Tenso
 }
 
 impl Stage for Vae {
+    fn inputs(&self) -> String {
+        digest(std::iter::empty())
+    }
+
     fn parameters(&self, seed: u64) -> Vec<Parameter> {
         let of = |(i, weight): (usize, &Weight)| {
             let rng = &mut generator(seed, Purpose::Weights, i as u64);
@@ -197,8 +202,6 @@ impl Stage for Vae {
                 }
             }
         }
-        // The range of values is two.
-        let decibels = |sum: f64, n: f64| 10.0 * (4.0 * n / sum.max(1e-12)).log10();
         Ok(vec![("psnr_db", decibels(whole, n_whole)), ("psnr_objects_db", decibels(objects, n_objects))])
     }
 
