@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, compile, distill, doctor, export, imagine, inspect, machine, manual,
-    output, plan, run, scenes, transport,
+    Context, Usage, ask, bench, build, calibrate, compile, distill, doctor, export, imagine, inspect,
+    machine, manual, output, plan, run, scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -33,6 +33,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Export(export::Options),
+    Calibrate(calibrate::Options),
     Build(build::Options),
     Ask(ask::Options),
     Run(run::Options),
@@ -110,6 +111,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
     }
     match arguments.verb {
         Verb::Export(options) => export::run(&options, &context),
+        Verb::Calibrate(options) => calibrate::run(&options, &context),
         Verb::Build(options) => build::run(&options, &context),
         Verb::Ask(options) => ask::run(&options, &context),
         Verb::Run(options) => run::run(&options, &context),

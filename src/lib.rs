@@ -25,6 +25,7 @@ pub mod mapped;
 pub mod model;
 pub mod models;
 pub mod onnx;
+pub mod quantize;
 pub mod report;
 pub mod ros2;
 pub mod runtime;

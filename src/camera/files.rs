@@ -168,7 +168,9 @@ pub fn frame_files(dir: &Path) -> Result<FrameFiles, ImageFileError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        if path.is_file() && !name(&path).starts_with(b".") {
+        // What describes frames may lie beside them.
+        let is_description = path.extension().is_some_and(|extension| extension == "json");
+        if path.is_file() && !is_description && !name(&path).starts_with(b".") {
             paths.push(path);
         }
     }
@@ -221,7 +223,7 @@ fn name(path: &Path) -> &[u8] {
 }
 
 /// Compares names as people count: runs of digits by their number, everything else by its bytes.
-fn natural_order(a: &[u8], b: &[u8]) -> Ordering {
+pub fn natural_order(a: &[u8], b: &[u8]) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
     while let (Some(first_a), Some(first_b)) = (rest_a.first(), rest_b.first()) {
         let order = if first_a.is_ascii_digit() && first_b.is_ascii_digit() {
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn frames_come_in_natural_order_of_their_names() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, red) in [("10.png", 3), ("9.png", 2), ("1.png", 1), (".hidden", 9)] {
+        for (name, red) in [("10.png", 3), ("9.png", 2), ("1.png", 1), (".hidden", 9), ("clip.json", 9)] {
             let pixel = image::Rgb([red, 0, 0]);
             let path = dir.path().join(name);
             image::RgbImage::from_pixel(3, 2, pixel).save_with_format(path, image::ImageFormat::Png).unwrap();

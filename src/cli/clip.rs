@@ -78,7 +78,7 @@ pub(super) fn frame(path: &Path, manifest: &PredictManifest) -> anyhow::Result<V
 }
 
 /// Frames of any size fill the engine's: one of another aspect ratio is stretched.
-fn scaled(frames: &[Image], manifest: &PredictManifest) -> Vec<Vec<u8>> {
+pub(super) fn scaled(frames: &[Image], manifest: &PredictManifest) -> Vec<Vec<u8>> {
     let size = FrameSize { width: manifest.clip.width, height: manifest.clip.height };
     let mut resizer = Resizer::new();
     let mut scaled = |frame: &Image| {

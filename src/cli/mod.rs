@@ -6,6 +6,7 @@
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod build;
+pub(crate) mod calibrate;
 mod clip;
 pub(crate) mod compile;
 pub(crate) mod distill;

@@ -11,7 +11,7 @@ use crate::camera::{Image, load_image};
 use crate::runtime::reason::{AnswerSettings, Picture, Request, Shown};
 
 /// Pixels of a file at most. Larger than any camera's; the model sees far fewer.
-const FILE_PIXELS_MAX: u64 = 64 << 20;
+pub(super) const FILE_PIXELS_MAX: u64 = 64 << 20;
 
 /// A line of a batch. Paths are relative to the batch's file.
 #[derive(Debug, Default, Deserialize)]

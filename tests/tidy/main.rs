@@ -13,6 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["graph"],
     &["models"],
     &["backend"],
+    &["quantize"],
     &["model"],
     &["export", "onnx"],
     &["engine"],

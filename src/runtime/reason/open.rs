@@ -9,7 +9,10 @@ use super::wiring::Wiring;
 use crate::backend::Memory;
 use crate::camera::{Preprocess, PreprocessError, Preprocessor};
 use crate::engine::{Engine, EngineError};
-use crate::models::reason2::{PatchPositions, PromptLayout, TextStream, Tokenizer, TokenizerError};
+use crate::graph::Network;
+use crate::models::reason2::{
+    PatchPositions, PromptLayout, ReasonManifest, TextStream, Tokenizer, TokenizerError,
+};
 use crate::runtime::{Sampler, Sampling, SamplingError, SharedSession};
 
 /// Bytes of the longest token that any tokenizer has, several times over.
@@ -53,6 +56,24 @@ pub struct ReasonParts<'a> {
     pub stop_tokens: Vec<u32>,
 }
 
+impl<'a> ReasonParts<'a> {
+    /// As a manifest has them, and within the limits of its network.
+    pub fn of(manifest: &ReasonManifest, network: &Network, tokenizer: &'a [u8]) -> Self {
+        let mut preprocess = manifest.preprocess;
+        if let Some(n_tokens) = network.limit("image_tokens") {
+            preprocess.limit_image_tokens(n_tokens);
+        }
+        Self {
+            tokenizer,
+            layout: manifest.prompt.clone(),
+            preprocess,
+            patch_positions: manifest.patch_positions,
+            default_sampling: manifest.sampling,
+            stop_tokens: manifest.stop_token_ids.clone(),
+        }
+    }
+}
+
 /// An opened Reason engine.
 pub struct Reason {
     pub(super) session: SharedSession,
@@ -80,19 +101,7 @@ impl Reason {
         let Some(manifest) = &engine.manifest().roles.answers else {
             return Err(OpenError::Network("it forecasts; `imagine` runs it".into()));
         };
-        let mut preprocess = manifest.preprocess;
-        if let Some(n_tokens) = engine.network().limit("image_tokens") {
-            preprocess.limit_image_tokens(n_tokens);
-        }
-        let parts = ReasonParts {
-            tokenizer: engine.tokenizer()?,
-            layout: manifest.prompt.clone(),
-            preprocess,
-            patch_positions: manifest.patch_positions,
-            default_sampling: manifest.sampling,
-            stop_tokens: manifest.stop_token_ids.clone(),
-        };
-        Self::new(session, parts)
+        Self::new(session, ReasonParts::of(manifest, engine.network(), engine.tokenizer()?))
     }
 
     /// Claims the loop's own buffers for a session.
