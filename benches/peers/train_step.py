@@ -83,7 +83,7 @@ def our_steps(binary, recipe, threads, n, environment):
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
         )
         rows = [json.loads(line) for line in (place / "run/log.jsonl").read_text().splitlines()]
-        ends = [row["seconds"] for row in rows if "loss" in row]
+        ends = [row["seconds"] for row in rows if "seconds" in row]
         return [b - a for a, b in zip(ends, ends[1:])]
 
 
@@ -109,6 +109,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--build", default="release", help="the profile that PERIHELION was built in, for the report")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -153,7 +154,7 @@ def main():
         "load_1min": round(os.getloadavg()[0], 1),
     }
     versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers")}
-    report = {"clock": clock_name, "versions": versions, "machine": machine, "results": results}
+    report = {"build": options.build, "clock": clock_name, "versions": versions, "machine": machine, "results": results}
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -164,7 +164,8 @@ impl RunFolder {
             if step <= at {
                 continue;
             }
-            if row.get("loss").is_none() {
+            // What is measured may be a loss too.
+            if row.get("seconds").is_none() {
                 self.measured.push(row);
                 continue;
             }

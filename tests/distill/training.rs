@@ -166,6 +166,36 @@ fn a_student_begins_as_its_teacher_and_says_how_it_is_to_be_asked() {
 }
 
 #[test]
+fn a_resumed_run_keeps_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    losses(&recipe(folder.path(), "vae.toml", VAE), false, 1);
+    let text = TEACHER.replace("steps = 3", "steps = 3\nvalidate_every = 1");
+    let rows = |name: &str, stops: &[usize]| -> Vec<serde_json::Value> {
+        let teacher = recipe(
+            folder.path(),
+            &format!("{name}.toml"),
+            &text.replace("\"teacher\"", &format!("\"{name}\"")),
+        );
+        for (i, stop_after) in stops.iter().enumerate() {
+            losses(&teacher, 0 < i, *stop_after);
+        }
+        let log = String::from_utf8(file(&teacher.output, "log.jsonl")).unwrap();
+        let rows = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        rows.map(|mut row| {
+            if let Some(seconds) = row.get_mut("seconds") {
+                assert!(seconds.is_f64(), "{seconds}");
+                seconds.take();
+            }
+            row
+        })
+        .collect()
+    };
+    let whole = rows("a", &[usize::MAX]);
+    assert_eq!(whole.len(), 6, "three steps, each with a measurement: {whole:?}");
+    assert_eq!(rows("b", &[1, 1, 1]), whole);
+}
+
+#[test]
 fn an_input_that_is_replaced_is_seen_and_what_was_read_of_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let vae = recipe(folder.path(), "vae.toml", VAE);

@@ -103,7 +103,7 @@ impl Stage for Teacher {
         let times = shifted_times(STEPS, self.of.shift);
         let found = self.denoiser.forecast(weights, &batch, &noise, &times, true)?;
         let decibels = self.denoiser.decibels(weights, &found, Split::Validation, DECODED)?;
-        Ok(vec![("loss", loss), ("forecast_psnr_db", decibels)])
+        Ok(vec![("validation_loss", loss), ("forecast_psnr_db", decibels)])
     }
 
     fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
