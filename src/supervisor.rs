@@ -80,6 +80,12 @@ impl Supervisor {
         self.tell("STOPPING=1");
     }
 
+    /// So many threads work from now on, each of which is to come round.
+    pub fn regroup(&self, n_threads: usize) {
+        let Some(Manager { beats, .. }) = &self.0 else { return };
+        beats.lock().unwrap_or_else(PoisonError::into_inner).came = vec![false; n_threads];
+    }
+
     /// A thread has come round.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! `run`: a Reason engine, a Predict engine, or one of each as a ROS 2 node.
 
 mod cast;
+mod crew;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::cast::Cast;
 use super::generation::GenerationOptions;
 use super::places::Places;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
 use crate::ros2::environment::Environment;
+use crate::ros2::lifecycle;
+use crate::ros2::lifecycle::Crew as _;
 use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
@@ -88,6 +90,9 @@ pub(crate) struct Options {
     /// Decode no forecast: only its surprise in latent space is published [parameter `latent_only`]
     #[arg(long)]
     latent_only: bool,
+    /// Be a managed node: engines are opened, asked and closed as `~/change_state` says; nothing happens before that
+    #[arg(long, conflicts_with = "bag")]
+    lifecycle: bool,
     /// Write answers, forecasts and surprises to stdout as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -102,12 +107,14 @@ enum Form {
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
     Places::new()
-        .reads(&options.engines)
+        .reads(options.engines.iter().filter(|_| !options.lifecycle))
         .reads(options.bag.as_deref().map(bag_root))
         .writes("--record", options.record.as_ref(), 0)
         .writes("--record", options.record.as_deref().map(recording_until_it_ends).as_ref(), 0)
         .check()?;
-    let paths = cast::sort(&options.engines)?;
+    let sorted = cast::sort(&options.engines);
+    // A managed node says so when it is configured, and an engine may be there by then.
+    let paths = if options.lifecycle { sorted.unwrap_or_default() } else { sorted? };
     let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
     let logger = node.name.logger();
@@ -115,8 +122,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if !unknown.is_empty() {
         log::warn!("parameters that this node does not have: {}", unknown.join(", "));
     }
-    let mut cast = Cast::open(&paths, options, context, &mut node)?;
-    cast.report_memory(&node);
+    let mut crew = crew::Hands::new(options, context);
+    if !options.lifecycle {
+        crew.engage(&paths, &mut node)?;
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -138,7 +147,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     match &options.bag {
         Some(path) => {
             let bag = options.open_bag(path, &node)?;
-            node::run(&bag, &node, cast.engines(), &stop, &mut show)?;
+            node::run(&bag, &node, crew.engines(), &stop, &mut show)?;
             bag.finish()?;
         }
         None => {
@@ -169,7 +178,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                 false => log::info!("{} by itself", node.name),
             }
             log::info!("the network has a process of its own, of at most {memory_mib} MiB");
-            let ended = node::run(&dds, &node, cast.engines(), &stop, &mut show);
+            let ended = match options.lifecycle {
+                true => lifecycle::run(&dds, &node, &mut crew, &stop, &mut show),
+                false => node::run(&dds, &node, crew.engines(), &stop, &mut show).map(drop),
+            };
             // The publisher must end before its transport does.
             logging::set_rosout(None);
             logging::hush_libraries();

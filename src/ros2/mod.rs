@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod diagnostics;
 pub mod environment;
 pub mod kernel_limits;
+pub mod lifecycle;
 pub mod logging;
 pub mod messages;
 pub mod names;

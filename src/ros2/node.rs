@@ -21,6 +21,7 @@ mod plan_request;
 mod planning;
 mod prompt;
 mod screen;
+mod standing;
 mod topics;
 mod turns;
 mod watch;
@@ -55,7 +56,8 @@ use crate::ros2::parameter_services;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::services;
 use crate::ros2::told::Told;
-use crate::ros2::transport::{Delivery, Transport, TransportError};
+use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
+use crate::supervisor::Supervisor;
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
 const PUBLISHING: Duration = Duration::from_millis(20);
@@ -90,6 +92,11 @@ impl<'a> Engines<'a> {
     /// One that forecasts.
     pub fn forecasting(forecaster: &'a mut dyn Forecaster) -> Self {
         Self { answerer: None, forecaster: Some(forecaster) }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        usize::from(self.answerer.is_some()) + usize::from(self.forecaster.is_some())
     }
 }
 
@@ -141,123 +148,208 @@ pub fn run(
     on_said: &mut (dyn FnMut(Said<'_>) + Send),
 ) -> Result<Report, NodeError> {
     let told = Told::new(transport, &options.qos_overrides);
-    let transport: &dyn Transport = &told;
-    let clock = transport.clock();
-    let audience = Audience(Mutex::new(on_said));
-    let stage = Stage {
+    let parameters = Arc::new(ParameterStore::new(options.parameters()));
+    let presence = Presence::open(&told, options, &parameters)?;
+    let checker = engines.answerer.as_ref().and_then(|answerer| answerer.checker());
+    judge(&parameters, checker, options);
+    let supervisor = Supervisor::from_environment(turns::n_threads(transport, engines.count()));
+    let performance = Performance {
         transport,
         options,
-        topics: options.topics()?,
-        parameters: Arc::new(ParameterStore::new(options.parameters())),
-        audience: &audience,
+        parameters: &parameters,
+        supervisor: &supervisor,
+        stop,
+        presence: Some(&presence),
     };
-    if options.use_sim_time {
-        follow_clock(transport, &stage.topics.clock, Arc::clone(clock))?;
+    let report = performance.play(engines, on_said, &|| supervisor.ready());
+    supervisor.stopping();
+    report
+}
+
+/// Lets what the engine that answers knows beforehand refuse changes of the parameters.
+pub(super) fn judge(parameters: &SharedParameters, checker: Option<Checker>, options: &NodeOptions) {
+    if let (Some(check), Some(base)) = (checker, options.answers.clone()) {
+        parameters.judged_by(Box::new(move |trial| {
+            check(trial.text("prompt"), &answering::settings(trial, &base))
+        }));
     }
-    let Engines { answerer, forecaster } = engines;
-    let listeners: Vec<ListenerOptions> = [
-        forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape())),
-        answerer.as_ref().map(|_| options.answer_listener()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let camera = Arc::new(Camera::new(options.camera(&stage.topics.image), clock, &listeners));
-    let mut listeners = camera.listeners().iter().map(Arc::clone);
-    let mut next = || listeners.next().expect("each engine has a listener");
-    let (mut roles, mut watched) = (Vec::new(), Vec::new());
-    let forecasts = match forecaster {
-        Some(forecaster) => {
-            let (listener, board) = (next(), Arc::new(Board::new()));
-            let (role, state) = Forecasting::open(&stage, forecaster, &listener, &board)?;
-            roles.push(role);
-            watched.push(state);
-            Some((listener, board))
+}
+
+/// What is there of a node whatever it does: its parameters, its types, how much it logs, and its clock.
+pub(super) struct Presence {
+    parameters: SharedParameters,
+    events: Box<dyn Publisher>,
+    topic: String,
+}
+
+impl Presence {
+    /// Offers the services and announces the topic of parameters.
+    ///
+    /// # Errors
+    /// If one cannot be had.
+    pub(super) fn open(
+        transport: &dyn Transport,
+        options: &NodeOptions,
+        parameters: &SharedParameters,
+    ) -> Result<Self, NodeError> {
+        let topics = options.topics()?;
+        let clock = transport.clock();
+        if options.use_sim_time {
+            follow_clock(transport, &topics.clock, Arc::clone(clock))?;
         }
-        None => None,
-    };
-    let answers = match answerer {
-        Some(answerer) => {
-            let (listener, board) = (next(), Arc::new(Board::new()));
-            let (role, state) = Asking::open(&stage, answerer, &listener, &board)?;
-            roles.push(role);
-            watched.push(state);
-            Some((listener, board))
+        parameter_services::offer(transport, &topics.parameter_services, parameters)?;
+        services::offer(transport, &services::names(&options.name, &options.remaps)?)?;
+        let topic = topics.parameter_events;
+        let events = transport.advertise(&topic, ParameterEvent::TYPE, Delivery::Reliable)?;
+        // In a bag's time nobody else is there to change anything.
+        if clock.runs() {
+            parameters.note_events(ParameterEvents::new(&options.name), Arc::clone(clock));
         }
-        None => None,
-    };
-    let mut watch = Some(Watch::open(transport, &stage.topics, options, &camera, watched)?);
-    let followers = Arc::clone(&camera);
-    let _attended = stage.parameters.followed_by(Box::new(move |parameters| {
-        for listener in followers.listeners() {
-            listener.set_max_age(max_age(parameters));
-            // Whoever waits for its turn looks again: the rate, or the question, may be another.
-            listener.nudge();
-        }
-    }));
-    parameter_services::offer(transport, &stage.topics.parameter_services, &stage.parameters)?;
-    services::offer(transport, &services::names(&options.name, &options.remaps)?)?;
-    let events =
-        transport.advertise(&stage.topics.parameter_events, ParameterEvent::TYPE, Delivery::Reliable)?;
-    let tell = || {
-        for event in stage.parameters.take_events() {
-            if let Err(error) = events.publish(messages::encode(&event)) {
-                log::warn!("{}: {error}", stage.topics.parameter_events);
-            }
-        }
-    };
-    // In a bag's time nobody else is there to change anything.
-    if clock.runs() {
-        stage.parameters.note_events(ParameterEvents::new(&options.name), Arc::clone(clock));
-    }
-    // Last, so that the first frame finds everything else ready.
-    if !camera.listeners().is_empty() {
-        transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
-        log::info!("listening to {} ({})", camera.topic(), options.image_transport.ros_type());
+        Ok(Self { parameters: Arc::clone(parameters), events, topic })
     }
 
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let watching = watch.take_if(|_| clock.runs()).map(|mut watch| {
-            let done = &done;
-            scope.spawn(move || {
-                while !done.load(Relaxed) {
-                    watch.look(transport);
-                    tell();
-                    std::thread::park_timeout(watch.period());
-                }
-                watch
-            })
-        });
-        {
-            let _ending = turns::Ending { flag: &done, only_panics: false };
-            // Where time stands still nobody reports; what is wrong is said all the same.
-            turns::play(transport, &mut roles, stop, &mut || {
-                if let Some(watch) = &mut watch {
-                    watch.heed();
-                }
-            });
-            for listener in camera.listeners() {
-                listener.close();
+    /// Publishes what is to be told of the parameters.
+    pub(super) fn tell(&self) {
+        for event in self.parameters.take_events() {
+            if let Err(error) = self.events.publish(messages::encode(&event)) {
+                log::warn!("{}: {error}", self.topic);
             }
         }
-        if let Some(watching) = watching {
-            watching.thread().unpark();
-            let mut watch = watching.join().expect("a panic there is our bug, and belongs here");
-            watch.report(transport);
-            tell();
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.parameters.let_go();
+    }
+}
+
+/// One time that engines look at the camera: from its subscription to its end.
+pub(super) struct Performance<'a> {
+    pub(super) transport: &'a dyn Transport,
+    pub(super) options: &'a NodeOptions,
+    pub(super) parameters: &'a SharedParameters,
+    pub(super) supervisor: &'a Supervisor,
+    /// Ends it.
+    pub(super) stop: &'a AtomicBool,
+    /// Tells meanwhile what is to be told of the parameters, where nobody else does.
+    pub(super) presence: Option<&'a Presence>,
+}
+
+impl Performance<'_> {
+    /// Lets the engines look until it is stopped or the transport has no more, and says what they did. `ready` is called when the
+    /// camera is subscribed to.
+    ///
+    /// # Errors
+    /// If a topic cannot be had.
+    ///
+    /// # Panics
+    /// As [`run`].
+    pub(super) fn play(
+        &self,
+        engines: Engines<'_>,
+        on_said: &mut (dyn FnMut(Said<'_>) + Send),
+        ready: &(dyn Fn() + Sync),
+    ) -> Result<Report, NodeError> {
+        let Self { transport, options, parameters, supervisor, stop, presence } = *self;
+        let tell = || presence.into_iter().for_each(Presence::tell);
+        let told = Told::new(transport, &options.qos_overrides);
+        let transport: &dyn Transport = &told;
+        let clock = transport.clock();
+        let audience = Audience(Mutex::new(on_said));
+        let (topics, parameters) = (options.topics()?, Arc::clone(parameters));
+        let stage = Stage { transport, options, topics, parameters, audience: &audience };
+        let Engines { answerer, forecaster } = engines;
+        let listeners: Vec<ListenerOptions> = [
+            forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape())),
+            answerer.as_ref().map(|_| options.answer_listener()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let camera = Arc::new(Camera::new(options.camera(&stage.topics.image), clock, &listeners));
+        let mut listeners = camera.listeners().iter().map(Arc::clone);
+        let mut next = || listeners.next().expect("each engine has a listener");
+        let (mut roles, mut watched) = (Vec::new(), Vec::new());
+        let forecasts = match forecaster {
+            Some(forecaster) => {
+                let (listener, board) = (next(), Arc::new(Board::new()));
+                let (role, state) = Forecasting::open(&stage, forecaster, &listener, &board)?;
+                roles.push(role);
+                watched.push(state);
+                Some((listener, board))
+            }
+            None => None,
+        };
+        let answers = match answerer {
+            Some(answerer) => {
+                let (listener, board) = (next(), Arc::new(Board::new()));
+                let (role, state) = Asking::open(&stage, answerer, &listener, &board)?;
+                roles.push(role);
+                watched.push(state);
+                Some((listener, board))
+            }
+            None => None,
+        };
+        let mut watch = Some(Watch::open(transport, &stage.topics, options, &camera, watched)?);
+        let followers = Arc::clone(&camera);
+        let _attended = stage.parameters.followed_by(Box::new(move |parameters| {
+            for listener in followers.listeners() {
+                listener.set_max_age(max_age(parameters));
+                // Whoever waits for its turn looks again: the rate, or the question, may be another.
+                listener.nudge();
+            }
+        }));
+        // Last, so that the first frame finds everything else ready.
+        if !camera.listeners().is_empty() {
+            transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
+            log::info!("listening to {} ({})", camera.topic(), options.image_transport.ros_type());
         }
-    });
-    let summary = |what: &str, (listener, board): (Arc<Listener>, Arc<Board>)| {
-        let accounts = listener.accounts();
-        log::info!("{what}: {accounts}");
-        board.summary(accounts)
-    };
-    let answers = answers.map(|done| summary("answers", done));
-    let forecasts = forecasts.map(|done| summary("forecasts", done));
-    let n_decoded = camera.n_decoded();
-    log::info!("camera {}: {n_decoded} frames decoded", camera.name());
-    Ok(Report { answers, forecasts, n_decoded })
+        ready();
+
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watching = watch.take_if(|_| clock.runs()).map(|mut watch| {
+                let done = &done;
+                scope.spawn(move || {
+                    while !done.load(Relaxed) {
+                        watch.look(transport);
+                        tell();
+                        std::thread::park_timeout(watch.period());
+                    }
+                    watch
+                })
+            });
+            {
+                let _ending = turns::Ending { flag: &done, only_panics: false };
+                // Where time stands still nobody reports; what is wrong is said all the same.
+                turns::play(transport, &mut roles, stop, supervisor, &mut || {
+                    if let Some(watch) = &mut watch {
+                        watch.heed();
+                    }
+                });
+                for listener in camera.listeners() {
+                    listener.close();
+                }
+            }
+            if let Some(watching) = watching {
+                watching.thread().unpark();
+                let mut watch = watching.join().expect("a panic there is our bug, and belongs here");
+                watch.report(transport);
+                tell();
+            }
+        });
+        let summary = |what: &str, (listener, board): (Arc<Listener>, Arc<Board>)| {
+            let accounts = listener.accounts();
+            log::info!("{what}: {accounts}");
+            board.summary(accounts)
+        };
+        let answers = answers.map(|done| summary("answers", done));
+        let forecasts = forecasts.map(|done| summary("forecasts", done));
+        let n_decoded = camera.n_decoded();
+        log::info!("camera {}: {n_decoded} frames decoded", camera.name());
+        Ok(Report { answers, forecasts, n_decoded })
+    }
 }
 
 /// What the roles of a node share.

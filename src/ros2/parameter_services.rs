@@ -229,11 +229,11 @@ mod tests {
     #[test]
     fn a_handler_answers_requests_and_nothing_else() {
         let shared = Arc::new(store());
-        let mut handler = reading(&shared, get);
+        let handler = || reading(&shared, get);
         let request = encode(&NamesRequest { names: vec!["prompt".into()] });
-        let reply = handler(&request, ByteOrder::Little).unwrap();
+        let reply = services::called(handler(), &request).unwrap();
         let reply: ValuesReply = decode(&reply, ByteOrder::Little).unwrap();
         assert_eq!(reply.values[0].string_value, "What do you see?");
-        assert_eq!(handler(&request[..6], ByteOrder::Little), None);
+        assert_eq!(services::called(handler(), &request[..6]), None);
     }
 }

@@ -93,6 +93,16 @@ impl ParameterStore {
         asked.iter().map(&mut set_one).collect()
     }
 
+    /// Declares what is not declared yet; what is keeps its value.
+    pub fn add(&self, others: Parameters) {
+        self.lock().parameters.add(others);
+    }
+
+    /// Lets nobody refuse changes any more.
+    pub fn judged_by_nobody(&self) {
+        self.lock().judge = None;
+    }
+
     /// Lets `judge` refuse changes.
     pub fn judged_by(&self, judge: Judge) {
         self.lock().judge = Some(judge);
@@ -109,6 +119,13 @@ impl ParameterStore {
         let mut state = self.lock();
         events.note(&state.parameters, clock.now().ros_ns);
         state.events = Some((events, clock));
+    }
+
+    /// Notes no events any more, and lets nobody refuse changes: a transport keeps the services, and these the parameters, for longer
+    /// than the node runs.
+    pub fn let_go(&self) {
+        let mut state = self.lock();
+        (state.judge, state.follower, state.events) = (None, None, None);
     }
 
     /// The events that are to be published now, oldest first.
@@ -145,14 +162,13 @@ impl State {
     }
 }
 
-/// Lets go of judge, follower and events when it goes: a transport keeps the services, and these the parameters, for longer than
-/// the node runs.
+/// Lets go of the follower, and of a judge, when it goes.
 pub struct Attended<'a>(&'a ParameterStore);
 
 impl Drop for Attended<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        (state.judge, state.follower, state.events) = (None, None, None);
+        (state.judge, state.follower) = (None, None);
     }
 }
 

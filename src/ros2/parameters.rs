@@ -174,6 +174,15 @@ impl Parameters {
         Ok(())
     }
 
+    /// Declares what is not declared yet; what is keeps its value.
+    pub fn add(&mut self, others: Self) {
+        for (declaration, value) in others.entries {
+            if self.get(&declaration.name).is_none() {
+                self.entries.push((declaration, value));
+            }
+        }
+    }
+
     /// The declarations with their values, in the order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = (&Declaration, &Value)> {
         self.entries.iter().map(|(declaration, value)| (declaration, value))

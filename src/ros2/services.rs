@@ -7,11 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::arguments::Remap;
 use super::logging;
+#[cfg(test)]
+use super::messages::ByteOrder;
 use super::messages::{
-    ByteOrder, LoggerLevel, LoggerLevels, LoggersRequest, SetLevelsReply, SetResult, TypeDescription,
-    TypeReply, TypeRequest, decode, encode,
+    LoggerLevel, LoggerLevels, LoggersRequest, SetLevelsReply, SetResult, TypeDescription, TypeReply,
+    TypeRequest, decode, encode,
 };
 use super::names::{NameError, NodeName};
+#[cfg(test)]
+use super::transport::Reply;
 use super::transport::{ServiceHandler, Transport, TransportError};
 
 /// The absolute names of the three services of a node: of types, and of the log's levels to get and to set.
@@ -34,13 +38,17 @@ pub fn offer(transport: &dyn Transport, names: &[String; 3]) -> Result<(), Trans
     transport.serve(set, "rcl_interfaces/srv/SetLoggerLevels", with(set_levels))
 }
 
-/// A handler that decodes, serves and encodes.
+/// A handler that decodes, serves, encodes and replies at once; what it cannot read has no reply.
 pub(super) fn with<Request, Reply>(serve: impl Fn(Request) -> Reply + Send + 'static) -> ServiceHandler
 where
     Request: for<'a> Deserialize<'a>,
     Reply: Serialize,
 {
-    Box::new(move |body: &[u8], order: ByteOrder| Some(encode(&serve(decode::<Request>(body, order).ok()?))))
+    Box::new(move |body, order, reply| {
+        if let Ok(request) = decode::<Request>(body, order) {
+            reply.give(encode(&serve(request)));
+        }
+    })
 }
 
 fn describe(request: TypeRequest) -> TypeReply {
@@ -71,6 +79,15 @@ fn set_levels(request: LoggerLevels) -> SetLevelsReply {
     SetLevelsReply { results: request.levels.into_iter().map(set).collect() }
 }
 
+/// What a handler that replies at once says.
+#[cfg(test)]
+pub(super) fn called(mut handler: ServiceHandler, request: &[u8]) -> Option<Vec<u8>> {
+    let (sender, heard) = std::sync::mpsc::channel();
+    let reply = Reply::by(move |body| sender.send(body).expect("it is waited for"));
+    handler(request, ByteOrder::Little, reply);
+    heard.try_recv().expect("it replies at once, or never")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +95,7 @@ mod tests {
     fn ask(type_name: &str, type_hash: &str, include_type_sources: bool) -> TypeReply {
         let request =
             TypeRequest { type_name: type_name.into(), type_hash: type_hash.into(), include_type_sources };
-        let reply = with(describe)(&encode(&request), ByteOrder::Little).expect("a request that can be read");
+        let reply = called(with(describe), &encode(&request)).expect("a request that can be read");
         decode(&reply, ByteOrder::Little).expect("a reply that can be read")
     }
 
@@ -100,7 +117,7 @@ mod tests {
             let reply = ask(name, hash, true);
             assert!(!reply.successful && reply.failure_reason.contains(why), "{reply:?}");
         }
-        assert_eq!(with(describe)(&[9, 0, 0, 0], ByteOrder::Little), None);
+        assert_eq!(called(with(describe), &[9, 0, 0, 0]), None);
     }
 
     #[test]

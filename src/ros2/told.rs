@@ -32,6 +32,10 @@ impl Transport for Told<'_> {
         self.transport.subscribe_images(transport, camera)
     }
 
+    fn ignore_images(&self, topic: &str) {
+        self.transport.ignore_images(topic);
+    }
+
     fn subscribe(
         &self,
         topic: &str,

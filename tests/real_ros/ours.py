@@ -23,9 +23,9 @@ def end_all():
 
 
 class Ours:
-    """`perihelion run ENGINES ARGS --ros-args -r image:=/camera/image_raw ROS`, listening once this returns."""
+    """`perihelion run ENGINES ARGS --ros-args -r image:=/camera/image_raw ROS`, having logged how it `begins` once this returns."""
 
-    def __init__(self, perihelion, work, name, engines, args=(), ros=()):
+    def __init__(self, perihelion, work, name, engines, args=(), ros=(), begins="listening to"):
         self.log_path = f"{work}/{os.environ['ROS_DISTRO']}.{name}.log"
         ros = ["-r", "__ns:=/robot", "-r", "__node:=eye", "-r", "image:=/camera/image_raw", *ros]
         self.out_path = self.log_path.removesuffix("log") + "out"
@@ -33,7 +33,7 @@ class Ours:
             command = [perihelion, "run", *engines, *args, "--ros-args", *ros]
             self.process = subprocess.Popen(command, stdout=out, stderr=log)
         ALIVE.append(self.process)
-        self.await_log("listening to")
+        self.await_log(begins)
 
     def log(self):
         with open(self.log_path) as log:

@@ -38,4 +38,5 @@ unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
 [ $# = 4 ] || exec "$python" "$here/$5.py" "$perihelion" "$reason" "$work"
 "$python" "$here/arguments.py" "$perihelion" "$work"
 "$python" "$here/settings.py" "$perihelion" "$reason" "$work"
+"$python" "$here/lifecycle.py" "$perihelion" "$reason" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"

@@ -9,7 +9,7 @@ use crate::cli::{Context, Usage, output};
 use crate::engine::Engine;
 use crate::frames::listener::ListenerOptions;
 use crate::models::reason2::{Clip, Sampling};
-use crate::ros2::node::{Answerer, Engines, Forecaster, NodeOptions};
+use crate::ros2::node::{Answerer, Checker, Engines, Forecaster, NodeOptions};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::ros2::reason::ReasonAnswerer;
 
@@ -103,6 +103,11 @@ impl Cast {
             answerer: self.answerer.as_mut().map(|answerer| answerer as &mut dyn Answerer),
             forecaster: self.forecaster.as_mut().map(|forecaster| forecaster as &mut dyn Forecaster),
         }
+    }
+
+    /// What says beforehand which questions the engine that answers would refuse.
+    pub(super) fn checker(&self) -> Option<Checker> {
+        self.answerer.as_ref().and_then(Answerer::checker)
     }
 
     /// Every byte that the node claims, by what it is for.

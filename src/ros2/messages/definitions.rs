@@ -96,6 +96,34 @@ pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
          uint8 LOG_LEVEL_WARN = 30\nuint8 LOG_LEVEL_ERROR = 40\nuint8 LOG_LEVEL_FATAL = 50\nstring name\n\
          uint32 level\n",
     ),
+    (
+        "lifecycle_msgs/msg/State",
+        &[],
+        "uint8 PRIMARY_STATE_UNKNOWN = 0\nuint8 PRIMARY_STATE_UNCONFIGURED = 1\nuint8 PRIMARY_STATE_INACTIVE = 2\n\
+         uint8 PRIMARY_STATE_ACTIVE = 3\nuint8 PRIMARY_STATE_FINALIZED = 4\nuint8 TRANSITION_STATE_CONFIGURING = 10\n\
+         uint8 TRANSITION_STATE_CLEANINGUP = 11\nuint8 TRANSITION_STATE_SHUTTINGDOWN = 12\n\
+         uint8 TRANSITION_STATE_ACTIVATING = 13\nuint8 TRANSITION_STATE_DEACTIVATING = 14\n\
+         uint8 TRANSITION_STATE_ERRORPROCESSING = 15\nuint8 id\nstring label\n",
+    ),
+    (
+        "lifecycle_msgs/msg/Transition",
+        &[],
+        "uint8 TRANSITION_CREATE = 0\nuint8 TRANSITION_CONFIGURE = 1\nuint8 TRANSITION_CLEANUP = 2\n\
+         uint8 TRANSITION_ACTIVATE = 3\nuint8 TRANSITION_DEACTIVATE = 4\nuint8 TRANSITION_UNCONFIGURED_SHUTDOWN = 5\n\
+         uint8 TRANSITION_INACTIVE_SHUTDOWN = 6\nuint8 TRANSITION_ACTIVE_SHUTDOWN = 7\nuint8 TRANSITION_DESTROY = 8\n\
+         uint8 id\nstring label\n",
+    ),
+    (
+        "lifecycle_msgs/msg/TransitionDescription",
+        &["lifecycle_msgs/msg/Transition", "lifecycle_msgs/msg/State"],
+        "lifecycle_msgs/Transition transition\nlifecycle_msgs/State start_state\nlifecycle_msgs/State goal_state\n",
+    ),
+    (
+        "lifecycle_msgs/msg/TransitionEvent",
+        &["lifecycle_msgs/msg/Transition", "lifecycle_msgs/msg/State"],
+        "uint64 timestamp\nlifecycle_msgs/Transition transition\nlifecycle_msgs/State start_state\n\
+         lifecycle_msgs/State goal_state\n",
+    ),
     ("rcl_interfaces/msg/SetLoggerLevelsResult", &[], "bool successful\nstring reason\n"),
     (
         "service_msgs/msg/ServiceEventInfo",
@@ -162,6 +190,14 @@ pub(super) const SERVICES: &[(&str, &str, &str)] = &[
         "rcl_interfaces/srv/SetLoggerLevels",
         "rcl_interfaces/LoggerLevel[] levels\n",
         "rcl_interfaces/SetLoggerLevelsResult[] results\n",
+    ),
+    ("lifecycle_msgs/srv/ChangeState", "lifecycle_msgs/Transition transition\n", "bool success\n"),
+    ("lifecycle_msgs/srv/GetState", "", "lifecycle_msgs/State current_state\n"),
+    ("lifecycle_msgs/srv/GetAvailableStates", "", "lifecycle_msgs/State[] available_states\n"),
+    (
+        "lifecycle_msgs/srv/GetAvailableTransitions",
+        "",
+        "lifecycle_msgs/TransitionDescription[] available_transitions\n",
     ),
     (
         "type_description_interfaces/srv/GetTypeDescription",

@@ -244,7 +244,30 @@ mod tests {
     use super::*;
 
     /// As ROS 2 Jazzy and Kilted have them beside their types.
-    const HASHES: [(&str, &str); 28] = [
+    const HASHES: [(&str, &str); 36] = [
+        ("lifecycle_msgs/msg/State", "dd2d02b82f3ebc858e53c431b1e6e91f3ffc71436fc81d0715214ac6ee2107a0"),
+        ("lifecycle_msgs/msg/Transition", "c65d7b31ea134cba4f54fc867b817979be799f7452035cd35fac9b7421fb3424"),
+        (
+            "lifecycle_msgs/msg/TransitionDescription",
+            "c5f1cd4bb1ad2ba0e3329d4ac7015c52a674a72c1faf7974c37a33f4f6048b28",
+        ),
+        (
+            "lifecycle_msgs/msg/TransitionEvent",
+            "d5f8873a2f0146498f812d7885c7327ce27e463d36811d8792f35ee38c0d6c38",
+        ),
+        (
+            "lifecycle_msgs/srv/ChangeState",
+            "356fe34f0475a43acf54542013af4167b0e729f77ea22ffb045c6ad8e20668e5",
+        ),
+        ("lifecycle_msgs/srv/GetState", "800a0a5aae599782b02932de0caf563f6dc4e7e94b794eadde075ba2cbef9795"),
+        (
+            "lifecycle_msgs/srv/GetAvailableStates",
+            "00a07d79d2207d71e81a8cbc1880e5d924cc16d4688ea8e8e06e443dc8f8aa1d",
+        ),
+        (
+            "lifecycle_msgs/srv/GetAvailableTransitions",
+            "59b7ecefce0982a8a844b9f2c4f14764c1c4543cc55e72924e2aa4adad83e9bc",
+        ),
         ("builtin_interfaces/msg/Time", "b106235e25a4c5ed35098aa0a61a3ee9c9b18d197f398b0e4206cea9acf9c197"),
         ("std_msgs/msg/Header", "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
         ("std_msgs/msg/String", "df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"),

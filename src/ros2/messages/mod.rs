@@ -12,6 +12,7 @@ mod diagnostic;
 mod discovery;
 mod geometry;
 mod image;
+mod lifecycle;
 mod logger;
 mod parameter;
 mod standard;
@@ -27,6 +28,10 @@ pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};
 pub use image::{CompressedImageView, ImageView};
+pub use lifecycle::{
+    ChangeReply, ChangeRequest, EmptyRequest, Labelled, StateReply, StatesReply, TransitionDescription,
+    TransitionEvent, TransitionsReply,
+};
 pub use logger::{LoggerLevel, LoggerLevels, LoggersRequest, SetLevelsReply};
 pub use parameter::{
     DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest, ParameterEvent,

@@ -44,11 +44,6 @@ impl<'a> Asking<'a> {
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
         let Stage { transport, options, topics, parameters, audience } = stage;
         let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
-        if let (Some(check), Some(base)) = (answerer.checker(), options.answers.clone()) {
-            parameters.judged_by(Box::new(move |trial| {
-                check(trial.text("prompt"), &answering::settings(trial, &base))
-            }));
-        }
         transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
         let role = Self {
             listener: Arc::clone(listener),

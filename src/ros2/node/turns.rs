@@ -77,18 +77,21 @@ impl<'a> Turns<'a> {
     }
 }
 
+/// How many threads [`play`] has for so many roles.
+pub(super) fn n_threads(transport: &dyn Transport, n_roles: usize) -> usize {
+    if transport.clock().runs() { n_roles } else { 1 }
+}
+
 /// Serves until `stop` is set or the transport has no more, and tells the service manager that every thread still comes round.
 /// Where time stands still, `heed` is called after each turn.
 pub(super) fn play(
     transport: &dyn Transport,
     roles: &mut [Turns<'_>],
     stop: &AtomicBool,
+    supervisor: &Supervisor,
     heed: &mut dyn FnMut(),
 ) {
-    let runs = transport.clock().runs();
-    let supervisor = Supervisor::from_environment(if runs { roles.len() } else { 1 });
-    supervisor.ready();
-    if !runs {
+    if !transport.clock().runs() {
         return in_turn(transport, roles, stop, &mut || {
             supervisor.beat(0);
             heed();
@@ -96,7 +99,6 @@ pub(super) fn play(
     }
     let Some((first, others)) = roles.split_first_mut() else { return };
     std::thread::scope(|scope| {
-        let supervisor = &supervisor;
         for (i, other) in others.iter_mut().enumerate() {
             scope.spawn(move || {
                 in_turn(transport, std::slice::from_mut(other), stop, &mut || supervisor.beat(i + 1))
@@ -104,7 +106,6 @@ pub(super) fn play(
         }
         in_turn(transport, std::slice::from_mut(first), stop, &mut || supervisor.beat(0));
     });
-    supervisor.stopping();
 }
 
 /// Sets a flag when it goes, so that threads end which would wait for one that panicked.

@@ -275,7 +275,7 @@ impl Transport for Dds {
             format!("rq{service}Request"),
             &request_type,
             &qos,
-            Sink::Requests(handler, Box::new(replies)),
+            Sink::Requests(handler, Arc::new(Mutex::new(replies))),
             None,
         )
     }

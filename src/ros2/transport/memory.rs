@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::subscriptions::Subscriptions;
 use super::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, ServiceHandler, TopicSeen,
+    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reply, ServiceHandler, TopicSeen,
     Transport, TransportError,
 };
 use crate::frames::accounts::DropReason;
@@ -54,11 +54,15 @@ impl Memory {
         self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner).push(topic);
     }
 
-    /// Plays another node that calls a service; `None` if nobody offers it, or it gives no reply.
+    /// Plays another node that calls a service and waits for its reply; `None` if nobody offers it, or it gives none.
     pub fn call(&self, service: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let (sender, heard) = std::sync::mpsc::channel();
         let mut services = self.shared.services.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, handler) = services.iter_mut().find(|(name, _)| name == service)?;
-        handler(body, ByteOrder::Little)
+        // Who does not wait any more has ended.
+        handler(body, ByteOrder::Little, Reply::by(move |reply| drop(sender.send(reply))));
+        drop(services);
+        heard.recv().ok()?
     }
 
     /// Takes the bodies published to `topic` since the last call, oldest first.
@@ -79,6 +83,10 @@ impl Transport for Memory {
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
         self.shared.subscriptions.add_images(transport, camera);
         Ok(())
+    }
+
+    fn ignore_images(&self, topic: &str) {
+        self.shared.subscriptions.remove_images(topic);
     }
 
     fn subscribe(

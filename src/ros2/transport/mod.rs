@@ -9,6 +9,7 @@ mod gaps;
 mod images;
 mod memory;
 mod reception;
+mod reply;
 mod subscriptions;
 mod walled;
 
@@ -21,6 +22,7 @@ pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;
 pub use reception::{Choice, ImageReliability, Reception, Why};
+pub use reply::Reply;
 pub use walled::{Walled, WalledOptions, serve};
 
 use crate::frames::accounts::DropReason;
@@ -34,8 +36,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Takes the messages of one topic; called from the transport's thread, so it must be quick.
 pub type MessageSink = Box<dyn FnMut(Result<(&[u8], ByteOrder), DropReason>) + Send>;
 
-/// Answers the requests of one service, or says nothing to what it cannot read; called as a [`MessageSink`] is.
-pub type ServiceHandler = Box<dyn FnMut(&[u8], ByteOrder) -> Option<Vec<u8>> + Send>;
+/// Takes the requests of one service, each with the way to answer it, at once or later; called as a [`MessageSink`] is.
+pub type ServiceHandler = Box<dyn FnMut(&[u8], ByteOrder, Reply) + Send>;
 
 /// Where topics live. Topic names are absolute, such as `/camera/image`.
 pub trait Transport: Send + Sync {
@@ -47,6 +49,12 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// If the topic cannot be subscribed to.
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError>;
+
+    /// Lets go of the camera that a topic's images are sent to. Another that subscribes to the topic later takes its place, so that
+    /// a node may stop and go on any number of times; a transport that ends with its node need not.
+    fn ignore_images(&self, topic: &str) {
+        let _ = topic;
+    }
 
     /// Sends a topic's other messages to `sink`.
     ///

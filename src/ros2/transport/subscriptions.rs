@@ -30,6 +30,11 @@ impl Subscriptions {
         self.add(&topic, transport.ros_type(), Sink::Images(transport, camera));
     }
 
+    pub(super) fn remove_images(&self, topic: &str) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.topic != topic || matches!(entry.sink, Sink::Messages(_)));
+    }
+
     pub(super) fn add_messages(&self, topic: &str, ros_type: &'static str, sink: MessageSink) {
         self.add(topic, ros_type, Sink::Messages(sink));
     }

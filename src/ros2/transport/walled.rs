@@ -115,9 +115,17 @@ struct State {
 }
 
 enum Sink {
-    Images(ImageTransport, Arc<Camera>, Writers),
+    Images(Images),
     Messages(MessageSink),
     Requests(ServiceHandler),
+}
+
+/// A topic of images, and who hears them at this moment.
+struct Images {
+    topic: String,
+    transport: ImageTransport,
+    camera: Option<Arc<Camera>>,
+    writers: Writers,
 }
 
 impl Walled {
@@ -167,6 +175,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn sinks(&self) -> MutexGuard<'_, HashMap<u32, Sink>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Hands an order over, if there is somebody to take it.
     fn send(&self, order: &Order) -> Result<(), PublishError> {
         self.send_by(&mut self.state(), order)
@@ -196,9 +208,19 @@ impl Shared {
 
     fn ask_for(&self, sink: Sink, order: impl FnOnce(u32) -> Order) {
         // Held until the sink stands there, so that no news of it comes too early.
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sinks = self.sinks();
         let id = self.ask(order);
         sinks.insert(id, sink);
+    }
+
+    /// Lets images of a topic pass from now on, or not.
+    fn hear_images(&self, id: u32, is_heard_now: bool) {
+        let mut state = self.state();
+        let Some(Order::Images { is_heard, .. }) = state.asked.get_mut(id as usize) else { return };
+        *is_heard = is_heard_now;
+        let order = state.asked[id as usize].clone();
+        // If it cannot be told now, it is told when it starts again.
+        let _ = self.send_by(&mut state, &order);
     }
 }
 
@@ -208,10 +230,34 @@ impl Transport for Walled {
     }
 
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
-        let (topic, ros_type) = (camera.topic().to_owned(), transport.ros_type().to_owned());
-        let sink = Sink::Images(transport, camera, Writers::default());
-        self.shared.ask_for(sink, |id| Order::Images { id, topic, ros_type });
+        let (topic, writers) = (camera.topic().to_owned(), Writers::default());
+        let mut sinks = self.shared.sinks();
+        let left = |images: &Images| images.camera.is_none() && images.transport == transport;
+        let known = sinks.iter_mut().find_map(|(id, sink)| match sink {
+            Sink::Images(images) if images.topic == topic && left(images) => Some((*id, images)),
+            _ => None,
+        });
+        if let Some((id, images)) = known {
+            (images.camera, images.writers) = (Some(camera), writers);
+            self.shared.hear_images(id, true);
+            return Ok(());
+        }
+        drop(sinks);
+        let ros_type = transport.ros_type().to_owned();
+        let sink = Sink::Images(Images { topic: topic.clone(), transport, camera: Some(camera), writers });
+        self.shared.ask_for(sink, |id| Order::Images { id, topic, ros_type, is_heard: true });
         Ok(())
+    }
+
+    fn ignore_images(&self, topic: &str) {
+        for (id, sink) in self.shared.sinks().iter_mut() {
+            if let Sink::Images(images) = sink
+                && images.topic == topic
+            {
+                images.camera = None;
+                self.shared.hear_images(*id, false);
+            }
+        }
     }
 
     fn subscribe(

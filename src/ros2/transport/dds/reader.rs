@@ -1,7 +1,7 @@
 //! One subscription: its DDS reader, which may give way to another, and where its samples go.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::frames::camera::Camera;
 use crate::frames::frame::Frame;
 use crate::ros2::messages::{ByteOrder, padding_bytes};
 use crate::ros2::transport::gaps::missing;
-use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, ServiceHandler};
+use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Reply, ServiceHandler};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
@@ -50,7 +50,7 @@ pub(super) enum Sink {
     Images(ImageTransport, Arc<Camera>),
     Bodies(Box<dyn Bodies>),
     Messages(MessageSink),
-    Requests(ServiceHandler, Box<Replies>),
+    Requests(ServiceHandler, Arc<Mutex<Replies>>),
 }
 
 /// So long two readers of a topic are heard when one takes the other's place, so that publishers know one at any time.
@@ -298,17 +298,31 @@ fn reply_to(
     request: &[u8],
     order: ByteOrder,
     handler: &mut ServiceHandler,
-    replies: &mut Replies,
+    replies: &Arc<Mutex<Replies>>,
 ) {
     let id_bytes = if matches!(asked_by, RequestId::Within) { REQUEST_ID_BYTES } else { 0 };
     let Some((id, body)) = request.split_at_checked(id_bytes) else { return };
-    let Some(mut reply) = handler(body, order) else { return };
+    // A reply that is given late does not hold the writer that would be gone by then.
+    let (id, replies) = (id.to_vec(), Arc::downgrade(replies));
+    handler(
+        body,
+        order,
+        Reply::by(move |reply| {
+            if let (Some(reply), Some(replies)) = (reply, replies.upgrade()) {
+                send(asked_by, id, order, reply, &mut replies.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+        }),
+    );
+}
+
+/// Sends a reply to a request of this identity, which it had in this order of bytes.
+fn send(asked_by: RequestId, id: Vec<u8>, order: ByteOrder, mut reply: Vec<u8>, replies: &mut Replies) {
     // Readers of CDR stop at the end of what they know.
     reply.resize(reply.len() + padding_bytes(reply.len()), 0);
     let sent = match asked_by {
         RequestId::Beside(identity) => replies.send(reply, Some(identity)),
         RequestId::Within => {
-            let mut whole = id.to_vec();
+            let mut whole = id;
             if order == ByteOrder::Big {
                 // We write little-endian: the identity is two numbers of eight bytes.
                 whole.chunks_exact_mut(8).for_each(<[u8]>::reverse);

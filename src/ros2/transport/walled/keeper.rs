@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use rustdds::GUID;
 
 use super::ring::RingReader;
 use super::wire::{self, NEWS_BYTES_MAX, News, Order};
-use super::{N_SLOTS, Shared, Sink, failed};
+use super::{Images, N_SLOTS, Shared, Sink, failed};
 use crate::frames::accounts::DropReason;
 use crate::ros2::messages::ByteOrder;
 use crate::ros2::transport::dds::{DdsOptions, Farewell};
-use crate::ros2::transport::{TopicSeen, TransportError};
+use crate::ros2::transport::{Reply, TopicSeen, TransportError};
 
 /// It tells the graph once a second; so long without a word, it hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ impl Shared {
     }
 
     /// Passes on what comes, and starts the process again when it ends.
-    pub(super) fn keep(&self, mut outside: Outside, mut farewell: Farewell) {
+    pub(super) fn keep(self: &Arc<Self>, mut outside: Outside, mut farewell: Farewell) {
         loop {
             let ended = self.listen(&mut outside);
             self.state().line = None;
@@ -122,7 +122,7 @@ impl Shared {
     }
 
     /// Passes on what comes until nothing does, and says why.
-    fn listen(&self, outside: &mut Outside) -> io::Error {
+    fn listen(self: &Arc<Self>, outside: &mut Outside) -> io::Error {
         let mut scratch = Vec::new();
         loop {
             match wire::receive(&mut outside.news, &mut scratch, NEWS_BYTES_MAX) {
@@ -132,12 +132,14 @@ impl Shared {
         }
     }
 
-    fn hear(&self, news: News, ring: &RingReader) {
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+    fn hear(self: &Arc<Self>, news: News, ring: &RingReader) {
+        let mut sinks = self.sinks();
         let order = |is_big| if is_big { ByteOrder::Big } else { ByteOrder::Little };
         match news {
             News::Image { id, writer, sequence, slot, len, is_big } => {
-                if let Some(Sink::Images(transport, camera, writers)) = sinks.get_mut(&id) {
+                if let Some(Sink::Images(Images { transport, camera: Some(camera), writers, .. })) =
+                    sinks.get_mut(&id)
+                {
                     let body = ring.slot(slot, len).ok_or(DropReason::Malformed);
                     let frame = body.and_then(|body| transport.take(camera, body, order(is_big)));
                     let lost = writers.lost_before(writer, sequence);
@@ -146,7 +148,7 @@ impl Shared {
                 let _ = self.send(&Order::Free { slot });
             }
             News::ImageDropped { id, writer, sequence, reason } => {
-                if let Some(Sink::Images(_, camera, writers)) = sinks.get_mut(&id) {
+                if let Some(Sink::Images(Images { camera: Some(camera), writers, .. })) = sinks.get_mut(&id) {
                     camera.offer(Err(drop_reason(reason)), writers.lost_before(writer, sequence));
                 }
             }
@@ -162,9 +164,14 @@ impl Shared {
             }
             News::Request { id, request, is_big, body } => {
                 let Some(Sink::Requests(handler)) = sinks.get_mut(&id) else { return };
-                let reply = handler(&body, order(is_big));
-                let is_given = reply.is_some();
-                let _ = self.send(&Order::Reply { request, is_given, body: reply.unwrap_or_default() });
+                // A reply that waits does not hold what it would be sent by.
+                let shared = Arc::downgrade(self);
+                let send = move |reply: Option<Vec<u8>>| {
+                    let is_given = reply.is_some();
+                    let order = Order::Reply { request, is_given, body: reply.unwrap_or_default() };
+                    shared.upgrade().map(|shared| shared.send(&order).is_ok());
+                };
+                handler(&body, order(is_big), Reply::by(send));
             }
             News::Graph(topics) => {
                 let topic =
@@ -177,8 +184,7 @@ impl Shared {
                 self.state().graph = topics.into_iter().map(topic).collect();
             }
             News::Reception { topic, reception } => {
-                let is_ours =
-                    |sink: &Sink| matches!(sink, Sink::Images(_, camera, _) if camera.topic() == topic);
+                let is_ours = |sink: &Sink| matches!(sink, Sink::Images(images) if images.topic == topic);
                 if sinks.values().any(is_ours) {
                     self.state().receptions.insert(topic, reception);
                 }

@@ -4,13 +4,12 @@
 //! process, standard output the ring. It leaves the graph when the socket ends, so that a node that was killed is gone at
 //! once, and dies of what it cannot bear: of a panic, or of more memory than it was granted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,11 +28,11 @@ use crate::ros2::messages::ByteOrder;
 use crate::ros2::names::NodeName;
 use crate::ros2::transport::dds::{Bodies, Dds, DdsOptions, Farewell, Kept};
 use crate::ros2::transport::{
-    MessageSink, PublishError, Publisher, ServiceHandler, Transport, TransportError,
+    MessageSink, PublishError, Publisher, Reply, ServiceHandler, Transport, TransportError,
 };
 
-/// How long a service's reply may take before others are heard again.
-const REPLY_PATIENCE: Duration = Duration::from_millis(500);
+/// Requests that wait for their replies at most; beyond them the oldest has none.
+const AWAITED_MAX: usize = 256;
 /// How long leaving may take: each publisher waits a moment for readers that do not confirm, and there may be many.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// How often the graph is looked at.
@@ -117,9 +116,6 @@ impl Line {
     }
 }
 
-/// The number of a request, and what the engine's process answers to it, if anything.
-type Reply = (u64, Option<Vec<u8>>);
-
 struct Outside {
     /// First, so that what they have reaches those who listen before the participant leaves.
     publishers: HashMap<u32, Box<dyn Publisher>>,
@@ -127,8 +123,10 @@ struct Outside {
     line: Line,
     ring: Arc<RingWriter>,
     requests: Arc<AtomicU64>,
-    replies: Sender<Reply>,
-    awaited: Arc<Mutex<Receiver<Reply>>>,
+    /// What the engine's process has not replied to, by number.
+    awaited: Arc<Mutex<BTreeMap<u64, Reply>>>,
+    /// Whether images pass, by the number of their order.
+    heard: HashMap<u32, Arc<AtomicBool>>,
 }
 
 impl Outside {
@@ -144,16 +142,23 @@ impl Outside {
         };
         let dds = Arc::new(Dds::join(&options, Arc::new(Clock::system()))?);
         line.tell(&News::Joined { guid: dds.guid() });
-        let (replies, awaited) = channel();
-        let (publishers, requests) = Default::default();
-        Ok(Self { dds, line, ring, publishers, requests, replies, awaited: Arc::new(Mutex::new(awaited)) })
+        // Apart from those of a process before this one, whose replies may still come.
+        let requests = Arc::new(AtomicU64::new(u64::from(std::process::id()) << 32));
+        let (publishers, awaited, heard) = Default::default();
+        Ok(Self { dds, line, ring, publishers, requests, awaited, heard })
     }
 
     fn follow(&mut self, order: Order) -> Result<(), TransportError> {
         match order {
             Order::Join(_) => Ok(()),
-            Order::Images { id, topic, ros_type } => {
-                let bodies = Images { id, ring: Arc::clone(&self.ring), line: self.line.clone() };
+            Order::Images { id, topic, ros_type, is_heard } => {
+                if let Some(known) = self.heard.get(&id) {
+                    known.store(is_heard, Relaxed);
+                    return Ok(());
+                }
+                let is_heard = Arc::new(AtomicBool::new(is_heard));
+                self.heard.insert(id, Arc::clone(&is_heard));
+                let bodies = Images { id, is_heard, ring: Arc::clone(&self.ring), line: self.line.clone() };
                 self.dds.subscribe_bodies(&topic, &ros_type, Box::new(bodies))
             }
             Order::Subscribe { id, topic, ros_type, delivery } => {
@@ -175,8 +180,10 @@ impl Outside {
                 Ok(())
             }
             Order::Reply { request, is_given, body } => {
-                // Nobody waits for it where it came too late.
-                drop(self.replies.send((request, is_given.then_some(body))));
+                let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
+                if let (Some(reply), true) = (awaited, is_given) {
+                    reply.give(body);
+                }
                 Ok(())
             }
             Order::Free { slot } => {
@@ -208,22 +215,19 @@ impl Outside {
         })
     }
 
-    /// Asks the inside, which replies in its turn.
+    /// Asks the inside, which replies when it can.
     fn requests(&self, id: u32) -> ServiceHandler {
         let (line, requests, awaited) =
             (self.line.clone(), Arc::clone(&self.requests), Arc::clone(&self.awaited));
-        Box::new(move |body, order| {
+        Box::new(move |body, order, reply| {
             let request = requests.fetch_add(1, Relaxed);
-            line.tell(&News::Request { id, request, is_big: is_big(order), body: body.to_vec() });
-            let awaited = awaited.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                match awaited.recv_timeout(REPLY_PATIENCE) {
-                    Ok((number, reply)) if number == request => return reply,
-                    // The reply to one that was given up.
-                    Ok(_) => {}
-                    Err(_) => return None,
-                }
+            let mut awaited = awaited.lock().unwrap_or_else(PoisonError::into_inner);
+            if awaited.len() == AWAITED_MAX {
+                awaited.pop_first();
             }
+            awaited.insert(request, reply);
+            drop(awaited);
+            line.tell(&News::Request { id, request, is_big: is_big(order), body: body.to_vec() });
         })
     }
 
@@ -275,12 +279,16 @@ fn is_big(order: ByteOrder) -> bool {
 /// Puts a topic's images into the ring.
 struct Images {
     id: u32,
+    is_heard: Arc<AtomicBool>,
     ring: Arc<RingWriter>,
     line: Line,
 }
 
 impl Bodies for Images {
     fn keep(&self, body: &[u8], order: ByteOrder) -> Result<Kept, DropReason> {
+        if !self.is_heard.load(Relaxed) {
+            return Err(DropReason::Stopped);
+        }
         self.ring.write(body).map(|slot| Kept { slot, len: body.len() as u64, order })
     }
 
@@ -289,6 +297,13 @@ impl Bodies for Images {
     }
 
     fn pass_on(&self, kept: Result<Kept, DropReason>, writer: GUID, sequence: i64) {
+        if !self.is_heard.load(Relaxed) {
+            // It was kept a moment before.
+            if let Ok(kept) = kept {
+                self.release(kept);
+            }
+            return;
+        }
         let (id, writer) = (self.id, writer.to_bytes());
         self.line.tell(&match kept {
             Ok(Kept { slot, len, order }) => {

@@ -20,8 +20,8 @@ pub(super) const ORDER_BYTES_MAX: usize = 64 << 20;
 pub(super) enum Order {
     /// Join the graph; the first order.
     Join(Join),
-    /// Keep a topic's images in the ring.
-    Images { id: u32, topic: String, ros_type: String },
+    /// Keep a topic's images in the ring; the same again says whether they are heard from now on.
+    Images { id: u32, topic: String, ros_type: String, is_heard: bool },
     /// Send a topic's messages.
     Subscribe { id: u32, topic: String, ros_type: String, delivery: WireDelivery },
     /// Announce a topic.

@@ -1,0 +1,50 @@
+//! What a node that is configured more than once keeps of its parameters.
+
+use super::options::NodeOptions;
+use crate::ros2::parameters::Parameters;
+
+impl NodeOptions {
+    /// Takes over what was set while the node ran; what is fixed, or not declared any more, stays as it is here.
+    pub fn take_over(&mut self, now: &Parameters) {
+        let mut parameters = self.parameters();
+        for (declaration, value) in now.iter().filter(|(declaration, _)| !declaration.read_only) {
+            // Of an engine that was here before.
+            let _ = parameters.set(&declaration.name, value.clone());
+        }
+        self.read(&parameters);
+    }
+
+    /// Follows the parameters of a node that runs. Its first question stays the one that an empty prompt restores.
+    pub(in crate::ros2) fn follow(&mut self, now: &Parameters) {
+        let first = self.prompt.clone();
+        self.read(now);
+        self.prompt = first;
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
+    use crate::ros2::names::NodeName;
+    use crate::ros2::parameters::Value;
+    use crate::runtime::reason::AnswerSettings;
+
+    let bare = NodeOptions::new(NodeName::new("/", "eye").unwrap());
+    let mut now = bare.parameters();
+    now.set("max_rate", Value::Double(5.0)).unwrap();
+    now.set("prompt", Value::Text("Clear?".into())).unwrap();
+    let mut configured =
+        NodeOptions { clip_frames: 8, answers: Some(AnswerSettings::default()), ..bare.clone() };
+    configured.take_over(&now);
+    assert_eq!(
+        (configured.max_rate_hz, configured.prompt.as_str(), configured.clip_frames),
+        (5.0, "Clear?", 8)
+    );
+    now.add(configured.parameters());
+    assert_eq!((now.integer("max_tokens"), now.double("max_rate"), now.integer("clip")), (256, 5.0, 1));
+    let mut active = configured.clone();
+    now.set("prompt", Value::Text("Where?".into())).unwrap();
+    now.set("max_age", Value::Double(0.5)).unwrap();
+    active.follow(&now);
+    assert_eq!((active.max_age.as_millis(), active.prompt.as_str()), (500, "Clear?"));
+}
