@@ -16,6 +16,7 @@ pub mod container;
 pub mod demo;
 #[cfg(feature = "distill")]
 pub mod distill;
+pub mod drawing;
 pub mod engine;
 pub mod export;
 pub mod frames;

@@ -22,7 +22,7 @@ use crate::ros2::lifecycle::Crew as _;
 use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
-use crate::ros2::node::{self, NodeOptions, PublishedForecast, PublishedSurprise, Said};
+use crate::ros2::node::{self, Because, NodeOptions, PublishedForecast, PublishedSurprise, Said};
 use crate::ros2::transport::{
     Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions, bag_root,
     recording_until_it_ends,
@@ -67,6 +67,10 @@ pub(crate) struct Options {
     /// Questions, and forecasts, a second at most; 0 is no limit [parameter `max_rate`]
     #[arg(long, value_name = "HZ", default_value_t = 0.0)]
     max_rate: f64,
+    /// When the question is put: at `--max-rate`, when a forecast was off, when `~/ask` says so, or when the picture changes
+    /// [parameter `ask_when`]
+    #[arg(long, value_enum, default_value_t = When::Rate)]
+    ask_when: When,
     /// Pixels of an image at most
     #[arg(long, value_name = "N", default_value_t = 3840 * 2160)]
     max_pixels: usize,
@@ -102,6 +106,14 @@ pub(crate) struct Options {
 enum Form {
     Raw,
     Compressed,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    Rate,
+    Surprise,
+    Topic,
+    Change,
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
@@ -209,6 +221,12 @@ impl Options {
         node.latent_only = self.latent_only;
         node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
         node.max_rate_hz = self.max_rate;
+        node.ask_when.because = match self.ask_when {
+            When::Rate => Because::Rate,
+            When::Surprise => Because::Surprise,
+            When::Topic => Because::Topic,
+            When::Change => Because::Change,
+        };
         node.max_pixels = self.max_pixels;
         // Four bytes a pixel are enough for every encoding of 8 bits; colour of 16 bits may have fewer pixels.
         node.max_image_bytes = 4 * self.max_pixels;

@@ -151,8 +151,9 @@ impl Forecaster {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let files = ["forecast.png", "surprise.png"].map(|name| dir.join(name));
         let panels = panels(&quiet, &jump, jump_frame as f64 / FPS);
-        sheet::draw(&shown).save(&files[0])?;
-        plot::draw(&panels).save(&files[1])?;
+        for (canvas, file) in [sheet::draw(&shown), plot::draw(&panels)].iter().zip(&files) {
+            canvas.save(file).with_context(|| file.display().to_string())?;
+        }
         Ok(Some(Report {
             scenes: SCENES,
             given_frames: n_given,

@@ -12,7 +12,6 @@
 //! At its end one page tells everything (`report/page.rs`); it is written also of a demo that was interrupted, of what there was.
 
 mod camera;
-mod canvas;
 mod closed_loop;
 mod course;
 mod engine;

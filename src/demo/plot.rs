@@ -4,7 +4,7 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::Alignment;
 
-use super::canvas::Canvas;
+use crate::drawing::Canvas;
 use crate::report::{Html, Mark, Plot, Series, Threshold};
 
 const WIDTH: u32 = 900;

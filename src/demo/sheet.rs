@@ -4,7 +4,7 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::Alignment;
 
-use super::canvas::{Canvas, LETTER_HEIGHT};
+use crate::drawing::{Canvas, LETTER_HEIGHT};
 use crate::report::{Film, Html, element};
 use crate::scenes::{FPS, SIZE};
 
@@ -105,7 +105,7 @@ fn row(canvas: &mut Canvas, top: u32, name: &str, frames: impl Iterator<Item = V
     let at = Point::new((LEFT - GAP) as i32, (top + SIDE / 2) as i32);
     canvas.text(at, Alignment::Right, name, Rgb888::BLACK);
     for (column, frame) in frames.enumerate() {
-        canvas.frame(left(column), top, &frame, SCALE);
+        canvas.picture(left(column), top, &frame, SIZE, SCALE);
     }
 }
 

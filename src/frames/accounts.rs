@@ -53,13 +53,15 @@ pub enum DropReason {
     Corrupt,
     /// Its shape is none that the model takes.
     Unfit,
+    /// It shows what the last question was about.
+    Unchanged,
     /// The node was leaving.
     Stopped,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Superseded,
         Self::OffRate,
         Self::ClipRestart,
@@ -81,6 +83,7 @@ impl DropReason {
         Self::TooFewBytes,
         Self::Corrupt,
         Self::Unfit,
+        Self::Unchanged,
         Self::Stopped,
     ];
 
@@ -108,13 +111,14 @@ impl DropReason {
             Self::TooFewBytes => "too_few_bytes",
             Self::Corrupt => "corrupt",
             Self::Unfit => "unfit",
+            Self::Unchanged => "unchanged",
             Self::Stopped => "stopped",
         }
     }
 
     /// Whether it is part of keeping up with a camera; the others say that something is wrong.
     pub fn is_expected(self) -> bool {
-        matches!(self, Self::Superseded | Self::OffRate | Self::Stopped)
+        matches!(self, Self::Superseded | Self::OffRate | Self::Unchanged | Self::Stopped)
     }
 
     /// Whether it follows from a camera's stamps, rate or sizes, or from the time to work on its frames.

@@ -15,12 +15,16 @@ mod forecast_shape;
 mod forecaster;
 mod forecasting;
 mod hearing;
+mod occasion;
 mod options;
 mod plan;
 mod plan_request;
 mod planning;
+mod presence;
 mod prompt;
+mod rules;
 mod screen;
+mod seen;
 mod standing;
 mod topics;
 mod turns;
@@ -35,6 +39,7 @@ pub use answerer::{Answer, Answerer, Checker, Outcome, Question};
 pub use board::Summary;
 pub use forecast_shape::ForecastShape;
 pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
+pub use occasion::{AskWhen, Because};
 pub use options::{NodeOptions, OptionsError};
 pub use plan_request::{PlanId, PlanRequest, Plans, ScoreRequest};
 pub use screen::{PublishedForecast, PublishedSurprise};
@@ -42,21 +47,18 @@ pub use screen::{PublishedForecast, PublishedSurprise};
 use self::asking::Asking;
 use self::board::Board;
 use self::forecasting::Forecasting;
+use self::occasion::Occasion;
 use self::options::{Topics, max_age};
+pub(super) use self::presence::Presence;
 use self::watch::Watch;
-use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
-use crate::frames::clock::{Clock, Moment};
+use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::{Listener, ListenerOptions};
-use crate::ros2::messages::{self, Message, ParameterEvent};
 use crate::ros2::names::NameError;
-use crate::ros2::parameter_events::ParameterEvents;
-use crate::ros2::parameter_services;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
-use crate::ros2::services;
 use crate::ros2::told::Told;
-use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
+use crate::ros2::transport::{Transport, TransportError};
 use crate::supervisor::Supervisor;
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
@@ -151,7 +153,7 @@ pub fn run(
     let parameters = Arc::new(ParameterStore::new(options.parameters()));
     let presence = Presence::open(&told, options, &parameters)?;
     let checker = engines.answerer.as_ref().and_then(|answerer| answerer.checker());
-    judge(&parameters, checker, options);
+    judge(&parameters, checker, options, engines.forecaster.is_some());
     let supervisor = Supervisor::from_environment(turns::n_threads(transport, engines.count()));
     let performance = Performance {
         transport,
@@ -166,61 +168,32 @@ pub fn run(
     report
 }
 
-/// Lets what the engine that answers knows beforehand refuse changes of the parameters.
-pub(super) fn judge(parameters: &SharedParameters, checker: Option<Checker>, options: &NodeOptions) {
-    if let (Some(check), Some(base)) = (checker, options.answers.clone()) {
-        parameters.judged_by(Box::new(move |trial| {
-            check(trial.text("prompt"), &answering::settings(trial, &base))
-        }));
-    }
+/// Lets what the engines know beforehand refuse changes of the parameters.
+pub(super) fn judge(
+    parameters: &SharedParameters,
+    checker: Option<Checker>,
+    options: &NodeOptions,
+    forecasts: bool,
+) {
+    let checker = checker.zip(options.answers.clone());
+    parameters.judged_by(Box::new(move |trial| {
+        can_be_asked(AskWhen::of(trial).because, forecasts)?;
+        let Some((check, base)) = &checker else { return Ok(()) };
+        check(trial.text("prompt"), &answering::settings(trial, base))
+    }));
 }
 
-/// What is there of a node whatever it does: its parameters, its types, how much it logs, and its clock.
-pub(super) struct Presence {
-    parameters: SharedParameters,
-    events: Box<dyn Publisher>,
-    topic: String,
-}
-
-impl Presence {
-    /// Offers the services and announces the topic of parameters.
-    ///
-    /// # Errors
-    /// If one cannot be had.
-    pub(super) fn open(
-        transport: &dyn Transport,
-        options: &NodeOptions,
-        parameters: &SharedParameters,
-    ) -> Result<Self, NodeError> {
-        let topics = options.topics()?;
-        let clock = transport.clock();
-        if options.use_sim_time {
-            follow_clock(transport, &topics.clock, Arc::clone(clock))?;
+/// Whether a question can be put for this reason, in a node that forecasts or not.
+///
+/// # Errors
+/// What is missing.
+pub fn can_be_asked(because: Because, forecasts: bool) -> Result<(), String> {
+    match because {
+        Because::Surprise if !forecasts => {
+            Err("ask_when is `surprise`, and no engine of this node forecasts: give it one that does"
+                .to_owned())
         }
-        parameter_services::offer(transport, &topics.parameter_services, parameters)?;
-        services::offer(transport, &services::names(&options.name, &options.remaps)?)?;
-        let topic = topics.parameter_events;
-        let events = transport.advertise(&topic, ParameterEvent::TYPE, Delivery::Reliable)?;
-        // In a bag's time nobody else is there to change anything.
-        if clock.runs() {
-            parameters.note_events(ParameterEvents::new(&options.name), Arc::clone(clock));
-        }
-        Ok(Self { parameters: Arc::clone(parameters), events, topic })
-    }
-
-    /// Publishes what is to be told of the parameters.
-    pub(super) fn tell(&self) {
-        for event in self.parameters.take_events() {
-            if let Err(error) = self.events.publish(messages::encode(&event)) {
-                log::warn!("{}: {error}", self.topic);
-            }
-        }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.parameters.let_go();
+        _ => Ok(()),
     }
 }
 
@@ -257,8 +230,7 @@ impl Performance<'_> {
         let transport: &dyn Transport = &told;
         let clock = transport.clock();
         let audience = Audience(Mutex::new(on_said));
-        let (topics, parameters) = (options.topics()?, Arc::clone(parameters));
-        let stage = Stage { transport, options, topics, parameters, audience: &audience };
+        let topics = options.topics()?;
         let Engines { answerer, forecaster } = engines;
         let listeners: Vec<ListenerOptions> = [
             forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape())),
@@ -267,7 +239,11 @@ impl Performance<'_> {
         .into_iter()
         .flatten()
         .collect();
-        let camera = Arc::new(Camera::new(options.camera(&stage.topics.image), clock, &listeners));
+        let camera = Arc::new(Camera::new(options.camera(&topics.image), clock, &listeners));
+        let asker = camera.listeners().last().filter(|_| answerer.is_some());
+        let occasion = asker.map(|listener| Arc::new(Occasion::new(parameters, listener)));
+        let parameters = Arc::clone(parameters);
+        let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience };
         let mut listeners = camera.listeners().iter().map(Arc::clone);
         let mut next = || listeners.next().expect("each engine has a listener");
         let (mut roles, mut watched) = (Vec::new(), Vec::new());
@@ -358,6 +334,8 @@ struct Stage<'a> {
     options: &'a NodeOptions,
     topics: Topics,
     parameters: SharedParameters,
+    /// Of questions, where any are put.
+    occasion: Option<Arc<Occasion>>,
     audience: &'a Audience<'a>,
 }
 
@@ -365,14 +343,4 @@ struct Stage<'a> {
 fn time_left(newest: &Received, began: Moment) -> Duration {
     let left_ns = newest.deadline_steady_ns.saturating_sub(began.steady_ns);
     Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).saturating_sub(PUBLISHING)
-}
-
-fn follow_clock(transport: &dyn Transport, topic: &str, clock: Arc<Clock>) -> Result<(), TransportError> {
-    let sink = move |body: Result<(&[u8], messages::ByteOrder), DropReason>| {
-        // A tick that cannot be read is followed by one that can.
-        if let Ok(Ok(tick)) = body.map(|(body, order)| messages::decode::<messages::Clock>(body, order)) {
-            clock.set(tick.clock.ns());
-        }
-    };
-    transport.subscribe(topic, messages::Clock::TYPE, Delivery::BestEffort, Box::new(sink))
 }

@@ -231,9 +231,9 @@ mod tests {
         let shared = Arc::new(store());
         let handler = || reading(&shared, get);
         let request = encode(&NamesRequest { names: vec!["prompt".into()] });
-        let reply = services::called(handler(), &request).unwrap();
+        let reply = services::tests::called(handler(), &request).unwrap();
         let reply: ValuesReply = decode(&reply, ByteOrder::Little).unwrap();
         assert_eq!(reply.values[0].string_value, "What do you see?");
-        assert_eq!(services::called(handler(), &request[..6]), None);
+        assert_eq!(services::tests::called(handler(), &request[..6]), None);
     }
 }

@@ -75,7 +75,7 @@ impl Answerer for ReasonAnswerer {
             }
             Ok(answer) => {
                 let (details, is_cut) = (details(&answer), answer.finish_reason == FinishReason::Deadline);
-                Outcome::Made(Answer { text: answer.text, is_cut, details })
+                Outcome::Made(Answer { text: answer.text, is_cut, places: answer.places, details })
             }
             Err(AskError::Run(RunError::Deadline)) => Outcome::Expired,
             Err(AskError::Stopped | AskError::Run(RunError::Stopped)) => Outcome::Stopped,

@@ -7,15 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::arguments::Remap;
 use super::logging;
-#[cfg(test)]
-use super::messages::ByteOrder;
 use super::messages::{
     LoggerLevel, LoggerLevels, LoggersRequest, SetLevelsReply, SetResult, TypeDescription, TypeReply,
     TypeRequest, decode, encode,
 };
 use super::names::{NameError, NodeName};
-#[cfg(test)]
-use super::transport::Reply;
 use super::transport::{ServiceHandler, Transport, TransportError};
 
 /// The absolute names of the three services of a node: of types, and of the log's levels to get and to set.
@@ -79,18 +75,19 @@ fn set_levels(request: LoggerLevels) -> SetLevelsReply {
     SetLevelsReply { results: request.levels.into_iter().map(set).collect() }
 }
 
-/// What a handler that replies at once says.
 #[cfg(test)]
-pub(super) fn called(mut handler: ServiceHandler, request: &[u8]) -> Option<Vec<u8>> {
-    let (sender, heard) = std::sync::mpsc::channel();
-    let reply = Reply::by(move |body| sender.send(body).expect("it is waited for"));
-    handler(request, ByteOrder::Little, reply);
-    heard.try_recv().expect("it replies at once, or never")
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::ros2::messages::ByteOrder;
+    use crate::ros2::transport::Reply;
+
+    /// What a handler that replies at once says.
+    pub(in crate::ros2) fn called(mut handler: ServiceHandler, request: &[u8]) -> Option<Vec<u8>> {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let reply = Reply::by(move |body| sender.send(body).expect("it is waited for"));
+        handler(request, ByteOrder::Little, reply);
+        heard.try_recv().expect("it replies at once, or never")
+    }
 
     fn ask(type_name: &str, type_hash: &str, include_type_sources: bool) -> TypeReply {
         let request =

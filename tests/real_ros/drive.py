@@ -23,6 +23,7 @@ from std_msgs.msg import Float32, String
 from type_description_interfaces.srv import GetTypeDescription
 
 from camera import Camera
+from described import generated
 from ours import Ours, Peer
 
 PERIHELION, REASON, PREDICT, DRIVEN, WORK = sys.argv[1:6]
@@ -30,6 +31,7 @@ NODE = "/robot/eye"
 IMAGE = "/camera/image_raw"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STARTED = time.monotonic()
+GENERATED = generated()
 problems = []
 
 
@@ -100,6 +102,9 @@ def look_at_graph(node):
     wanted = {
         f"{NODE}/answer": text,
         f"{NODE}/answer/json": text,
+        f"{NODE}/answer/typed": ["perihelion_msgs/msg/Answer"],
+        f"{NODE}/detections": ["vision_msgs/msg/Detection2DArray"],
+        f"{NODE}/annotated/compressed": ["sensor_msgs/msg/CompressedImage"],
         f"{NODE}/forecast": image,
         f"{NODE}/forecast/json": text,
         f"{NODE}/surprise": number,
@@ -274,7 +279,9 @@ def replies_come_whole():
 
 
 def beside_ros(name):
-    """A type's description and hashes as ROS keeps them beside it."""
+    """A type's description and hashes as ROS keeps them beside it, or as it would."""
+    if name in GENERATED:
+        return GENERATED[name]
     with open(f"{sys.prefix}/share/{name}.json") as file:
         return json.load(file)
 

@@ -123,8 +123,12 @@ def figures(pid):
 
 
 def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
+    """Processes that any of its threads has started."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children") as file:
+            found += [int(word) for word in file.read().split()]
+    return found
 
 
 def up_and_down(peer, ours, node):
@@ -132,7 +136,7 @@ def up_and_down(peer, ours, node):
     camera, answers = Camera(peer), []
     peer.node.create_subscription(String, f"{ours.name}/answer", answers.append, 10)
     network, = children(node.process.pid)
-    measured, held = {}, 0
+    measured, held = {0: [figures(pid) for pid in (node.process.pid, network)]}, 0
 
     def answered(n_frames):
         del answers[:]
@@ -152,8 +156,8 @@ def up_and_down(peer, ours, node):
             expect(answered(3) == 0, f"round {i}: answers of a node that is {goal}")
         if i + 1 in (N_WARM, N_ROUNDS):
             measured[i + 1] = [figures(pid) for pid in (node.process.pid, network)]
-    for what, warm, last in zip(("engine", "network"), measured[N_WARM], measured[N_ROUNDS]):
-        print(f"  the {what}'s process after {N_WARM} rounds: {warm}, after {N_ROUNDS}: {last} (threads, descriptors, KiB)")
+    for what, first, warm, last in zip(("engine", "network"), measured[0], measured[N_WARM], measured[N_ROUNDS]):
+        print(f"  the {what}'s process before: {first}, after {N_WARM} rounds: {warm}, after {N_ROUNDS}: {last} (threads, descriptors, KiB)")
         expect(last[:2] == warm[:2], f"the {what}'s process has {last[:2]} threads and descriptors, before {warm[:2]}")
         expect(last[2] <= warm[2] + GROWTH_KIB_MAX, f"the {what}'s process grew from {warm[2]} to {last[2]} KiB")
     print(f"  active it held {held} KiB")

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Lowest row first. A module names only modules of lower rows, and itself.
 const ROWS: &[&[&str]] = &[
     &["tensor", "install", "mapped", "board", "supervisor"],
-    &["scenes", "checkpoint", "container"],
+    &["scenes", "checkpoint", "container", "drawing"],
     &["camera"],
     &["graph"],
     &["models"],

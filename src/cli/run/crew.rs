@@ -2,9 +2,9 @@
 
 use super::Options;
 use super::cast::{self, Cast, Paths};
-use crate::cli::Context;
+use crate::cli::{Context, Usage};
 use crate::ros2::lifecycle::Crew;
-use crate::ros2::node::{Checker, Engines, NodeOptions};
+use crate::ros2::node::{self, Checker, Engines, NodeOptions};
 use crate::ros2::parameters::Parameters;
 
 /// Opens engines as the command line says.
@@ -24,9 +24,10 @@ impl<'a> Hands<'a> {
     ///
     /// # Errors
     /// As [`Cast::open`].
-    pub(super) fn engage(&mut self, paths: &Paths, node: &mut NodeOptions) -> anyhow::Result<()> {
-        let cast = Cast::open(paths, self.options, self.context, node)?;
-        cast.report_memory(node);
+    pub(super) fn engage(&mut self, paths: &Paths, settings: &mut NodeOptions) -> anyhow::Result<()> {
+        node::can_be_asked(settings.ask_when.because, paths.predict.is_some()).map_err(Usage)?;
+        let cast = Cast::open(paths, self.options, self.context, settings)?;
+        cast.report_memory(settings);
         self.cast = Some(cast);
         Ok(())
     }

@@ -137,7 +137,7 @@ const FAILURE: &str = "transition_failure";
 const ERROR: &str = "transition_error";
 
 /// All transitions, as `rcl_lifecycle` lists them.
-pub const TRANSITIONS: [Transition; 25] = {
+pub static TRANSITIONS: [Transition; 25] = {
     use State::{
         Activating, Active, CleaningUp, Configuring, Deactivating, ErrorProcessing, Finalized, Inactive,
         ShuttingDown, Unconfigured,

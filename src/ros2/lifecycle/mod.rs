@@ -149,7 +149,7 @@ impl Managed<'_> {
         match settings {
             Ok(settings) => {
                 self.parameters.add(settings.parameters());
-                node::judge(&self.parameters, crew.checker(), &settings);
+                self.judge(crew, &settings);
                 self.settings = Some(settings);
                 Ending::Success
             }
@@ -158,6 +158,11 @@ impl Managed<'_> {
                 Ending::Failure
             }
         }
+    }
+
+    fn judge(&self, crew: &mut dyn Crew, settings: &NodeOptions) {
+        let forecasts = crew.engines().forecaster.is_some();
+        node::judge(&self.parameters, crew.checker(), settings, forecasts);
     }
 
     fn let_go(&mut self, crew: &mut dyn Crew) {
@@ -211,7 +216,7 @@ impl Managed<'_> {
         });
         self.transport.rest();
         self.supervisor.regroup(1);
-        node::judge(&self.parameters, crew.checker(), &settings);
+        self.judge(crew, &settings);
         next
     }
 }

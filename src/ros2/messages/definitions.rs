@@ -1,8 +1,10 @@
 //! The text of every message that the node publishes, as bags carry it, and of every service that it offers.
 //!
 //! The fields are those of ROS 2's interface packages (`std_msgs`, `sensor_msgs`, `diagnostic_msgs`, `geometry_msgs`,
-//! `rcl_interfaces`, `rosgraph_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted; `service_msgs` and
-//! `type_description_interfaces` since Iron), without their comments.
+//! `rcl_interfaces`, `rosgraph_msgs`, `lifecycle_msgs`, `vision_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted;
+//! `service_msgs` and `type_description_interfaces` since Iron), without their comments. Those of `perihelion_msgs` are its own files.
+
+const HEADER_AND_TIME: &[&str] = &["std_msgs/msg/Header", "builtin_interfaces/msg/Time"];
 
 /// Types with their own fields and the types that these name.
 pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
@@ -13,6 +15,7 @@ pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
         "builtin_interfaces/Time stamp\nstring frame_id\n",
     ),
     ("std_msgs/msg/String", &[], "string data\n"),
+    ("std_msgs/msg/Bool", &[], "bool data\n"),
     ("std_msgs/msg/Float32", &[], "float32 data\n"),
     ("std_msgs/msg/MultiArrayDimension", &[], "string label\nuint32 size\nuint32 stride\n"),
     (
@@ -40,6 +43,62 @@ pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
         "geometry_msgs/msg/Twist",
         &["geometry_msgs/msg/Vector3"],
         "geometry_msgs/Vector3 linear\ngeometry_msgs/Vector3 angular\n",
+    ),
+    ("geometry_msgs/msg/Point", &[], "float64 x\nfloat64 y\nfloat64 z\n"),
+    ("geometry_msgs/msg/Quaternion", &[], "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n"),
+    (
+        "geometry_msgs/msg/Pose",
+        &["geometry_msgs/msg/Point", "geometry_msgs/msg/Quaternion"],
+        "geometry_msgs/Point position\ngeometry_msgs/Quaternion orientation\n",
+    ),
+    (
+        "geometry_msgs/msg/PoseWithCovariance",
+        &["geometry_msgs/msg/Pose"],
+        "geometry_msgs/Pose pose\nfloat64[36] covariance\n",
+    ),
+    ("vision_msgs/msg/Point2D", &[], "float64 x\nfloat64 y\n"),
+    ("vision_msgs/msg/Pose2D", &["vision_msgs/msg/Point2D"], "vision_msgs/Point2D position\nfloat64 theta\n"),
+    (
+        "vision_msgs/msg/BoundingBox2D",
+        &["vision_msgs/msg/Pose2D"],
+        "vision_msgs/Pose2D center\nfloat64 size_x\nfloat64 size_y\n",
+    ),
+    ("vision_msgs/msg/ObjectHypothesis", &[], "string class_id\nfloat64 score\n"),
+    (
+        "vision_msgs/msg/ObjectHypothesisWithPose",
+        &["vision_msgs/msg/ObjectHypothesis", "geometry_msgs/msg/PoseWithCovariance"],
+        "vision_msgs/ObjectHypothesis hypothesis\ngeometry_msgs/PoseWithCovariance pose\n",
+    ),
+    (
+        "vision_msgs/msg/Detection2D",
+        &["std_msgs/msg/Header", "vision_msgs/msg/ObjectHypothesisWithPose", "vision_msgs/msg/BoundingBox2D"],
+        "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n\
+         vision_msgs/BoundingBox2D bbox\nstring id\n",
+    ),
+    (
+        "vision_msgs/msg/Detection2DArray",
+        &["std_msgs/msg/Header", "vision_msgs/msg/Detection2D"],
+        "std_msgs/Header header\nvision_msgs/Detection2D[] detections\n",
+    ),
+    (
+        "perihelion_msgs/msg/Answer",
+        HEADER_AND_TIME,
+        include_str!("../../../jetson/ros2/perihelion_msgs/msg/Answer.msg"),
+    ),
+    (
+        "perihelion_msgs/msg/Forecast",
+        HEADER_AND_TIME,
+        include_str!("../../../jetson/ros2/perihelion_msgs/msg/Forecast.msg"),
+    ),
+    (
+        "perihelion_msgs/msg/Surprise",
+        &["std_msgs/msg/Header"],
+        include_str!("../../../jetson/ros2/perihelion_msgs/msg/Surprise.msg"),
+    ),
+    (
+        "perihelion_msgs/msg/Plan",
+        HEADER_AND_TIME,
+        include_str!("../../../jetson/ros2/perihelion_msgs/msg/Plan.msg"),
     ),
     ("rosgraph_msgs/msg/Clock", &["builtin_interfaces/msg/Time"], "builtin_interfaces/Time clock\n"),
     ("diagnostic_msgs/msg/KeyValue", &[], "string key\nstring value\n"),
@@ -241,7 +300,8 @@ mod tests {
     fn every_named_type_is_defined_once() {
         for (name, ..) in TYPES {
             let text = definition(name).expect("it is in the table");
-            for line in text.lines().filter(|line| line.contains('/') && !line.starts_with("MSG")) {
+            let fields = text.lines().filter(|line| !line.starts_with("MSG") && !line.starts_with('#'));
+            for line in fields.filter(|line| line.contains('/')) {
                 let used = line.split([' ', '[']).next().expect("split yields one");
                 let heading = format!("MSG: {used}");
                 assert_eq!(text.lines().filter(|l| *l == heading).count(), 1, "{name}: {used}");

@@ -162,7 +162,12 @@ fn individual(name: &str) -> Option<IndividualType> {
             _ => return None,
         }
     };
-    Some(IndividualType { type_name: name.to_owned(), fields: text.lines().filter_map(field).collect() })
+    let mut fields: Vec<Field> = text.lines().filter_map(field).collect();
+    if fields.is_empty() {
+        // IDL knows no type without a member, and ROS describes types by their IDL.
+        fields.extend(field("uint8 structure_needs_at_least_one_member"));
+    }
+    Some(IndividualType { type_name: name.to_owned(), fields })
 }
 
 fn source(name: &str) -> TypeSource {
@@ -176,19 +181,20 @@ fn source(name: &str) -> TypeSource {
     TypeSource { type_name: name.to_owned(), encoding: encoding.to_owned(), raw_file_contents: text }
 }
 
-/// A line of a definition: a field, or `None` for a constant.
+/// A line of a definition: a field, or `None` for a constant, a comment or nothing.
 fn field(line: &str) -> Option<Field> {
-    let (kind, rest) = line.split_once(' ')?;
+    let (kind, rest) = line.split_once(' ').filter(|_| !line.starts_with('#'))?;
     if rest.contains('=') {
         return None;
     }
     let (name, default) = rest.split_once(' ').unwrap_or((rest, ""));
     let default_value = match default {
-        "true" => "True",
-        "false" => "False",
-        other => other,
+        "true" => "True".to_owned(),
+        "false" => "False".to_owned(),
+        whole if kind.starts_with("float") && whole.parse::<i64>().is_ok() => format!("{whole}.0"),
+        other => other.to_owned(),
     };
-    Some(Field { name: name.to_owned(), kind: field_type(kind), default_value: default_value.to_owned() })
+    Some(Field { name: name.to_owned(), kind: field_type(kind), default_value })
 }
 
 /// What is added to a type's number for an array, a bounded sequence, any sequence.
@@ -346,9 +352,38 @@ mod tests {
         ),
     ];
 
+    /// As rosbags computes them from the texts: ROS has none of its own beside these here.
+    const COMPUTED: [(&str, &str); 13] = [
+        ("std_msgs/msg/Bool", "feb91e995ff9ebd09c0cb3d2aed18b11077585839fb5db80193b62d74528f6c9"),
+        (
+            "geometry_msgs/msg/PoseWithCovariance",
+            "9a7c0fd234b7f45c6098745ecccd773ca1085670e64107135397aee31c02e1bb",
+        ),
+        ("perihelion_msgs/msg/Answer", "08309c0612e175c1fdc7103498911f29c311cf3a5c2c8aa2490134605cf66c89"),
+        ("perihelion_msgs/msg/Forecast", "92f6cd4846d1b49e031a58a127a3d1fe65e072e7ca12e962c9574bd236578a72"),
+        ("perihelion_msgs/msg/Plan", "98b9e6ea53509ad21d6cd676732195d6c510653ffb378e4f26ebd4a42349eebf"),
+        ("perihelion_msgs/msg/Surprise", "74b1cc2e1cba21252623e3d54cac0f46054af9a46253b8e029d3fd6c7f1e35e9"),
+        ("vision_msgs/msg/BoundingBox2D", "008eacbb0cf8f26e83795547bed013eec3675485ef386ec056d80eaaf1c1ce2f"),
+        ("vision_msgs/msg/Detection2D", "0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea"),
+        (
+            "vision_msgs/msg/Detection2DArray",
+            "214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
+        ),
+        (
+            "vision_msgs/msg/ObjectHypothesis",
+            "51da43cec11c01957a64d1e05a24acd18aae7745ec30b74348ad5f6d634f7f90",
+        ),
+        (
+            "vision_msgs/msg/ObjectHypothesisWithPose",
+            "41c12344c0396c48b81df12467c192d99b2a0eb1463c5c37194e4223251c80bc",
+        ),
+        ("vision_msgs/msg/Point2D", "eab0e83f44ab4de92ceaf76dd7d0e7638f2bdd1d16ffbe16c7a136c48e407247"),
+        ("vision_msgs/msg/Pose2D", "b0b5d1d7b4c20dd4fcde3ed1d4b289a919290572007d67a97043814db25d3648"),
+    ];
+
     #[test]
     fn hashes_are_those_of_ros() {
-        for (name, hash) in HASHES {
+        for (name, hash) in HASHES.into_iter().chain(COMPUTED) {
             let description = TypeDescription::of(name).unwrap_or_else(|| panic!("{name} is not described"));
             assert_eq!(description.hash(), format!("RIHS01_{hash}"), "{name}: {description:?}");
         }
@@ -381,8 +416,12 @@ mod tests {
         check("uint8[] data", "data", kind(147, 0, 0, ""), "");
         check("char[16] client_gid", "client_gid", kind(51, 16, 0, ""), "");
         check("string<=255 type_name", "type_name", kind(21, 0, 255, ""), "");
+        check("float64 w 1", "w", kind(11, 0, 0, ""), "1.0");
         check("bool read_only false", "read_only", kind(15, 0, 0, ""), "False");
         check("a/B[<=1] one", "one", kind(97, 1, 0, "a/msg/B"), "");
-        assert_eq!(["byte OK=0", "uint8 REQUEST_SENT = 0", ""].map(read), [None, None, None]);
+        assert_eq!(
+            ["byte OK=0", "uint8 REQUEST_SENT = 0", "", "# of a field"].map(read),
+            [None, None, None, None]
+        );
     }
 }

@@ -15,7 +15,9 @@ mod image;
 mod lifecycle;
 mod logger;
 mod parameter;
+mod perihelion;
 mod standard;
+mod vision;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +39,11 @@ pub use parameter::{
     DescribeReply, Descriptor, GetTypesReply, ListReply, ListRequest, NamesRequest, ParameterEvent,
     ParameterValue, SetAtomicallyReply, SetReply, SetRequest, SetResult, ValuesReply, WireParameter,
 };
+pub use perihelion::{AnswerMessage, ForecastMessage, PlanMessage, SurpriseMessage};
 pub use standard::{
-    Clock, Float32, Float32MultiArray, Header, HeaderView, Layout, LayoutDimension, Text, Time,
+    Clock, Flag, Float32, Float32MultiArray, Header, HeaderView, Layout, LayoutDimension, Text, Time,
 };
+pub use vision::{Box2D, Detection, Detections, Hypothesis, PoseWithCovariance};
 
 /// A message type that can be named to other ROS nodes.
 pub trait Message {
@@ -64,6 +68,14 @@ pub struct DecodeError(#[from] cdr_encoding::Error);
 /// The little-endian CDR body of `message`, without the encapsulation header.
 pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
     cdr_encoding::to_vec::<M, byteorder::LittleEndian>(message).expect("our sequences know their lengths")
+}
+
+/// The body of `message`, with trailing zeros where RTPS would fragment one of odd length: readers of CDR stop at the end of what
+/// they know.
+pub fn encode_padded<M: Serialize>(message: &M) -> Vec<u8> {
+    let mut body = encode(message);
+    body.resize(body.len() + padding_bytes(body.len()), 0);
+    body
 }
 
 /// Reads a message, borrowing from `body` where its type does.

@@ -68,6 +68,17 @@ impl Message for Text {
     const TYPE: &'static str = "std_msgs/msg/String";
 }
 
+/// `std_msgs/msg/Bool`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// Whether.
+    pub data: bool,
+}
+
+impl Message for Flag {
+    const TYPE: &'static str = "std_msgs/msg/Bool";
+}
+
 /// `std_msgs/msg/Float32`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Float32 {

@@ -1,4 +1,4 @@
-//! An answer on its way out: as text, and as JSON with everything that is known of it.
+//! An answer on its way out: as text, as JSON with everything that is known of it, as a message, and as what is seen where.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,11 +6,17 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
+use super::occasion::Because;
 use super::options::Topics;
+use super::seen;
+use crate::camera::Decoder;
 use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
 use crate::frames::listener::Listener;
-use crate::ros2::messages::{Message, Text, Time, encode};
+use crate::ros2::messages::{
+    AnswerMessage, CompressedImageView, Detections, Header, HeaderView, Message, ShortString, Text, Time,
+    encode, encode_padded,
+};
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
@@ -58,31 +64,71 @@ fn marked(text: &str, is_cut: bool) -> Cow<'_, str> {
     }
 }
 
-/// The two answer topics.
-pub(super) struct Mouth {
+/// The answer topics.
+pub(super) struct Mouth<'a> {
+    transport: &'a dyn Transport,
     text: Box<dyn Publisher>,
     json: Box<dyn Publisher>,
+    typed: Box<dyn Publisher>,
+    detections: Box<dyn Publisher>,
+    /// Its name, and what is published there.
+    annotated: (String, Box<dyn Publisher>),
+    decoder: Decoder,
     listener: Arc<Listener>,
 }
 
-impl Mouth {
+impl<'a> Mouth<'a> {
     pub(super) fn open(
-        transport: &dyn Transport,
+        transport: &'a dyn Transport,
         topics: &Topics,
         listener: &Arc<Listener>,
     ) -> Result<Self, TransportError> {
+        let picture =
+            transport.advertise(&topics.annotated, CompressedImageView::TYPE, Delivery::Reliable)?;
         Ok(Self {
+            transport,
             text: transport.advertise(&topics.answer, Text::TYPE, LATEST)?,
             json: transport.advertise(&topics.answer_json, Text::TYPE, LATEST)?,
+            typed: transport.advertise(&topics.answer_typed, AnswerMessage::TYPE, LATEST)?,
+            detections: transport.advertise(&topics.detections, Detections::TYPE, Delivery::Reliable)?,
+            annotated: (topics.annotated.clone(), picture),
+            decoder: Decoder::new(),
             listener: Arc::clone(listener),
         })
+    }
+
+    /// Shows the newest frame with the answer over it, if somebody looks; whether that could not be published.
+    pub(super) fn show(&mut self, answer: &Answer, frames: &[Received], age_ms: f64) -> bool {
+        let (topic, publisher) = &self.annotated;
+        let is_ours = |ros_type: &str| ros_type == CompressedImageView::TYPE;
+        let is_watched = self
+            .transport
+            .graph()
+            .iter()
+            .any(|seen| seen.name == *topic && is_ours(&seen.ros_type) && 0 < seen.subscribers);
+        let newest = &frames.last().expect("a question has at least one frame").frame;
+        // It was decoded for the engine, or cannot be.
+        let decoded = is_watched.then(|| newest.decode(&mut self.decoder)).and_then(Result::ok);
+        let Some(decoded) = decoded else { return false };
+        let picture = decoded.picture();
+        let size = [picture.size.width, picture.size.height];
+        let text = marked(&answer.text, answer.is_cut);
+        let Some(mut data) = seen::annotated(picture.rgb, size, &text, &answer.places, age_ms) else {
+            return false;
+        };
+        let header = HeaderView { stamp: Time::from_ns(newest.stamp_ns), frame_id: newest.frame_id };
+        let format = ShortString::new("jpeg").expect("it is short");
+        // Readers of JPEG stop at its end.
+        data.resize(data.len().next_multiple_of(4), 0);
+        let body = encode_padded(&CompressedImageView { header, format, data: &data });
+        publisher.publish(body).is_err()
     }
 
     pub(super) fn say(
         &self,
         answer: &Answer,
         frames: &[Received],
-        prompt: &str,
+        (prompt, because): (&str, Because),
         began: Moment,
         age: Age,
     ) -> Published {
@@ -95,6 +141,7 @@ impl Mouth {
         let mut json = Map::new();
         json.insert("text".into(), json!(answer.text));
         json.insert("prompt_text".into(), json!(prompt));
+        json.insert("asked_because".into(), json!(because.name()));
         json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         json.insert("stamp".into(), time(stamp_ns));
         json.insert("stamps".into(), Value::Array(stamps));
@@ -108,9 +155,31 @@ impl Mouth {
             json.entry(key.clone()).or_insert_with(|| value.clone());
         }
         let is_cut = answer.is_cut;
+        let header =
+            Header { stamp: Time::from_ns(stamp_ns), frame_id: newest.frame.frame_id.as_str().to_owned() };
+        let typed = AnswerMessage {
+            header: header.clone(),
+            stamps: frames.iter().map(|received| Time::from_ns(received.frame.stamp_ns)).collect(),
+            text: answer.text.clone(),
+            prompt: prompt.to_owned(),
+            asked_because: because.name().to_owned(),
+            is_cut,
+            stamp_suspect,
+            timed_by: newest.timed_by.name().to_owned(),
+            age_ms,
+            answer_ms,
+            camera_to_answer_ms,
+            valid_until: Time::from_ns(age.reaches_ns(self.listener.max_age_ns())),
+        };
+        let detections = seen::detections(&answer.places, &header);
         let text = encode(&Text::padded(marked(&answer.text, is_cut).into_owned()));
         let whole = encode(&Text::padded(Value::Object(json.clone()).to_string()));
-        let results = [self.text.publish(text), self.json.publish(whole)];
+        let results = [
+            self.text.publish(text),
+            self.json.publish(whole),
+            self.typed.publish(encode_padded(&typed)),
+            self.detections.publish(encode_padded(&detections)),
+        ];
         let unpublished = results.iter().filter(|result| result.is_err()).count() as u64;
         let text = answer.text.clone();
         Published {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::frames::accounts::DropReason;
 use crate::frames::frame::Received;
-use crate::runtime::reason::AnswerSettings;
+use crate::runtime::reason::{AnswerSettings, Place};
 
 /// A question about frames.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ pub struct Answer {
     pub text: String,
     /// Whether the deadline ended it before its end.
     pub is_cut: bool,
+    /// Boxes and points that it names.
+    pub places: Vec<Place>,
     /// Further members of the JSON answer: tokens, thought, timings.
     pub details: Map<String, Value>,
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::answerer::Outcome;
 use super::board::{Board, Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
+use super::occasion::Occasion;
 use super::options::ask_period_ns;
 use super::plan::StandingPlan;
 use super::planning::Planning;
@@ -29,6 +30,7 @@ pub(super) struct Forecasting<'a> {
     screen: Screen,
     plan: Option<Arc<StandingPlan>>,
     planning: Option<Arc<Planning>>,
+    occasion: Option<Arc<Occasion>>,
     /// The plan's rows for the forecast being made.
     rows: Vec<f32>,
     forecaster: &'a mut dyn Forecaster,
@@ -43,7 +45,7 @@ impl<'a> Forecasting<'a> {
         listener: &Arc<Listener>,
         board: &Arc<Board>,
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
-        let Stage { transport, options, topics, parameters, audience } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience } = stage;
         forecaster.begin();
         let shape = forecaster.shape().clone();
         let plan = StandingPlan::new(&shape);
@@ -67,6 +69,7 @@ impl<'a> Forecasting<'a> {
             screen: Screen::open(*transport, topics, listener, &shape)?,
             plan: plan.clone(),
             planning: planning.clone(),
+            occasion: occasion.clone(),
             rows: Vec::new(),
             forecaster,
             audience,
@@ -113,7 +116,7 @@ impl Role for Forecasting<'_> {
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let Self { listener, board, screen, plan, rows, audience, .. } = self;
+        let Self { listener, board, screen, plan, occasion, rows, audience, .. } = self;
         let actions = plan.as_ref().map(|plan| plan.read(rows));
         let clock = listener.clock();
         let newest = frames.last().expect("a clip has at least one frame");
@@ -125,7 +128,10 @@ impl Role for Forecasting<'_> {
                 let surprise = PublishedSurprise { stamp_ns, ahead, latent, pixels };
                 listener.compared(frames[frame].place);
                 board.surprised(latent, pixels);
-                unpublished += screen.compare(&surprise);
+                if let (Some(occasion), Some(latent)) = (&occasion, latent) {
+                    occasion.surprised(latent);
+                }
+                unpublished += screen.compare(&surprise, &frames[frame]);
                 audience.hears(Said::Surprise(&surprise));
             }
             Glimpse::Frame { .. } if is_cut || is_late() => is_cut = true,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::answering;
 use super::forecast_shape::ForecastShape;
+use super::occasion::AskWhen;
+use super::rules::{SIZE, is_no_trifle, is_prompt, is_reliability, is_transport};
 use super::topics;
 pub(super) use super::topics::Topics;
 use crate::frames::camera::CameraOptions;
@@ -17,14 +19,9 @@ use crate::ros2::qos::{self, QosOverrides, Side};
 use crate::ros2::transport::{ImageReliability, ImageTransport};
 use crate::runtime::reason::AnswerSettings;
 
-/// The largest prompt that the prompt topic may set.
-pub(super) const PROMPT_BYTES_MAX: usize = 16 << 10;
-
 /// Of the largest images that cameras commonly send.
 const PIXELS_MAX: usize = 3840 * 2160;
 
-/// Beyond a day or a gigabyte a number is a slip, and durations have an end.
-const SIZE: (f64, f64) = (1e-3, 86_400.0);
 const OR_NONE: (f64, f64) = (0.0, SIZE.1);
 const COUNT: (f64, f64) = (1.0, (1u32 << 30) as f64);
 
@@ -65,6 +62,8 @@ pub struct NodeOptions {
     pub latent_only: bool,
     /// How answers are made, so that parameters may change it; `None` leaves it to the engine.
     pub answers: Option<AnswerSettings>,
+    /// When a question is put.
+    pub ask_when: AskWhen,
     /// Quality of service of single topics.
     pub qos_overrides: QosOverrides,
     /// What diagnostics name as the hardware of answers: the engine.
@@ -106,6 +105,7 @@ impl NodeOptions {
             surprise_error: 0.0,
             latent_only: false,
             answers: None,
+            ask_when: AskWhen::default(),
             qos_overrides: QosOverrides::default(),
             hardware_id: String::new(),
             forecast_hardware_id: String::new(),
@@ -225,6 +225,7 @@ impl NodeOptions {
                 "Whether forecasts are not decoded into frames.",
             ),
         ];
+        declarations.extend(self.ask_when.declarations());
         declarations.extend(self.answers.iter().flat_map(answering::declarations));
         declarations.extend(self.qos_overrides.declarations());
         Parameters::declare(declarations)
@@ -326,6 +327,7 @@ impl NodeOptions {
         self.surprise_warn = parameters.double("surprise_warn");
         self.surprise_error = parameters.double("surprise_error");
         self.latent_only = parameters.bool("latent_only");
+        self.ask_when = AskWhen::of(parameters);
         self.answers = self.answers.as_ref().map(|answers| answering::settings(parameters, answers));
     }
 
@@ -356,39 +358,6 @@ pub(super) fn max_age(parameters: &Parameters) -> Duration {
 pub(super) fn ask_period_ns(parameters: &Parameters) -> Option<i64> {
     let max_rate_hz = parameters.double("max_rate");
     (0.0 < max_rate_hz).then(|| (1e9 / max_rate_hz) as i64)
-}
-
-fn is_transport(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Text(text) if text == "raw" || text == "compressed" => Ok(()),
-        other => Err(format!("expected `raw` or `compressed`, found {other}")),
-    }
-}
-
-fn is_reliability(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Text(text) if ImageReliability::ALL.iter().any(|one| one.name() == text) => Ok(()),
-        other => Err(format!("expected `auto`, `best_effort` or `reliable`, found {other}")),
-    }
-}
-
-fn is_prompt(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Text(text) if PROMPT_BYTES_MAX < text.len() => {
-            Err(format!("expected at most {PROMPT_BYTES_MAX} bytes, found {}", text.len()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// 0, or at least [`SIZE`]'s least.
-fn is_no_trifle(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Double(x) if 0.0 < *x && *x < SIZE.0 => {
-            Err(format!("expected 0 or at least {}, found {value}", SIZE.0))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

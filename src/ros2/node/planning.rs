@@ -14,7 +14,7 @@ use super::forecast_shape::ForecastShape;
 use super::options::Topics;
 use super::plan_request::{PlanId, PlanRequest, Refusal};
 use crate::frames::frame::{Age, Received};
-use crate::ros2::messages::{Message, Text, decode, encode};
+use crate::ros2::messages::{Header, Message, PlanMessage, Text, Time, decode, encode, encode_padded};
 use crate::ros2::transport::{Delivery, MessageSink, Publisher, Transport, TransportError};
 
 /// Characters of a result's `error` at most.
@@ -27,6 +27,7 @@ const REFUSALS_MAX: usize = 64;
 pub(super) struct Planning {
     shape: ForecastShape,
     results: Box<dyn Publisher>,
+    typed: Box<dyn Publisher>,
     inbox: Mutex<Inbox>,
     ranked: AtomicU64,
     refused: AtomicU64,
@@ -51,6 +52,7 @@ impl Planning {
         let planning = Arc::new(Self {
             shape: shape.clone(),
             results: transport.advertise(&topics.plan_result, Text::TYPE, Delivery::Reliable)?,
+            typed: transport.advertise(&topics.plan_typed, PlanMessage::TYPE, Delivery::Reliable)?,
             inbox: Mutex::default(),
             ranked: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -150,9 +152,79 @@ impl Planning {
 
     fn publish(&self, id: Option<&PlanId>, mut members: Map<String, Value>) {
         members.insert("id".into(), json!(id));
+        let typed = encode_padded(&message(&members));
         let text = encode(&Text::padded(Value::Object(members).to_string()));
-        if let Err(error) = self.results.publish(text) {
+        if let Err(error) = self.results.publish(text).and(self.typed.publish(typed)) {
             log::warn!("the result of a plan request was not published: {error}");
         }
     }
+}
+
+/// The result as a message of its own, from what JSON says of it.
+fn message(members: &Map<String, Value>) -> PlanMessage {
+    let at = |value: &Value| {
+        let part = |name| value.get(name).and_then(Value::as_i64).unwrap_or(0);
+        Time { sec: part("sec") as i32, nanosec: part("nanosec") as u32 }
+    };
+    let value = |name: &str| members.get(name).unwrap_or(&Value::Null);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let count = |name: &str| value(name).as_u64().unwrap_or(0) as u32;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let number = |value: Option<&Value>| value.and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let evaluated: Vec<Value> =
+        list(value("candidates")).into_iter().filter(|one| one["rank"].is_u64()).collect();
+    let best = value("best");
+    PlanMessage {
+        header: Header { stamp: at(value("stamp")), frame_id: text(value("frame_id")) },
+        id: match value("id") {
+            Value::Null => String::new(),
+            Value::String(id) => id.clone(),
+            other => other.to_string(),
+        },
+        stamps: list(value("stamps")).iter().map(at).collect(),
+        age_ms: value("age_ms").as_f64().unwrap_or(0.0),
+        error: text(value("error")),
+        score: text(&value("score")["name"]),
+        higher_is_better: value("score")["higher_is_better"].as_bool().unwrap_or(false),
+        n_candidates: count("n_candidates"),
+        n_evaluated: count("n_evaluated"),
+        truncated: value("truncated").as_bool().unwrap_or(false),
+        candidates: evaluated.iter().map(|one| one["candidate"].as_u64().unwrap_or(0) as u32).collect(),
+        scores: evaluated.iter().map(|one| number(one.get("score"))).collect(),
+        deviations: evaluated.iter().map(|one| number(one.get("deviation"))).collect(),
+        action_names: list(&best["action_names"]).iter().map(text).collect(),
+        best: list(&best["actions"])
+            .iter()
+            .flat_map(list)
+            .map(|value| value.as_f64().unwrap_or(f64::NAN) as f32)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_ranking_and_a_refusal_are_messages_too() {
+    let json = json!({
+        "frame_id": "cam", "stamp": {"sec": 7, "nanosec": 9}, "stamps": [{"sec": 6, "nanosec": 1}, {"sec": 7, "nanosec": 9}],
+        "age_ms": 1.5, "id": 3, "score": {"name": "goal", "unit": "", "higher_is_better": false},
+        "n_candidates": 3, "n_evaluated": 2, "truncated": true,
+        "candidates": [
+            {"rank": 1, "candidate": 2, "score": 0.5, "deviation": null},
+            {"rank": 2, "candidate": 0, "score": 0.75, "deviation": 0.125},
+            {"rank": null, "candidate": 1, "score": null, "deviation": null},
+        ],
+        "best": {"source": "sample 2", "action_names": ["x", "y"], "actions": [[1.0, 2.0], [3.0, 4.0]]},
+    });
+    let ranked = message(json.as_object().unwrap());
+    assert_eq!(
+        (ranked.header.stamp.ns(), ranked.header.frame_id.as_str(), ranked.id.as_str()),
+        (7_000_000_009, "cam", "3")
+    );
+    assert_eq!((ranked.stamps.len(), ranked.score.as_str(), ranked.truncated), (2, "goal", true));
+    assert_eq!((ranked.candidates, ranked.scores), (vec![2, 0], vec![0.5, 0.75]));
+    assert!(ranked.deviations[0].is_nan() && ranked.deviations[1] == 0.125);
+    assert_eq!((ranked.action_names.len(), ranked.best), (2, vec![1.0, 2.0, 3.0, 4.0]));
+    let refused = message(json!({"id": "a", "error": "no clip"}).as_object().unwrap());
+    let expected = PlanMessage { id: "a".into(), error: "no clip".into(), ..PlanMessage::default() };
+    assert_eq!(refused, expected);
 }

@@ -12,7 +12,8 @@ use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
 use crate::frames::listener::Listener;
 use crate::ros2::messages::{
-    Float32, HeaderView, ImageView, Message, ShortString, Text, Time, encode, padding_bytes,
+    Float32, ForecastMessage, Header, HeaderView, ImageView, Message, ShortString, SurpriseMessage, Text,
+    Time, encode, encode_padded, padding_bytes,
 };
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
@@ -54,8 +55,10 @@ pub struct PublishedSurprise {
 pub(super) struct Screen {
     frames: Box<dyn Publisher>,
     json: Box<dyn Publisher>,
+    typed: Box<dyn Publisher>,
     surprise: Box<dyn Publisher>,
     surprise_pixels: Box<dyn Publisher>,
+    surprise_typed: Box<dyn Publisher>,
     shape: ForecastShape,
     listener: Arc<Listener>,
 }
@@ -71,8 +74,10 @@ impl Screen {
         Ok(Self {
             frames: advertise(&topics.forecast, ImageView::TYPE)?,
             json: advertise(&topics.forecast_json, Text::TYPE)?,
+            typed: advertise(&topics.forecast_typed, ForecastMessage::TYPE)?,
             surprise: advertise(&topics.surprise, Float32::TYPE)?,
             surprise_pixels: advertise(&topics.surprise_pixels, Float32::TYPE)?,
+            surprise_typed: advertise(&topics.surprise_typed, SurpriseMessage::TYPE)?,
             shape: shape.clone(),
             listener: Arc::clone(listener),
         })
@@ -97,16 +102,27 @@ impl Screen {
             step: 3 * width,
             data: rgb,
         };
-        self.frames.publish(encode_padded(image)).is_ok()
+        self.frames.publish(encode_image(image)).is_ok()
     }
 
     /// Publishes what a frame that came was compared with; returns how many messages were not taken.
-    pub(super) fn compare(&self, surprise: &PublishedSurprise) -> u64 {
+    pub(super) fn compare(&self, surprise: &PublishedSurprise, came: &Received) -> u64 {
         let publish = |publisher: &dyn Publisher, value: Option<f32>| {
             let result = value.map(|data| publisher.publish(encode(&Float32 { data })));
             u64::from(matches!(result, Some(Err(_))))
         };
-        publish(&*self.surprise, surprise.latent) + publish(&*self.surprise_pixels, surprise.pixels)
+        let typed = SurpriseMessage {
+            header: Header {
+                stamp: Time::from_ns(surprise.stamp_ns),
+                frame_id: came.frame.frame_id.as_str().to_owned(),
+            },
+            frames_ahead: surprise.ahead as u32,
+            latent: surprise.latent.map_or(f64::NAN, f64::from),
+            pixels: surprise.pixels.map_or(f64::NAN, f64::from),
+        };
+        publish(&*self.surprise, surprise.latent)
+            + publish(&*self.surprise_pixels, surprise.pixels)
+            + u64::from(self.surprise_typed.publish(encode_padded(&typed)).is_err())
     }
 
     /// Publishes the report of a forecast of which `n_frames` were shown, for actions from the source that is named; the second
@@ -158,14 +174,40 @@ impl Screen {
         if let Some(actions) = actions {
             json.insert("actions".into(), json!(actions));
         }
+        let typed = ForecastMessage {
+            header: Header {
+                stamp: Time::from_ns(stamp_ns),
+                frame_id: newest.frame.frame_id.as_str().to_owned(),
+            },
+            stamps: given.iter().map(|received| Time::from_ns(received.frame.stamp_ns)).collect(),
+            stamp_suspect: age.is_suspect,
+            timed_by: newest.timed_by.name().to_owned(),
+            horizon_frames: self.shape.horizon as u32,
+            forecast_frames: n_frames as u32,
+            truncated: is_cut,
+            fps: self.shape.rate_hz,
+            forecast_until: Time::from_ns(self.stamp_ns(newest, n_frames)),
+            age_ms,
+            forecast_ms,
+            camera_to_forecast_ms: milliseconds(now.steady_ns, newest.receipt.steady_ns),
+            valid_until: Time::from_ns(age.reaches_ns(self.listener.max_age_ns())),
+            encode_ms,
+            denoise_ms,
+            step_ms,
+            decode_ms,
+            steps: n_steps as u32,
+            seed,
+            latent_only,
+            actions: actions.unwrap_or_default().to_owned(),
+        };
         let text = encode(&Text::padded(Value::Object(json.clone()).to_string()));
-        let is_lost = self.json.publish(text).is_err();
+        let is_lost = self.json.publish(text).is_err() | self.typed.publish(encode_padded(&typed)).is_err();
         (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms, step_ms }, is_lost)
     }
 }
 
 /// The body of an image, with trailing zeros where RTPS would fragment a body of odd length.
-fn encode_padded(image: ImageView<'_>) -> Vec<u8> {
+fn encode_image(image: ImageView<'_>) -> Vec<u8> {
     let header_bytes = encode(&ImageView { data: &[], ..image }).len();
     match padding_bytes(header_bytes + image.data.len()) {
         0 => encode(&image),
@@ -182,7 +224,7 @@ fn large_images_are_multiples_of_four() {
         let (header, encoding) = (HeaderView::default(), ShortString::new("rgb8").unwrap());
         let image =
             ImageView { header, height: 1, width, encoding, is_bigendian: 0, step: 3 * width, data: &data };
-        let body = encode_padded(image);
+        let body = encode_image(image);
         assert!(body.len() < 1024 || body.len().is_multiple_of(4), "{width}");
         let back: ImageView<'_> = decode(&body, ByteOrder::Little).unwrap();
         assert_eq!((back.width, &back.data[..data.len()]), (width, &data[..]));

@@ -7,20 +7,27 @@ use crate::ros2::qos::{Endpoint, Side};
 use crate::ros2::transport::ImageTransport;
 
 /// The names that the node gives to its topics.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 23] = [
     "image",
     "image/compressed",
     "~/prompt",
+    "~/ask",
     "~/answer",
     "~/answer/json",
+    "~/answer/typed",
+    "~/detections",
+    "~/annotated/compressed",
     "~/forecast",
     "~/forecast/json",
+    "~/forecast/typed",
     "~/surprise",
     "~/surprise/pixels",
+    "~/surprise/typed",
     "cmd_vel",
     "~/actions",
     "~/plan/request",
     "~/plan/result",
+    "~/plan/typed",
     "/diagnostics",
     "/rosout",
     "/clock",
@@ -34,16 +41,23 @@ pub(super) struct Topics {
     pub(super) clock: String,
     pub(super) image: String,
     pub(super) prompt: String,
+    pub(super) ask: String,
     pub(super) answer: String,
     pub(super) answer_json: String,
+    pub(super) answer_typed: String,
+    pub(super) detections: String,
+    pub(super) annotated: String,
     pub(super) forecast: String,
     pub(super) forecast_json: String,
+    pub(super) forecast_typed: String,
     pub(super) surprise: String,
     pub(super) surprise_pixels: String,
+    pub(super) surprise_typed: String,
     pub(super) cmd_vel: String,
     pub(super) actions: String,
     pub(super) plan_request: String,
     pub(super) plan_result: String,
+    pub(super) plan_typed: String,
     pub(super) diagnostics: String,
 }
 
@@ -85,16 +99,23 @@ impl Topics {
             parameter_events: name("/parameter_events")?,
             clock: name("/clock")?,
             prompt: name("~/prompt")?,
+            ask: name("~/ask")?,
             answer: name("~/answer")?,
             answer_json: name("~/answer/json")?,
+            answer_typed: name("~/answer/typed")?,
+            detections: name("~/detections")?,
+            annotated: name("~/annotated/compressed")?,
             forecast: name("~/forecast")?,
             forecast_json: name("~/forecast/json")?,
+            forecast_typed: name("~/forecast/typed")?,
             surprise: name("~/surprise")?,
             surprise_pixels: name("~/surprise/pixels")?,
+            surprise_typed: name("~/surprise/typed")?,
             cmd_vel: name("cmd_vel")?,
             actions: name("~/actions")?,
             plan_request: name("~/plan/request")?,
             plan_result: name("~/plan/result")?,
+            plan_typed: name("~/plan/typed")?,
             diagnostics: name("/diagnostics")?,
         })
     }
@@ -104,15 +125,22 @@ impl Topics {
         let published = [
             &self.answer,
             &self.answer_json,
+            &self.answer_typed,
+            &self.detections,
+            &self.annotated,
             &self.forecast,
             &self.forecast_json,
+            &self.forecast_typed,
             &self.surprise,
             &self.surprise_pixels,
+            &self.surprise_typed,
             &self.plan_result,
+            &self.plan_typed,
             &self.diagnostics,
             &self.parameter_events,
         ];
-        let subscribed = [&self.prompt, &self.cmd_vel, &self.actions, &self.plan_request, &self.clock];
+        let subscribed =
+            [&self.prompt, &self.ask, &self.cmd_vel, &self.actions, &self.plan_request, &self.clock];
         let images = Endpoint { topic: self.image.clone(), side: Side::Subscription, is_of_images: true };
         let published = published.into_iter().map(of(Side::Publisher));
         published.chain(subscribed.into_iter().map(of(Side::Subscription))).chain([images]).collect()

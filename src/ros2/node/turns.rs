@@ -15,10 +15,18 @@ use crate::supervisor::Supervisor;
 /// How often a thread without work looks whether to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// How often a thread looks whether something calls for a turn.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// What an engine does in the node.
 pub(super) trait Role: Send {
     /// Where its frames arrive.
     fn listener(&self) -> &Listener;
+
+    /// Whether frames are to be looked at now; newer ones take their places meanwhile.
+    fn calls(&self) -> bool {
+        true
+    }
 
     /// Does what does not wait for frames; called before every turn.
     fn glance(&self) {}
@@ -63,6 +71,9 @@ impl<'a> Turns<'a> {
         let early_ns = next_ns.saturating_sub(clock.now().steady_ns);
         if let Ok(early_ns @ 1..) = u64::try_from(early_ns) {
             return Turn::Early(Duration::from_nanos(early_ns));
+        }
+        if !self.role.calls() {
+            return Turn::Early(LOOK);
         }
         if !self.role.listener().take(&mut self.frames) {
             return Turn::Idle;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::board::{Board, Notes};
 use super::concerns::{self, Standing};
 use super::hearing::Hearing;
+use super::occasion::{AskWhen, Because};
 use super::options::{NodeOptions, Topics, ask_period_ns};
 use crate::frames::accounts::Accounts;
 use crate::frames::camera::Camera;
@@ -111,7 +112,7 @@ impl<'a> Watched<'a> {
                 silence_s,
                 unserved_s: seconds(notes.last_published_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
                 awaits_first: notes.last_published_steady_ns.is_none_or(|ns| ns < self.streaming_since_ns),
-                patience_s: self.parameters.read(|parameters| patience_s(parameters, self.forming_s)),
+                patience_s: self.parameters.read(|now| patience_s(now, self.work, self.forming_s)),
                 publishers,
                 failure: notes.failure.clone(),
                 age_ms: notes.last.map(|(age_ms, _)| age_ms),
@@ -303,8 +304,12 @@ fn is_news(before: Level, now: Level) -> bool {
     before < now || (now < before && Level::Warn < before)
 }
 
-/// Long enough for two results that are just in time, for a clip to form, and for the next question's turn.
-fn patience_s(parameters: &Parameters, forming_s: f64) -> f64 {
+/// Long enough for two results that are just in time, for a clip to form, and for the next question's turn; without end where a
+/// question waits for something to happen.
+fn patience_s(parameters: &Parameters, work: Work, forming_s: f64) -> f64 {
+    if work == Work::Answers && AskWhen::of(parameters).because != Because::Rate {
+        return f64::INFINITY;
+    }
     let turn_s = ask_period_ns(parameters).map_or(0.0, |period_ns| period_ns as f64 / NANOSECONDS_PER_SECOND);
     2.0 * parameters.double("max_age") + forming_s + turn_s + 1.0
 }
@@ -327,9 +332,12 @@ mod tests {
 
     #[test]
     fn patience_is_for_two_results_a_clip_and_a_turn() {
-        let patience_s = |options: NodeOptions, forming_s| patience_s(&options.parameters(), forming_s);
+        let patience_s =
+            |options: NodeOptions, forming_s| patience_s(&options.parameters(), Work::Answers, forming_s);
         assert_eq!(patience_s(options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
         assert_eq!(patience_s(NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
+        let ask_when = AskWhen { because: Because::Topic, ..AskWhen::default() };
+        assert_eq!(patience_s(NodeOptions { ask_when, ..options() }, 0.0), f64::INFINITY);
     }
 
     #[test]

@@ -169,7 +169,10 @@ impl Shared {
                 let send = move |reply: Option<Vec<u8>>| {
                     let is_given = reply.is_some();
                     let order = Order::Reply { request, is_given, body: reply.unwrap_or_default() };
-                    shared.upgrade().map(|shared| shared.send(&order).is_ok());
+                    if let Some(shared) = shared.upgrade() {
+                        // A process that has ended is not waited for.
+                        let _ = shared.send(&order);
+                    }
                 };
                 handler(&body, order(is_big), Reply::by(send));
             }
