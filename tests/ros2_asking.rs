@@ -190,6 +190,49 @@ fn when_to_ask_changes_while_the_node_runs() {
     assert_eq!(asked(&script.memory), [(0, "rate"), (1, "topic"), (2, "change"), (4, "rate")].map(of));
 }
 
+/// Is late with so many answers, and then is not.
+struct Late(usize);
+
+impl Answerer for Late {
+    fn answer(&mut self, question: &Question<'_>) -> Outcome {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                Outcome::Expired
+            }
+            None => Says(Vec::new()).answer(question),
+        }
+    }
+}
+
+#[test]
+fn what_was_not_answered_is_asked_again() {
+    for because in [Because::Change, Because::Topic] {
+        // The scene stands still, and nobody asks again.
+        let script = Script::new(Clock::stepped(), vec![ask(true), small(0), small(1), small(2), small(3)]);
+        let mut late = Late(2);
+        let engines = Engines::answering(&mut late);
+        run(&script, &options(because), engines, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        assert_eq!(asked(&script.memory), [(2, because.name().to_owned())]);
+    }
+}
+
+#[test]
+fn what_called_under_another_rule_is_over() {
+    let events: Vec<Event> = vec![
+        small(0),
+        ask(true),
+        Box::new(|memory| assert_eq!(set(memory, "topic"), "")),
+        small(1),
+        Box::new(|memory| assert_eq!(set(memory, "change"), "")),
+        small(2),
+    ];
+    let script = Script::new(Clock::stepped(), events);
+    play(&script, &options(Because::Rate), None);
+    let of = |(frame, why): (i64, &str)| (frame, why.to_owned());
+    assert_eq!(asked(&script.memory), [(0, "rate"), (2, "change")].map(of));
+}
+
 #[test]
 fn an_answer_is_told_in_messages_and_shown_to_who_looks() {
     let place = |label: Option<&str>, pixels: &[f64]| Place {

@@ -213,6 +213,7 @@ fn managed(gate: Option<Receiver<()>>, manage: impl FnOnce(&Manager)) {
         node.join().unwrap();
         managing.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
+    assert!(!manager.change("configure"), "nobody makes changes any more, and whoever asks is told");
     assert_eq!(manager.n_engines(), 0, "the node has ended, and its engine stays");
 }
 
@@ -342,9 +343,14 @@ fn parameters_are_there_in_every_state_and_stay() {
         assert!(manager.change("cleanup"));
         assert_eq!(manager.prompt(), "Where?");
         assert_eq!(manager.set("prompt", "never"), "", "nobody is there who minds");
+        assert!(!manager.change("configure"), "the engine minds");
+        assert_eq!((manager.state().as_str(), manager.n_engines()), ("unconfigured", 0));
         assert_eq!(manager.set("prompt", "There?"), "");
         assert!(manager.change("configure") && manager.change("activate"));
         assert_eq!(manager.answer(), "There?");
+        let nothing = encode(&Text { data: String::new() });
+        manager.memory.inject("/eye/prompt", Text::TYPE, &nothing, ByteOrder::Little);
+        until("the first question", || manager.answer() == "What?");
     });
 }
 

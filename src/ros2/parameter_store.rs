@@ -41,6 +41,15 @@ impl ParameterStore {
         look(&self.lock().parameters)
     }
 
+    /// Asks the judge about all as they are.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn judge_all(&self) -> Result<(), String> {
+        let state = self.lock();
+        state.judge.as_ref().map_or(Ok(()), |judge| judge(&state.parameters))
+    }
+
     /// Changes all that `change` sets, or nothing. What is another value then is logged, noted as an event and told to the follower.
     ///
     /// # Errors
@@ -162,13 +171,12 @@ impl State {
     }
 }
 
-/// Lets go of the follower, and of a judge, when it goes.
+/// Lets go of the follower when it goes.
 pub struct Attended<'a>(&'a ParameterStore);
 
 impl Drop for Attended<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        (state.judge, state.follower) = (None, None);
+        self.0.lock().follower = None;
     }
 }
 

@@ -174,11 +174,13 @@ impl Parameters {
         Ok(())
     }
 
-    /// Declares what is not declared yet; what is keeps its value.
+    /// Declares what is not declared yet. What is keeps its value, unless it is fixed: then it is as whoever fixes it says now.
     pub fn add(&mut self, others: Self) {
         for (declaration, value) in others.entries {
-            if self.get(&declaration.name).is_none() {
-                self.entries.push((declaration, value));
+            match self.entries.iter_mut().find(|(known, _)| known.name == declaration.name) {
+                None => self.entries.push((declaration, value)),
+                Some(known) if declaration.read_only => *known = (declaration, value),
+                Some(_) => {}
             }
         }
     }

@@ -64,6 +64,8 @@ struct Shared {
 struct Book {
     machine: Machine,
     wanted: Option<Wanted>,
+    /// Whether nobody makes changes any more.
+    is_closed: bool,
 }
 
 impl Shared {
@@ -73,16 +75,32 @@ impl Shared {
 
     fn take(&self, request: &ChangeRequest, reply: Reply) {
         let mut book = self.book();
+        if book.is_closed {
+            drop(book);
+            return reply.give(encode(&ChangeReply { success: false }));
+        }
         match book.machine.begin(&request.transition) {
             Ok(transition) => {
                 book.wanted = Some(Wanted { transition, reply });
                 self.came.notify_all();
             }
             Err(refusal) => {
-                log::error!("{refusal}");
                 drop(book);
+                log::error!("{refusal}");
                 reply.give(encode(&ChangeReply { success: false }));
             }
+        }
+    }
+}
+
+impl Drop for Desk {
+    /// A transport keeps services for longer than the node runs: whoever asks then, or waits, is answered all the same.
+    fn drop(&mut self) {
+        let mut book = self.shared.book();
+        book.is_closed = true;
+        if let Some(wanted) = book.wanted.take() {
+            drop(book);
+            wanted.reply.give(encode(&ChangeReply { success: false }));
         }
     }
 }

@@ -150,6 +150,12 @@ impl Managed<'_> {
             Ok(settings) => {
                 self.parameters.add(settings.parameters());
                 self.judge(crew, &settings);
+                // Nobody has judged what was set before there was an engine, or while it was opened.
+                if let Err(reason) = self.parameters.judge_all() {
+                    log::error!("the engine does not take the parameters as they are: {reason}");
+                    self.let_go(crew);
+                    return Ending::Failure;
+                }
                 self.settings = Some(settings);
                 Ending::Success
             }
@@ -180,7 +186,7 @@ impl Managed<'_> {
         on_said: &mut (dyn FnMut(Said<'_>) + Send),
     ) -> Option<Wanted> {
         let mut settings = self.settings.clone().expect("a node is configured before it is activated");
-        self.parameters.read(|parameters| settings.follow(parameters));
+        self.parameters.read(|parameters| settings.take_over(parameters));
         let (quit, is_ready) = (AtomicBool::new(false), AtomicBool::new(false));
         let engines = crew.engines();
         let n_engines = engines.count();
@@ -216,7 +222,6 @@ impl Managed<'_> {
         });
         self.transport.rest();
         self.supervisor.regroup(1);
-        self.judge(crew, &settings);
         next
     }
 }

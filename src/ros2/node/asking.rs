@@ -96,12 +96,15 @@ impl Role for Asking<'_> {
         let newest = frames.last().expect("a question has at least one frame");
         // A moment ago something called; a parameter may be another since.
         let because = self.occasion.calls().unwrap_or_default();
+        let mut picture = None;
+        // What cannot be decoded the engine refuses by name.
         if because == Because::Change
-            // What cannot be decoded the engine refuses by name.
             && let Ok(decoded) = newest.frame.decode(&mut self.decoder)
-            && !self.occasion.has_changed(&decoded.picture())
         {
-            return Verdict::Dropped(DropReason::Unchanged);
+            picture = self.occasion.changed(&decoded.picture());
+            if picture.is_none() {
+                return Verdict::Dropped(DropReason::Unchanged);
+            }
         }
         self.occasion.answers(because);
         let (prompt, settings) = self.parameters.read(|parameters| {
@@ -118,7 +121,7 @@ impl Role for Asking<'_> {
         };
         let outcome = self.answerer.answer(&question);
         let ended = clock.now();
-        match outcome {
+        let verdict = match outcome {
             Outcome::Made(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
                 Verdict::Dropped(DropReason::MadeTooLate)
             }
@@ -139,6 +142,8 @@ impl Role for Asking<'_> {
                 Verdict::Served
             }
             other => self.board.verdict(other),
-        }
+        };
+        self.occasion.ended(because, verdict == Verdict::Served, picture);
+        verdict
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `rate` | whenever there is time, and no more often than `max_rate` |
 //! | `surprise` | when surprise in latent space rises beyond `ask_surprise`; once, until it has been below |
-//! | `topic` | at each `true` on `~/ask` |
+//! | `topic` | at a `true` on `~/ask`; those that come before it is answered are one |
 //! | `change` | when the picture differs by more than `ask_change` from that of the last question |
 //!
 //! The change of a picture is that of its cell that has changed most: of a grid of 8 by 8, each cell's mean of red, green and blue, as a
@@ -155,6 +155,10 @@ impl Occasion {
     /// For what the newest frames are to be looked at now, if for anything.
     pub(super) fn calls(&self) -> Option<Because> {
         let because = self.when().because;
+        // What called under another rule is over.
+        for other in Because::ALL.into_iter().filter(|other| *other != because) {
+            self.waits[other as usize].store(false, Relaxed);
+        }
         let is_there = match because {
             Because::Rate | Because::Change => true,
             Because::Surprise | Because::Topic => self.waits[because as usize].load(Relaxed),
@@ -164,7 +168,9 @@ impl Occasion {
 
     /// Notes what a forecast that was compared says.
     pub(super) fn surprised(&self, latent: f32) {
-        let is_beyond = self.when().surprise < f64::from(latent);
+        let when = self.when();
+        // What is beyond the limit when the rule comes into force has risen then.
+        let is_beyond = when.because == Because::Surprise && when.surprise < f64::from(latent);
         if is_beyond && !self.is_surprised.swap(is_beyond, Relaxed) {
             self.call(Because::Surprise);
         }
@@ -183,26 +189,36 @@ impl Occasion {
     }
 
     fn call(&self, because: Because) {
+        if self.when().because != because {
+            return;
+        }
         self.waits[because as usize].store(true, Relaxed);
         self.listener.nudge();
     }
 
-    /// Whether the picture is another than that of the last question, which it then is.
-    pub(super) fn has_changed(&self, picture: &Picture<'_>) -> bool {
+    /// The picture, if it is another than that of the last question that was answered.
+    pub(super) fn changed(&self, picture: &Picture<'_>) -> Option<Cells> {
         let limit = self.when().change;
         let new = Cells::of(picture);
-        let mut last = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_other = last.as_ref().is_none_or(|last| limit < last.change_to(&new));
-        if is_other {
-            *last = Some(new);
-        }
-        is_other
+        let last = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_none_or(|last| limit < last.change_to(&new)).then_some(new)
     }
 
-    /// Says that the question is put, for what has called.
+    /// Says that the question is put, for what has called. What calls from now on asks for another.
     pub(super) fn answers(&self, because: Because) {
         self.waits[because as usize].store(false, Relaxed);
         self.asked[because as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Says what became of that question, which was about this picture if pictures count: one without an answer is put again.
+    pub(super) fn ended(&self, because: Because, has_answer: bool, picture: Option<Cells>) {
+        if has_answer {
+            if let Some(picture) = picture {
+                *self.cells.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture);
+            }
+        } else if [Because::Surprise, Because::Topic].contains(&because) {
+            self.call(because);
+        }
     }
 
     /// How many questions were put, and for what.
@@ -211,8 +227,8 @@ impl Occasion {
     }
 }
 
-/// A picture as the means of its cells, of each colour.
-struct Cells([[f64; 3]; CELLS * CELLS]);
+/// A picture, as the means of its cells, of each colour.
+pub(super) struct Cells([[f64; 3]; CELLS * CELLS]);
 
 impl Cells {
     fn of(picture: &Picture<'_>) -> Self {

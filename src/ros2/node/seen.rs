@@ -24,7 +24,8 @@ pub(super) fn detections(places: &[Place], header: &Header) -> Detections {
     let detection = |place: &Place| {
         let (center, [size_x, size_y]) = match *place.pixels.as_deref()? {
             [left, top, right, bottom] => {
-                ([(left + right) / 2.0, (top + bottom) / 2.0], [right - left, bottom - top])
+                // A model may name any corner first.
+                ([(left + right) / 2.0, (top + bottom) / 2.0], [(right - left).abs(), (bottom - top).abs()])
             }
             [across, down] => ([across, down], [0.0; 2]),
             _ => return None,

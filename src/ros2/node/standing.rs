@@ -4,20 +4,16 @@ use super::options::NodeOptions;
 use crate::ros2::parameters::Parameters;
 
 impl NodeOptions {
-    /// Takes over what was set while the node ran; what is fixed, or not declared any more, stays as it is here.
+    /// Takes over what was set while the node ran; what is fixed, or not declared any more, stays as it is here. Its first question stays
+    /// the one that an empty prompt restores: the one that stands is among the parameters.
     pub fn take_over(&mut self, now: &Parameters) {
+        let first = self.prompt.clone();
         let mut parameters = self.parameters();
         for (declaration, value) in now.iter().filter(|(declaration, _)| !declaration.read_only) {
             // Of an engine that was here before.
             let _ = parameters.set(&declaration.name, value.clone());
         }
         self.read(&parameters);
-    }
-
-    /// Follows the parameters of a node that runs. Its first question stays the one that an empty prompt restores.
-    pub(in crate::ros2) fn follow(&mut self, now: &Parameters) {
-        let first = self.prompt.clone();
-        self.read(now);
         self.prompt = first;
     }
 }
@@ -33,18 +29,23 @@ fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
     let mut now = bare.parameters();
     now.set("max_rate", Value::Double(5.0)).unwrap();
     now.set("prompt", Value::Text("Clear?".into())).unwrap();
-    let mut configured =
-        NodeOptions { clip_frames: 8, answers: Some(AnswerSettings::default()), ..bare.clone() };
+    let mut configured = NodeOptions {
+        clip_frames: 8,
+        prompt: "What?".into(),
+        answers: Some(AnswerSettings::default()),
+        ..bare
+    };
     configured.take_over(&now);
     assert_eq!(
         (configured.max_rate_hz, configured.prompt.as_str(), configured.clip_frames),
-        (5.0, "Clear?", 8)
+        (5.0, "What?", 8)
     );
     now.add(configured.parameters());
-    assert_eq!((now.integer("max_tokens"), now.double("max_rate"), now.integer("clip")), (256, 5.0, 1));
+    assert_eq!((now.integer("max_tokens"), now.double("max_rate"), now.integer("clip")), (256, 5.0, 8));
+    assert_eq!(now.text("prompt"), "Clear?");
     let mut active = configured.clone();
     now.set("prompt", Value::Text("Where?".into())).unwrap();
     now.set("max_age", Value::Double(0.5)).unwrap();
-    active.follow(&now);
-    assert_eq!((active.max_age.as_millis(), active.prompt.as_str()), (500, "Clear?"));
+    active.take_over(&now);
+    assert_eq!((active.max_age.as_millis(), active.prompt.as_str(), active.clip_frames), (500, "What?", 8));
 }
