@@ -58,6 +58,18 @@ pub enum DistillError {
         /// The norm of its gradient.
         norm: f64,
     },
+    /// What was measured is no number.
+    #[error(
+        "after step {step} `{name}` is {value}: training stopped; what was saved last is whole. Lower `learning_rate` and go on with --resume"
+    )]
+    Measured {
+        /// Which step.
+        step: u64,
+        /// Of which figure.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

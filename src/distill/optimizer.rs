@@ -286,13 +286,14 @@ mod tests {
 
     #[test]
     fn both_rules_find_the_least_square() {
-        for rule in [Rule::AdamW, Rule::Muon] {
+        // Of Muon's steps the longest move a singular value by 0.4 of the rate.
+        for (rule, learning_rate) in [(Rule::AdamW, 0.05), (Rule::Muon, 0.1)] {
             let mut all = [Parameter::new("w", &[4, 4], vec![0.0; 16], rule)];
             let goal: Vec<f32> = (0..16).map(|i| (i as f32 * 0.7).sin()).collect();
             let distance =
                 |p: &Parameter| -> f32 { p.values().iter().zip(&goal).map(|(v, g)| (v - g).powi(2)).sum() };
             let before = distance(&all[0]);
-            let settings = Settings { learning_rate: 0.05, clip: 1e9, ..Settings::default() };
+            let settings = Settings { learning_rate, clip: 1e9, ..Settings::default() };
             for step in 0..200 {
                 let leaves = [all[0].tensor()];
                 let goal = Tensor::constant(goal.clone(), &[4, 4]);

@@ -3,7 +3,8 @@
 //! A recipe is strict: a key that is not known is an error that names its line, and so is a size that cannot be. Everything that a run
 //! does follows from its recipe and its seed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -201,12 +202,18 @@ impl Recipe {
     /// If it cannot be read or is wrong: the file, the line or key, what was found and what may stand there.
     pub fn open(path: &Path) -> Result<Recipe, DistillError> {
         let io = |e| DistillError::io(path, e);
-        let bytes = fs::metadata(path).map_err(io)?.len();
         let wrong = |why: String| DistillError::Recipe { path: path.to_owned(), why };
-        if RECIPE_BYTES_MAX < bytes {
-            return Err(wrong(format!("{bytes} bytes are no recipe, which has {RECIPE_BYTES_MAX} at most")));
+        // Before it is opened: a pipe that nobody writes to would be waited for.
+        if !fs::metadata(path).map_err(io)?.is_file() {
+            return Err(wrong("a recipe is a file of text".into()));
         }
-        Recipe::parse(path, &fs::read_to_string(path).map_err(io)?).map_err(wrong)
+        let mut text = String::new();
+        let file = File::open(path).map_err(io)?;
+        file.take(RECIPE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io)?;
+        if RECIPE_BYTES_MAX < text.len() as u64 {
+            return Err(wrong(format!("this is no recipe, which has {RECIPE_BYTES_MAX} bytes at most")));
+        }
+        Recipe::parse(path, &text).map_err(wrong)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Recipe, String> {

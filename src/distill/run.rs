@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -120,7 +120,10 @@ impl RunFolder {
             return Err(DistillError::run(&dir, why));
         }
         let place = dir.join(INPUTS);
-        if fs::read_to_string(&place).map_err(|e| DistillError::io(&place, e))? != inputs {
+        let mut begun_with = String::new();
+        let read = File::open(&place).and_then(|file| file.take(1 << 10).read_to_string(&mut begun_with));
+        read.map_err(|e| DistillError::io(&place, e))?;
+        if begun_with != inputs {
             let why = "the VAE or the teacher is not the one that the run was begun with; put that one back, or begin a run in \
                 another `output`";
             return Err(DistillError::run(&dir, why));
@@ -134,6 +137,13 @@ impl RunFolder {
         let step = tensors.expect("step", &[2])?.bytes.to_vec();
         let step = <[u8; 8]>::try_from(&step[..]).map(u64::from_le_bytes);
         let step = step.map_err(|_| DistillError::run(&state, "`step` is no number"))?;
+        let n_steps = recipe.train.steps;
+        if n_steps < step {
+            let why = format!(
+                "{step} steps are done, and the recipe has {n_steps}; raise `train.steps`, or begin a run in another `output`"
+            );
+            return Err(DistillError::run(&dir, why));
+        }
         for parameter in parameters.iter_mut() {
             let mut parts = [const { Vec::new() }; 4];
             let wanted = parameter.state().map(|(part, values)| (part, values.len()));
@@ -186,6 +196,11 @@ impl RunFolder {
     /// Seconds of the run so far.
     pub(super) fn seconds(&self) -> f64 {
         self.steps.last().map_or(0.0, |step| step.seconds)
+    }
+
+    /// The last step's loss.
+    pub(super) fn loss(&self) -> f64 {
+        self.steps.last().map_or(f64::NAN, |step| step.loss)
     }
 
     /// Logs a step.

@@ -59,7 +59,7 @@ pub fn train(
     let n_steps = recipe.train.steps;
     let (before, begun) = (folder.seconds(), Instant::now());
     let save_every = Duration::from_secs(recipe.train.save_every_s);
-    let (mut saved, mut loss, mut next) = (Instant::now(), f64::NAN, first);
+    let (mut saved, mut loss, mut next) = (Instant::now(), folder.loss(), first);
     while next < n_steps && !stop.load(Relaxed) {
         let slopes = slopes(recipe, &mut *stage, &parameters, next)?;
         // Here, where the weights are known to give a loss and a gradient that are numbers.
@@ -78,9 +78,16 @@ pub fn train(
             let means: Vec<Tensor> = parameters.iter().map(Parameter::mean_tensor).collect();
             let rng = &mut generator(recipe.seed, Purpose::Validation, next);
             let figures = stage.measure(&means, rng)?;
+            if let Some((name, value)) = figures.iter().find(|(_, value)| !value.is_finite()) {
+                return Err(DistillError::Measured { step: next - 1, name, value: *value });
+            }
             folder.measured(next - 1, &figures)?;
             watch(&Event::Measured { step: next - 1, figures });
         }
+    }
+    // What was saved last is of use: these weights are saved only if they give a loss and a gradient that are numbers, too.
+    if first < next {
+        slopes(recipe, &mut *stage, &parameters, next)?;
     }
     save(&folder, &mut *stage, &parameters, next)?;
     watch(&Event::Saved(next));

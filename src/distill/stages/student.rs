@@ -20,7 +20,7 @@ use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, StudentRecipe, Train};
 use crate::distill::tape::Tensor;
-use crate::models::predict25::{ClipOptions, PredictCheckpoint, TextEmbedding};
+use crate::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding};
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
 
@@ -46,6 +46,17 @@ impl Student {
         let dir = recipe.beside(&of.teacher);
         let checkpoint = PredictCheckpoint::open(&dir)?;
         let config = checkpoint.config();
+        let refused = |why: &str| Err(DistillError::run(&dir, why));
+        if config.generation != Generation::Predict25 {
+            return refused("a teacher of Predict 2; students are trained of Predict 2.5");
+        }
+        if config.denoiser.text_projection.is_some() {
+            return refused(
+                "a teacher that projects its texts; students are trained of those that take them as they are",
+            );
+        }
+        // Its own keys are set below: what stands there is an object, or nothing.
+        config.notes()?;
         let text = TextEmbedding::load(&config.denoiser, "default", &dir.join(TextEmbedding::FILE))?;
         let mut index = config.index.value().clone();
         let notes = &mut index["perihelion"];
