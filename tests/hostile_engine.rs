@@ -228,7 +228,14 @@ fn an_engine_for_something_else_says_what_it_is_for() {
             &["layout 1", "none"],
         ),
         (|m| m["content"]["backend"] = json!("abacus"), &["`abacus`", "again from its model", "doctor"]),
-        (|m| m["content"]["backend"] = json!("tensorrt"), &["`tensorrt`", "not compiled in", "doctor"]),
+        (
+            |m| m["content"]["backend"] = json!("tensorrt"),
+            &[
+                "`tensorrt`",
+                if cfg!(feature = "tensorrt") { "cannot use" } else { "not compiled in" },
+                "doctor",
+            ],
+        ),
     ];
     for (change, words) in cases {
         std::fs::write(fixture.path(), fixture.forged(change)).expect("a disk");

@@ -131,7 +131,7 @@ impl ActivationScales {
         self.check_weights(names)
     }
 
-    /// As a file has them.
+    /// Serialised anew: what a file may have between its words is not kept.
     pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data")
     }

@@ -33,7 +33,7 @@ use crate::model::GoldenCase;
 
 /// Section with the inputs and outputs of the golden cases.
 const GOLDEN: &str = "golden";
-/// Section with the scales of activations, as their file has them.
+/// Section with the scales of activations, serialised anew.
 const SCALES: &str = "scales";
 /// Section with the checkpoint's `tokenizer.json`.
 const TOKENIZER: &str = "tokenizer";
@@ -67,6 +67,10 @@ impl Engine {
             None => None,
             Some(expected) => Some(Arc::new(scales(container.section(SCALES)?, expected).map_err(wrong)?)),
         };
+        if let Some(scales) = &scales {
+            let names = manifest.network.weights.iter().map(|weight| &weight.name[..]);
+            scales.check_of(&manifest.model.sha256, names).map_err(|why| wrong(why.to_string()))?;
+        }
         Ok(Engine { container: Arc::new(container), manifest, golden, scales })
     }
 
@@ -90,6 +94,8 @@ impl Engine {
         let wrong = |source| EngineError::Formats { path: path(), source };
         manifest.formats.check(&manifest.network, &backend.storing()).map_err(wrong)?;
         let stored = Stored::new(&manifest.formats, &manifest.network, self.scales.clone()).map_err(wrong)?;
+        let failed = |source| EngineError::Backend { path: path(), source };
+        backend.accepts(&manifest.network, &stored).map_err(failed)?;
         let mut sections = Sections::default();
         for section in
             self.container.sections().iter().filter(|s| ![GOLDEN, SCALES, TOKENIZER].contains(&&s.name[..]))
@@ -98,7 +104,7 @@ impl Engine {
             sections.add(&section.name, Payload::mapped(Arc::clone(&self.container) as _, range));
         }
         let opened = backend.open(manifest.network.clone(), &stored, &sections, options);
-        opened.map_err(|source| EngineError::Backend { path: path(), source })
+        opened.map_err(failed)
     }
 
     /// The file's path, as it was opened.
@@ -160,4 +166,29 @@ fn scales(bytes: &[u8], expected: &str) -> Result<ActivationScales, String> {
 /// SHA-256 in hexadecimal digits.
 fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_believed_only_as_they_were_written() {
+        let good = br#"{"format":1,"model":"a","tensors":[{"weight":"w","amax":2.0,"method":"max"}]}"#;
+        assert_eq!(scales(good, &digest(good)).unwrap().by_weight()["w"], 2.0);
+        let changed = std::str::from_utf8(good).unwrap().replace("2.0", "3.0");
+        let why = scales(changed.as_bytes(), &digest(good)).unwrap_err();
+        assert!(why.contains("digest"), "{why}");
+        for bad in [
+            "{".to_owned(),
+            changed.replace("3.0", "0.0"),
+            changed.replace("3.0", "-1.0"),
+            changed.replace("3.0", "1e999"),
+            changed.replace(r#"}]"#, r#"},{"weight":"w","amax":1.0,"method":"max"}]"#),
+            changed.replace(r#""format":1"#, r#""format":2"#),
+        ] {
+            let why = scales(bad.as_bytes(), &digest(bad.as_bytes())).unwrap_err();
+            assert!(why.contains("its scales:"), "{bad}: {why}");
+        }
+    }
 }

@@ -127,7 +127,7 @@ fn an_engine_for_a_gpu_that_is_not_here_is_written_untried_and_only_if_asked() {
     assert_eq!(bench.files(), ["a.engine", "b.engine", "cache", "small.model"]);
 }
 
-/// Weights of 4 bits stand in the engine, what plans are made of says which activations are of 8, and neither is believed if it was changed.
+/// Weights of 4 bits stand in the engine, and so does what its activations of 8 are scaled by.
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
 fn an_engine_of_fewer_bits_has_its_weights_and_scales() {

@@ -43,6 +43,8 @@ impl PlacedLayout {
     pub(super) fn new(whole: &Whole) -> PlacedLayout {
         let mut layout = PlacedLayout { parts: Vec::new(), places: Vec::new(), total_bytes: 0 };
         for lowered in &whole.graphs {
+            let n_placeholders = placeholders(&lowered.layers).count();
+            assert_eq!(lowered.placed.len(), n_placeholders, "each placeholder is recorded as placed");
             let shaped = lowered.placed.iter().zip(placeholders(&lowered.layers));
             let places = shaped.map(|(placed, (element, dims))| {
                 let Placed { weight, precision, given, .. } = *placed;

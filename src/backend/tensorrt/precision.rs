@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::layers::Element;
 use super::shim::Target;
 use crate::backend::parts::formatted;
-use crate::backend::{ActivationScales, BackendError, CacheFormat, Scales, Stored, Storing, WeightFormat};
+use crate::backend::{
+    ActivationScales, BackendError, CACHE_PART, CacheFormat, Scales, Stored, Storing, WeightFormat,
+};
 use crate::graph::{Graph, Network, Op, Purpose, WeightId, WeightUse};
 
 /// How plans have numbers: values and scales of fewer bits by themselves, caches in what is computed in.
@@ -130,7 +132,8 @@ fn computed_in(network: &Network, graph: &Graph, stored: &Stored) -> Result<Weig
                     ),
                 });
             }
-            _ => found = Some((id, format)),
+            Some(_) => {}
+            None => found = Some((id, format)),
         }
     }
     let otherwise = if has_any { stored.narrow_in } else { WeightFormat::F32 };
@@ -144,7 +147,9 @@ fn computed_in(network: &Network, graph: &Graph, stored: &Stored) -> Result<Weig
 pub fn check_target(network: &Network, stored: &Stored, target: &Target) -> Result<(), BackendError> {
     let Target::Capabilities(capabilities) = target else { return Ok(()) };
     let in_parts = network.weights.iter().zip(&stored.formats).map(|(w, format)| (&w.part[..], *format));
-    for (part, format) in in_parts.clone() {
+    // Graphs whose weights are all of fewer bits compute in what their caches are kept in.
+    let computing = network.graphs.iter().filter_map(|graph| computed_in(network, graph, stored).ok());
+    for (part, format) in in_parts.clone().chain(computing.map(|format| (CACHE_PART, format))) {
         if let Some(lacking) = capabilities.iter().find(|c| **c < format.capability_min()) {
             return Err(BackendError::Unsupported {
                 why: format!(
@@ -234,6 +239,23 @@ mod tests {
         network
     }
 
+    /// Three matrices of which only products are made.
+    fn network_of_products() -> Network {
+        let mut network = Network::default();
+        let x = network.declare_buffer("x", DType::F32, &[4, 64], Purpose::Input);
+        let y = network.declare_buffer("y", DType::F32, &[4, 64], Purpose::Output);
+        let weights =
+            ["a", "b", "c"].map(|name| network.declare_weight("language", name, DType::F16, &[64, 64]));
+        let mut graph = GraphBuilder::new(&mut network, "main");
+        let mut rows = graph.read(x, 4);
+        for weight in weights {
+            rows = graph.linear(rows, weight, None);
+        }
+        graph.write(y, rows);
+        graph.finish();
+        network
+    }
+
     fn stored(text: &str) -> Stored {
         let parts = text.parse::<FormatChoice>().unwrap().of_parts(&network(), &STORING).unwrap();
         Stored::new(&parts, &network(), None).unwrap()
@@ -273,6 +295,12 @@ mod tests {
             let why = on(text, gpus).unwrap_err();
             assert!(words.iter().all(|word| why.contains(word)), "{text}: {why}");
         }
+        let kept_in = Stored { narrow_in: WeightFormat::Bf16, ..stored("int8") };
+        let on_turing =
+            |stored: &Stored| check_target(&network_of_products(), stored, &Target::Capabilities(vec![75]));
+        let why = on_turing(&kept_in).unwrap_err().to_string();
+        assert!(["`kv`", "bf16", "8.0", "7.5"].iter().all(|word| why.contains(word)), "{why}");
+        assert!(on_turing(&Stored { narrow_in: WeightFormat::F16, ..kept_in }).is_ok());
         assert_eq!(on("head=fp8", &[89]), Ok(()));
         assert_eq!(on("language=nvfp4,head=int4", &[120]), Ok(()));
         assert_eq!(on("f16", &[86, 89, 120]), Ok(()));

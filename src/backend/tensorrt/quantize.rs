@@ -64,11 +64,13 @@ pub fn quantize(matrix: &TensorView<'_>, precision: WeightFormat, compute: Eleme
     match precision {
         WeightFormat::Int8 => {
             let most = rows.largest(n);
-            let of_all = scale_of(most, 127.0);
+            let middle = rows.middle(n, most);
+            let of_all = scale_of(most, 127.0) * middle;
             out.scale_of_scales.extend(of_all.to_le_bytes());
             for i in 0..n {
                 let row = rows.get(i);
-                let (ratio, bytes) = rounded(largest(row) / most.max(f32::MIN_POSITIVE), compute);
+                let share = largest(row) / most.max(f32::MIN_POSITIVE);
+                let (ratio, bytes) = rounded(share / middle, compute);
                 let scale = ratio * of_all;
                 out.ratios.extend(bytes);
                 out.scales.extend(scale.to_le_bytes());
@@ -115,6 +117,9 @@ pub fn quantize(matrix: &TensorView<'_>, precision: WeightFormat, compute: Eleme
     out
 }
 
+/// The least share of a matrix that a row counts with: the least normal number of 16 bits.
+const LEAST_SHARE: f32 = 1.0 / (1 << 14) as f32;
+
 struct Rows<'a> {
     matrix: &'a TensorView<'a>,
     row: Vec<f32>,
@@ -126,6 +131,14 @@ impl Rows<'_> {
         let row_bytes = self.k * self.matrix.dtype.size_bytes();
         widen(self.matrix.dtype, &self.matrix.bytes[i * row_bytes..][..row_bytes], &mut self.row);
         &self.row
+    }
+
+    /// The power of two in the middle between the largest row and the smallest that is not nothing, as a share of `most`: a product at
+    /// this scale is as many times too large for the smallest row as too small for the largest, and neither leaves what 16 bits hold.
+    fn middle(&mut self, n: usize, most: f32) -> f32 {
+        let shares = (0..n).map(|i| largest(self.get(i)) / most.max(f32::MIN_POSITIVE));
+        let least = shares.filter(|share| 0.0 < *share).fold(1.0, f32::min);
+        (least.max(LEAST_SHARE).log2() / 2.0).round().exp2()
     }
 
     fn largest(&mut self, n: usize) -> f32 {
@@ -268,11 +281,26 @@ mod tests {
         );
         let expected = [127i8, -64, 0, 2, 0, 0, 0, 0, 127, 64, 0, 2].map(|v| v as u8);
         assert_eq!(q.values, expected);
-        assert_eq!(f32s(&q.scales), [2.0, 2f32.powi(-13), 1.0], "the least share is the least of its type");
-        assert_eq!(f32s(&q.scale_of_scales), [2.0]);
+        assert_eq!(f32s(&q.scales), [2.0, 2f32.powi(-14), 1.0], "the least share is the least of its type");
+        assert_eq!(f32s(&q.scale_of_scales), [1.0], "of the rows in the middle");
         let ratios: Vec<f32> =
             q.ratios.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect();
-        assert_eq!(ratios, [1.0, 2f32.powi(-14), 0.5]);
+        assert_eq!(ratios, [2.0, 2f32.powi(-14), 1.0]);
+    }
+
+    #[test]
+    fn no_row_of_int8_leaves_16_bits_before_its_share_is_taken() {
+        let (large, small) = (vec![1.0f32; 2048], vec![2f32.powi(-10); 2048]);
+        let q = of(&[&large, &small], WeightFormat::Int8, Element::F16);
+        let of_all = f32s(&q.scale_of_scales)[0];
+        let ratios = q.ratios.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32());
+        for ((row, ratio), expected) in q.values.chunks(2048).zip(ratios).zip([16.0 * 2048.0, 32.0]) {
+            let product: f32 = row.iter().map(|w| f32::from(*w as i8) * of_all * 16.0).sum();
+            let product = half::f16::from_f32(product);
+            assert!(product.is_normal() && product.is_finite(), "{product}");
+            let found = half::f16::from_f32(product.to_f32() * ratio).to_f32();
+            assert!((found / expected - 1.0).abs() < 2e-3, "{found}, {expected}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A network lowered whole: each graph in the type that its part's format names, and what its graphs share in one type.
+//! A network lowered whole: each graph in the type that `precision` says, and what its graphs share in one type.
 
 use super::layers::{Element, Output};
 use super::lower::{Lowered, Sink, Source, lower};

@@ -3,7 +3,8 @@
 //!
 //! TensorRT-RTX 1.7 fuses the way out of the narrow type with the product where all elements have one scale, or those of a block have; with
 //! a scale for each row of INT8 it writes the whole matrix in the wide type in each run. So INT8 weights that meet activations of the wide
-//! type have one scale before the product, and the rows' shares of it after.
+//! type have one scale before the product, and the rows' shares of it after: the scale is that of the rows in the middle, so that products of
+//! the smallest and the largest stay within 16 bits.
 //!
 //! Weights are placeholders, so that a plan is made without them and the plans of a network are given the same bytes. What a product
 //! is given is of fewer bits only where its scale is known, and never beside INT4, which is for weights alone.

@@ -171,19 +171,28 @@ impl Running {
         let raw = NonNull::new(raw).ok_or_else(|| turn.take_lines())?;
         let running = Running { raw, _runtime: Arc::clone(runtime) };
         for Constant { name, element, dims, bytes } in constants {
-            let lacks = || [vec![format!("it does not wait for `{name}`")], turn.take_lines()].concat();
-            let create = runtime.library.address(b"createInferRefitter_INTERNAL\0").ok_or_else(lacks)?;
+            let no_refitter = || vec!["the library gives plans no weights when they are opened".to_owned()];
+            let create =
+                runtime.library.address(b"createInferRefitter_INTERNAL\0").ok_or_else(no_refitter)?;
             let n_elements: i64 = dims.iter().product();
             assert_eq!(bytes.len(), element.bytes_of(n_elements as usize), "as many as its elements take");
-            let name = CString::new(name.replace('\0', "\u{fffd}")).expect("replaced");
-            let (name, values) = (name.as_ptr(), bytes.as_ptr());
+            let own = CString::new(name.replace('\0', "\u{fffd}")).expect("replaced");
+            let values = bytes.as_ptr();
             // SAFETY: the handle lives; the library's own function, of the headers' version; the bytes are as many as elements of that type
             // take, and stay until the plan was started below.
             let taken = unsafe {
-                shim_running_give(raw.as_ptr(), create, log, name, *element as i32, values, n_elements)
+                shim_running_give(
+                    raw.as_ptr(),
+                    create,
+                    log,
+                    own.as_ptr(),
+                    *element as i32,
+                    values,
+                    n_elements,
+                )
             };
             if taken == 0 {
-                return Err(lacks());
+                return Err([vec![format!("it did not take `{name}`")], turn.take_lines()].concat());
             }
         }
         // SAFETY: the handle lives, and so do all constants.
