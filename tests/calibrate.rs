@@ -173,7 +173,7 @@ fn what_cannot_be_calibrated_is_refused_and_nothing_is_written() {
         (1, &predict, &one, &[], &["one", "1 frames", "forecasts from 5"]),
         (2, &predict, &no, &[], &["takes clips"]),
         (2, &predict, &clips, &["--max-context", "64"], &["models of Reason"]),
-        (2, &reason, &clips, &["--max-context", "1"], &["context"]),
+        (2, &reason, &clips, &["--max-context", "1"], &["reason", "graph `vision`", "which has 1"]),
         (2, &reason, &clips, &["--method", "percentile", "--percentile", "101"], &["101", "at most 100"]),
         (2, &clips, &clips, &[], &["clips"]),
         (2, &one, &clips, &[], &["one"]),

@@ -342,6 +342,8 @@ fn parameters_are_there_in_every_state_and_stay() {
         );
         assert!(manager.change("cleanup"));
         assert_eq!(manager.prompt(), "Where?");
+        // Of images that came before.
+        manager.answers();
         assert_eq!(manager.set("prompt", "never"), "", "nobody is there who minds");
         assert!(!manager.change("configure"), "the engine minds");
         assert_eq!((manager.state().as_str(), manager.n_engines()), ("unconfigured", 0));
