@@ -35,7 +35,7 @@ pub(super) use self::reader::{Bodies, Kept};
 use self::receiving::Receiving;
 use self::replies::Replies;
 use self::sockets::Sockets;
-use self::writer::DdsPublisher;
+use self::writer::{DdsPublisher, Patience};
 use super::{
     Choice, Delivery, ImageReliability, ImageTransport, MessageSink, Publisher, Pump, Qos, Reception,
     ServiceHandler, TopicSeen, Transport, TransportError,
@@ -89,6 +89,7 @@ impl DdsOptions {
 pub struct Dds {
     participant: DomainParticipant,
     publisher: rustdds::Publisher,
+    patience: Arc<Patience>,
     /// Where replies leave that we send ourselves.
     mouth: Arc<UdpSocket>,
     clock: Arc<Clock>,
@@ -119,7 +120,8 @@ impl Dds {
         let qos = QosPolicies::qos_none();
         let publisher = participant.create_publisher(&qos).map_err(refused("create a publisher"))?;
         let subscriber = participant.create_subscriber(&qos).map_err(refused("create a subscriber"))?;
-        let entities = Entities::announce(&participant, &publisher, options)?;
+        let patience = Arc::default();
+        let entities = Entities::announce(&participant, &publisher, options, &patience)?;
         let port = ports::data(options.domain_id, participant.participant_id()).map(|at| at.port());
         let sockets = port.map(Sockets::at).unwrap_or_default();
         let buffer_bytes = sockets.enlarge(options.receive_buffer_bytes);
@@ -131,6 +133,7 @@ impl Dds {
         Ok(Self {
             participant,
             publisher,
+            patience,
             mouth: Arc::new(mouth),
             clock,
             image_reliability: options.image_reliability,
@@ -251,8 +254,8 @@ impl Transport for Dds {
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery))?;
-        let publisher =
-            DdsPublisher::new(&self.publisher, &dds_topic).map_err(refused(&format!("publish {topic}")))?;
+        let publisher = DdsPublisher::new(&self.publisher, &dds_topic, &self.patience);
+        let publisher = publisher.map_err(refused(&format!("publish {topic}")))?;
         self.receiving.entities().add_writer(publisher.guid());
         Ok(Box::new(publisher))
     }
@@ -266,8 +269,8 @@ impl Transport for Dds {
         let qos = qos(Delivery::Reliable);
         let name = format!("rr{service}Reply");
         let reply = self.topic(name.clone(), &format!("{ros_type}_Response"), &qos)?;
-        let replies =
-            DdsPublisher::new(&self.publisher, &reply).map_err(refused(&format!("serve {service}")))?;
+        let replies = DdsPublisher::new(&self.publisher, &reply, &self.patience);
+        let replies = replies.map_err(refused(&format!("serve {service}")))?;
         let replies = Replies::new(replies, name, self.participant.clone(), Arc::clone(&self.mouth));
         self.receiving.entities().add_writer(replies.guid());
         let request_type = format!("{ros_type}_Request");

@@ -3,12 +3,11 @@
 //! Each change of our readers and writers is published anew, whole. The message's layout is chosen at run time, so that
 //! one program is seen by Humble and by its successors.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustdds::{DomainParticipant, GUID, RTPSEntity, TopicKind};
 
-use super::writer::DdsPublisher;
+use super::writer::{DdsPublisher, Patience};
 use super::{DdsOptions, Delivery, qos, refused};
 use crate::ros2::messages::{Gid, Message, NodeEntities, ParticipantEntities, dds_type_name, encode};
 use crate::ros2::transport::{Publisher, TransportError};
@@ -23,6 +22,7 @@ impl Entities {
         participant: &DomainParticipant,
         publisher: &rustdds::Publisher,
         options: &DdsOptions,
+        patience: &Arc<Patience>,
     ) -> Result<Self, TransportError> {
         let dds_type = dds_type_name(ParticipantEntities::TYPE);
         // Without the prefix of ROS topics: it is the middleware's own.
@@ -34,7 +34,8 @@ impl Entities {
                 TopicKind::NoKey,
             )
             .map_err(refused("create ros_discovery_info"))?;
-        let writer = DdsPublisher::new(publisher, &topic).map_err(refused("publish ros_discovery_info"))?;
+        let writer = DdsPublisher::new(publisher, &topic, patience);
+        let writer = writer.map_err(refused("publish ros_discovery_info"))?;
         let node = NodeEntities {
             namespace: options.node.namespace().to_owned(),
             name: options.node.name().to_owned(),
@@ -62,7 +63,7 @@ impl Entities {
     /// Says that the node is gone, and gives the others a moment to hear it.
     pub(super) fn leave(&self) {
         self.update(|info| info.nodes.clear());
-        self.writer.flush(Duration::from_millis(200));
+        self.writer.flush();
     }
 
     fn update(&self, change: impl FnOnce(&mut ParticipantEntities)) {

@@ -1,7 +1,8 @@
 //! One DDS writer of ready-made bodies.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustdds::bytes::Bytes;
 use rustdds::dds::{CreateResult, WriteError};
@@ -12,16 +13,44 @@ use rustdds::{
 
 use crate::ros2::transport::{PublishError, Publisher};
 
-/// How long readers may take to confirm what was published last.
-const FLUSH_AT_LEAVE: Duration = Duration::from_millis(100);
+/// How long the writers of a participant wait together, when they end, for readers to confirm what was published last. While one
+/// waits the others' readers confirm too, so it is the time that a leave takes beside a reader that does not.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a writer looks for beyond that: confirmations that are there already.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// What is left of the time for readers that do not confirm.
+pub(super) struct Patience(Mutex<Duration>);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Mutex::new(PATIENCE))
+    }
+}
+
+impl Patience {
+    /// Lets `wait` take what is left, and takes off what it took.
+    fn spend(&self, wait: impl FnOnce(Duration)) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        wait(left.max(GLANCE));
+        *left = left.saturating_sub(begin.elapsed());
+    }
+}
 
 pub(super) struct DdsPublisher {
     writer: DataWriter<Body, Verbatim>,
+    patience: Arc<Patience>,
 }
 
 impl DdsPublisher {
-    pub(super) fn new(publisher: &rustdds::Publisher, topic: &Topic) -> CreateResult<Self> {
-        Ok(Self { writer: publisher.create_datawriter_no_key(topic, None)? })
+    pub(super) fn new(
+        publisher: &rustdds::Publisher,
+        topic: &Topic,
+        patience: &Arc<Patience>,
+    ) -> CreateResult<Self> {
+        let writer = publisher.create_datawriter_no_key(topic, None)?;
+        Ok(Self { writer, patience: Arc::clone(patience) })
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -44,10 +73,10 @@ impl DdsPublisher {
         written.map(|sample| i64::from(sample.sequence_number)).map_err(refusal)
     }
 
-    /// Waits until the readers that are there have all, at most `timeout`.
-    pub(super) fn flush(&self, timeout: Duration) {
+    /// Waits until the readers that are there have all, as long as there is patience.
+    pub(super) fn flush(&self) {
         // What they do not confirm in time is theirs to miss: we are leaving.
-        drop(self.writer.wait_for_acknowledgments(timeout));
+        self.patience.spend(|most| drop(self.writer.wait_for_acknowledgments(most)));
     }
 }
 
@@ -60,7 +89,7 @@ impl Publisher for DdsPublisher {
 /// A last answer or report should reach those who listen, although the node leaves.
 impl Drop for DdsPublisher {
     fn drop(&mut self) {
-        self.flush(FLUSH_AT_LEAVE);
+        self.flush();
     }
 }
 

@@ -33,8 +33,8 @@ use crate::ros2::transport::{
 
 /// Requests that wait for their replies at most; beyond them the oldest has none.
 const AWAITED_MAX: usize = 256;
-/// How long leaving may take: each publisher waits a moment for readers that do not confirm, and there may be many.
-const LEAVE_MAX: Duration = Duration::from_secs(1);
+/// How long leaving may take, with what the writers wait for readers that do not confirm.
+const LEAVE_MAX: Duration = Duration::from_millis(1500);
 /// How often the graph is looked at.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// Every so many looks the graph is told although it is as before.
