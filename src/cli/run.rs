@@ -116,6 +116,12 @@ enum When {
     Change,
 }
 
+fn warn_of_unknown(unknown: &[String]) {
+    if !unknown.is_empty() {
+        log::warn!("parameters that this node does not have: {}", unknown.join(", "));
+    }
+}
+
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
     Places::new()
@@ -131,8 +137,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
     let logger = node.name.logger();
     logging::start(&logger, context.ros.log_level(&logger).unwrap_or(log::LevelFilter::Info));
-    if !unknown.is_empty() {
-        log::warn!("parameters that this node does not have: {}", unknown.join(", "));
+    // Which ones a managed node has, its engine says.
+    if !options.lifecycle {
+        warn_of_unknown(&unknown);
     }
     let mut crew = crew::Hands::new(options, context);
     if !options.lifecycle {

@@ -74,6 +74,9 @@ pub enum NodeError {
     /// The transport refuses.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A managed node has stopped answering, and nobody said so.
+    #[error("what answers has ended by itself; the log says why. Start the node again")]
+    Ended,
 }
 
 /// The engines of a node: one or both.
@@ -240,8 +243,7 @@ impl Performance<'_> {
         .flatten()
         .collect();
         let camera = Arc::new(Camera::new(options.camera(&topics.image), clock, &listeners));
-        let asker = camera.listeners().last().filter(|_| answerer.is_some());
-        let occasion = asker.map(|listener| Arc::new(Occasion::new(parameters, listener)));
+        let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
         let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience };
         let mut listeners = camera.listeners().iter().map(Arc::clone);

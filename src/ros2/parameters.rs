@@ -174,12 +174,14 @@ impl Parameters {
         Ok(())
     }
 
-    /// Declares what is not declared yet. What is keeps its value, unless it is fixed: then it is as whoever fixes it says now.
+    /// Declares what is not declared yet. What is keeps its value if it was set, and else has the one that is declared now.
     pub fn add(&mut self, others: Self) {
         for (declaration, value) in others.entries {
             match self.entries.iter_mut().find(|(known, _)| known.name == declaration.name) {
                 None => self.entries.push((declaration, value)),
-                Some(known) if declaration.read_only => *known = (declaration, value),
+                Some(known) if declaration.read_only || known.1 == known.0.default => {
+                    *known = (declaration, value);
+                }
                 Some(_) => {}
             }
         }

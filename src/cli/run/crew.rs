@@ -36,7 +36,7 @@ impl<'a> Hands<'a> {
         // Another file may lie there since.
         let paths = cast::sort(&self.options.engines)?;
         let mut node = self.options.node(&paths)?;
-        node.assign(&self.context.ros)?;
+        super::warn_of_unknown(&node.assign(&self.context.ros)?);
         node.take_over(now);
         self.engage(&paths, &mut node)?;
         Ok(node)

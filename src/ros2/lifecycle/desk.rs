@@ -66,6 +66,7 @@ struct Book {
     wanted: Option<Wanted>,
     /// Whether nobody makes changes any more.
     is_closed: bool,
+    refused: u64,
 }
 
 impl Shared {
@@ -85,8 +86,13 @@ impl Shared {
                 self.came.notify_all();
             }
             Err(refusal) => {
+                book.refused += 1;
+                let refused = book.refused;
                 drop(book);
-                log::error!("{refusal}");
+                // At powers of two: who asks again and again must not fill the log.
+                if refused.is_power_of_two() {
+                    log::error!("{refusal} ({refused} refused so far)");
+                }
                 reply.give(encode(&ChangeReply { success: false }));
             }
         }

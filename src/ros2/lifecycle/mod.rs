@@ -46,7 +46,8 @@ pub trait Crew: Send {
 
 /// Runs a managed node until it is shut down, or `stop` is set.
 ///
-/// `options` are the node's before an engine is known; `on_said` hears of everything as it is published.
+/// `options` are the node's before an engine is known; `on_said` hears of everything as it is published. `transport` is one that lets go of
+/// a camera when it is told to ([`Transport::ignore_images`]).
 ///
 /// # Errors
 /// If a service or topic that every state needs cannot be had.
@@ -77,8 +78,7 @@ pub fn run(
         stop,
         settings: None,
     };
-    managed.attend(crew, on_said);
-    Ok(())
+    managed.attend(crew, on_said)
 }
 
 struct Managed<'a> {
@@ -93,8 +93,12 @@ struct Managed<'a> {
 }
 
 impl Managed<'_> {
-    fn attend(mut self, crew: &mut dyn Crew, on_said: &mut (dyn FnMut(Said<'_>) + Send)) {
-        let mut next = None;
+    fn attend(
+        mut self,
+        crew: &mut dyn Crew,
+        on_said: &mut (dyn FnMut(Said<'_>) + Send),
+    ) -> Result<(), NodeError> {
+        let (mut next, mut ended) = (None, Ok(()));
         while let Some(wanted) = next.take().or_else(|| self.await_change(0, &|| false)) {
             match wanted.transition.goal {
                 State::Configuring => {
@@ -105,7 +109,14 @@ impl Managed<'_> {
                     self.let_go(crew);
                     self.desk.end(wanted, Ending::Success);
                 }
-                State::Activating => next = self.be_active(wanted, crew, on_said),
+                State::Activating => {
+                    next = self.be_active(wanted, crew, on_said);
+                    let is_to_leave = next.is_some() || self.stop.load(Relaxed);
+                    if !is_to_leave && self.desk.state() == State::Active {
+                        ended = Err(NodeError::Ended);
+                        break;
+                    }
+                }
                 State::Deactivating => self.desk.end(wanted, Ending::Success),
                 State::ShuttingDown => {
                     self.let_go(crew);
@@ -117,6 +128,7 @@ impl Managed<'_> {
         }
         self.supervisor.stopping();
         self.presence.tell();
+        ended
     }
 
     /// The next change; none when the node is to leave, or `is_over` says so. `thread` is ours among those that work.

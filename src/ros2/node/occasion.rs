@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `rate` | whenever there is time, and no more often than `max_rate` |
 //! | `surprise` | when surprise in latent space rises beyond `ask_surprise`; once, until it has been below |
-//! | `topic` | at a `true` on `~/ask`; those that come before it is answered are one |
+//! | `topic` | at a `true` on `~/ask`; those that come before it is put are one |
 //! | `change` | when the picture differs by more than `ask_change` from that of the last question |
 //!
 //! The change of a picture is that of its cell that has changed most: of a grid of 8 by 8, each cell's mean of red, green and blue, as a
@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::camera::Picture;
-use crate::frames::listener::Listener;
 use crate::ros2::messages::{Flag, decode};
 use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::parameters::{Declaration, Parameters, Value};
@@ -125,7 +124,6 @@ fn is_occasion(value: &Value) -> Result<(), String> {
 /// What has happened since the last question.
 pub(super) struct Occasion {
     parameters: SharedParameters,
-    listener: Arc<Listener>,
     /// What waits for its question, by its place in [`Because::ALL`].
     waits: [AtomicBool; 4],
     /// Whether surprise is beyond its limit since a while.
@@ -136,16 +134,9 @@ pub(super) struct Occasion {
 }
 
 impl Occasion {
-    pub(super) fn new(parameters: &SharedParameters, listener: &Arc<Listener>) -> Self {
+    pub(super) fn new(parameters: &SharedParameters) -> Self {
         let (waits, is_surprised, cells, asked) = Default::default();
-        Self {
-            parameters: Arc::clone(parameters),
-            listener: Arc::clone(listener),
-            waits,
-            is_surprised,
-            cells,
-            asked,
-        }
+        Self { parameters: Arc::clone(parameters), waits, is_surprised, cells, asked }
     }
 
     fn when(&self) -> AskWhen {
@@ -192,8 +183,8 @@ impl Occasion {
         if self.when().because != because {
             return;
         }
+        // Whoever puts questions looks again in a moment.
         self.waits[because as usize].store(true, Relaxed);
-        self.listener.nudge();
     }
 
     /// The picture, if it is another than that of the last question that was answered.

@@ -1,7 +1,7 @@
 //! What a node that is configured more than once keeps of its parameters.
 
 use super::options::NodeOptions;
-use crate::ros2::parameters::Parameters;
+use crate::ros2::parameters::{Declaration, Parameters, Value};
 
 impl NodeOptions {
     /// Takes over what was set while the node ran; what is fixed, or not declared any more, stays as it is here. Its first question stays
@@ -9,7 +9,11 @@ impl NodeOptions {
     pub fn take_over(&mut self, now: &Parameters) {
         let first = self.prompt.clone();
         let mut parameters = self.parameters();
-        for (declaration, value) in now.iter().filter(|(declaration, _)| !declaration.read_only) {
+        // What nobody set is as the engine that is here has it, which may be another than before.
+        let is_set = |(declaration, value): &(&Declaration, &Value)| {
+            !declaration.read_only && declaration.default != **value
+        };
+        for (declaration, value) in now.iter().filter(is_set) {
             // Of an engine that was here before.
             let _ = parameters.set(&declaration.name, value.clone());
         }
@@ -22,7 +26,6 @@ impl NodeOptions {
 #[test]
 fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
     use crate::ros2::names::NodeName;
-    use crate::ros2::parameters::Value;
     use crate::runtime::reason::AnswerSettings;
 
     let bare = NodeOptions::new(NodeName::new("/", "eye").unwrap());
@@ -43,6 +46,16 @@ fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
     now.add(configured.parameters());
     assert_eq!((now.integer("max_tokens"), now.double("max_rate"), now.integer("clip")), (256, 5.0, 8));
     assert_eq!(now.text("prompt"), "Clear?");
+    // Another engine has other defaults; only what was set is taken over.
+    now.set("top_k", Value::Integer(7)).unwrap();
+    let mut answers = AnswerSettings { tokens_max: 64, ..AnswerSettings::default() };
+    answers.sampling.top_k = 50;
+    let mut other = NodeOptions { answers: Some(answers), ..configured.clone() };
+    other.take_over(&now);
+    let taken = other.answers.as_ref().map(|answers| (answers.tokens_max, answers.sampling.top_k));
+    assert_eq!(taken, Some((64, 7)));
+    now.add(other.parameters());
+    assert_eq!((now.integer("max_tokens"), now.integer("top_k")), (64, 7));
     let mut active = configured.clone();
     now.set("prompt", Value::Text("Where?".into())).unwrap();
     now.set("max_age", Value::Double(0.5)).unwrap();

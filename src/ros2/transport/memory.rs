@@ -10,7 +10,6 @@ use super::{
     Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reply, ServiceHandler, TopicSeen,
     Transport, TransportError,
 };
-use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
 use crate::ros2::messages::ByteOrder;
@@ -42,11 +41,6 @@ impl Memory {
     /// Plays another node that publishes `body` of `ros_type` to `topic`; nothing keeps it from lying.
     pub fn inject(&self, topic: &str, ros_type: &str, body: &[u8], order: ByteOrder) {
         self.shared.subscriptions.deliver(topic, ros_type, Ok((body, order)));
-    }
-
-    /// Plays a transport that could not read a message of `topic`.
-    pub fn inject_failure(&self, topic: &str, ros_type: &str, reason: DropReason) {
-        self.shared.subscriptions.deliver(topic, ros_type, Err(reason));
     }
 
     /// Plays another node's publisher appearing in the graph.
@@ -152,6 +146,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::frames::accounts::DropReason;
     use crate::ros2::messages::{Message, Text, decode, encode};
 
     #[test]
