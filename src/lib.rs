@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod board;
+pub mod bounded;
 pub mod camera;
 pub mod checkpoint;
 pub mod cli;

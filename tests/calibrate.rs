@@ -158,9 +158,12 @@ fn what_cannot_be_calibrated_is_refused_and_nothing_is_written() {
     let broken = make("broken", "clip.json", b"{");
     let cut = make("cut", "a.png", &frame[..frame.len() / 2]);
     let empty = make("empty", ".hidden", b"");
+    let mixed = make("mixed", "a.png", &frame);
+    make("mixed/inner", "b.png", &frame);
     fs::write(world.path("bad.jsonl"), "{\"prompt\": \"\"}\n").unwrap();
     fs::write(world.path("no.jsonl"), "\n").unwrap();
-    let (bad, no) = (world.path("bad.jsonl"), world.path("no.jsonl"));
+    fs::write(world.path("good.jsonl"), "{\"prompt\": \"?\"}\n").unwrap();
+    let [bad, no, good] = ["bad", "no", "good"].map(|name| world.path(&format!("{name}.jsonl")));
     for (code, model, data, more, words) in [
         (1, &reason, "nowhere", &[][..], &["nowhere"][..]),
         (1, &reason, &reason, &[], &["expected a folder of clips"]),
@@ -171,9 +174,19 @@ fn what_cannot_be_calibrated_is_refused_and_nothing_is_written() {
         (2, &reason, &bad, &[], &["bad.jsonl:1", "prompt is empty"]),
         (1, &reason, &no, &[], &["no question"]),
         (1, &predict, &one, &[], &["one", "1 frames", "forecasts from 5"]),
-        (2, &predict, &no, &[], &["takes clips"]),
+        (1, &reason, &mixed, &[], &["mixed", "inner", "and folders as"]),
+        (2, &reason, &clips, &["--percentile", "99"], &["for --method percentile"]),
+        (2, &predict, &clips, &["--prompt", "?"], &["--prompt", "models of Reason"]),
+        (2, &reason, &clips, &["--max-context", "1000000"], &["at most", "positions"]),
+        (2, &predict, &good, &[], &["takes clips"]),
         (2, &predict, &clips, &["--max-context", "64"], &["models of Reason"]),
-        (2, &reason, &clips, &["--max-context", "1"], &["reason", "graph `vision`", "which has 1"]),
+        (
+            2,
+            &reason,
+            &clips,
+            &["--max-context", "1"],
+            &["--max-context 1", "reason", "graph `vision`", "which has 1"],
+        ),
         (2, &reason, &clips, &["--method", "percentile", "--percentile", "101"], &["101", "at most 100"]),
         (2, &clips, &clips, &[], &["clips"]),
         (2, &one, &clips, &[], &["one"]),
@@ -187,9 +200,16 @@ fn what_cannot_be_calibrated_is_refused_and_nothing_is_written() {
         assert!(!Path::new(&out).exists());
     }
     // On top of what is read.
-    for target in [&reason, &world.path("clips/000000/clip.json")] {
+    let line = r#"{"prompt": "?", "images": ["one/a.png"]}"#;
+    fs::write(world.path("one.jsonl"), line).unwrap();
+    let lines = world.path("one.jsonl");
+    for (data, target) in [
+        (&clips, &reason),
+        (&clips, &world.path("clips/000000/clip.json")),
+        (&lines, &world.path("one/a.png")),
+    ] {
         let before = fs::read(target).unwrap();
-        let output = perihelion(&["calibrate", &reason, "--data", &clips, "-o", target]);
+        let output = perihelion(&["calibrate", &reason, "--data", data, "-o", target]);
         assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(fs::read(target).unwrap(), before);
     }

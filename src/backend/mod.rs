@@ -28,7 +28,7 @@ pub use format::{
     coarsest_rounding,
 };
 pub use memory::Memory;
-pub use parts::{CACHE_PART, parts};
+pub use parts::{CACHE_PART, parts, takes_format};
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
 pub use scales::{ActivationScale, ActivationScales, ScalesError};

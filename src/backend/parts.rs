@@ -27,12 +27,10 @@ pub(super) fn formatted(graph: &Graph) -> impl Iterator<Item = WeightId> {
 }
 
 /// Whether each weight takes the format of its part: it is a matrix of products, or a table of which rows are taken.
-pub(super) fn takes_format(network: &Network) -> Vec<bool> {
+pub fn takes_format(network: &Network) -> Vec<bool> {
     let mut takes = vec![false; network.weights.len()];
-    for node in network.graphs.iter().flat_map(|graph| &graph.nodes) {
-        for weight in node.op.touches().weights {
-            takes[weight.id.index()] |= matches!(weight.usage, WeightUse::Matrix | WeightUse::Table);
-        }
+    for id in network.graphs.iter().flat_map(formatted) {
+        takes[id.index()] = true;
     }
     takes
 }

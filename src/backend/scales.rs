@@ -14,16 +14,14 @@
 //! what is larger is cut. `method` says how it was found, and changes nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::{self, TEXT_BYTES_MAX};
+
 /// The format that is read and written.
 const FORMAT: u32 = 1;
-/// The longest file that is read: a line for every weight of a large model takes a thousandth of it.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Scales of one model's activations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,10 +69,10 @@ pub enum ScalesError {
         why: String,
     },
     /// One is of a weight that the model has not.
-    #[error("scales have `{0}`, which is no weight of the model")]
+    #[error("scales have `{0}`, which is no weight of the model; `calibrate` makes those that it has")]
     Weight(String),
     /// They are another model's.
-    #[error("scales are of model {found}, this one is {expected}; give this model's")]
+    #[error("scales are of model {found}, this one is {expected}; `calibrate` makes those of a model")]
     Model {
         /// The model's digest.
         expected: String,
@@ -96,17 +94,7 @@ impl ActivationScales {
     pub fn open(path: &Path) -> Result<Self, ScalesError> {
         let read = |source| ScalesError::Read { path: path.to_owned(), source };
         let malformed = |why: String| ScalesError::Malformed { path: path.to_owned(), why };
-        // Before it is opened: a pipe that nobody writes to would be waited for.
-        if !std::fs::metadata(path).map_err(read)?.is_file() {
-            return Err(malformed("it is no regular file".into()));
-        }
-        let mut text = Vec::new();
-        let file = File::open(path).map_err(read)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(read)?;
-        if FILE_BYTES_MAX < text.len() as u64 {
-            return Err(malformed(format!("more than {FILE_BYTES_MAX} bytes")));
-        }
-        Self::parse(&text).map_err(malformed)
+        Self::parse(&bounded::read(path, TEXT_BYTES_MAX).map_err(read)?).map_err(malformed)
     }
 
     /// Reads a file's bytes.
@@ -234,7 +222,7 @@ mod tests {
             assert!(why.contains(expected), "{place}: {why}");
         }
         let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        file.as_file().set_len(TEXT_BYTES_MAX + 1).unwrap();
         let why = ActivationScales::open(file.path()).unwrap_err().to_string();
         assert!(why.contains("more than"), "{why}");
         let why = ActivationScales::open(Path::new("/nowhere/a.json")).unwrap_err().to_string();

@@ -135,13 +135,21 @@ pub fn load_image(path: &Path, pixels_max: u64) -> Result<Image, ImageFileError>
 /// # Errors
 /// [`ImageFileError`], also if there is no frame or the sizes differ.
 pub fn load_frames_dir(dir: &Path, pixels_max: u64) -> Result<Vec<Image>, ImageFileError> {
-    let files = frame_files(dir)?;
-    let mut frames: Vec<Image> = Vec::with_capacity(files.paths.len());
-    for path in files.paths {
-        let frame = load_image(&path, pixels_max)?;
+    load_frames(&frame_files(dir)?.paths, pixels_max)
+}
+
+/// Loads files as frames of one clip.
+///
+/// # Errors
+/// [`ImageFileError`], also if the sizes differ.
+pub fn load_frames(paths: &[PathBuf], pixels_max: u64) -> Result<Vec<Image>, ImageFileError> {
+    let mut frames: Vec<Image> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let frame = load_image(path, pixels_max)?;
         if let Some(first) = frames.first()
             && first.size() != frame.size()
         {
+            let path = path.clone();
             let (width, height) = (frame.width, frame.height);
             let (first_width, first_height) = (first.width, first.height);
             return Err(ImageFileError::SizesDiffer { path, width, height, first_width, first_height });

@@ -30,7 +30,9 @@ pub use compression::Compression;
 pub use convert::{RawFrame, convert};
 pub use decode::{Decoder, size_in_header};
 pub use error::{FrameError, PreprocessError, ShortName};
-pub use files::{FrameFiles, Image, ImageFileError, frame_files, load_frames_dir, load_image, natural_order};
+pub use files::{
+    FrameFiles, Image, ImageFileError, frame_files, load_frames, load_frames_dir, load_image, natural_order,
+};
 pub use grid::{FrameSize, Grid, PatchLayout};
 pub use picture::{Picture, PictureDigest};
 pub use pixel_format::PixelFormat;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ use crate::backend::{
 use crate::container::hex;
 use crate::engine::{self, BuildOptions, BuildTold, For, PartAccuracy, Tried};
 use crate::export::Progress as Stage;
+use crate::graph::Network;
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
 
@@ -160,9 +161,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         backend: asked.backend,
     };
     let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
-    if let Some(scales) = &scales {
+    if let (Some(scales), Some(path)) = (&scales, &options.scales) {
         let names = model.network().weights.iter().map(|weight| &weight.name[..]);
-        scales.check_of(&hex(&model.digest()), names)?;
+        scales.check_of(&hex(&model.digest()), names).with_context(|| path.display().to_string())?;
     }
     let scales = scales.map(Arc::new);
     let machine = For { target: asked.target, may_be_untried: options.untried, scales };
@@ -324,25 +325,11 @@ impl Asked {
             let message = "--max-latents-per-call and --encoder-states are for models of Predict";
             return Err(Usage(message.to_owned()).into());
         }
-        let now = |name: &str| model.network().limit(name).unwrap_or(usize::MAX);
-        let (context_now, image_now) = (now("context"), now("image_tokens"));
-        let context = asked.context.map_or(context_now, NonZeroUsize::get);
         let Some(context_max) = roles.answers.as_ref().map(|reason| reason.context_max) else {
             return Ok(Vec::new());
         };
-        if context_max < context {
-            let message =
-                format!("--max-context: the checkpoint was made for at most {context_max} positions");
-            return Err(Usage(message).into());
-        }
-        let image = asked.image_tokens.map_or(image_now.min(context), NonZeroUsize::get);
-        if context < image {
-            let message = format!(
-                "--max-image-tokens {image} is more than the context of {context}; raise --max-context"
-            );
-            return Err(Usage(message).into());
-        }
-        let mut limits = vec![("context".to_owned(), context), ("image_tokens".to_owned(), image)];
+        let limits = reason_limits(model.network(), context_max, asked.context, asked.image_tokens)?;
+        let mut limits: Vec<(String, usize)> = limits.map(|(name, value)| (name.to_owned(), value)).into();
         if let Some(frames) = asked.frames {
             limits.push(("frames".to_owned(), frames.get()));
         }
@@ -367,4 +354,30 @@ impl Asked {
         }
         Ok(limits)
     }
+}
+
+/// The limits of a Reason network: what was asked for, else what it has now.
+///
+/// # Errors
+/// If the checkpoint was not made for so long a context, or an image would not fit into it.
+pub(super) fn reason_limits(
+    network: &Network,
+    context_max: usize,
+    context: Option<NonZeroUsize>,
+    image_tokens: Option<NonZeroUsize>,
+) -> Result<[(&'static str, usize); 2], Usage> {
+    let now = |name: &str| network.limit(name).unwrap_or(usize::MAX);
+    let context = context.map_or(now("context"), NonZeroUsize::get);
+    if context_max < context {
+        return Err(Usage(format!(
+            "--max-context: the checkpoint was made for at most {context_max} positions"
+        )));
+    }
+    let image = image_tokens.map_or(now("image_tokens").min(context), NonZeroUsize::get);
+    if context < image {
+        let message =
+            format!("--max-image-tokens {image} is more than the context of {context}; raise --max-context");
+        return Err(Usage(message));
+    }
+    Ok([("context", context), ("image_tokens", image)])
 }

@@ -99,10 +99,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let choice = options.precision.clone().otherwise(WeightFormat::F16);
     let parts = choice.of_parts(&network, &STORING).map_err(|why| Usage(why.to_string()))?;
     let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
-    if let Some(scales) = &scales {
+    if let (Some(scales), Some(path)) = (&scales, &options.scales) {
         let whose = || Usage("--scales are a model's: give the model's file and not its checkpoint".into());
         let names = network.weights.iter().map(|weight| &weight.name[..]);
-        scales.check_of(digest.as_deref().ok_or_else(whose)?, names)?;
+        let digest = digest.as_deref().ok_or_else(whose)?;
+        scales.check_of(digest, names).with_context(|| path.display().to_string())?;
     }
     let stored = Stored::new(&parts, &network, scales.map(Arc::new))?;
     check_target(&network, &stored, &options.target)?;

@@ -39,6 +39,30 @@ pub(super) struct BatchLine {
     seed: Option<u64>,
 }
 
+impl BatchLine {
+    /// Whether it can be a question, as far as it decides itself.
+    pub(super) fn check(&self) -> Result<(), Usage> {
+        if self.prompt.trim().is_empty() {
+            return Err(Usage("the prompt is empty; ask something with --prompt TEXT".to_owned()));
+        }
+        if self.video.is_some() && self.fps.is_none() {
+            let message = "`video` needs `fps`, the rate at which its frames were taken";
+            return Err(Usage(message.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The files and folders that it is about, in the folder of the batch's file.
+    pub(super) fn paths(&self, folder: &Path) -> Vec<PathBuf> {
+        let of_video = match &self.video {
+            None => Vec::new(),
+            Some(Video::Directory(dir)) => vec![dir.clone()],
+            Some(Video::Frames(paths)) => paths.clone(),
+        };
+        self.images.iter().chain(&of_video).map(|path| folder.join(path)).collect()
+    }
+}
+
 /// A directory of frames, or the frames themselves.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -80,17 +104,13 @@ impl Question {
         directory: &Path,
         general: &AnswerSettings,
     ) -> anyhow::Result<Self> {
+        line.check()?;
         let load = |path: &PathBuf| load_image(&directory.join(path), FILE_PIXELS_MAX);
         let frames = match &line.video {
             None => Vec::new(),
             Some(Video::Directory(dir)) => load_frames(&directory.join(dir), FILE_PIXELS_MAX)?,
             Some(Video::Frames(paths)) => paths.iter().map(load).collect::<Result<_, _>>()?,
         };
-        if line.video.is_some() && line.fps.is_none() {
-            return Err(
-                Usage("`video` needs `fps`, the rate at which its frames were taken".to_owned()).into()
-            );
-        }
         let mut settings = general.clone();
         settings.system = line.system.or(settings.system);
         settings.think = line.think.unwrap_or(settings.think);

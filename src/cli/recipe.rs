@@ -7,7 +7,6 @@
 //! Why it does not export: a checkpoint lies on a workstation, the build runs on the robot.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +15,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Usage;
-use crate::backend::{CACHE_PART, parts};
+use crate::backend::{CACHE_PART, parts, takes_format};
 use crate::board::{Device, STORAGES, Storage};
-use crate::graph::{Network, Purpose, WeightUse};
+use crate::bounded;
+use crate::graph::{Network, Purpose};
 use crate::model::{Model, Roles};
 
 /// What parts of models are called.
@@ -108,11 +108,7 @@ impl Recipe {
     /// If it cannot be read, or is wrong: the file, the line, what was found and what is there to choose from.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Recipe> {
         let shown = path.display();
-        let bytes = fs::metadata(path).with_context(|| format!("{shown}"))?.len();
-        if RECIPE_BYTES_MAX < bytes {
-            bail!("{shown}: {bytes} bytes are no recipe, which has {RECIPE_BYTES_MAX} at most");
-        }
-        let text = fs::read_to_string(path).with_context(|| format!("{shown}"))?;
+        let text = bounded::read_text(path, RECIPE_BYTES_MAX).with_context(|| format!("{shown}"))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Recipe::parse(&text, folder).map_err(|why| Usage(format!("{shown}: {why}")).into())
     }
@@ -229,13 +225,8 @@ impl Recipe {
 
     /// Bytes of weights and buffers of a network whose limits are set. Intermediate values come on top.
     fn bytes_min(&self, network: &Network) -> f64 {
-        let mut takes_format = vec![false; network.weights.len()];
-        for weight in network.graphs.iter().flat_map(|graph| &graph.nodes).flat_map(|node| node.op.weights())
-        {
-            takes_format[weight.id.index()] |= weight.usage != WeightUse::Elements;
-        }
         let format = |part: &str| self.formats.get(part).copied();
-        let weights = network.weights.iter().zip(takes_format).map(|(weight, takes)| {
+        let weights = network.weights.iter().zip(takes_format(network)).map(|(weight, takes)| {
             let bits = format(&weight.part).filter(|_| takes).map_or(32.0, |storage| storage.bits);
             weight.shape.iter().product::<usize>() as f64 * bits / 8.0
         });
@@ -256,6 +247,7 @@ mod tests {
     use crate::models::reason2::{self, Head, Reason2Config};
     use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
     use crate::tensor::DType;
+    use std::fs;
 
     const SOUND: &str = "[source]\nmodel = \"a.model\"\ncheckpoint = \"x/A\"\n[engine]\nbackend = \"tensorrt\"\n\
                          device = \"orin-nano\"\nmemory_gib_max = 5.5\n[precision]\nlanguage = \"int4\"\n";

@@ -3,19 +3,18 @@
 //! A recipe is strict: a key that is not known is an error that names its line, and so is a size that cannot be. Everything that a run
 //! does follows from its recipe and its seed.
 
-use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::DistillError;
 use super::optimizer::Settings;
+use crate::bounded;
 
 /// No recipe is longer.
 const RECIPE_BYTES_MAX: u64 = 1 << 20;
 /// Bounds of what one machine trains: beyond them is a mistake, and memory is asked for by these numbers.
-const STEPS_MAX: u64 = 100_000_000;
+const STEPS_MAX: u64 = 10_000_000;
 const BATCH_MAX: usize = 4096;
 const FRAMES_MAX: usize = 257;
 const SIZE_MAX: usize = 1024;
@@ -135,7 +134,7 @@ pub struct VaeRecipe {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherRecipe {
-    /// The folder of a run whose VAE gives the latents, relative to the recipe.
+    /// The checkpoint of a VAE, which gives the latents, relative to the recipe.
     pub vae: PathBuf,
     /// Attention heads.
     pub heads: usize,
@@ -203,17 +202,7 @@ impl Recipe {
     pub fn open(path: &Path) -> Result<Recipe, DistillError> {
         let io = |e| DistillError::io(path, e);
         let wrong = |why: String| DistillError::Recipe { path: path.to_owned(), why };
-        // Before it is opened: a pipe that nobody writes to would be waited for.
-        if !fs::metadata(path).map_err(io)?.is_file() {
-            return Err(wrong("a recipe is a file of text".into()));
-        }
-        let mut text = String::new();
-        let file = File::open(path).map_err(io)?;
-        file.take(RECIPE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io)?;
-        if RECIPE_BYTES_MAX < text.len() as u64 {
-            return Err(wrong(format!("this is no recipe, which has {RECIPE_BYTES_MAX} bytes at most")));
-        }
-        Recipe::parse(path, &text).map_err(wrong)
+        Recipe::parse(path, &bounded::read_text(path, RECIPE_BYTES_MAX).map_err(io)?).map_err(wrong)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Recipe, String> {

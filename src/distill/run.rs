@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::DistillError;
 use super::optimizer::Parameter;
 use super::recipe::Recipe;
+use crate::bounded;
 use crate::checkpoint::{NewTensor, Tensors};
 use crate::install::{self, Partial};
 use crate::report::{Plot, Series};
@@ -31,6 +32,9 @@ const LOG: &str = "log.jsonl";
 const INPUTS: &str = "inputs.sha256";
 /// The folder of the last checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
+/// A digest; a log of twice as many steps as a recipe may ask for.
+const INPUTS_BYTES_MAX: u64 = 1 << 10;
+const LOG_BYTES_MAX: u64 = 4 << 30;
 /// Steps a point of the curve is the mean of, at least.
 const POINTS: usize = 400;
 
@@ -120,10 +124,9 @@ impl RunFolder {
             return Err(DistillError::run(&dir, why));
         }
         let place = dir.join(INPUTS);
-        let mut begun_with = String::new();
-        let read = File::open(&place).and_then(|file| file.take(1 << 10).read_to_string(&mut begun_with));
-        read.map_err(|e| DistillError::io(&place, e))?;
-        if begun_with != inputs {
+        if bounded::read(&place, INPUTS_BYTES_MAX).map_err(|e| DistillError::io(&place, e))?
+            != inputs.as_bytes()
+        {
             let why = "the VAE or the teacher is not the one that the run was begun with; put that one back, or begin a run in \
                 another `output`";
             return Err(DistillError::run(&dir, why));
@@ -148,7 +151,15 @@ impl RunFolder {
             let mut parts = [const { Vec::new() }; 4];
             let wanted = parameter.state().map(|(part, values)| (part, values.len()));
             for (to, (part, n)) in parts.iter_mut().zip(wanted).filter(|(_, (_, n))| 0 < *n) {
-                *to = tensors.expect(&format!("{}.{part}", parameter.name), &[n])?.to_f32();
+                let name = format!("{}.{part}", parameter.name);
+                let tensor = tensors.expect(&name, &[n])?;
+                if tensor.dtype != DType::F32 {
+                    return Err(DistillError::run(
+                        &state,
+                        format!("`{name}` is {:?}, expected F32", tensor.dtype),
+                    ));
+                }
+                *to = tensor.to_f32();
             }
             parameter
                 .restore(parts)
@@ -161,16 +172,15 @@ impl RunFolder {
     /// Steps of the log before `step`; those after it were not saved and are run again.
     fn read_log(&mut self, step: u64) -> Result<(), DistillError> {
         let path = self.dir.join(LOG);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        let text = match bounded::read(&path, LOG_BYTES_MAX) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|e| DistillError::io(&path, e))?,
         };
-        for (i, line) in text.lines().enumerate() {
-            // The last line of a killed run may be cut.
-            let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
-            let wrong = || DistillError::run(&path, format!("line {} has no `step`", i + 1));
+        for line in text.split(|byte| *byte == b'\n') {
+            // The last line of a killed run may be cut. What else is no row says nothing of a state that is whole.
+            let Ok(row) = serde_json::from_slice::<Value>(line) else { continue };
+            let Some(at) = row["step"].as_u64() else { continue };
             let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
-            let at = row["step"].as_u64().ok_or_else(wrong)?;
             if step <= at {
                 continue;
             }

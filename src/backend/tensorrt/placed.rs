@@ -43,10 +43,11 @@ impl PlacedLayout {
     pub(super) fn new(whole: &Whole) -> PlacedLayout {
         let mut layout = PlacedLayout { parts: Vec::new(), places: Vec::new(), total_bytes: 0 };
         for lowered in &whole.graphs {
-            let n_placeholders = placeholders(&lowered.layers).count();
-            assert_eq!(lowered.placed.len(), n_placeholders, "each placeholder is recorded as placed");
+            let waiting = placeholders(&lowered.layers).map(|waiting| waiting.name);
+            let is_same = lowered.placed.iter().map(|placed| &placed.name[..]).eq(waiting);
+            assert!(is_same, "each placeholder is recorded as placed, in the same order");
             let shaped = lowered.placed.iter().zip(placeholders(&lowered.layers));
-            let places = shaped.map(|(placed, (element, dims))| {
+            let places = shaped.map(|(placed, Waiting { element, dims, .. })| {
                 let Placed { weight, precision, given, .. } = *placed;
                 let n_bytes = element.bytes_of(dims.iter().product::<i64>() as usize);
                 layout.place(Of { weight, precision, compute: lowered.compute }, given, n_bytes)
@@ -76,12 +77,12 @@ impl PlacedLayout {
     /// What the plan of a graph is given out of the run of bytes.
     pub(super) fn constants<'a>(&self, whole: &'a Whole, graph: usize, bytes: &'a [u8]) -> Vec<Constant<'a>> {
         let lowered = &whole.graphs[graph];
-        let shaped = lowered.placed.iter().zip(placeholders(&lowered.layers)).zip(&self.places[graph]);
-        let one = |((placed, (element, dims)), place): ((&'a Placed, (Element, &'a [i64])), &usize)| {
+        let waiting = placeholders(&lowered.layers).zip(&self.places[graph]);
+        let one = |(Waiting { name, element, dims }, place): (Waiting<'a>, &usize)| {
             let bytes = &bytes[self.parts[*place].range.clone()];
-            Constant { name: &placed.name, element, dims, bytes }
+            Constant { name, element, dims, bytes }
         };
-        shaped.map(one).collect()
+        waiting.map(one).collect()
     }
 
     /// Writes all parts; `progress` is told of the bytes written so far.
@@ -130,10 +131,17 @@ impl PlacedLayout {
     }
 }
 
-/// Type and shape of each placeholder, in the order of layers.
-fn placeholders(layers: &Layers) -> impl Iterator<Item = (Element, &[i64])> {
+/// What a plan waits for.
+struct Waiting<'a> {
+    name: &'a str,
+    element: Element,
+    dims: &'a [i64],
+}
+
+/// Each placeholder, in the order of layers.
+fn placeholders(layers: &Layers) -> impl Iterator<Item = Waiting<'_>> {
     layers.layers.iter().filter_map(|layer| match &layer.kind {
-        Kind::Placeholder { element, dims } => Some((*element, &dims[..])),
+        Kind::Placeholder { element, dims } => Some(Waiting { name: &layer.name, element: *element, dims }),
         _ => None,
     })
 }
