@@ -1,5 +1,7 @@
 //! Progress of long work, on stderr and only where a person sees it.
 
+use std::borrow::Cow;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar over bytes, or over pieces of work. It draws nothing where stderr is no terminal.
@@ -52,11 +54,17 @@ impl Progress {
     }
 
     /// So many of so many are done; `message` says what comes.
-    pub(super) fn set(&self, done: u64, total: u64, message: &'static str) {
+    pub(super) fn set(&self, done: u64, total: u64, message: impl Into<Cow<'static, str>>) {
         self.draw_as(self.template);
         self.bar.set_length(total);
         self.bar.set_position(done);
         self.bar.set_message(message);
+    }
+
+    /// What is done by now took no time: it was done before.
+    pub(super) fn go_on_from(&self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
     }
 }
 

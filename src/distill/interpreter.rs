@@ -84,11 +84,6 @@ impl<'n> Interpreter<'n> {
         self.buffers.insert(buffer, Value::Whole(super::real::whole(values, shape)));
     }
 
-    /// Forgets what all buffers hold.
-    pub fn clear(&mut self) {
-        self.buffers.clear();
-    }
-
     fn check(&self, buffer: BufferId, shape: &[usize]) {
         let buffer = &self.network.buffers[buffer.index()];
         let fits = 2 <= shape.len() && shape[1] <= buffer.shape[0] && shape[2..] == buffer.shape[1..];

@@ -36,11 +36,21 @@ pub struct Settings {
     pub clip: f64,
     /// Decay of the running mean of weights.
     pub ema: f64,
+    /// Whether the mean forgets its first values fast: those of weights that had learnt nothing.
+    pub ema_warms_up: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { learning_rate: 2e-3, weight_decay: 0.0, beta1: 0.9, beta2: 0.99, clip: 1.0, ema: 0.999 }
+        Settings {
+            learning_rate: 2e-3,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.99,
+            clip: 1.0,
+            ema: 0.999,
+            ema_warms_up: true,
+        }
     }
 }
 
@@ -80,11 +90,6 @@ impl Parameter {
             first: state(rule != Rule::Fixed),
             second: state(rule == Rule::AdamW),
         }
-    }
-
-    /// How it is changed.
-    pub fn rule(&self) -> Rule {
-        self.rule
     }
 
     /// Extents.
@@ -180,8 +185,9 @@ pub fn update(
     share: f64,
 ) {
     let scale = (settings.clip / norm.max(settings.clip)) as f32;
-    // A mean over fewer steps than it will be of: the first values are forgotten fast.
-    let ema = settings.ema.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
+    // A mean over fewer steps than it will be of.
+    let warm = if settings.ema_warms_up { (1.0 + step as f64) / (10.0 + step as f64) } else { 1.0 };
+    let ema = settings.ema.min(warm) as f32;
     for (parameter, gradient) in parameters.iter_mut().zip(&gathered.0) {
         if let Some(gradient) = gradient {
             let gradient = gradient.to_contiguous();
@@ -329,6 +335,10 @@ mod tests {
         // A mean over few steps: the first values count a tenth.
         near(mean, [1.0 + 0.9 * (0.925 - 1.0), -2.0]);
         near(first, [0.06, 0.08]);
+        // Of weights that have learnt before, the mean moves by its share at once.
+        let mut taught = [Parameter::new("w", &[2], vec![1.0, -2.0], Rule::AdamW)];
+        update(&mut taught, &gathered, 5.0, &Settings { ema: 0.98, ema_warms_up: false, ..settings }, 0, 0.5);
+        near(taught[0].mean(), [1.0 + 0.02 * (0.925 - 1.0), -2.0 + 0.02 * (-2.0 + 2.0)]);
         near(second, [0.0036, 0.0064]);
     }
 

@@ -76,7 +76,7 @@ impl Real for f32 {
         x as f32
     }
 
-    /// `2ⁿ · e^r` with `|r| ≤ ln 2 / 2`: Taylor's polynomial of degree 7, off by 3e-9 at most. NaN stays NaN.
+    /// `2ⁿ · e^r` with `|r| ≤ ln 2 / 2`: Taylor's polynomial of degree 7, off by 4e-7 of the result at most, as f32 computes it. NaN stays NaN.
     #[inline(always)]
     fn exp(self) -> f32 {
         // Adding it leaves the nearest whole number in the lowest bits of the sum.
@@ -102,7 +102,7 @@ impl Real for f32 {
         f32::sqrt(self)
     }
 
-    /// Off by 2e-7 at most (Abramowitz & Stegun 1964, 7.1.26).
+    /// Off by 5e-7 at most, as f32 computes it (Abramowitz & Stegun 1964, 7.1.26).
     #[inline(always)]
     fn erf(self) -> f32 {
         let x = self.abs();

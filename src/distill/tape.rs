@@ -17,7 +17,10 @@ use burn_backend::tensor::FloatTensor;
 use burn_backend::{DType, Shape, Slice, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 
-use super::real::Real;
+use super::real::{Real, by_type, tensor};
+
+/// Elements of a sum that are added one after the other, before such sums are.
+const SUMMED_AT_ONCE: usize = 1024;
 
 type Taped = Autodiff<Flex>;
 /// Gradients of the inputs of a step that are wanted, of the gradient of its output.
@@ -53,12 +56,6 @@ impl Tensor {
 
     pub(super) fn leaf(values: FlexTensor) -> Tensor {
         Tensor(FloatTensor::<Taped>::new(values).require_grad())
-    }
-
-    /// The same values, of which nothing is known any more.
-    #[must_use]
-    pub fn detached(&self) -> Tensor {
-        Tensor::plain(self.0.primitive().clone())
     }
 
     /// Extents, outermost first.
@@ -164,10 +161,19 @@ impl Tensor {
         Tensor(Taped::float_expand(self.0.clone(), Shape::from(shape.to_vec())))
     }
 
-    /// The sum of all elements, a scalar.
+    /// The sum of all elements, a scalar: always in one order, where burn's follows its threads.
     #[must_use]
     pub fn sum(&self) -> Tensor {
-        Tensor(Taped::float_sum(self.0.clone()))
+        let (values, shape, dtype) = (self.values(), self.shape(), self.dtype());
+        let out = by_type!(dtype, E => {
+            let add = |sum: E, v: E| sum + v;
+            let parts = values.storage::<E>().chunks(SUMMED_AT_ONCE);
+            tensor(vec![parts.map(|part| part.iter().copied().fold(E::ZERO, add)).fold(E::ZERO, add)], &[1])
+        });
+        Tensor::recorded([self], out, move |g, _| {
+            let n = shape.iter().product();
+            [Some(by_type!(dtype, E => tensor(vec![g.to_contiguous().storage::<E>()[0]; n], &shape)))]
+        })
     }
 
     /// The mean of all elements, a scalar.
@@ -258,5 +264,18 @@ impl<const N: usize> Backward<Flex, N> for Recorded {
                 gradients.register::<Flex>(parent.id, gradient);
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_sum_is_that_of_its_elements_however_many() {
+    for n in [1, 1024, 300_001] {
+        let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
+        let exact: f64 = values.iter().map(|v| f64::from(*v)).sum();
+        let leaf = Tensor::learnt(values, &[n]);
+        let sum = leaf.sum();
+        assert!((sum.item() - exact).abs() < 1e-3, "{n}: {}, {exact}", sum.item());
+        assert_eq!(sum.scaled(2.0).backward().gradient::<f32>(&leaf), Some(vec![2.0; n]));
     }
 }

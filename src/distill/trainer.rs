@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::DistillError;
 use super::draw::{Purpose, generator};
-use super::optimizer::{Gathered, Parameter, share, update};
-use super::recipe::Recipe;
+use super::optimizer::{Gathered, Parameter, Settings, share, update};
+use super::recipe::{Recipe, StageRecipe};
 use super::run::{RunFolder, Step};
 use super::stages::{Stage, stage};
 use super::tape::Tensor;
+use crate::install::check_room;
 
 /// What happens in a run, for whoever watches.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub fn train(
     let mut stage = stage(recipe)?;
     let inputs = stage.inputs();
     let mut parameters = stage.parameters(recipe.seed);
+    let room = check_room(&recipe.output, saved_bytes(&parameters));
+    room.map_err(|e| DistillError::io(&recipe.output, e))?;
     let (mut folder, first) = match resume {
         true => RunFolder::resume(recipe, &inputs, &mut parameters)?,
         false => (RunFolder::create(recipe, &inputs)?, 0),
@@ -61,7 +64,7 @@ pub fn train(
     let save_every = Duration::from_secs(recipe.train.save_every_s);
     let (mut saved, mut loss, mut next) = (Instant::now(), folder.loss(), first);
     while next < n_steps && !stop.load(Relaxed) {
-        let slopes = slopes(recipe, &mut *stage, &parameters, next)?;
+        let slopes = slopes(recipe, &mut *stage, &parameters, next, recipe.train.parts)?;
         // Here, where the weights are known to give a loss and a gradient that are numbers.
         if first < next && save_every <= saved.elapsed() {
             save(&folder, &mut *stage, &parameters, next)?;
@@ -85,13 +88,20 @@ pub fn train(
             watch(&Event::Measured { step: next - 1, figures });
         }
     }
-    // What was saved last is of use: these weights are saved only if they give a loss and a gradient that are numbers, too.
+    // What was saved last is of use: these weights are saved only if they give a loss and a gradient that are numbers, too. One part shows
+    // it, since who stops a run waits.
     if first < next {
-        slopes(recipe, &mut *stage, &parameters, next)?;
+        slopes(recipe, &mut *stage, &parameters, next, 1)?;
     }
     save(&folder, &mut *stage, &parameters, next)?;
     watch(&Event::Saved(next));
     Ok(Outcome { steps: next, finished: next == n_steps, loss })
+}
+
+/// Of a state and a checkpoint, beside those that they take the place of.
+fn saved_bytes(parameters: &[Parameter]) -> u64 {
+    let of = |p: &Parameter| p.state().map(|(_, values)| values.len()).iter().sum::<usize>() + p.mean().len();
+    2 * size_of::<f32>() as u64 * parameters.iter().map(of).sum::<usize>() as u64
 }
 
 /// Saves what a resumed run needs, and a checkpoint of the running means.
@@ -118,8 +128,8 @@ fn slopes(
     stage: &mut dyn Stage,
     parameters: &[Parameter],
     step: u64,
+    n_parts: usize,
 ) -> Result<SlopesOfStep, DistillError> {
-    let n_parts = recipe.train.parts;
     let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
     let rng = &mut generator(recipe.seed, Purpose::Step, step);
     let (mut gathered, mut loss) = (Gathered::default(), 0.0);
@@ -147,7 +157,9 @@ fn change(
     let SlopesOfStep { gathered, loss, norm } = slopes;
     let (loss, norm) = (*loss, *norm);
     let share = share(step, train.warmup, train.steps, train.floor);
-    update(parameters, gathered, norm, &train.settings(), step, share);
+    // What the running mean of a student begins with is its teacher.
+    let ema_warms_up = !matches!(recipe.stage, StageRecipe::Student(_));
+    update(parameters, gathered, norm, &Settings { ema_warms_up, ..train.settings() }, step, share);
     // Before anything of them is saved.
     match parameters.iter().all(Parameter::is_finite) {
         true => Ok(Step { step, loss, norm, rate: train.learning_rate * share, seconds: 0.0 }),

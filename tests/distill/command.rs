@@ -63,9 +63,10 @@ fn signal(child: &Child, name: &str) {
 fn stopped() -> tempfile::TempDir {
     for _ in 0..50 {
         let folder = folder_with(&RECIPE.replace("save_every_s = 0", "save_every_s = 3000"));
-        let child =
+        let mut child =
             command(folder.path(), &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        while !folder.path().join("run/log.jsonl").exists() {
+        // It may be at its end before it is looked at, or have failed, which is seen below.
+        while !folder.path().join("run/log.jsonl").exists() && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
         signal(&child, "TERM");

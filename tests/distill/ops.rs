@@ -189,33 +189,48 @@ fn is_of_positions(case: &Case, buffer: usize) -> bool {
     })
 }
 
+/// The gradient of a function with respect to each leaf, by the tape.
+fn slopes(function: &Function) -> Vec<Vec<f64>> {
+    let leaves: Vec<Tensor> =
+        function.leaves.iter().map(|(_, values, shape)| Tensor::learnt(values.clone(), shape)).collect();
+    let mut slopes = function.at(&leaves).backward();
+    let of = |leaf: &Tensor| slopes.gradient::<f64>(leaf);
+    let found: Vec<Option<Vec<f64>>> = leaves.iter().map(of).collect();
+    // Whatever nothing depends on has none.
+    found
+        .into_iter()
+        .zip(&function.leaves)
+        .map(|(s, (_, v, _))| s.unwrap_or_else(|| vec![0.0; v.len()]))
+        .collect()
+}
+
+/// How the gradient with respect to a leaf differs from the quotient of small differences along a direction, if it does.
+fn disagrees(function: &Function, leaf: usize, slope: &[f64], rng: &mut Rng) -> Option<String> {
+    let along: Vec<f64> = slope.iter().map(|_| rng.uniform(-1.0, 1.0)).collect();
+    let found: f64 = slope.iter().zip(&along).map(|(s, a)| s * a).sum();
+    let size: f64 = slope.iter().zip(&along).map(|(s, a)| (s * a).powi(2)).sum::<f64>().sqrt();
+    let h = 1e-6;
+    let expected = (function.moved(leaf, &along, h) - function.moved(leaf, &along, -h)) / (2.0 * h);
+    let is_off = 2e-5 * size.max(1e-2) < (found - expected).abs();
+    let (name, what) = (&function.case.name, &function.leaves[leaf].0);
+    is_off.then(|| format!("{name}, {what}: expected {expected}, found {found}, size {size}"))
+}
+
 #[test]
 fn gradients_of_every_op_and_network_agree_with_finite_differences() {
     let mut rng = Rng::new(77);
     let (mut problems, mut seen, mut n_compared) = (Vec::new(), BTreeSet::new(), 0);
     for case in all() {
-        let name = case.name.clone();
         let nodes = case.network.graphs.iter().flat_map(|graph| &graph.nodes);
         seen.extend(nodes.map(|node| node.op.name()));
         let function = Function::of(case, 2, &mut rng);
-        let leaves: Vec<Tensor> =
-            function.leaves.iter().map(|(_, values, shape)| Tensor::learnt(values.clone(), shape)).collect();
-        let mut slopes = function.at(&leaves).backward();
-        for (i, (what, values, _)) in function.leaves.iter().enumerate() {
+        for (i, slope) in slopes(&function).iter().enumerate() {
             let n_weights = function.case.network.weights.len();
-            if n_weights <= i && is_of_positions(&function.case, what[7..].parse().unwrap()) {
+            if n_weights <= i && is_of_positions(&function.case, function.leaves[i].0[7..].parse().unwrap()) {
                 continue;
             }
-            let along: Vec<f64> = values.iter().map(|_| rng.uniform(-1.0, 1.0)).collect();
-            let slope = slopes.gradient::<f64>(&leaves[i]).unwrap_or_else(|| vec![0.0; values.len()]);
-            let found: f64 = slope.iter().zip(&along).map(|(s, a)| s * a).sum();
-            let size: f64 = slope.iter().zip(&along).map(|(s, a)| (s * a).powi(2)).sum::<f64>().sqrt();
-            let h = 1e-6;
-            let expected = (function.moved(i, &along, h) - function.moved(i, &along, -h)) / (2.0 * h);
             n_compared += 1;
-            if 2e-5 * size.max(1e-2) < (found - expected).abs() {
-                problems.push(format!("{name}, {what}: expected {expected}, found {found}, size {size}"));
-            }
+            problems.extend(disagrees(&function, i, slope, &mut rng));
         }
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
@@ -229,11 +244,24 @@ fn gradients_of_every_op_and_network_agree_with_finite_differences() {
 
 #[test]
 fn a_wrong_gradient_is_seen() {
-    let case = cases::all().into_iter().next().unwrap();
-    let mut function = Function::of(case, 1, &mut Rng::new(1));
-    let along = vec![1.0; function.leaves[0].1.len()];
-    let slope = |f: &Function| (f.moved(0, &along, 1e-6) - f.moved(0, &along, -1e-6)) / 2e-6;
-    let before = slope(&function);
-    function.shares.iter_mut().flatten().flatten().for_each(|share| *share *= 1.001);
-    assert!(1e-5 < (slope(&function) - before).abs());
+    let mut n_tried = 0;
+    for case in all() {
+        let function = Function::of(case, 1, &mut Rng::new(1));
+        for (i, slope) in
+            slopes(&function).into_iter().enumerate().filter(|(_, slope)| slope.iter().any(|s| 0.1 < s.abs()))
+        {
+            // Too large by a thousandth, of the other sign, or not there.
+            for factor in [1.001, -1.0, 0.0] {
+                let wrong: Vec<f64> = slope.iter().map(|s| s * factor).collect();
+                let is_seen =
+                    (0..8).any(|seed| disagrees(&function, i, &wrong, &mut Rng::new(seed)).is_some());
+                assert!(is_seen, "{}, {}: {factor}", function.case.name, function.leaves[i].0);
+                n_tried += 1;
+            }
+        }
+        if 300 < n_tried {
+            return;
+        }
+    }
+    panic!("only {n_tried} were tried");
 }

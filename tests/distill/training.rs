@@ -253,6 +253,29 @@ fn a_student_of_a_teacher_that_takes_no_actions_learns_too() {
 }
 
 #[test]
+fn a_teacher_of_which_something_would_be_lost_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = trained(folder.path()).join("checkpoint/model_index.json");
+    let whole: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        fs::write(&index, changed.to_string()).unwrap();
+        let student = recipe(folder.path(), "student.toml", STUDENT);
+        let why = train(&student, false, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+        assert!(!student.output.exists(), "{why}");
+        why
+    };
+    // It takes actions, and nothing says so.
+    let why = refused(&|index| drop(index["perihelion"].as_object_mut().unwrap().remove("actions")));
+    assert!(why.contains("action"), "{why}");
+    for notes in [serde_json::json!("x"), serde_json::json!([1]), serde_json::json!(3)] {
+        let why = refused(&|index| index["perihelion"] = notes.clone());
+        assert!(why.contains("perihelion"), "{why}");
+    }
+}
+
+#[test]
 fn what_was_trained_is_what_is_exported() {
     let folder = tempfile::tempdir().unwrap();
     let run = trained(folder.path());

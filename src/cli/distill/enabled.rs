@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Options;
+use crate::cli::progress::Progress;
 use crate::cli::{Context, Usage, output};
 use crate::distill::{self, DistillError, Event, Recipe};
 
@@ -24,31 +25,27 @@ pub(super) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let bar = ProgressBar::new(recipe.train.steps);
-    if let Ok(style) = ProgressStyle::with_template("{prefix:>8} {bar:32} {pos}/{len} {eta}  {msg}") {
-        bar.set_style(style);
-    }
-    bar.set_prefix("distill");
+    let progress = Progress::counting("distill");
+    let (begin, mut has_begun) = (Instant::now(), false);
     let mut figures_now = Vec::new();
     let outcome = distill::train(&recipe, options.resume, &stop, &mut |event| match event {
         Event::Step(step) => {
-            if bar.position() == 0 {
-                bar.reset_eta();
+            if !std::mem::replace(&mut has_begun, true) {
+                progress.go_on_from(step.step);
             }
-            bar.set_position(step.step + 1);
-            bar.set_message(format!("loss {:.4}", step.loss));
+            progress.set(step.step + 1, recipe.train.steps, format!("loss {:.4}", step.loss));
         }
         Event::Measured { step, figures } => {
             let text: Vec<String> =
                 figures.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-            let seconds = bar.elapsed().as_secs_f64();
-            bar.suspend(|| eprintln!("step {step} ({seconds:.0} s): {}", text.join(", ")));
+            let seconds = begin.elapsed().as_secs_f64();
+            progress.say(&format!("step {step} ({seconds:.0} s): {}", text.join(", ")));
             figures_now.clone_from(figures);
         }
         _ => {}
     })
     .map_err(blamed)?;
-    bar.finish_and_clear();
+    drop(progress);
     let place = recipe.output.display();
     if options.json {
         let figures: serde_json::Map<String, serde_json::Value> =

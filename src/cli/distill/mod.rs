@@ -15,12 +15,13 @@ use disabled as compiled;
 #[cfg(feature = "distill")]
 use enabled as compiled;
 
-/// Train a model by a recipe: a VAE, then a teacher that forecasts with it
+/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps. Builds without the feature `distill` cannot
 #[cfg_attr(not(feature = "distill"), allow(dead_code, reason = "read where training is compiled in"))]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The recipe's `output` becomes a folder: log.jsonl, loss.csv, loss.svg, state.safetensors (to resume from) and checkpoint/, which
-export or the next stage reads. SIGTERM and Ctrl-C save and end the run; --resume goes on with the very steps that would have come.
+export or the next stage reads. SIGTERM and Ctrl-C end the run after the step that is under way, and save; --resume goes on with the
+very steps that would have come, unless the recipe's [train] is another by then.
 
 Example:
   perihelion distill engines/small-predict/vae.toml")]

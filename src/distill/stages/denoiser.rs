@@ -29,6 +29,10 @@ use crate::tensor::DType;
 /// What the network is told in place of σ about given frames.
 const GIVEN_TIMESTEP: f32 = 1e-4;
 
+/// Clips of the validation split that a measurement takes, and how many of them are decoded.
+pub(super) const MEASURED: u64 = 32;
+pub(super) const DECODED: usize = 8;
+
 /// Of clips that were encoded, kept at most.
 const KEPT_BYTES: usize = 2 << 30;
 
@@ -130,6 +134,8 @@ impl Denoiser {
 
     /// The weights that a checkpoint of the same configs has, by their names.
     pub(super) fn read(&self, folders: Folders<'_, '_>) -> Result<HashMap<String, Vec<f32>>, DistillError> {
+        // What has no place here, such as what takes actions that no config speaks of, would be lost.
+        Names::expect_no_others(&[&self.names], folders)?;
         let mut network = self.network.clone();
         let constants = self.names.read(&mut network, folders)?;
         let of = |(i, weight): (usize, &Weight)| {
@@ -192,6 +198,14 @@ impl Denoiser {
         };
         let given = indices.iter().map(|_| one(rng)).collect();
         Ok(Batch { n: indices.len(), latents, actions, given })
+    }
+
+    /// The first clips of the validation split, all with the first number of frames given: what a measurement is of.
+    pub(super) fn measured(&mut self, weights: &[Tensor], rng: &mut Rng) -> Result<Batch, DistillError> {
+        let indices: Vec<u64> = (0..MEASURED).collect();
+        let mut batch = self.batch(weights, Split::Validation, &indices, rng)?;
+        batch.given.fill(ClipOptions::n_latents(self.given[0].0));
+        Ok(batch)
     }
 
     /// Clips of the training split, drawn.

@@ -14,7 +14,7 @@ use super::DistillError;
 use super::optimizer::Parameter;
 use super::recipe::{Recipe, StageRecipe};
 use super::tape::Tensor;
-use crate::graph::{Network, WeightId, Weights};
+use crate::graph::{Network, Weight, WeightId, Weights};
 use crate::scenes::Rng;
 use crate::tensor::{DType, TensorView};
 
@@ -97,8 +97,12 @@ impl Weights for Values<'_> {
     }
 }
 
-/// Uniform numbers as PyTorch's layers begin with: up to one over the root of what a row takes in.
-fn uniform(rng: &mut Rng, n: usize, fan_in: usize) -> Vec<f32> {
+/// A matrix or its bias as PyTorch's layers begin with it: uniform, up to one over the root of what a row of the matrix takes in.
+fn uniform(rng: &mut Rng, network: &Network, weight: &Weight) -> Vec<f32> {
+    let matrix = weight.name.strip_suffix(".bias").and_then(|stem| network.weight(&format!("{stem}.weight")));
+    let shape = matrix.map_or(&weight.shape, |id| &network.weights[id.index()].shape);
+    let fan_in: usize = shape[1..].iter().product();
     let bound = (fan_in.max(1) as f64).sqrt().recip();
+    let n = weight.shape.iter().product();
     (0..n).map(|_| rng.uniform(-bound, bound) as f32).collect()
 }

@@ -52,12 +52,7 @@ pub(super) fn values(rng: &mut Rng, network: &Network, weight: &Weight) -> Vec<f
     match weight.shape[..] {
         _ if is_zero => vec![0.0; n],
         [_] if !name.ends_with(".bias") => vec![1.0; n],
-        _ => {
-            let matrix =
-                name.strip_suffix(".bias").and_then(|stem| network.weight(&format!("{stem}.weight")));
-            let shape = matrix.map_or(&weight.shape, |id| &network.weights[id.index()].shape);
-            uniform(rng, n, shape[1..].iter().product())
-        }
+        _ => uniform(rng, network, weight),
     }
 }
 

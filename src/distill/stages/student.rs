@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::denoiser::{Denoiser, mixed, shifted, shifted_times};
+use super::denoiser::{DECODED, Denoiser, mixed, shifted, shifted_times};
 use super::{Means, Stage, digest};
 use crate::checkpoint::Checkpoint;
 use crate::distill::DistillError;
@@ -20,13 +20,10 @@ use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, StudentRecipe, Train};
 use crate::distill::tape::Tensor;
-use crate::models::predict25::{ClipOptions, Generation, PredictCheckpoint, TextEmbedding};
+use crate::models::predict25::{Generation, PredictCheckpoint, TextEmbedding};
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
 
-/// Clips of the validation split that a measurement takes, and how many of them are decoded.
-const MEASURED: u64 = 32;
-const DECODED: usize = 8;
 /// The teacher's forecast that a student is measured beside.
 const TEACHER_STEPS: usize = 8;
 const TEACHER_SHIFT: f64 = 3.0;
@@ -127,9 +124,7 @@ impl Stage for Student {
         weights: &[Tensor],
         rng: &mut Rng,
     ) -> Result<Vec<(&'static str, f64)>, DistillError> {
-        let indices: Vec<u64> = (0..MEASURED).collect();
-        let mut batch = self.denoiser.batch(weights, Split::Validation, &indices, rng)?;
-        batch.given.fill(ClipOptions::n_latents(self.of.given[0].0));
+        let batch = self.denoiser.measured(weights, rng)?;
         let noise = normal(&mut Rng::new(1), batch.latents.len());
         let decibels = |weights: &[Tensor], sigmas: &[f32], straight: bool| {
             let found = self.denoiser.forecast(weights, &batch, &noise, sigmas, straight)?;

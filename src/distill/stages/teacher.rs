@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::denoiser::{Batch, Denoiser, mixed, shifted, shifted_times};
+use super::denoiser::{Batch, DECODED, Denoiser, MEASURED, mixed, shifted, shifted_times};
 use super::{Means, Stage, pipeline};
 use crate::checkpoint::Checkpoint;
 use crate::distill::DistillError;
@@ -14,14 +14,10 @@ use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, TeacherRecipe, Train};
 use crate::distill::tape::Tensor;
-use crate::models::predict25::ClipOptions;
 use crate::models::wan_vae;
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
 
-/// Clips of the validation split that a measurement takes, and how many of them are decoded.
-const MEASURED: u64 = 32;
-const DECODED: usize = 8;
 /// Calls of the network for a forecast that is measured.
 const STEPS: usize = 8;
 
@@ -91,9 +87,7 @@ impl Stage for Teacher {
         weights: &[Tensor],
         rng: &mut Rng,
     ) -> Result<Vec<(&'static str, f64)>, DistillError> {
-        let indices: Vec<u64> = (0..MEASURED).collect();
-        let mut batch = self.denoiser.batch(weights, Split::Validation, &indices, rng)?;
-        batch.given.fill(ClipOptions::n_latents(self.of.given[0].0));
+        let batch = self.denoiser.measured(weights, rng)?;
         // Every measurement has the same noise and the same σ, evenly.
         let mut rng = Rng::new(1);
         let even = |i| shifted((i as f64 + 0.5) / MEASURED as f64, self.of.shift) as f32;

@@ -243,16 +243,10 @@ impl Stage for Vae {
 
 /// As PyTorch's convolutions begin; norms begin as ones.
 fn parameter(rng: &mut Rng, network: &Network, weight: &Weight) -> Parameter {
-    let n: usize = weight.shape.iter().product();
     let (name, shape) = (&weight.name[..], &weight.shape[..]);
-    let values = if name.ends_with(".gamma") {
-        vec![1.0; n]
-    } else {
-        let matrix = name.strip_suffix(".bias").map(|stem| format!("{stem}.weight"));
-        let matrix =
-            matrix.and_then(|name| network.weight(&name)).map(|id| &network.weights[id.index()].shape);
-        let fan_in = matrix.unwrap_or(&weight.shape)[1..].iter().product();
-        uniform(rng, n, fan_in)
+    let values = match name.ends_with(".gamma") {
+        true => vec![1.0; shape.iter().product()],
+        false => uniform(rng, network, weight),
     };
     let is_outer = ["conv_in", "conv_out"].iter().any(|outer| name.contains(outer));
     Parameter::new(name, shape, values, if is_outer { Rule::AdamW } else { Rule::Muon })
