@@ -403,25 +403,26 @@ fn the_command_is_managed_over_dds_and_ends_by_it() {
     beside.subscribe("/robot/eye/answer", Text::TYPE, Delivery::Reliable, sink).unwrap();
     let mut peer = peer::Peer::join(domain_id);
     let (change, get) = (peer.client("change_state", "ChangeState"), peer.client("get_state", "GetState"));
-    let state = || {
-        peer::ask::<_, StateReply>(&get, &peer::Asked(EmptyRequest::default()))
+    // Before client and service have met, a request is nobody's: it is made again soon.
+    let (soon, surely) = (Duration::from_millis(500), Duration::from_secs(20));
+    let state = |patience| {
+        peer::ask::<_, StateReply>(&get, &peer::Asked(EmptyRequest::default()), patience)
             .map(|reply| reply.current_state.label)
     };
     let mut first = None;
     until("the node", || {
-        first = state();
+        first = state(soon);
         first.is_some()
     });
     assert_eq!(first.as_deref(), Some("unconfigured"));
     let changed = |id| {
         let transition = Labelled { id, label: String::new() };
-        let reply = peer::ask::<_, ChangeReply>(&change, &peer::Asked(ChangeRequest { transition }));
+        let reply = peer::ask::<_, ChangeReply>(&change, &peer::Asked(ChangeRequest { transition }), surely);
         reply.unwrap_or_else(|| panic!("no reply to {id}: {}", fs::read_to_string(&log).unwrap())).success
     };
-    // Its client has not met the service yet, where the other has.
     until("a reply", || {
         let transition = Labelled { id: 99, label: String::new() };
-        peer::ask::<_, ChangeReply>(&change, &peer::Asked(ChangeRequest { transition })).is_some()
+        peer::ask::<_, ChangeReply>(&change, &peer::Asked(ChangeRequest { transition }), soon).is_some()
     });
     assert!(!changed(1), "the engine is not there");
     assert!(fs::read_to_string(&log).unwrap().contains("a.engine"), "the log names the file");
@@ -441,7 +442,7 @@ fn the_command_is_managed_over_dds_and_ends_by_it() {
         std::thread::sleep(Duration::from_millis(300));
         let before = *n_heard.lock().unwrap();
         assert!((0..20).all(|_| show() == before), "answers of an inactive node");
-        assert_eq!(state().as_deref(), Some("inactive"));
+        assert_eq!(state(surely).as_deref(), Some("inactive"));
     }
     assert!(changed(2) && changed(1) && changed(3) && changed(7), "it is shut down while it is active");
     let status = node.0.wait().unwrap();
@@ -496,17 +497,18 @@ mod peer {
         }
     }
 
-    /// The reply, if one comes; a request before the endpoints have matched is nobody's.
+    /// The reply, if one comes in time; a request before the endpoints have matched is nobody's.
     pub(crate) fn ask<Request, Reply>(
         client: &Client<Asked<Request>, Asked<Reply>>,
         request: &Asked<Request>,
+        patience: Duration,
     ) -> Option<Reply>
     where
         Request: Clone + Serialize + DeserializeOwned + 'static,
         Reply: Clone + Serialize + DeserializeOwned + 'static,
     {
         let asked = client.send_request(request.clone()).ok()?;
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + patience;
         while Instant::now() < until {
             match client.receive_response() {
                 Ok(Some((number, reply))) if number == asked => return Some(reply.0),
