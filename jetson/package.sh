@@ -58,7 +58,7 @@ cat >"$tree/DEBIAN/control" <<CONTROL
 Package: perihelion
 Version: $version
 Architecture: arm64
-Maintainer: The Perihelion authors <perihelion@localhost>
+Maintainer: The Perihelion authors <maintainers@perihelion.invalid>
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
 Depends: libc6 (>= $glibc), libgcc-s1, passwd
 Recommends: python3
