@@ -70,6 +70,9 @@ pub enum DistillError {
         /// Its value.
         value: f64,
     },
+    /// The instruction set that the environment asks for is not one of this processor's.
+    #[error(transparent)]
+    Isa(#[from] perihelion_kernels::IsaError),
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -6,6 +6,7 @@ use burn_backend::Shape;
 use burn_backend::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
 
+use super::ops::product::{by_itself, product};
 use super::real::{shape, tensor};
 use super::tape::{Slopes, Tensor};
 
@@ -246,11 +247,12 @@ fn orthogonal(x: FlexTensor) -> FlexTensor {
     let scale = 1.0 / (square.sqrt() as f32 + 1e-7);
     x.storage_mut::<f32>().iter_mut().for_each(|v| *v *= scale);
     for _ in 0..5 {
-        let a = Flex::float_matmul(x.clone(), Flex::float_transpose(x.clone()));
-        let mut b = Flex::float_matmul(a.clone(), a.clone());
+        let a = by_itself(&x);
+        // It is symmetric.
+        let mut b = by_itself(&a);
         let terms = b.storage_mut::<f32>().iter_mut().zip(a.storage::<f32>());
         terms.for_each(|(b, a)| *b = C[1] * a + C[2] * *b);
-        let mut next = Flex::float_matmul(b, x.clone());
+        let mut next = product(&b, &x);
         let terms = next.storage_mut::<f32>().iter_mut().zip(x.storage::<f32>());
         terms.for_each(|(n, x)| *n += C[0] * x);
         x = next;

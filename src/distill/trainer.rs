@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use perihelion_kernels::Isa;
+
 use super::DistillError;
 use super::draw::{Purpose, generator};
 use super::optimizer::{Gathered, Parameter, Settings, share, update};
@@ -50,6 +52,7 @@ pub fn train(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, DistillError> {
+    Isa::detect()?;
     let mut stage = stage(recipe)?;
     let inputs = stage.inputs();
     let mut parameters = stage.parameters(recipe.seed);

@@ -5,11 +5,11 @@
 //! gathered is not kept for the way back but gathered again: it is 27 times its source.
 
 use burn_backend::Shape;
-use burn_backend::ops::FloatTensorOps;
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::pointwise::summed_rows;
+use super::product::{Factor, of_columns};
 use crate::distill::real::{Real, by_type, shape, tensor};
 use crate::distill::tape::Tensor;
 
@@ -144,21 +144,15 @@ impl Places {
 
     fn apply<E: Real>(&self, x: &FlexTensor, kernel: &FlexTensor) -> FlexTensor {
         let [t, h, w] = self.target;
-        let kernel = kernel.reshape(Shape::from([self.c_out, self.covered()]));
+        let kernel = Factor::rows(&kernel.reshape(Shape::from([self.c_out, self.covered()])));
         let mut out = vec![E::ZERO; self.n * t * h * w * self.c_out];
         let line = w * self.c_out;
         let x = x.storage::<E>();
         let each = |(member, mut out): (usize, &mut [E])| {
             for piece in self.pieces_of(member) {
                 let (now, rest) = std::mem::take(&mut out).split_at_mut(piece.n_lines * line);
-                let rows = self.gathered::<E>(x, piece);
-                // The longer side last: a product runs along it.
-                let values = Flex::float_matmul(kernel.clone(), Flex::float_transpose(rows));
-                let values = values.storage::<E>();
-                let n = now.len() / self.c_out;
-                for (i, values) in values.chunks_exact(n).enumerate() {
-                    now[i..].iter_mut().step_by(self.c_out).zip(values).for_each(|(o, v)| *o = *v);
-                }
+                let values = kernel.times(&self.gathered::<E>(x, piece)).to_contiguous();
+                now.copy_from_slice(values.storage::<E>());
                 out = rest;
             }
         };
@@ -177,7 +171,7 @@ impl Places {
                 let begin = (piece.frame * h + piece.first) * line;
                 let g = g[begin..begin + piece.n_lines * line].to_vec();
                 let g = tensor::<E>(g, &[piece.n_lines * w, self.c_out]);
-                let product = Flex::float_matmul(Flex::float_transpose(g), self.gathered::<E>(x, piece));
+                let product = of_columns(&g, &self.gathered::<E>(x, piece)).to_contiguous();
                 sum.iter_mut().zip(product.storage::<E>()).for_each(|(s, p)| *s += *p);
             }
             sum
@@ -195,7 +189,7 @@ impl Places {
     /// The gradient of the source, each place's added to what it was gathered from.
     fn scattered<E: Real>(&self, g: &FlexTensor, kernel: &FlexTensor) -> FlexTensor {
         let [t, h, w] = self.source;
-        let kernel = kernel.reshape(Shape::from([self.c_out, self.covered()]));
+        let kernel = Factor::columns(&kernel.reshape(Shape::from([self.c_out, self.covered()])));
         let line = self.target[2] * self.c_out;
         let g = g.storage::<E>();
         let mut out = vec![E::ZERO; self.n * t * h * w * self.c];
@@ -204,7 +198,7 @@ impl Places {
                 let begin = (piece.frame * self.target[1] + piece.first) * line;
                 let g = g[begin..begin + piece.n_lines * line].to_vec();
                 let g = tensor::<E>(g, &[piece.n_lines * self.target[2], self.c_out]);
-                let rows = Flex::float_matmul(g, kernel.clone());
+                let rows = kernel.times(&g).to_contiguous();
                 let rows = rows.storage::<E>();
                 self.runs(piece, |from, to, len| {
                     let from = from - member * t * h * w * self.c;

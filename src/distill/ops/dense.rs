@@ -1,10 +1,10 @@
-//! Products with matrices.
+//! Products with weights.
 
 use burn_backend::Shape;
-use burn_backend::ops::FloatTensorOps;
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 
 use super::pointwise::summed_rows;
+use super::product::{Factor, grouped, of_columns};
 use crate::distill::real::by_type;
 use crate::distill::tape::Tensor;
 
@@ -15,15 +15,15 @@ pub(in crate::distill) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tens
     let x_shape = shape.clone();
     *shape.last_mut().expect("x has an axis") = n;
     let (rows, w) = (grouped(&x.values(), k), weight.values());
-    let mut out = Flex::float_matmul(rows.clone(), Flex::float_transpose(w.clone()));
+    let mut out = Factor::rows(&w).times(&rows);
     if let Some(bias) = bias {
         add_row(&mut out, &bias.values());
     }
     let out = out.reshape(Shape::from(shape));
     let back = move |g: FlexTensor, of_x: bool, of_w: bool, of_b: bool| {
         let g = grouped(&g.to_contiguous(), n);
-        let to_x = || Flex::float_matmul(g.clone(), w.clone()).reshape(Shape::from(x_shape.clone()));
-        let to_w = || Flex::float_matmul(Flex::float_transpose(g.clone()), rows.clone());
+        let to_x = || Factor::columns(&w).times(&g).reshape(Shape::from(x_shape.clone()));
+        let to_w = || of_columns(&g, &rows);
         let to_b = || by_type!(g.dtype(), E => summed_rows::<E>(&g));
         (of_x.then(to_x), of_w.then(to_w), of_b.then(to_b))
     };
@@ -37,12 +37,6 @@ pub(in crate::distill) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tens
             [x, w]
         }),
     }
-}
-
-/// As rows of `k`.
-fn grouped(x: &FlexTensor, k: usize) -> FlexTensor {
-    let n_rows = x.layout().num_elements() / k;
-    x.reshape(Shape::from([n_rows, k]))
 }
 
 /// Adds a row to every row.

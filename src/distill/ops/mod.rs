@@ -8,6 +8,7 @@ mod dense;
 mod moves;
 mod norm;
 mod pointwise;
+pub(super) mod product;
 mod rotary;
 mod rows;
 
