@@ -101,19 +101,28 @@ fn message(image: &Image, stamp_ns: i64) -> Vec<u8> {
 
 /// A bag of these images, taken every `period_ms` and recorded 5 ms later.
 fn bag(name: &str, images: &[Image], period_ms: i64) -> String {
+    bag_of(name, &["/camera/image_raw"], images, period_ms)
+}
+
+/// A bag of cameras that see the same, each a millisecond after the other.
+fn bag_of(name: &str, topics: &[&str], images: &[Image], period_ms: i64) -> String {
     let path = dir().join(name);
     let mut writer = mcap::WriteOptions::new()
         .profile("ros2")
         .create(BufWriter::new(File::create(&path).unwrap()))
         .unwrap();
     let schema = writer.add_schema(ImageView::TYPE, "ros2msg", b"").unwrap();
-    let channel_id = writer.add_channel(schema, "/camera/image_raw", "cdr", &BTreeMap::new()).unwrap();
+    let mut channel = |topic: &&str| writer.add_channel(schema, topic, "cdr", &BTreeMap::new()).unwrap();
+    let channels: Vec<u16> = topics.iter().map(&mut channel).collect();
     for (i, image) in images.iter().enumerate() {
-        let stamp_ns = START_NS + i as i64 * period_ms * 1_000_000;
-        let log_time = (stamp_ns + 5_000_000) as u64;
-        let header =
-            mcap::records::MessageHeader { channel_id, sequence: i as u32, log_time, publish_time: log_time };
-        writer.write_to_known_channel(&header, &with_encapsulation(&message(image, stamp_ns))).unwrap();
+        for (channel_id, later_ms) in channels.iter().copied().zip(0..) {
+            let stamp_ns = START_NS + (i as i64 * period_ms + later_ms) * 1_000_000;
+            let log_time = (stamp_ns + 5_000_000) as u64;
+            let sequence = i as u32;
+            let header =
+                mcap::records::MessageHeader { channel_id, sequence, log_time, publish_time: log_time };
+            writer.write_to_known_channel(&header, &with_encapsulation(&message(image, stamp_ns))).unwrap();
+        }
     }
     writer.finish().unwrap();
     path.to_str().unwrap().to_owned()
@@ -151,6 +160,74 @@ fn a_bag_is_answered_frame_by_frame_as_files_are() {
         assert_eq!((&answer["age_ms"], &answer["frame_id"]), (&json!(5.0), &json!("cam")));
         assert_eq!(answer["valid_until"]["sec"], START_NS / 1_000_000_000 + 2);
     }
+}
+
+#[test]
+fn a_bag_of_two_cameras_is_answered_camera_by_camera_and_together() {
+    let expected: Vec<Value> = ["scene-1.png", "scene-2.png"]
+        .map(|name| {
+            let file = format!("{SCENES}/{name}");
+            let ask = ["ask", engine(), "--image", &file, "--prompt", PROMPT, "--greedy", "--json"];
+            serde_json::from_str(&succeed(&ask)).unwrap()
+        })
+        .into();
+    let bag = bag_of("cameras.mcap", &["/front/image", "/rear/image"], &scenes(), 300);
+    let run =
+        ["run", engine(), "--bag", &bag, "--prompt", PROMPT, "--greedy", "--image", "front=/front/image"];
+    let rear = ["--image", "rear=/rear/image"];
+    let answers = lines(&succeed(&[&run[..], &rear, &["--json"]].concat()));
+    assert_eq!(answers.len(), 4);
+    for (i, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["camera"], ["front", "rear"][i % 2]);
+        assert_eq!(answer["tokens"], expected[i / 2]["tokens"]);
+    }
+    let text = succeed(&[&run[..], &rear].concat());
+    assert!(text.lines().nth(1).unwrap().contains("] rear: "), "{text}");
+    let answers = lines(&succeed(&[&run[..], &rear, &["--ask-cameras", "all", "--json"]].concat()));
+    assert_eq!(answers.len(), 2);
+    for (i, answer) in answers.iter().enumerate() {
+        let nanosec = |camera: usize| answer["cameras"][camera]["stamp"]["nanosec"].as_i64().unwrap();
+        assert_eq!([nanosec(0), nanosec(1)], [i as i64 * 300_000_000, i as i64 * 300_000_000 + 1_000_000]);
+        let tokens = |answer: &Value| answer["image_tokens"].as_u64().unwrap();
+        assert_eq!(tokens(answer), 2 * tokens(&expected[0]));
+    }
+    // One topic, without a name, is as the remap rule.
+    let unnamed = ["run", engine(), "--bag", &bag, "--greedy", "--json", "--image", "/rear/image"];
+    assert_eq!(lines(&succeed(&unnamed)).iter().filter(|answer| answer.get("camera").is_none()).count(), 2);
+
+    let lacking =
+        &["no topic /left/image of type sensor_msgs/msg/Image (camera left)", "/front/image (sensor"];
+    fails_with(2, &[&run[..], &["--image", "left=/left/image"]].concat(), lacking);
+    fails_with(
+        2,
+        &[&run[..], &["--image", "front=/rear/image"]].concat(),
+        &["two cameras are called `front`"],
+    );
+    fails_with(2, &[&run[..], &["--image", "rear=/front/image"]].concat(), &["have one topic, /front/image"]);
+    fails_with(2, &[&run[..], &["--image", "/rear/image"]].concat(), &["--image /rear/image", "NAME=TOPIC"]);
+    fails_with(2, &[&run[..], &["--image", "2=/rear/image"]].concat(), &["`2` is no ROS name"]);
+    let clips = [&run[..], &rear, &["--ask-cameras", "all", "--clip", "2"]].concat();
+    fails_with(2, &clips, &["a clip of 2 frames", "--clip 1"]);
+    fails_with(
+        2,
+        &[&run[..], &rear, &["--forecast-camera", "top"]].concat(),
+        &["no such camera", "front, rear"],
+    );
+}
+
+#[test]
+fn cameras_that_one_question_cannot_show_are_refused_at_the_start() {
+    self::engine();
+    let [model, engine] =
+        ["small-reason.model", "short.engine"].map(|name| dir().join(name).to_str().unwrap().to_owned());
+    let build = ["build", &model, "-o", &engine, "--backend", "cpu", "--precision", "f32"];
+    succeed(&[&build[..], &["--max-context", "400"]].concat());
+    let run = ["run", &engine, "--bag", "nowhere.mcap", "--image", "a=/a", "--image", "b=/b"];
+    // Two images of 256 tokens; and two of 64.
+    let together = [&run[..], &["--ask-cameras", "all"]].concat();
+    fails_with(2, &together, &["one question about 2 cameras", "--max-context", "--max-pixels", "each"]);
+    fails_with(1, &[&together[..], &["--max-pixels", "16384"]].concat(), &["nowhere.mcap"]);
+    fails_with(1, &run, &["nowhere.mcap"]);
 }
 
 #[test]

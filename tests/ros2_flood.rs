@@ -342,6 +342,7 @@ fn a_node_lives_through_damaged_packets_of_every_kind() {
         dds: DdsOptions::local(name, domain),
         program: BINARY.into(),
         image_bytes_max: 1 << 20,
+        n_cameras: 1,
     };
     let peer = Walled::join(options, Arc::new(Clock::system())).unwrap();
     let camera = peer.advertise("/camera/image_raw", ImageView::TYPE, Delivery::BestEffort).unwrap();

@@ -132,7 +132,7 @@ fn ten_thousand_hostile_images_cost_nothing() {
         let mut options =
             NodeOptions { max_image_bytes: 45_000, max_pixels: PIXELS_MAX, ..NodeOptions::new(name) };
         options.image_transport = transport;
-        let topic = options.image_topic().expect("a topic");
+        let topic = options.image_topics().expect("a topic").remove(0).topic;
         let memory = Memory::new(Arc::new(Clock::system()));
         let stop = AtomicBool::new(false);
         let summary = std::thread::scope(|scope| {

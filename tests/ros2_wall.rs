@@ -42,6 +42,7 @@ fn pair(domain_id: u16) -> (Walled, Dds) {
         dds: options("walled", domain_id),
         program: env!("CARGO_BIN_EXE_perihelion").into(),
         image_bytes_max: 1 << 20,
+        n_cameras: 1,
     };
     (Walled::join(walled, Arc::new(Clock::system())).unwrap(), peer)
 }
@@ -254,6 +255,7 @@ fn play(role: &str, domain: u16) {
             dds: options("engine", domain),
             program: env!("CARGO_BIN_EXE_perihelion").into(),
             image_bytes_max: 1 << 20,
+            n_cameras: 1,
         };
         let walled = Walled::join(walled, Arc::new(Clock::system())).unwrap();
         let publishers: Vec<_> = (0..N_TOPICS)
@@ -282,6 +284,7 @@ fn a_program_that_is_not_ours_is_an_error_and_no_wait() {
         dds: options("walled", free_domain()),
         program: "/bin/true".into(),
         image_bytes_max: 1 << 20,
+        n_cameras: 1,
     };
     let Err(error) = Walled::join(walled, Arc::new(Clock::system())) else { panic!("joined by /bin/true") };
     assert!(error.to_string().starts_with("DDS: cannot "), "{error}");

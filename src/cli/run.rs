@@ -1,5 +1,6 @@
 //! `run`: a Reason engine, a Predict engine, or one of each as a ROS 2 node.
 
+mod cameras;
 mod cast;
 mod crew;
 
@@ -30,7 +31,7 @@ use crate::ros2::transport::{
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
-/// Subscribes to `image` (or `image/compressed`). With an engine that answers it subscribes to `~/prompt` and publishes
+/// Subscribes to `image` (or `image/compressed`), or to the topics of several cameras. With an engine that answers it subscribes to `~/prompt` and publishes
 /// `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`, `~/forecast/json`, `~/surprise` and
 /// `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and `~/plan/request`, whose result is
 /// `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap
@@ -41,6 +42,7 @@ use crate::ros2::transport::{
   perihelion run reason2.engine --clip 8 --fps 4 --max-age 3 --ros-args -r __ns:=/robot -p image_transport:=compressed
   perihelion run reason2.engine --bag drive.mcap --json --ros-args -r image:=/camera/image_raw
   perihelion run predict.engine --ros-args -r image:=/camera/image_raw -p surprise_warn:=0.8
+  perihelion run reason2.engine --image front=/front/image_raw --image rear=/rear/image_raw --ask-cameras all
   perihelion run reason2.engine predict.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw")]
 pub(crate) struct Options {
     /// One that answers, one that forecasts, or one of each
@@ -52,6 +54,18 @@ pub(crate) struct Options {
     /// The standing instruction before image and question
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// The camera's topic; or, for each of several cameras, NAME=TOPIC [default: image]
+    #[arg(long, value_name = "[NAME=]TOPIC")]
+    image: Vec<String>,
+    /// Whether a question is about one of several cameras at a time, or about all at once [parameter `ask_cameras`]
+    #[arg(long, value_enum, default_value_t = cameras::About::Each)]
+    ask_cameras: cameras::About,
+    /// Seconds between the frames of a question about all cameras, at most [parameter `camera_tolerance`]
+    #[arg(long, value_name = "S", default_value_t = 0.1)]
+    camera_tolerance: f64,
+    /// The camera whose frames are forecast [default: the first] [parameter `forecast_camera`]
+    #[arg(long, value_name = "NAME")]
+    forecast_camera: Option<String>,
     /// Which image message is read [parameter `image_transport`]
     #[arg(long, value_enum, default_value_t = Form::Raw)]
     image_transport: Form,
@@ -172,9 +186,15 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         None => {
             let clock = if node.use_sim_time { Clock::simulated() } else { Clock::system() };
             warn_of(&environment);
+            let images = node.image_topics()?;
             let walled = WalledOptions {
+                n_cameras: images.len(),
                 dds: DdsOptions {
-                    image_reliability: node.reliability_of_images()?,
+                    image_reliability: node.image_reliability,
+                    image_reliability_of: images
+                        .into_iter()
+                        .map(|image| (image.topic, image.reliability))
+                        .collect(),
                     receive_buffer_bytes: node.receive_buffer_bytes,
                     ..DdsOptions::new(node.name.clone(), &environment)
                 },
@@ -213,6 +233,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 impl Options {
     fn node(&self, engines: &cast::Paths) -> anyhow::Result<NodeOptions> {
         let mut node = NodeOptions::new(NodeName::new("/", "perihelion")?);
+        node.cameras = cameras::of(self)?;
         if let Some(prompt) = &self.prompt {
             node.prompt.clone_from(prompt);
         }
@@ -221,12 +242,14 @@ impl Options {
             Form::Compressed => ImageTransport::Compressed,
         };
         if let Some((_, clip, sampling)) = &engines.reason {
-            node.clip_frames = self.clip.unwrap_or(clip.frames);
+            // Of several cameras at once a question shows single images.
+            let frames = if node.cameras.are_asked_together() { 1 } else { clip.frames };
+            node.clip_frames = self.clip.unwrap_or(frames);
             node.clip_rate_hz = self.fps.unwrap_or(clip.fps);
             node.answers = Some(self.generation.resolve(*sampling, self.system.as_deref())?);
         }
         node.latent_only = self.latent_only;
-        node.max_age = Duration::try_from_secs_f64(self.max_age).context("--max-age")?;
+        node.max_age = seconds("--max-age", self.max_age)?;
         node.max_rate_hz = self.max_rate;
         node.ask_when.because = match self.ask_when {
             When::Rate => Because::Rate,
@@ -253,18 +276,7 @@ impl Options {
             Some(times) => return Err(Usage(format!("--paced {times}: expected a number above 0")).into()),
         };
         let bag = Bag::open(path, pace, self.record.as_deref())?;
-        let (image, ros_type) = (node.image_topic()?, node.image_transport.ros_type());
-        let topics = bag.graph();
-        if !topics.iter().any(|topic| topic.name == image && topic.ros_type == ros_type) {
-            let there: Vec<String> =
-                topics.iter().map(|topic| format!("{} ({})", topic.name, topic.ros_type)).collect();
-            let there = if there.is_empty() { "no whole message".to_owned() } else { there.join(", ") };
-            let path = path.display();
-            let message = format!(
-                "{path} has no topic {image} of type {ros_type}; it has {there}: choose one with --ros-args -r image:=TOPIC"
-            );
-            return Err(Usage(message).into());
-        }
+        cameras::check_bag(&bag, path, &node.image_topics()?)?;
         Ok(bag)
     }
 
@@ -278,7 +290,11 @@ impl Options {
                     "stamp": stamp, "frames_ahead": ahead, "surprise": latent, "surprise_pixels": pixels,
                 }))
             }
-            Said::Answer(answer) => output::text(&format!("[{:6.0} ms] {}\n", answer.age_ms, answer.heard())),
+            Said::Answer(answer) => {
+                let of = answer.cameras.join(", ");
+                let of = if of.is_empty() { of } else { format!("{of}: ") };
+                output::text(&format!("[{:6.0} ms] {of}{}\n", answer.age_ms, answer.heard()))
+            }
             Said::Forecast(PublishedForecast { n_frames, is_cut, age_ms, forecast_ms, .. }) => {
                 let cut = if *is_cut { ", cut" } else { "" };
                 output::text(&format!(
@@ -291,6 +307,10 @@ impl Options {
             Said::Surprise(_) => Ok(()),
         }
     }
+}
+
+fn seconds(option: &'static str, seconds: f64) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(seconds).context(option)
 }
 
 fn warn_of(environment: &Environment) {

@@ -4,6 +4,7 @@
 //! the frames they count, so that the equation holds in every snapshot and not only at the end.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 use crate::camera::FrameError;
 
@@ -55,13 +56,15 @@ pub enum DropReason {
     Unfit,
     /// It shows what the last question was about.
     Unchanged,
+    /// No usable frame of another camera, near enough in time, was there to ask about with it.
+    Unpaired,
     /// The node was leaving.
     Stopped,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Superseded,
         Self::OffRate,
         Self::ClipRestart,
@@ -84,6 +87,7 @@ impl DropReason {
         Self::Corrupt,
         Self::Unfit,
         Self::Unchanged,
+        Self::Unpaired,
         Self::Stopped,
     ];
 
@@ -112,13 +116,14 @@ impl DropReason {
             Self::Corrupt => "corrupt",
             Self::Unfit => "unfit",
             Self::Unchanged => "unchanged",
+            Self::Unpaired => "unpaired",
             Self::Stopped => "stopped",
         }
     }
 
     /// Whether it is part of keeping up with a camera; the others say that something is wrong.
     pub fn is_expected(self) -> bool {
-        matches!(self, Self::Superseded | Self::OffRate | Self::Unchanged | Self::Stopped)
+        matches!(self, Self::Superseded | Self::OffRate | Self::Unchanged | Self::Unpaired | Self::Stopped)
     }
 
     /// Whether it follows from a camera's stamps, rate or sizes, or from the time to work on its frames.
@@ -190,6 +195,20 @@ impl Accounts {
     /// Whether every received frame is in exactly one place.
     pub fn balance(&self) -> bool {
         self.received == self.served + self.clip_members + self.dropped_total() + self.in_flight
+    }
+}
+
+/// Of two listeners together.
+impl AddAssign for Accounts {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.served += other.served;
+        self.clip_members += other.clip_members;
+        self.in_flight += other.in_flight;
+        self.lost += other.lost;
+        for (n, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *n += more;
+        }
     }
 }
 

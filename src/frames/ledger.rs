@@ -72,22 +72,33 @@ impl Ledger {
         self.fresh
     }
 
+    /// Drops a question that is too old at `now_steady_ns`. Time that stands still is `None`.
+    pub(super) fn expire(&mut self, now_steady_ns: Option<i64>) {
+        let Some(now_ns) = now_steady_ns.filter(|_| self.fresh) else { return };
+        let single = self.options.is_single();
+        let newest = self.newest_held();
+        if newest.received.deadline_steady_ns <= now_ns {
+            newest.verdict = Some(DropReason::TooOld);
+            newest.in_ring = !single;
+            self.fresh = false;
+            self.settle_loose();
+        }
+    }
+
+    fn newest_held(&mut self) -> &mut Held {
+        self.held.iter_mut().rfind(|held| held.in_ring).expect("fresh means a full ring")
+    }
+
     /// Moves the newest question into `frames`, oldest first, and says whether there was one; what is too old at
     /// `now_steady_ns` is dropped instead. Time that stands still is `None`.
     pub(super) fn take(&mut self, frames: &mut Vec<Received>, now_steady_ns: Option<i64>) -> bool {
+        self.expire(now_steady_ns);
         if !self.fresh {
             return false;
         }
         self.fresh = false;
         let single = self.options.is_single();
-        let newest = self.held.iter_mut().rfind(|held| held.in_ring).expect("fresh means a full ring");
-        if now_steady_ns.is_some_and(|now_ns| newest.received.deadline_steady_ns <= now_ns) {
-            newest.verdict = Some(DropReason::TooOld);
-            newest.in_ring = !single;
-            self.settle_loose();
-            return false;
-        }
-        self.looked = newest.received.place;
+        self.looked = self.newest_held().received.place;
         for held in self.held.iter_mut().filter(|held| held.in_ring) {
             held.in_question = true;
             held.in_ring = !single;

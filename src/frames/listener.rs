@@ -8,10 +8,11 @@
 //! kept until it looks again, and no longer than a forecast reaches, so that a slow engine misses none of them.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::frames::accounts::{Accounts, DropReason};
+use crate::frames::bell::Bell;
 use crate::frames::clip::{Sampling, Step};
 use crate::frames::clock::{Clock, Moment};
 use crate::frames::frame::{Frame, Received};
@@ -30,6 +31,17 @@ pub struct Listener {
     bit: u32,
     state: Mutex<State>,
     changed: Condvar,
+    /// Where others are waited for too.
+    bell: OnceLock<Arc<Bell>>,
+}
+
+/// A question's worth of frames that waits for its turn, by the newest of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place among the frames that were taken in.
+    pub place: u64,
+    /// When it was seen, in nanoseconds of ROS time.
+    pub seen_ns: i64,
 }
 
 #[derive(Debug)]
@@ -50,7 +62,7 @@ impl Listener {
         let ledger = Ledger::new(options);
         let state = Mutex::new(State { ledger, sampling, last_receipt: None, closed: false, nudges: 0 });
         let max_age_ns = AtomicI64::new(nanoseconds(options.max_age));
-        Self { clock, options, max_age_ns, bit, state, changed: Condvar::new() }
+        Self { clock, options, max_age_ns, bit, state, changed: Condvar::new(), bell: OnceLock::new() }
     }
 
     /// How it chooses frames.
@@ -73,7 +85,41 @@ impl Listener {
             Err(reason) => state.ledger.refuse(reason),
         }
         drop(state);
+        self.wake();
+    }
+
+    /// Rings this bell, too, when there may be something to do. The first one counts.
+    pub fn rings(&self, bell: &Arc<Bell>) {
+        let _ = self.bell.set(Arc::clone(bell));
+    }
+
+    fn wake(&self) {
         self.changed.notify_all();
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
+    }
+
+    /// The time that makes frames old, in steady time. Where it stands still nothing grows old: a bag's frames are as old as they were.
+    fn aging_ns(&self) -> Option<i64> {
+        self.clock.runs().then(|| self.clock.now().steady_ns)
+    }
+
+    /// What [`Listener::take`] would hand out now. Frames that have become too old are dropped instead.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let now = self.aging_ns();
+        let mut state = self.lock();
+        state.ledger.expire(now);
+        let newest = state.ledger.newest().filter(|_| state.ledger.is_fresh())?;
+        Some(Waiting { place: newest.place, seen_ns: newest.seen_ns })
+    }
+
+    /// Drops what waits for this reason, unless something newer has come.
+    pub fn pass_over(&self, waiting: Waiting, reason: DropReason) {
+        let mut state = self.lock();
+        if state.ledger.newest().is_some_and(|newest| newest.place == waiting.place) {
+            state.ledger.empty_ring(reason);
+        }
     }
 
     /// Moves the newest question's frames into `frames`, oldest first, and says whether there was one. Before the clip stand
@@ -82,8 +128,7 @@ impl Listener {
     /// The caller owes a [`Listener::settle`] before the next call. Frames that have become too old are dropped instead.
     pub fn take(&self, frames: &mut Vec<Received>) -> bool {
         frames.clear();
-        // Where time stands still nothing grows old: a bag's frames are as old as they were.
-        let now = self.clock.runs().then(|| self.clock.now().steady_ns);
+        let now = self.aging_ns();
         self.lock().ledger.take(frames, now)
     }
 
@@ -108,7 +153,7 @@ impl Listener {
     /// Ends a [`Listener::wait`] without a frame.
     pub fn nudge(&self) {
         self.lock().nudges += 1;
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Drops what waits and takes nothing more. A question that is being served is still settled.
@@ -117,7 +162,7 @@ impl Listener {
         state.closed = true;
         state.ledger.close();
         drop(state);
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// The accounts now; they balance.

@@ -8,6 +8,7 @@
 //! Architecture invariant: nothing here knows ROS. Whoever reads a message's bytes hands them in as plain values.
 
 pub mod accounts;
+pub mod bell;
 pub mod camera;
 mod clip;
 pub mod clock;

@@ -107,6 +107,28 @@ fn the_newest_wins() {
 }
 
 #[test]
+fn what_waits_can_be_looked_at_and_passed_over() {
+    let heard = Heard::of(1);
+    assert_eq!(heard.waiting(), None);
+    offer(&heard, 10);
+    let first = heard.waiting().unwrap();
+    assert_eq!((first.seen_ns, heard.waiting()), (10 * MS, Some(first)), "it goes on waiting");
+    offer(&heard, 20);
+    heard.pass_over(first, DropReason::Unpaired);
+    let second = heard.waiting().unwrap();
+    assert_eq!(second.seen_ns, 20 * MS, "a newer one has come");
+    heard.pass_over(second, DropReason::Unpaired);
+    assert_eq!((heard.waiting(), take(&heard)), (None, vec![]));
+    let line = "received 2 = answered 0 + clip members 0 + dropped 2 (superseded 1, unpaired 1) + in flight 0; lost 0";
+    assert_eq!(account(&heard), line);
+    // What is too old does not wait.
+    let heard = Heard::in_time(1, Clock::simulated());
+    heard.clock().set(2000 * MS);
+    heard.sees(1000, 8);
+    assert_eq!((heard.waiting(), heard.accounts().dropped(DropReason::TooOld)), (None, 1));
+}
+
+#[test]
 fn an_old_frame_is_never_asked_about() {
     // Simulated time is what we set; steady time runs, so that the frame of a second ago is too old by its stamp.
     for (clock, asked) in [(Clock::simulated(), vec![]), (Clock::stepped(), vec![1000])] {

@@ -133,12 +133,19 @@ impl Status {
         self.concerns.join("; ")
     }
 
-    /// As the logger `name` reports it, about the engine `hardware_id`.
-    pub fn message(&self, name: &str, hardware_id: &str, verdict: &(Level, String)) -> DiagnosticStatus {
+    /// As the logger `name` reports it, about the engine `hardware_id` and the camera, if it has a name.
+    pub fn message(
+        &self,
+        name: &str,
+        camera: Option<&str>,
+        hardware_id: &str,
+        verdict: &(Level, String),
+    ) -> DiagnosticStatus {
         let [_, many, _] = self.work.words();
+        let of_camera = camera.map_or_else(String::new, |camera| format!(": {camera}"));
         DiagnosticStatus {
             level: verdict.0 as u8,
-            name: format!("{name}: {many}"),
+            name: format!("{name}: {many}{of_camera}"),
             message: verdict.1.clone(),
             hardware_id: hardware_id.to_owned(),
             values: self.values(),
@@ -235,8 +242,9 @@ mod tests {
         let mut status = running();
         status.accounts.drop_one(DropReason::WrongType);
         let verdict = status.verdict(&Accounts::default());
-        let message = status.message("eye", "engine", &verdict);
+        let message = status.message("eye", None, "engine", &verdict);
         assert_eq!(message.name, "eye: answers");
+        assert_eq!(status.message("eye", Some("rear"), "engine", &verdict).name, "eye: answers: rear");
         let find = |key: &str| {
             message.values.iter().find(|value| value.key == key).map(|value| value.value.as_str())
         };

@@ -143,7 +143,8 @@ fn check_absolute(name: &str) -> Result<(), NameError> {
     parts.split('/').try_for_each(|token| check_token(token, name))
 }
 
-fn check_token(token: &str, name: &str) -> Result<(), NameError> {
+/// Says whether `token` may be a part of `name`.
+pub(super) fn check_token(token: &str, name: &str) -> Result<(), NameError> {
     let problem = if token.is_empty() {
         "it has an empty part"
     } else if token.starts_with(|c: char| c.is_ascii_digit()) {

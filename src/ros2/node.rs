@@ -1,8 +1,8 @@
 //! The node itself: takes the newest frames, asks the standing question about them, forecasts what follows them, and publishes
 //! what is there in time.
 //!
-//! Each engine has a listener with accounts and a thread of its own, so that neither waits for the other; one camera feeds both,
-//! and a frame that both look at is decoded once. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
+//! Each engine has a listener with accounts at each of its cameras, and a thread of its own, so that neither waits for the other; one
+//! camera feeds both, and a frame that both look at is decoded once. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
 //! engines: these are behind [`Answerer`] and [`Forecaster`].
 
 mod answer;
@@ -10,11 +10,15 @@ mod answerer;
 mod answering;
 mod asking;
 mod board;
+mod cameras;
 mod concerns;
 mod forecast_shape;
 mod forecaster;
 mod forecasting;
+mod gaze;
 mod hearing;
+mod image_topics;
+mod lookout;
 mod occasion;
 mod options;
 mod plan;
@@ -25,6 +29,7 @@ mod prompt;
 mod rules;
 mod screen;
 mod seen;
+mod sight;
 mod standing;
 mod topics;
 mod turns;
@@ -37,24 +42,27 @@ use std::time::Duration;
 pub use answer::Published;
 pub use answerer::{Answer, Answerer, Checker, Outcome, Question};
 pub use board::Summary;
+pub use cameras::{AskCameras, CAMERAS_MAX, Cameras, CamerasError, NamedCamera};
 pub use forecast_shape::ForecastShape;
 pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
+pub use image_topics::ImageTopic;
 pub use occasion::{AskWhen, Because};
 pub use options::{NodeOptions, OptionsError};
 pub use plan_request::{PlanId, PlanRequest, Plans, ScoreRequest};
 pub use screen::{PublishedForecast, PublishedSurprise};
+pub use sight::{CameraReport, Report};
 
 use self::asking::Asking;
-use self::board::Board;
 use self::forecasting::Forecasting;
+use self::gaze::Gaze;
+use self::lookout::Lookout;
 use self::occasion::Occasion;
 use self::options::{Topics, max_age};
 pub(super) use self::presence::Presence;
+use self::sight::Sight;
 use self::watch::Watch;
-use crate::frames::camera::Camera;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::listener::{Listener, ListenerOptions};
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::told::Told;
@@ -71,6 +79,9 @@ pub enum NodeError {
     /// A topic's name, or what it is remapped to.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The cameras together.
+    #[error(transparent)]
+    Cameras(#[from] CamerasError),
     /// The transport refuses.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -114,17 +125,6 @@ pub enum Said<'a> {
     Forecast(&'a PublishedForecast),
     /// How far a frame that came lies from its forecast.
     Surprise(&'a PublishedSurprise),
-}
-
-/// What each engine did, if it was there.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// About questions.
-    pub answers: Option<Summary>,
-    /// About forecasts.
-    pub forecasts: Option<Summary>,
-    /// Frames that were decoded, each for all engines.
-    pub n_decoded: u64,
 }
 
 /// Who hears what is published, from whichever thread.
@@ -200,7 +200,7 @@ pub fn can_be_asked(because: Because, forecasts: bool) -> Result<(), String> {
     }
 }
 
-/// One time that engines look at the camera: from its subscription to its end.
+/// One time that engines look at the cameras: from their subscription to its end.
 pub(super) struct Performance<'a> {
     pub(super) transport: &'a dyn Transport,
     pub(super) options: &'a NodeOptions,
@@ -214,7 +214,7 @@ pub(super) struct Performance<'a> {
 
 impl Performance<'_> {
     /// Lets the engines look until it is stopped or the transport has no more, and says what they did. `ready` is called when the
-    /// camera is subscribed to.
+    /// cameras are subscribed to.
     ///
     /// # Errors
     /// If a topic cannot be had.
@@ -235,53 +235,44 @@ impl Performance<'_> {
         let audience = Audience(Mutex::new(on_said));
         let topics = options.topics()?;
         let Engines { answerer, forecaster } = engines;
-        let listeners: Vec<ListenerOptions> = [
-            forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape())),
-            answerer.as_ref().map(|_| options.answer_listener()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        let camera = Arc::new(Camera::new(options.camera(&topics.image), clock, &listeners));
+        let forecast = forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape()));
+        let sight = Sight::open(options, clock, forecast, answerer.is_some())?;
         let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
         let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience };
-        let mut listeners = camera.listeners().iter().map(Arc::clone);
-        let mut next = || listeners.next().expect("each engine has a listener");
-        let (mut roles, mut watched) = (Vec::new(), Vec::new());
-        let forecasts = match forecaster {
-            Some(forecaster) => {
-                let (listener, board) = (next(), Arc::new(Board::new()));
-                let (role, state) = Forecasting::open(&stage, forecaster, &listener, &board)?;
-                roles.push(role);
-                watched.push(state);
-                Some((listener, board))
-            }
-            None => None,
-        };
-        let answers = match answerer {
-            Some(answerer) => {
-                let (listener, board) = (next(), Arc::new(Board::new()));
-                let (role, state) = Asking::open(&stage, answerer, &listener, &board)?;
-                roles.push(role);
-                watched.push(state);
-                Some((listener, board))
-            }
-            None => None,
-        };
-        let mut watch = Some(Watch::open(transport, &stage.topics, options, &camera, watched)?);
-        let followers = Arc::clone(&camera);
+        let (mut roles, mut watched, mut pairing) = (Vec::new(), Vec::new(), None);
+        if let (Some(forecaster), Some(eye)) = (forecaster, sight.forecasts.first()) {
+            let (role, state) = Forecasting::open(&stage, forecaster, (sight.forecast, eye.clone()))?;
+            roles.push(role);
+            watched.push(state);
+        }
+        if let Some(answerer) = answerer {
+            let gaze = Gaze::new(sight.answers.clone(), &options.cameras);
+            pairing = gaze.pairing();
+            let (role, states) = Asking::open(&stage, answerer, gaze)?;
+            roles.push(role);
+            watched.extend(states);
+        }
+        let views = sight.images.iter().cloned().zip(&sight.cameras);
+        let views = views.map(|(image, camera)| Lookout::new(image, Arc::clone(camera))).collect();
+        let mut watch = Some(Watch::open(transport, &stage.topics, options, views, pairing, watched)?);
+        let followers = sight.cameras.clone();
         let _attended = stage.parameters.followed_by(Box::new(move |parameters| {
-            for listener in followers.listeners() {
+            for listener in followers.iter().flat_map(|camera| camera.listeners()) {
                 listener.set_max_age(max_age(parameters));
                 // Whoever waits for its turn looks again: the rate, or the question, may be another.
                 listener.nudge();
             }
         }));
         // Last, so that the first frame finds everything else ready.
-        if !camera.listeners().is_empty() {
-            transport.subscribe_images(options.image_transport, Arc::clone(&camera))?;
-            log::info!("listening to {} ({})", camera.topic(), options.image_transport.ros_type());
+        for (image, camera) in sight.images.iter().zip(&sight.cameras) {
+            let of_camera = image.camera.as_ref().map_or_else(String::new, |name| format!("camera {name}: "));
+            if camera.listeners().is_empty() {
+                log::warn!("{of_camera}nothing is asked about it, and another camera is forecast");
+                continue;
+            }
+            transport.subscribe_images(image.transport, Arc::clone(camera))?;
+            log::info!("{of_camera}listening to {} ({})", camera.topic(), image.transport.ros_type());
         }
         ready();
 
@@ -306,27 +297,18 @@ impl Performance<'_> {
                         watch.heed();
                     }
                 });
-                for listener in camera.listeners() {
+                for listener in sight.cameras.iter().flat_map(|camera| camera.listeners()) {
                     listener.close();
                 }
             }
             if let Some(watching) = watching {
                 watching.thread().unpark();
                 let mut watch = watching.join().expect("a panic there is our bug, and belongs here");
-                watch.report(transport);
+                watch.report();
                 tell();
             }
         });
-        let summary = |what: &str, (listener, board): (Arc<Listener>, Arc<Board>)| {
-            let accounts = listener.accounts();
-            log::info!("{what}: {accounts}");
-            board.summary(accounts)
-        };
-        let answers = answers.map(|done| summary("answers", done));
-        let forecasts = forecasts.map(|done| summary("forecasts", done));
-        let n_decoded = camera.n_decoded();
-        log::info!("camera {}: {n_decoded} frames decoded", camera.name());
-        Ok(Report { answers, forecasts, n_decoded })
+        Ok(sight.report())
     }
 }
 

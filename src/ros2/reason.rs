@@ -9,7 +9,7 @@ use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
 use crate::frames::decoding;
 use crate::ros2::node::{Answer, Answerer, Checker, Outcome, Question};
-use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Shown, TextCheck};
+use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Request, Shown, TextCheck};
 use crate::runtime::{Lender, Limits};
 
 /// A Reason engine that answers the node's questions, and is a critic of its plans.
@@ -53,8 +53,9 @@ impl Answerer for ReasonAnswerer {
         };
         let pictures: Vec<Picture<'_>> = decoded.iter().map(|decoded| decoded.picture()).collect();
         let shown = match pictures.as_slice() {
-            [single] => [Shown::Image(*single)],
-            frames => [Shown::Clip { frames, fps: question.clip_rate_hz }],
+            [single] => vec![Shown::Image(*single)],
+            several if !question.cameras.is_empty() => several.iter().copied().map(Shown::Image).collect(),
+            frames => vec![Shown::Clip { frames, fps: question.clip_rate_hz }],
         };
         let settings = question.settings.unwrap_or(&self.settings);
         let answer = settings.with_request(
@@ -66,7 +67,7 @@ impl Answerer for ReasonAnswerer {
                 // A critic may have it: it is waited for no longer than the answer would be.
                 let limits = Limits { deadline: request.deadline, stop: request.stop };
                 let mut reason = self.reason.take(limits).map_err(AskError::Run)?;
-                reason.ask(request, None, &mut |_, _| {})
+                reason.ask(&Request { captions: question.cameras, ..*request }, None, &mut |_, _| {})
             },
         );
         match answer {
@@ -80,7 +81,10 @@ impl Answerer for ReasonAnswerer {
             Err(AskError::Run(RunError::Deadline)) => Outcome::Expired,
             Err(AskError::Stopped | AskError::Run(RunError::Stopped)) => Outcome::Stopped,
             Err(error @ (AskError::Media { .. } | AskError::FrameSizes { .. })) => Outcome::Rejected {
-                frame: question.frames.len() - 1,
+                frame: match error {
+                    AskError::Media { index, .. } if !question.cameras.is_empty() => index,
+                    _ => question.frames.len() - 1,
+                },
                 reason: DropReason::Unfit,
                 message: error.to_string(),
             },

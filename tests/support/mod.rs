@@ -144,6 +144,7 @@ impl Case {
         let question = Question {
             system: self.system.as_deref(),
             media: &media,
+            captions: &[],
             text: &self.question,
             think: self.think_suffix.is_some(),
         };

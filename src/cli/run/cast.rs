@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Options;
+use super::{Options, cameras};
 use crate::cli::engines::{self, Loaded};
 use crate::cli::places::is_file;
 use crate::cli::{Context, Usage, output};
@@ -112,28 +112,37 @@ impl Cast {
 
     /// Every byte that the node claims, by what it is for.
     pub(super) fn report_memory(&self, node: &NodeOptions) {
-        let is_shared = self.answerer.is_some() && self.forecaster.is_some();
-        let table = |what: &str, session, listener: ListenerOptions, scaled_bytes: usize| {
-            log::info!("{what}");
-            let mut rows = engines::memory_rows(&session);
-            let mut row = |name: &str, bytes: u64| {
-                rows.push(vec![name.to_owned(), output::bytes(bytes), bytes.to_string()]);
+        // Where both look at one camera, they share its images.
+        let n_shared = usize::from(self.answerer.is_some() && self.forecaster.is_some());
+        let table =
+            |what: &str, session, n_cameras: usize, listener: ListenerOptions, scaled_bytes: usize| {
+                log::info!("{what}");
+                let mut rows = engines::memory_rows(&session);
+                let of = if 1 < n_cameras { format!(" of {n_cameras} cameras") } else { String::new() };
+                let mut row = |what: &str, bytes: u64| {
+                    rows.push(vec![
+                        format!("images{of} {what}, at most"),
+                        output::bytes(bytes),
+                        bytes.to_string(),
+                    ]);
+                };
+                row("as they come", (n_cameras * listener.n_frames() * node.max_image_bytes) as u64);
+                let alone = (n_cameras - n_shared) * listener.n_decoded(false);
+                let decoded_bytes = (alone + n_shared * listener.n_decoded(true)) * 3 * node.max_pixels;
+                row("decoded", (decoded_bytes + scaled_bytes) as u64);
+                for line in output::table(&rows).lines() {
+                    log::info!("{line}");
+                }
             };
-            row("images as they come, at most", (listener.n_frames() * node.max_image_bytes) as u64);
-            let decoded_bytes = listener.n_decoded(is_shared) * 3 * node.max_pixels;
-            row("images decoded, at most", (decoded_bytes + scaled_bytes) as u64);
-            for line in output::table(&rows).lines() {
-                log::info!("{line}");
-            }
-        };
         if let Some(answerer) = &self.answerer {
             let memory = answerer.session_memory();
-            table("memory of the engine that answers", memory, node.answer_listener(), 0);
+            let n_cameras = node.cameras.count();
+            table("memory of the engine that answers", memory, n_cameras, node.answer_listener(), 0);
         }
         if let Some(forecaster) = &self.forecaster {
             let memory = forecaster.predict().session_memory();
             let listener = node.forecast_listener(forecaster.shape());
-            table("memory of the engine that forecasts", memory, listener, forecaster.claimed_bytes());
+            table("memory of the engine that forecasts", memory, 1, listener, forecaster.claimed_bytes());
         }
     }
 }
@@ -162,6 +171,7 @@ fn open_answerer(
     // What every question would be refused for is told now.
     let checked = settings.with_request(&[], &node.prompt, None, None, |first| reason.check(first));
     checked.map_err(|error| Usage(error.to_string()))?;
+    cameras::check_engine(&reason, node)?;
     Ok(ReasonAnswerer::new(reason, settings))
 }
 

@@ -4,7 +4,7 @@
 //! before the question, the standing system text before both, so that what stays the same between questions comes first.
 //! Positions are those of Qwen3-VL: text counts on in all three axes at once; the tokens of a picture share one time and spread over
 //! rows and columns; what follows goes on after the larger of the two. Each group of frames of a video is a picture of its own, with
-//! its time written before it.
+//! its time written before it. Media that have names are introduced by them, as the text parts of a conversation stand between its media.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ pub struct Question<'a> {
     pub system: Option<&'a str>,
     /// What the question is about, in order.
     pub media: &'a [Media<'a>],
+    /// What each of them is called, said before it; empty where they have no names.
+    pub captions: &'a [&'a str],
     /// The question.
     pub text: &'a str,
     /// Whether to ask for thought first.
@@ -161,7 +163,8 @@ impl PromptLayout {
             (true, Some(suffix)) => suffix,
             (false, _) => "",
         };
-        for (what, text) in [("system text", question.system.unwrap_or("")), ("question", question.text)] {
+        let texts = [("system text", question.system.unwrap_or("")), ("question", question.text)];
+        for (what, text) in texts.into_iter().chain(question.captions.iter().map(|text| ("caption", *text))) {
             if TEXT_BYTES_MAX < text.len() {
                 return Err(PromptError::TextTooLong { what, bytes: text.len() });
             }
@@ -176,6 +179,10 @@ impl PromptLayout {
             None => writer.template(&self.opening)?,
         }
         for (index, media) in question.media.iter().enumerate() {
+            if let Some(caption) = question.captions.get(index) {
+                writer.pending.push_str(caption);
+                writer.pending.push_str(": ");
+            }
             self.write_media(&mut writer, index, media)?;
         }
         writer.pending.push_str(question.text);

@@ -32,6 +32,8 @@ pub struct AnswerMessage {
     pub camera_to_answer_ms: f64,
     /// Until when it may be acted upon.
     pub valid_until: Time,
+    /// The cameras that it is about.
+    pub cameras: Vec<String>,
 }
 
 impl Message for AnswerMessage {

@@ -18,6 +18,7 @@ use crate::ros2::messages::{
     encode, encode_padded,
 };
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
+use crate::runtime::reason::Place;
 
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// Who comes later hears the last answer too; its `valid_until` says what it is still worth.
@@ -47,6 +48,43 @@ pub struct Published {
     pub is_cut: bool,
     /// Messages of this answer that could not be published.
     pub unpublished: u64,
+    /// The cameras that it is about, if they have names.
+    pub cameras: Vec<String>,
+}
+
+/// A question that was put, and its frames.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) frames: &'a [Received],
+    /// The frame by which its age counts.
+    pub(super) lead: &'a Received,
+    /// Of one camera, or of each frame; none where they have no names.
+    pub(super) cameras: &'a [&'a str],
+    pub(super) prompt: &'a str,
+    pub(super) because: Because,
+    pub(super) began: Moment,
+}
+
+impl Asked<'_> {
+    /// Whether it is about several cameras, so that what an answer says of places may be about any.
+    fn is_together(&self) -> bool {
+        1 < self.cameras.len()
+    }
+
+    /// What JSON says of its cameras.
+    fn cameras(&self) -> Option<(&'static str, Value)> {
+        match self.cameras {
+            [] => None,
+            [camera] => Some(("camera", json!(camera))),
+            cameras => {
+                let one = |(camera, received): (&&str, &Received)| {
+                    let (frame_id, stamp) = (received.frame.frame_id.as_str(), time(received.frame.stamp_ns));
+                    json!({ "camera": camera, "frame_id": frame_id, "stamp": stamp })
+                };
+                Some(("cameras", cameras.iter().zip(self.frames).map(one).collect()))
+            }
+        }
+    }
 }
 
 impl Published {
@@ -97,8 +135,8 @@ impl<'a> Mouth<'a> {
         })
     }
 
-    /// Shows the newest frame with the answer over it, if somebody looks; whether that could not be published.
-    pub(super) fn show(&mut self, answer: &Answer, frames: &[Received], age_ms: f64) -> bool {
+    /// Shows the newest frame, or the first camera's, with the answer over it, if somebody looks; whether that could not be published.
+    pub(super) fn show(&mut self, answer: &Answer, asked: &Asked<'_>, age_ms: f64) -> bool {
         let (topic, publisher) = &self.annotated;
         let is_ours = |ros_type: &str| ros_type == CompressedImageView::TYPE;
         let is_watched = self
@@ -106,14 +144,15 @@ impl<'a> Mouth<'a> {
             .graph()
             .iter()
             .any(|seen| seen.name == *topic && is_ours(&seen.ros_type) && 0 < seen.subscribers);
-        let newest = &frames.last().expect("a question has at least one frame").frame;
+        let shown = if asked.is_together() { asked.frames.first() } else { asked.frames.last() };
+        let newest = &shown.expect("a question has at least one frame").frame;
         // It was decoded for the engine, or cannot be.
         let decoded = is_watched.then(|| newest.decode(&mut self.decoder)).and_then(Result::ok);
         let Some(decoded) = decoded else { return false };
         let picture = decoded.picture();
         let size = [picture.size.width, picture.size.height];
         let text = marked(&answer.text, answer.is_cut);
-        let Some(mut data) = seen::annotated(picture.rgb, size, &text, &answer.places, age_ms) else {
+        let Some(mut data) = seen::annotated(picture.rgb, size, &text, places(answer, asked), age_ms) else {
             return false;
         };
         let header = HeaderView { stamp: Time::from_ns(newest.stamp_ns), frame_id: newest.frame_id };
@@ -124,15 +163,8 @@ impl<'a> Mouth<'a> {
         publisher.publish(body).is_err()
     }
 
-    pub(super) fn say(
-        &self,
-        answer: &Answer,
-        frames: &[Received],
-        (prompt, because): (&str, Because),
-        began: Moment,
-        age: Age,
-    ) -> Published {
-        let newest = frames.last().expect("a question has at least one frame");
+    pub(super) fn say(&self, answer: &Answer, asked: &Asked<'_>, age: Age) -> Published {
+        let Asked { frames, lead: newest, cameras, prompt, because, began } = *asked;
         let (stamp_ns, now, age_ms, stamp_suspect) =
             (newest.frame.stamp_ns, age.now, age.ms(), age.is_suspect);
         let answer_ms = milliseconds(now.steady_ns, began.steady_ns);
@@ -142,6 +174,7 @@ impl<'a> Mouth<'a> {
         json.insert("text".into(), json!(answer.text));
         json.insert("prompt_text".into(), json!(prompt));
         json.insert("asked_because".into(), json!(because.name()));
+        json.extend(asked.cameras().map(|(name, cameras)| (name.to_owned(), cameras)));
         json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         json.insert("stamp".into(), time(stamp_ns));
         json.insert("stamps".into(), Value::Array(stamps));
@@ -170,8 +203,9 @@ impl<'a> Mouth<'a> {
             answer_ms,
             camera_to_answer_ms,
             valid_until: Time::from_ns(age.reaches_ns(self.listener.max_age_ns())),
+            cameras: cameras.iter().map(|camera| (*camera).to_owned()).collect(),
         };
-        let detections = seen::detections(&answer.places, &header);
+        let detections = seen::detections(places(answer, asked), &header);
         let text = encode(&Text::padded(marked(&answer.text, is_cut).into_owned()));
         let whole = encode(&Text::padded(Value::Object(json.clone()).to_string()));
         let results = [
@@ -192,8 +226,14 @@ impl<'a> Mouth<'a> {
             stamp_suspect,
             is_cut,
             unpublished,
+            cameras: typed.cameras,
         }
     }
+}
+
+/// What is seen where: of several images nobody knows in which.
+fn places<'a>(answer: &'a Answer, asked: &Asked<'_>) -> &'a [Place] {
+    if asked.is_together() { &[] } else { &answer.places }
 }
 
 pub(super) fn milliseconds(later_ns: i64, earlier_ns: i64) -> f64 {

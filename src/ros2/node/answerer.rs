@@ -12,8 +12,10 @@ use crate::runtime::reason::{AnswerSettings, Place};
 /// A question about frames.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// One image, or a clip, oldest first.
+    /// One image, or a clip, oldest first; or an image of each of several cameras.
     pub frames: &'a [Received],
+    /// What the cameras of the frames are called, where they are of several; otherwise empty.
+    pub cameras: &'a [&'a str],
     /// The question in words.
     pub prompt: &'a str,
     /// How it is to be answered, where parameters say that.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::answer::Mouth;
+use super::answer::{Asked, Mouth};
 use super::answerer::{Answerer, Outcome, Question};
-use super::board::{Board, Delivered, Notes};
-use super::occasion::{Because, Occasion};
+use super::board::{Delivered, Notes};
+use super::gaze::{Gaze, Wanted};
+use super::occasion::{Because, Cells, Occasion};
 use super::options::ask_period_ns;
 use super::prompt::StandingPrompt;
 use super::turns::{Role, Turns};
@@ -17,7 +18,7 @@ use crate::camera::Decoder;
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::listener::{Listener, Verdict};
+use crate::frames::listener::Verdict;
 use crate::ros2::diagnostics::{Status, Work};
 use crate::ros2::messages::{Flag, Message, Text};
 use crate::ros2::parameter_store::SharedParameters;
@@ -25,10 +26,11 @@ use crate::ros2::transport::Delivery;
 use crate::runtime::reason::AnswerSettings;
 
 pub(super) struct Asking<'a> {
-    listener: Arc<Listener>,
-    board: Arc<Board>,
+    gaze: Gaze,
     mouth: Mouth<'a>,
     occasion: Arc<Occasion>,
+    /// The camera whose surprise calls.
+    surprising: usize,
     decoder: Decoder,
     clip_rate_hz: f64,
     parameters: SharedParameters,
@@ -39,23 +41,36 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    /// Announces the topics.
+    /// Announces the topics. What is watched is of each camera, in their order.
     pub(super) fn open(
         stage: &Stage<'a>,
         answerer: &'a mut dyn Answerer,
-        listener: &Arc<Listener>,
-        board: &Arc<Board>,
-    ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
+        gaze: Gaze,
+    ) -> Result<(Turns<'a>, Vec<Watched<'a>>), NodeError> {
         let Stage { transport, options, topics, parameters, occasion, audience } = stage;
         let occasion = occasion.as_ref().expect("there is one where questions are put");
         let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
         transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
         transport.subscribe(&topics.ask, Flag::TYPE, Delivery::Reliable, occasion.sink())?;
+        let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
+        let watched = gaze.eyes().iter().enumerate().map(|(camera, eye)| {
+            let (prompt, asked) = (Arc::clone(&prompt), Arc::clone(occasion));
+            let detail = move |notes: &Notes, status: &mut Status| {
+                status.figures.push(("answers", notes.published.to_string()));
+                status.figures.push(("answers_cut", notes.cuts.total().to_string()));
+                status.figures.push(("prompts_refused", prompt.refused().to_string()));
+                status.figures.push(("prompt", prompt.current()));
+                let asked = asked.asked().map(|(because, n)| format!("{} {n}", because.name()));
+                status.figures.push(("asked", asked.collect::<Vec<_>>().join(", ")));
+            };
+            Watched::new(Work::Answers, (options, parameters), forming_s, (camera, eye), Box::new(detail))
+        });
+        let watched = watched.collect();
         let role = Self {
-            listener: Arc::clone(listener),
-            board: Arc::clone(board),
-            mouth: Mouth::open(*transport, topics, listener)?,
+            mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener)?,
+            gaze,
             occasion: Arc::clone(occasion),
+            surprising: options.cameras.forecast_index(),
             decoder: Decoder::new(),
             clip_rate_hz: options.clip_rate_hz,
             parameters: Arc::clone(parameters),
@@ -63,47 +78,45 @@ impl<'a> Asking<'a> {
             answerer,
             audience,
         };
-        let asked = Arc::clone(occasion);
-        let detail = move |notes: &Notes, status: &mut Status| {
-            status.figures.push(("answers", notes.published.to_string()));
-            status.figures.push(("answers_cut", notes.cuts.total().to_string()));
-            status.figures.push(("prompts_refused", prompt.refused().to_string()));
-            status.figures.push(("prompt", prompt.current()));
-            let asked = asked.asked().map(|(because, n)| format!("{} {n}", because.name()));
-            status.figures.push(("asked", asked.collect::<Vec<_>>().join(", ")));
-        };
-        let forming_s = options.clip_frames as f64 / options.clip_rate_hz;
-        let (listener, board) = (Arc::clone(listener), Arc::clone(board));
-        let watched =
-            Watched::new(Work::Answers, (options, parameters), forming_s, listener, board, Box::new(detail));
         let parameters = Arc::clone(parameters);
         let period_ns = Box::new(move || parameters.read(ask_period_ns));
         Ok((Turns::new(Box::new(role), period_ns), watched))
     }
+
+    /// The pictures that a question is about, by their cameras, if one of them has changed.
+    fn changed(&mut self, frames: &[Received]) -> Option<Vec<(usize, Cells)>> {
+        let (mut has_changed, mut pictures) = (false, Vec::new());
+        for (camera, newest) in self.gaze.asked(frames) {
+            // What cannot be decoded the engine refuses by name.
+            let Ok(decoded) = newest.frame.decode(&mut self.decoder) else { return Some(Vec::new()) };
+            let (is_another, picture) = self.occasion.compare(camera, &decoded.picture());
+            has_changed |= is_another;
+            pictures.push((camera, picture));
+        }
+        has_changed.then_some(pictures)
+    }
 }
 
 impl Role for Asking<'_> {
-    fn listener(&self) -> &Listener {
-        &self.listener
+    fn gaze(&mut self) -> &mut Gaze {
+        &mut self.gaze
     }
 
-    fn calls(&self) -> bool {
-        self.occasion.calls().is_some()
+    fn calls(&self) -> Option<Wanted> {
+        self.occasion.calls().map(|because| match because {
+            Because::Surprise => Wanted::Of(self.surprising),
+            Because::Rate | Because::Topic | Because::Change => Wanted::Any,
+        })
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let clock = self.listener.clock();
-        let newest = frames.last().expect("a question has at least one frame");
         // A moment ago something called; a parameter may be another since.
         let because = self.occasion.calls().unwrap_or_default();
-        let mut picture = None;
-        // What cannot be decoded the engine refuses by name.
-        if because == Because::Change
-            && let Ok(decoded) = newest.frame.decode(&mut self.decoder)
-        {
-            picture = self.occasion.changed(&decoded.picture());
-            if picture.is_none() {
-                return Verdict::Dropped(DropReason::Unchanged);
+        let mut pictures = Vec::new();
+        if because == Because::Change {
+            match self.changed(frames) {
+                Some(changed) => pictures = changed,
+                None => return Verdict::Dropped(DropReason::Unchanged),
             }
         }
         self.occasion.answers(because);
@@ -111,24 +124,28 @@ impl Role for Asking<'_> {
             let settings = self.settings.as_ref().map(|base| answering::settings(parameters, base));
             (parameters.text("prompt").to_owned(), settings)
         });
+        let (clock, lead) = (self.gaze.clock(), self.gaze.lead(frames));
+        let (names, board) = (self.gaze.names(), self.gaze.board());
         let question = Question {
             frames,
+            cameras: if self.gaze.is_together() { &names } else { &[] },
             prompt: &prompt,
             settings: settings.as_ref(),
             clip_rate_hz: self.clip_rate_hz,
-            deadline: clock.runs().then(|| Instant::now() + time_left(newest, began)),
+            deadline: clock.runs().then(|| Instant::now() + time_left(lead, began)),
             stop,
         };
         let outcome = self.answerer.answer(&question);
         let ended = clock.now();
         let verdict = match outcome {
-            Outcome::Made(_) if clock.runs() && newest.deadline_steady_ns <= ended.steady_ns => {
+            Outcome::Made(_) if clock.runs() && lead.deadline_steady_ns <= ended.steady_ns => {
                 Verdict::Dropped(DropReason::MadeTooLate)
             }
             Outcome::Made(answer) => {
-                let age = newest.age(clock, ended);
-                let published = self.mouth.say(&answer, frames, (&prompt, because), began, age);
-                self.board.delivered(&Delivered {
+                let age = lead.age(clock, ended);
+                let asked = Asked { frames, lead, cameras: &names, prompt: &prompt, because, began };
+                let published = self.mouth.say(&answer, &asked, age);
+                board.delivered(&Delivered {
                     age_ms: published.age_ms,
                     taken_ms: published.answer_ms,
                     camera_to_publishing_ms: published.camera_to_answer_ms,
@@ -138,12 +155,12 @@ impl Role for Asking<'_> {
                     now: ended,
                 });
                 self.audience.hears(Said::Answer(&published));
-                self.board.unpublished(u64::from(self.mouth.show(&answer, frames, published.age_ms)));
+                board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
                 Verdict::Served
             }
-            other => self.board.verdict(other),
+            other => board.verdict(other),
         };
-        self.occasion.ended(because, verdict == Verdict::Served, picture);
+        self.occasion.ended(because, verdict == Verdict::Served, pictures);
         verdict
     }
 }

@@ -96,10 +96,22 @@ pub struct Summary {
     pub stamps_suspect: u64,
     /// Messages that could not be published.
     pub unpublished: u64,
-    /// Their frames' ages when published, in milliseconds, in the order of publishing; the last few thousand.
+    /// Their frames' ages when published, in milliseconds, camera by camera in the order of publishing; the last few thousand.
     pub ages_ms: Vec<f64>,
     /// From the arrival of a frame to publishing, likewise.
     pub camera_to_publishing_ms: Vec<f64>,
+}
+
+impl Summary {
+    /// Takes in what was done about another camera.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.accounts += other.accounts;
+        self.published += other.published;
+        self.stamps_suspect += other.stamps_suspect;
+        self.unpublished += other.unpublished;
+        self.ages_ms.append(&mut other.ages_ms);
+        self.camera_to_publishing_ms.append(&mut other.camera_to_publishing_ms);
+    }
 }
 
 impl Board {

@@ -3,6 +3,7 @@
 //! over.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::board::Cuts;
 use crate::frames::camera::Camera;
@@ -15,6 +16,8 @@ use crate::ros2::diagnostics::Work;
 const SLOW: f64 = 0.95;
 /// … until it gives this much.
 const FAST_ENOUGH: f64 = 0.98;
+/// So many frames without a companion, one after another, are more than a slow camera's turn.
+const APART_MIN: u64 = 8;
 /// What was not so for this long is over, in steady time.
 const OVER_NS: i64 = 3_000_000_000;
 
@@ -28,6 +31,9 @@ pub(super) enum Kind {
     Sizes,
     Slow,
     Cut,
+    /// Which cameras are missing, by their places.
+    Missing(u64),
+    Apart,
 }
 
 /// Something that is wrong now.
@@ -192,6 +198,45 @@ pub(super) fn of_cuts(work: Work, cuts: &Cuts) -> Option<Concern> {
     Some(Concern { kind: Kind::Cut, text })
 }
 
+/// A camera that sends nothing, while questions are to be about all.
+pub(super) struct Missing<'a> {
+    /// Its number among all.
+    pub(super) number: usize,
+    pub(super) name: &'a str,
+    pub(super) topic: &'a str,
+    pub(super) silence_s: f64,
+}
+
+/// What keeps a question about all cameras from being put: some are missing, or frames found no companion so many times, the last
+/// of them so far away.
+pub(super) fn of_together(
+    missing: &[Missing<'_>],
+    (n_apart, apart): (u64, Duration),
+    tolerance: Duration,
+) -> Option<Concern> {
+    const OR_SO: f64 = 1e-3;
+    if !missing.is_empty() {
+        let one = |Missing { name, topic, silence_s, .. }: &Missing<'_>| {
+            format!("{name} ({topic}) has sent no image for {}", length(*silence_s))
+        };
+        let cameras: Vec<String> = missing.iter().map(one).collect();
+        let text = format!(
+            "no question is put, since it is to be about all cameras, and {}: mend it, or ask about each (ask_cameras)",
+            cameras.join(" and ")
+        );
+        let which = missing.iter().fold(0, |which, camera| which | 1 << camera.number);
+        return Some(Concern { kind: Kind::Missing(which), text });
+    }
+    (APART_MIN <= n_apart).then(|| {
+        let (apart_s, tolerance_s) = (apart.as_secs_f64(), tolerance.as_secs_f64());
+        let text = format!(
+            "no question is put, since the newest frames of the cameras were seen {apart_s:.3} s apart, and              camera_tolerance is {tolerance_s:.3} s: raise it to {:.3} or more, or set the cameras' clocks (chrony, PTP)",
+            apart_s + OR_SO
+        );
+        Concern { kind: Kind::Apart, text }
+    })
+}
+
 impl Kind {
     /// What is said when it is over.
     fn over(self) -> &'static str {
@@ -202,6 +247,8 @@ impl Kind {
             Self::Sizes => "the camera's images are of one size again",
             Self::Slow => "the camera is fast enough for a clip again",
             Self::Cut => "nothing is cut at max_age any more",
+            Self::Missing(_) => "all cameras send images again",
+            Self::Apart => "the frames of all cameras are near enough to each other again",
         }
     }
 
@@ -251,10 +298,13 @@ impl Standing {
     }
 }
 
-/// Says what is to be said.
-pub(super) fn say(said: Vec<(log::Level, String)>) {
+/// Says what is to be said, of a camera if it has a name.
+pub(super) fn say(camera: Option<&str>, said: Vec<(log::Level, String)>) {
     for (level, text) in said {
-        log::log!(level, "{text}");
+        match camera {
+            Some(camera) => log::log!(level, "camera {camera}: {text}"),
+            None => log::log!(level, "{text}"),
+        }
     }
 }
 
@@ -296,8 +346,6 @@ fn length(s: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const S: i64 = 1_000_000_000;
@@ -422,6 +470,22 @@ mod tests {
         assert_eq!(texts(&Mixed::default()), [""; 0]);
         let many = (0..6).map(|i| (format!("{i}: "), f64::from(i)));
         assert_eq!(listed(many), "0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0 and 2 more");
+    }
+
+    #[test]
+    fn cameras_that_do_not_come_together_are_told_by_name() {
+        let told = |missing: &[Missing<'_>], n_apart| {
+            of_together(missing, (n_apart, Duration::from_millis(348)), Duration::from_millis(100))
+        };
+        assert_eq!([told(&[], 0), told(&[], 7)], [None, None]);
+        let expected = "no question is put, since the newest frames of the cameras were seen 0.348 s apart, and \
+                        camera_tolerance is 0.100 s: raise it to 0.349 or more, or set the cameras' clocks (chrony, PTP)";
+        assert_eq!(told(&[], 8).unwrap().text, expected);
+        let missing = |number, name| Missing { number, name, topic: "/image", silence_s: 3.21 };
+        let expected = "no question is put, since it is to be about all cameras, and rear (/image) has sent no image for 3.2 s \
+                        and left (/image) has sent no image for 3.2 s: mend it, or ask about each (ask_cameras)";
+        let both = told(&[missing(1, "rear"), missing(2, "left")], 8).unwrap();
+        assert_eq!((both.text.as_str(), both.kind), (expected, Kind::Missing(0b110)));
     }
 
     #[test]

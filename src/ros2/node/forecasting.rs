@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::answerer::Outcome;
-use super::board::{Board, Delivered, Notes};
+use super::board::{Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
+use super::gaze::{Eye, Gaze};
 use super::occasion::Occasion;
 use super::options::ask_period_ns;
 use super::plan::StandingPlan;
@@ -19,14 +20,13 @@ use super::{Audience, NodeError, Said, Stage, time_left};
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::listener::{Listener, Verdict};
+use crate::frames::listener::Verdict;
 use crate::ros2::diagnostics::{Level, Status, Work};
 use crate::ros2::messages::{Float32MultiArray, Message, Twist};
 use crate::ros2::transport::Delivery;
 
 pub(super) struct Forecasting<'a> {
-    listener: Arc<Listener>,
-    board: Arc<Board>,
+    gaze: Gaze,
     screen: Screen,
     plan: Option<Arc<StandingPlan>>,
     planning: Option<Arc<Planning>>,
@@ -42,8 +42,7 @@ impl<'a> Forecasting<'a> {
     pub(super) fn open(
         stage: &Stage<'a>,
         forecaster: &'a mut dyn Forecaster,
-        listener: &Arc<Listener>,
-        board: &Arc<Board>,
+        (camera, eye): (usize, Eye),
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
         let Stage { transport, options, topics, parameters, occasion, audience } = stage;
         forecaster.begin();
@@ -64,9 +63,8 @@ impl<'a> Forecasting<'a> {
         }
         let planning = Planning::open(*transport, topics, &shape)?;
         let role = Self {
-            listener: Arc::clone(listener),
-            board: Arc::clone(board),
-            screen: Screen::open(*transport, topics, listener, &shape)?,
+            screen: Screen::open(*transport, topics, &eye.listener, &shape)?,
+            gaze: Gaze::new(vec![eye.clone()], &options.cameras),
             plan: plan.clone(),
             planning: planning.clone(),
             occasion: occasion.clone(),
@@ -89,15 +87,8 @@ impl<'a> Forecasting<'a> {
             }
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
-        let (listener, board) = (Arc::clone(listener), Arc::clone(board));
-        let watched = Watched::new(
-            Work::Forecasts,
-            (options, parameters),
-            forming_s,
-            listener,
-            board,
-            Box::new(detail),
-        );
+        let detail = Box::new(detail);
+        let watched = Watched::new(Work::Forecasts, (options, parameters), forming_s, (camera, &eye), detail);
         let parameters = Arc::clone(parameters);
         let period_ns = Box::new(move || parameters.read(ask_period_ns));
         Ok((Turns::new(Box::new(role), period_ns), watched))
@@ -105,8 +96,8 @@ impl<'a> Forecasting<'a> {
 }
 
 impl Role for Forecasting<'_> {
-    fn listener(&self) -> &Listener {
-        &self.listener
+    fn gaze(&mut self) -> &mut Gaze {
+        &mut self.gaze
     }
 
     fn glance(&self) {
@@ -116,7 +107,8 @@ impl Role for Forecasting<'_> {
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let Self { listener, board, screen, plan, occasion, rows, audience, .. } = self;
+        let Self { gaze, screen, plan, occasion, rows, audience, .. } = self;
+        let Eye { listener, board, .. } = &gaze.eyes()[0];
         let actions = plan.as_ref().map(|plan| plan.read(rows));
         let clock = listener.clock();
         let newest = frames.last().expect("a clip has at least one frame");
@@ -186,7 +178,7 @@ impl Forecasting<'_> {
     fn rank_plans(&mut self, frames: &[Received], stop: &AtomicBool) {
         let Some(planning) = self.planning.as_ref().filter(|_| !stop.load(Relaxed)) else { return };
         let Some(request) = planning.take() else { return };
-        let clock = self.listener.clock();
+        let clock = self.gaze.clock();
         let given = &frames[frames.len() - self.forecaster.shape().n_given..];
         // Where time stands still a ranking does not depend on how fast the machine is.
         let deadline = clock.runs().then(|| Instant::now() + Duration::from_millis(request.budget_ms));

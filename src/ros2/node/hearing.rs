@@ -28,7 +28,7 @@ impl Hearing {
     /// Looks at how the topic comes, and logs what is new.
     pub(super) fn look(&mut self, transport: &dyn Transport) {
         let Some(reception) = transport.reception(&self.topic) else { return };
-        say(self.lines(&reception));
+        say(None, self.lines(&reception));
         self.reception = Some(reception);
     }
 

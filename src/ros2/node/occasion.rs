@@ -5,7 +5,7 @@
 //! | `rate` | whenever there is time, and no more often than `max_rate` |
 //! | `surprise` | when surprise in latent space rises beyond `ask_surprise`; once, until it has been below |
 //! | `topic` | at a `true` on `~/ask`; those that come before it is put are one |
-//! | `change` | when the picture differs by more than `ask_change` from that of the last question |
+//! | `change` | when a camera's picture differs by more than `ask_change` from that of the last question about it |
 //!
 //! The change of a picture is that of its cell that has changed most: of a grid of 8 by 8, each cell's mean of red, green and blue, as a
 //! share of their range. A mean over a cell does not see the noise of its pixels, and the largest over all sees something small that
@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cameras::CAMERAS_MAX;
 use crate::camera::Picture;
 use crate::ros2::messages::{Flag, decode};
 use crate::ros2::parameter_store::SharedParameters;
@@ -128,14 +129,15 @@ pub(super) struct Occasion {
     waits: [AtomicBool; 4],
     /// Whether surprise is beyond its limit since a while.
     is_surprised: AtomicBool,
-    /// Of the picture that was asked about last.
-    cells: Mutex<Option<Cells>>,
+    /// Of the picture that was asked about last, camera by camera.
+    cells: Mutex<[Option<Cells>; CAMERAS_MAX]>,
     asked: [AtomicU64; 4],
 }
 
 impl Occasion {
     pub(super) fn new(parameters: &SharedParameters) -> Self {
-        let (waits, is_surprised, cells, asked) = Default::default();
+        let (waits, is_surprised, asked) = Default::default();
+        let cells = Mutex::new([const { None }; CAMERAS_MAX]);
         Self { parameters: Arc::clone(parameters), waits, is_surprised, cells, asked }
     }
 
@@ -187,12 +189,12 @@ impl Occasion {
         self.waits[because as usize].store(true, Relaxed);
     }
 
-    /// The picture, if it is another than that of the last question that was answered.
-    pub(super) fn changed(&self, picture: &Picture<'_>) -> Option<Cells> {
+    /// Whether a camera's picture is another than that of the last question about it that was answered, and the picture.
+    pub(super) fn compare(&self, camera: usize, picture: &Picture<'_>) -> (bool, Cells) {
         let limit = self.when().change;
         let new = Cells::of(picture);
         let last = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().is_none_or(|last| limit < last.change_to(&new)).then_some(new)
+        (last[camera].as_ref().is_none_or(|last| limit < last.change_to(&new)), new)
     }
 
     /// Says that the question is put, for what has called. What calls from now on asks for another.
@@ -201,11 +203,12 @@ impl Occasion {
         self.asked[because as usize].fetch_add(1, Relaxed);
     }
 
-    /// Says what became of that question, which was about this picture if pictures count: one without an answer is put again.
-    pub(super) fn ended(&self, because: Because, has_answer: bool, picture: Option<Cells>) {
+    /// Says what became of that question, which was about these cameras' pictures if pictures count: one without an answer is put again.
+    pub(super) fn ended(&self, because: Because, has_answer: bool, pictures: Vec<(usize, Cells)>) {
         if has_answer {
-            if let Some(picture) = picture {
-                *self.cells.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture);
+            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+            for (camera, picture) in pictures {
+                cells[camera] = Some(picture);
             }
         } else if [Because::Surprise, Because::Topic].contains(&because) {
             self.call(because);

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use super::answering;
+use super::cameras::{Cameras, CamerasError};
 use super::forecast_shape::ForecastShape;
 use super::occasion::AskWhen;
 use super::rules::{SIZE, is_no_trifle, is_prompt, is_reliability, is_transport};
 use super::topics;
 pub(super) use super::topics::Topics;
-use crate::frames::camera::CameraOptions;
 use crate::frames::listener::ListenerOptions;
 use crate::ros2::arguments::{Remap, RosArguments};
 use crate::ros2::kernel_limits::RECEIVE_BUFFER_BYTES_ASKED;
 use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameter_services;
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
-use crate::ros2::qos::{self, QosOverrides, Side};
+use crate::ros2::qos::{self, QosOverrides};
 use crate::ros2::transport::{ImageReliability, ImageTransport};
 use crate::runtime::reason::AnswerSettings;
 
@@ -32,6 +32,8 @@ pub struct NodeOptions {
     pub name: NodeName,
     /// How topics are renamed.
     pub remaps: Vec<Remap>,
+    /// The cameras, where they have names.
+    pub cameras: Cameras,
     /// Which image message is subscribed to.
     pub image_transport: ImageTransport,
     /// Whether images that are lost on the way are sent again.
@@ -82,6 +84,9 @@ pub enum OptionsError {
     /// A parameter.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
+    /// The cameras together.
+    #[error(transparent)]
+    Cameras(#[from] CamerasError),
 }
 
 impl NodeOptions {
@@ -90,6 +95,7 @@ impl NodeOptions {
         Self {
             name,
             remaps: Vec::new(),
+            cameras: Cameras::default(),
             image_transport: ImageTransport::Raw,
             image_reliability: ImageReliability::Auto,
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES_ASKED,
@@ -122,18 +128,15 @@ impl NodeOptions {
         self.name = self.name.renamed(&arguments.remaps)?;
         self.remaps.clone_from(&arguments.remaps);
         let mut parameters = self.parameters();
-        let endpoints = topics::endpoints(&self.name, &self.remaps)?;
+        let endpoints = topics::endpoints(&self.name, &self.remaps, &self.cameras.bases())?;
         let unknown = parameters.assign(&self.name, arguments, |name| qos::declaration(name, &endpoints))?;
         self.read(&parameters);
+        self.image_topics()?;
         Ok(unknown)
     }
 
     /// The node's parameters at these settings.
     pub fn parameters(&self) -> Parameters {
-        let transport = match self.image_transport {
-            ImageTransport::Raw => "raw",
-            ImageTransport::Compressed => "compressed",
-        };
         let text = |text: &str| Value::Text(text.to_owned());
         let within = |range, declaration| Declaration { range: Some(range), ..declaration };
         let changing = |declaration| Declaration { read_only: false, ..declaration };
@@ -146,7 +149,7 @@ impl NodeOptions {
                 check: is_transport,
                 ..Declaration::new(
                     "image_transport",
-                    text(transport),
+                    text(self.image_transport.name()),
                     "`raw` or `compressed`: which image message is read.",
                 )
             },
@@ -225,6 +228,7 @@ impl NodeOptions {
                 "Whether forecasts are not decoded into frames.",
             ),
         ];
+        declarations.extend(self.cameras.declarations());
         declarations.extend(self.ask_when.declarations());
         declarations.extend(self.answers.iter().flat_map(answering::declarations));
         declarations.extend(self.qos_overrides.declarations());
@@ -240,14 +244,6 @@ impl NodeOptions {
         parameters.iter().try_for_each(|(declaration, value)| {
             declaration.takes(value).map_err(|problem| format!("{}: {problem}", declaration.name))
         })
-    }
-
-    /// The absolute name of the image topic.
-    ///
-    /// # Errors
-    /// If it, or what it is remapped to, is not allowed.
-    pub fn image_topic(&self) -> Result<String, NameError> {
-        Ok(self.topics()?.image)
     }
 
     /// The absolute name of the log's topic.
@@ -297,15 +293,6 @@ impl NodeOptions {
         }
     }
 
-    pub(super) fn camera(&self, topic: &str) -> CameraOptions {
-        CameraOptions {
-            name: "image".to_owned(),
-            topic: topic.to_owned(),
-            frame_bytes_max: self.max_image_bytes,
-            pixels_max: self.max_pixels,
-        }
-    }
-
     /// Takes over what the parameters say.
     pub(super) fn read(&mut self, parameters: &Parameters) {
         self.image_transport = match parameters.text("image_transport") {
@@ -315,6 +302,7 @@ impl NodeOptions {
         let reliability = parameters.text("image_reliability");
         let named = ImageReliability::ALL.into_iter().find(|one| one.name() == reliability);
         self.image_reliability = named.unwrap_or_default();
+        self.cameras.read(parameters);
         self.qos_overrides = QosOverrides::of(parameters);
         self.receive_buffer_bytes = parameters.integer("receive_buffer") as u64;
         self.prompt = parameters.text("prompt").to_owned();
@@ -331,21 +319,8 @@ impl NodeOptions {
         self.answers = self.answers.as_ref().map(|answers| answering::settings(parameters, answers));
     }
 
-    /// Whether images that are lost on the way are sent again: as the parameter for their topic says, or that for all of them.
-    ///
-    /// # Errors
-    /// If the topic, or what it is remapped to, is not allowed.
-    pub fn reliability_of_images(&self) -> Result<ImageReliability, NameError> {
-        let told = self.qos_overrides.is_reliable(&self.topics()?.image, Side::Subscription);
-        Ok(match told {
-            Some(true) => ImageReliability::Reliable,
-            Some(false) => ImageReliability::BestEffort,
-            None => self.image_reliability,
-        })
-    }
-
     pub(super) fn topics(&self) -> Result<Topics, NameError> {
-        Topics::of(&self.name, &self.remaps, self.image_transport)
+        Topics::of(&self.name, &self.remaps)
     }
 }
 
@@ -363,6 +338,7 @@ pub(super) fn ask_period_ns(parameters: &Parameters) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ros2::qos::Side;
     use crate::ros2::transport::{Delivery, Qos};
 
     fn assigned(line: &str) -> Result<NodeOptions, Box<dyn std::error::Error>> {
@@ -383,7 +359,8 @@ mod tests {
         assert_eq!((options.clip_frames, options.clip_rate_hz, options.prompt.as_str()), (8, 2.0, "Clear?"));
         assert_eq!(options.max_age, Duration::from_millis(500));
         let topics = options.topics().unwrap();
-        assert_eq!((topics.image.as_str(), topics.answer.as_str()), ("/cam/image_raw", "/robot/eye/answer"));
+        let image = options.image_topics().unwrap().remove(0).topic;
+        assert_eq!((image.as_str(), topics.answer.as_str()), ("/cam/image_raw", "/robot/eye/answer"));
         assert_eq!(topics.diagnostics, "/diagnostics");
     }
 
@@ -392,9 +369,10 @@ mod tests {
         let image = |line: &str| {
             assigned(&format!("--ros-args -p image_transport:=compressed {line}"))
                 .unwrap()
-                .topics()
+                .image_topics()
                 .unwrap()
-                .image
+                .remove(0)
+                .topic
         };
         assert_eq!(image(""), "/image/compressed");
         assert_eq!(image("-r image:=/cam/image_raw"), "/cam/image_raw/compressed");
@@ -408,7 +386,8 @@ mod tests {
              -p qos_overrides./robot/eye/answer.publisher.durability:=volatile \
              -p qos_overrides./robot/eye/answer.publisher.depth:=3";
         let options = assigned(given).unwrap();
-        assert_eq!(options.reliability_of_images().unwrap(), ImageReliability::Reliable);
+        let reliability = |options: &NodeOptions| options.image_topics().unwrap()[0].reliability;
+        assert_eq!(reliability(&options), ImageReliability::Reliable);
         let (latched, side) = (Delivery::Latched { kept: 1 }, Side::Publisher);
         let qos = options.qos_overrides.apply("/robot/eye/answer", side, latched).qos();
         assert_eq!(qos, Qos { is_reliable: true, is_latched: false, depth: 3 });
@@ -417,7 +396,7 @@ mod tests {
         let name = "qos_overrides./robot/eye/answer.publisher.depth";
         assert_eq!(declarations.get(name), Some(&Value::Integer(3)));
         assert_eq!(again.iter().filter(|(one, _)| one.name.starts_with("qos_overrides")).count(), 3);
-        assert_eq!(assigned("").unwrap().reliability_of_images().unwrap(), ImageReliability::Auto);
+        assert_eq!(reliability(&assigned("").unwrap()), ImageReliability::Auto);
     }
 
     #[test]

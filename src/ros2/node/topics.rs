@@ -33,13 +33,12 @@ pub(super) const NAMES: [&str; 23] = [
     "/clock",
 ];
 
-/// The absolute names of the node's topics.
+/// The absolute names of the node's topics beside those of its cameras.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Topics {
     pub(super) parameter_services: [String; 6],
     pub(super) parameter_events: String,
     pub(super) clock: String,
-    pub(super) image: String,
     pub(super) prompt: String,
     pub(super) ask: String,
     pub(super) answer: String,
@@ -65,12 +64,40 @@ pub(super) struct Topics {
 ///
 /// # Errors
 /// As [`Topics::of`].
-pub(super) fn endpoints(node: &NodeName, remaps: &[Remap]) -> Result<Vec<Endpoint>, NameError> {
-    let of = |transport| Topics::of(node, remaps, transport);
-    let (raw, compressed) = (of(ImageTransport::Raw)?, of(ImageTransport::Compressed)?);
-    let mut endpoints = raw.endpoints();
-    endpoints.extend(compressed.endpoints().into_iter().filter(|one| one.is_of_images));
+pub(super) fn endpoints(
+    node: &NodeName,
+    remaps: &[Remap],
+    images: &[&str],
+) -> Result<Vec<Endpoint>, NameError> {
+    let mut endpoints = Topics::of(node, remaps)?.endpoints();
+    for base in images {
+        for transport in ImageTransport::ALL {
+            let topic = image(node, remaps, base, transport)?;
+            endpoints.push(Endpoint { topic, side: Side::Subscription, is_of_images: true });
+        }
+    }
     Ok(endpoints)
+}
+
+/// The absolute name of a camera's topic, whose raw images the node calls `base`.
+///
+/// # Errors
+/// If it, or what it is remapped to, is not allowed.
+pub(super) fn image(
+    node: &NodeName,
+    remaps: &[Remap],
+    base: &str,
+    transport: ImageTransport,
+) -> Result<String, NameError> {
+    match transport {
+        ImageTransport::Raw => node.topic(base, remaps),
+        // A rule for `image` moves its compressed sibling along, as image_transport does it.
+        ImageTransport::Compressed => {
+            let sibling = format!("{base}/compressed");
+            let (own, unmapped) = (node.topic(&sibling, remaps)?, node.topic(&sibling, &[])?);
+            Ok(if own == unmapped { format!("{}/compressed", node.topic(base, remaps)?) } else { own })
+        }
+    }
 }
 
 impl Topics {
@@ -78,23 +105,9 @@ impl Topics {
     ///
     /// # Errors
     /// If one, or what it is remapped to, is not allowed.
-    pub(super) fn of(
-        node: &NodeName,
-        remaps: &[Remap],
-        image_transport: ImageTransport,
-    ) -> Result<Self, NameError> {
+    pub(super) fn of(node: &NodeName, remaps: &[Remap]) -> Result<Self, NameError> {
         let name = |topic: &str| node.topic(topic, remaps);
-        let image = match image_transport {
-            ImageTransport::Raw => name("image")?,
-            // A rule for `image` moves its compressed sibling along, as image_transport does it.
-            ImageTransport::Compressed => {
-                let own = name("image/compressed")?;
-                let unmapped = node.topic("image/compressed", &[])?;
-                if own == unmapped { format!("{}/compressed", name("image")?) } else { own }
-            }
-        };
         Ok(Self {
-            image,
             parameter_services: parameter_services::names(node, remaps)?,
             parameter_events: name("/parameter_events")?,
             clock: name("/clock")?,
@@ -141,8 +154,7 @@ impl Topics {
         ];
         let subscribed =
             [&self.prompt, &self.ask, &self.cmd_vel, &self.actions, &self.plan_request, &self.clock];
-        let images = Endpoint { topic: self.image.clone(), side: Side::Subscription, is_of_images: true };
         let published = published.into_iter().map(of(Side::Publisher));
-        published.chain(subscribed.into_iter().map(of(Side::Subscription))).chain([images]).collect()
+        published.chain(subscribed.into_iter().map(of(Side::Subscription))).collect()
     }
 }

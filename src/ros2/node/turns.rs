@@ -3,12 +3,14 @@
 //! Where time runs, each engine has a thread of its own, so that neither waits for the other. Where time stands still
 //! between messages, all take their turns in one thread: a bag's next message waits until each has had the last.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::gaze::{Gaze, Wanted};
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
-use crate::frames::listener::{Listener, Verdict};
+use crate::frames::listener::Verdict;
 use crate::ros2::transport::{Pump, Transport};
 use crate::supervisor::Supervisor;
 
@@ -21,11 +23,11 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What an engine does in the node.
 pub(super) trait Role: Send {
     /// Where its frames arrive.
-    fn listener(&self) -> &Listener;
+    fn gaze(&mut self) -> &mut Gaze;
 
-    /// Whether frames are to be looked at now; newer ones take their places meanwhile.
-    fn calls(&self) -> bool {
-        true
+    /// Which frames are to be looked at now, if any are; newer ones take their places meanwhile.
+    fn calls(&self) -> Option<Wanted> {
+        Some(Wanted::Any)
     }
 
     /// Does what does not wait for frames; called before every turn.
@@ -62,7 +64,7 @@ impl<'a> Turns<'a> {
 
     fn take(&mut self, stop: &AtomicBool) -> Turn {
         self.role.glance();
-        let clock = self.role.listener().clock();
+        let clock = Arc::clone(self.role.gaze().clock());
         // Asked each time: the rate may change while its turn is awaited.
         let next_ns = self
             .last_ns
@@ -72,10 +74,8 @@ impl<'a> Turns<'a> {
         if let Ok(early_ns @ 1..) = u64::try_from(early_ns) {
             return Turn::Early(Duration::from_nanos(early_ns));
         }
-        if !self.role.calls() {
-            return Turn::Early(LOOK);
-        }
-        if !self.role.listener().take(&mut self.frames) {
+        let Some(wanted) = self.role.calls() else { return Turn::Early(LOOK) };
+        if !self.role.gaze().take(&mut self.frames, wanted) {
             return Turn::Idle;
         }
         let began = clock.now();
@@ -83,7 +83,7 @@ impl<'a> Turns<'a> {
         let verdict = self.role.serve(&self.frames, began, stop);
         // Their buffers are free for what comes next.
         self.frames.clear();
-        self.role.listener().settle(verdict);
+        self.role.gaze().settle(verdict);
         Turn::Served
     }
 }
@@ -150,7 +150,7 @@ fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool
         match (early, pump) {
             _ if is_served => {}
             (Some(left), _) if runs => std::thread::sleep(left.min(GLANCE)),
-            (_, Pump::Live) => roles[0].role.listener().wait(GLANCE),
+            (_, Pump::Live) => roles[0].role.gaze().wait(GLANCE),
             (_, Pump::Delivered) => {}
             (_, Pump::Ended) => break,
         }

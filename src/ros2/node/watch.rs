@@ -1,23 +1,23 @@
-//! The reporting thread: diagnostics of each engine once a second and on change, and words when no camera is there.
+//! The reporting thread: diagnostics of each engine's work on each camera, once a second and on change.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::{Board, Notes};
-use super::concerns::{self, Standing};
-use super::hearing::Hearing;
+use super::concerns::{self, Missing, Standing};
+use super::gaze::{Eye, Pairing};
+use super::lookout::Lookout;
 use super::occasion::{AskWhen, Because};
 use super::options::{NodeOptions, Topics, ask_period_ns};
 use crate::frames::accounts::Accounts;
-use crate::frames::camera::Camera;
-use crate::frames::clock::Moment;
+use crate::frames::clock::{Clock, Moment};
 use crate::frames::listener::Listener;
 use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
 use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::parameters::Parameters;
-use crate::ros2::transport::{Delivery, ImageTransport, Publisher, TopicSeen, Transport, TransportError};
+use crate::ros2::transport::{Delivery, Publisher, TopicSeen, Transport, TransportError};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
 /// How often the state is looked at.
@@ -26,8 +26,6 @@ const PERIOD: Duration = Duration::from_millis(100);
 const REPORT_NS: i64 = 1_000_000_000;
 /// A state that is better than what was said last is said after this long, so that one to and fro is not said each time.
 const CALM_NS: i64 = 5_000_000_000;
-/// After this long without a publisher the node says what it waits for, and again each time this has grown sixteenfold.
-const PATIENCE_NS: i64 = 2_000_000_000;
 
 /// Adds to a status what is known of one kind of work alone.
 type Detail<'a> = Box<dyn Fn(&Notes, &mut Status) + Send + 'a>;
@@ -35,23 +33,25 @@ type Detail<'a> = Box<dyn Fn(&Notes, &mut Status) + Send + 'a>;
 pub(super) struct Watch<'a> {
     publisher: Box<dyn Publisher>,
     logger: String,
-    image: String,
-    image_transport: ImageTransport,
-    camera: Arc<Camera>,
-    concerns: Standing,
+    clock: Arc<Clock>,
+    views: Vec<Lookout>,
+    /// Where questions are about all cameras.
+    together: Option<Together>,
     is_simulated: bool,
     engines: Vec<Watched<'a>>,
     started: Moment,
     reported_ns: i64,
-    next_notice_ns: i64,
-    hearing: Hearing,
     graph: Vec<TopicSeen>,
 }
 
-/// An engine whose state is reported.
+/// An engine's work on one camera, whose state is reported.
 pub(super) struct Watched<'a> {
     work: Work,
     hardware_id: String,
+    /// The number of the camera, and what it is called, if it has a name.
+    camera: (usize, Option<String>),
+    /// Cameras that share the engine's time.
+    n_cameras: usize,
     listener: Arc<Listener>,
     board: Arc<Board>,
     detail: Detail<'a>,
@@ -74,18 +74,22 @@ impl<'a> Watched<'a> {
         work: Work,
         (options, parameters): (&NodeOptions, &SharedParameters),
         forming_s: f64,
-        listener: Arc<Listener>,
-        board: Arc<Board>,
+        (camera, eye): (usize, &Eye),
         detail: Detail<'a>,
     ) -> Self {
         Self {
             work,
+            camera: (camera, eye.name.clone()),
+            n_cameras: match work {
+                Work::Answers => options.cameras.count(),
+                Work::Forecasts => 1,
+            },
             hardware_id: match work {
                 Work::Answers => options.hardware_id.clone(),
                 Work::Forecasts => options.forecast_hardware_id.clone(),
             },
-            listener,
-            board,
+            listener: Arc::clone(&eye.listener),
+            board: Arc::clone(&eye.board),
             detail,
             parameters: Arc::clone(parameters),
             forming_s,
@@ -112,7 +116,9 @@ impl<'a> Watched<'a> {
                 silence_s,
                 unserved_s: seconds(notes.last_published_steady_ns.unwrap_or(0).max(self.streaming_since_ns)),
                 awaits_first: notes.last_published_steady_ns.is_none_or(|ns| ns < self.streaming_since_ns),
-                patience_s: self.parameters.read(|now| patience_s(now, self.work, self.forming_s)),
+                patience_s: self
+                    .parameters
+                    .read(|now| patience_s(now, self.work, self.forming_s, self.n_cameras)),
                 publishers,
                 failure: notes.failure.clone(),
                 age_ms: notes.last.map(|(age_ms, _)| age_ms),
@@ -142,11 +148,12 @@ impl<'a> Watched<'a> {
         let is_known = verdict.0 == Level::Warn && verdict.1 == status.concerned();
         let state = if is_known { (Level::Ok, String::new()) } else { verdict.clone() };
         if self.is_to_be_said(&state, now_ns) && !is_known {
-            match verdict.0 {
-                Level::Ok => log::info!("{}", verdict.1),
-                Level::Warn | Level::Stale => log::warn!("{}", verdict.1),
-                Level::Error => log::error!("{}", verdict.1),
-            }
+            let level = match verdict.0 {
+                Level::Ok => log::Level::Info,
+                Level::Warn | Level::Stale => log::Level::Warn,
+                Level::Error => log::Level::Error,
+            };
+            concerns::say(self.camera.1.as_deref(), vec![(level, verdict.1.clone())]);
         }
         (self.verdict, self.before) = (verdict.clone(), status.accounts);
         self.board.reported();
@@ -174,26 +181,30 @@ impl<'a> Watched<'a> {
 }
 
 impl<'a> Watch<'a> {
+    /// `pairing` is there where questions are about all cameras.
     pub(super) fn open(
         transport: &dyn Transport,
         topics: &Topics,
         options: &NodeOptions,
-        camera: &Arc<Camera>,
+        views: Vec<Lookout>,
+        pairing: Option<Arc<Pairing>>,
         engines: Vec<Watched<'a>>,
     ) -> Result<Self, TransportError> {
+        let together = pairing.map(|pairing| Together {
+            pairing,
+            tolerance: options.cameras.tolerance,
+            concerns: Standing::default(),
+        });
         Ok(Self {
             publisher: transport.advertise(&topics.diagnostics, DiagnosticArray::TYPE, Delivery::Reliable)?,
             logger: options.name.logger(),
-            image: topics.image.clone(),
-            image_transport: options.image_transport,
-            camera: Arc::clone(camera),
-            concerns: Standing::default(),
+            clock: Arc::clone(transport.clock()),
+            views,
+            together,
             is_simulated: options.use_sim_time,
             engines,
             started: transport.clock().now(),
             reported_ns: i64::MIN,
-            next_notice_ns: PATIENCE_NS,
-            hearing: Hearing::new(topics.image.clone()),
             graph: Vec::new(),
         })
     }
@@ -204,17 +215,14 @@ impl<'a> Watch<'a> {
 
     /// Reports if it is time to, or if the state is another.
     pub(super) fn look(&mut self, transport: &dyn Transport) {
-        let now = transport.clock().now();
+        let now = self.clock.now();
         let is_due = REPORT_NS <= now.steady_ns.saturating_sub(self.reported_ns);
         if is_due {
             self.graph = transport.graph();
         }
-        self.hearing.look(transport);
         let waited_ns = now.steady_ns - self.started.steady_ns;
-        let is_silent = self.engines.iter().all(|engine| engine.listener.last_receipt().is_none());
-        if is_silent && self.next_notice_ns <= waited_ns {
-            self.notice();
-            self.next_notice_ns = self.next_notice_ns.saturating_mul(16);
+        for view in &mut self.views {
+            view.look(transport, &self.graph, waited_ns);
         }
         self.heed();
         let states = self.states();
@@ -228,19 +236,37 @@ impl<'a> Watch<'a> {
 
     /// Says what is wrong for longer than a frame, if it is news.
     pub(super) fn heed(&mut self) {
-        let now_ns = self.camera.clock().now().steady_ns;
-        let of_camera = concerns::of_camera(&self.camera, self.is_simulated);
-        concerns::say(self.concerns.hear(of_camera, now_ns));
-        let rate_hz = self.camera.stream().rate_hz;
+        let now_ns = self.clock.now().steady_ns;
+        // Where time stands still until the first message, nobody has waited for it.
+        let waited_ns = if self.clock.runs() { now_ns.saturating_sub(self.started.steady_ns) } else { 0 };
+        for view in &mut self.views {
+            view.heed(self.is_simulated, now_ns);
+        }
         for engine in &mut self.engines {
-            concerns::say(engine.heed(rate_hz, now_ns));
+            let rate_hz = self.views[engine.camera.0].rate_hz();
+            let said = engine.heed(rate_hz, now_ns);
+            concerns::say(engine.camera.1.as_deref(), said);
+        }
+        if let Some(together) = &mut self.together {
+            let silence_ns = |engine: &Watched<'_>| {
+                let receipt = engine.listener.last_receipt();
+                receipt.map_or(waited_ns, |receipt| now_ns.saturating_sub(receipt.steady_ns))
+            };
+            let answers = self.engines.iter().filter(|engine| engine.work == Work::Answers);
+            let cameras = answers.map(|engine| {
+                let (number, view) = (engine.camera.0, &self.views[engine.camera.0]);
+                let silence_s = silence_ns(engine) as f64 / NANOSECONDS_PER_SECOND;
+                Missing { number, name: view.name().unwrap_or_default(), topic: view.topic(), silence_s }
+            });
+            let missing: Vec<_> = cameras.filter(|camera| SILENCE_S_MAX < camera.silence_s).collect();
+            together.heed(&missing, now_ns);
         }
     }
 
     /// Reports at once.
-    pub(super) fn report(&mut self, transport: &dyn Transport) {
+    pub(super) fn report(&mut self) {
         let states = self.states();
-        self.publish(&states, transport.clock().now());
+        self.publish(&states, self.clock.now());
     }
 
     fn publish(&mut self, states: &[Status], now: Moment) {
@@ -248,7 +274,8 @@ impl<'a> Watch<'a> {
         let mut message = DiagnosticArray { header, status: Vec::with_capacity(states.len()) };
         for (engine, status) in self.engines.iter_mut().zip(states) {
             let verdict = engine.judge(status, now.steady_ns);
-            message.status.push(status.message(&self.logger, &engine.hardware_id, &verdict));
+            let camera = engine.camera.1.as_deref();
+            message.status.push(status.message(&self.logger, camera, &engine.hardware_id, &verdict));
         }
         // A report that is not taken is followed by the next.
         let _ = self.publisher.publish(message.encode_padded());
@@ -256,46 +283,31 @@ impl<'a> Watch<'a> {
     }
 
     fn states(&mut self) -> Vec<Status> {
-        let ros_type = self.image_transport.ros_type();
-        let ours = self.graph.iter().filter(|topic| topic.name == self.image && topic.ros_type == ros_type);
-        let publishers = ours.map(|topic| topic.publishers).sum();
-        let (hearing, kernel_drops) = (&self.hearing, self.hearing.dropped_datagrams());
-        let (of_camera, camera_hz) = (&self.concerns, self.camera.stream().rate_hz);
-        let timed_by = self.camera.stamps().timed_by.name();
+        let Self { views, graph, together, engines, .. } = self;
         let status = |engine: &mut Watched<'a>| {
-            let mut status = engine.status(publishers, kernel_drops);
-            status.figures.extend(hearing.figures());
-            let concerns = of_camera.texts().chain(status.concerns).collect();
-            Status { concerns, camera_hz, timed_by, ..status }
+            let view = &views[engine.camera.0];
+            let mut status = engine.status(view.publishers(graph), view.dropped_datagrams());
+            if engine.work == Work::Answers {
+                status.concerns.extend(together.iter().flat_map(|together| together.concerns.texts()));
+            }
+            view.complete(status)
         };
-        self.engines.iter_mut().map(status).collect()
+        engines.iter_mut().map(status).collect()
     }
+}
 
-    /// Says that no image comes, and which topics could be meant.
-    fn notice(&self) {
-        let (graph, image, wanted) = (&self.graph, &self.image, self.image_transport.ros_type());
-        let other_type = graph
-            .iter()
-            .find(|topic| topic.name == *image && topic.ros_type != wanted && 0 < topic.publishers);
-        if let Some(topic) = other_type {
-            log::warn!("{image} is published as {}, and {wanted} is expected", topic.ros_type);
-            return;
-        }
-        if graph.iter().any(|topic| topic.name == *image && 0 < topic.publishers) {
-            log::info!("{image} is published, and no image has come yet");
-            return;
-        }
-        let is_image = |topic: &&TopicSeen| {
-            let types = [ImageTransport::Raw, ImageTransport::Compressed].map(ImageTransport::ros_type);
-            0 < topic.publishers && types.contains(&topic.ros_type.as_str())
-        };
-        let there: Vec<String> = graph
-            .iter()
-            .filter(is_image)
-            .map(|topic| format!("{} ({})", topic.name, topic.ros_type))
-            .collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        log::warn!("nobody publishes {image} ({wanted}) yet; image topics that are there: {there}");
+/// What is wrong with cameras that are asked about together.
+struct Together {
+    pairing: Arc<Pairing>,
+    tolerance: Duration,
+    concerns: Standing,
+}
+
+impl Together {
+    /// Says what keeps questions from being put, if it is news: cameras that send nothing, or frames that do not find together.
+    fn heed(&mut self, missing: &[Missing<'_>], now_ns: i64) {
+        let found = concerns::of_together(missing, self.pairing.apart(), self.tolerance);
+        concerns::say(None, self.concerns.hear(found.into_iter().collect(), now_ns));
     }
 }
 
@@ -304,21 +316,22 @@ fn is_news(before: Level, now: Level) -> bool {
     before < now || (now < before && Level::Warn < before)
 }
 
-/// Long enough for two results that are just in time, for a clip to form, and for the next question's turn; without end where a
-/// question waits for something to happen.
-fn patience_s(parameters: &Parameters, work: Work, forming_s: f64) -> f64 {
+/// Long enough for two results that are just in time, and one about each further camera, for a clip to form, and for the next
+/// question's turn; without end where a question waits for something to happen.
+fn patience_s(parameters: &Parameters, work: Work, forming_s: f64, n_cameras: usize) -> f64 {
     if work == Work::Answers && AskWhen::of(parameters).because != Because::Rate {
         return f64::INFINITY;
     }
     let turn_s = ask_period_ns(parameters).map_or(0.0, |period_ns| period_ns as f64 / NANOSECONDS_PER_SECOND);
-    2.0 * parameters.double("max_age") + forming_s + turn_s + 1.0
+    let n_cameras = n_cameras as f64;
+    (1.0 + n_cameras) * parameters.double("max_age") + forming_s + n_cameras * turn_s + 1.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frames::accounts::DropReason;
-    use crate::frames::clock::Clock;
+    use crate::frames::camera::Camera;
     use crate::ros2::names::NodeName;
     use crate::ros2::parameter_store::ParameterStore;
 
@@ -330,24 +343,31 @@ mod tests {
         }
     }
 
+    fn eye(camera: &Camera) -> Eye {
+        let listener = Arc::clone(&camera.listeners()[0]);
+        Eye { name: None, listener, board: Arc::new(Board::new()) }
+    }
+
     #[test]
     fn patience_is_for_two_results_a_clip_and_a_turn() {
         let patience_s =
-            |options: NodeOptions, forming_s| patience_s(&options.parameters(), Work::Answers, forming_s);
+            |options: NodeOptions, forming_s| patience_s(&options.parameters(), Work::Answers, forming_s, 1);
         assert_eq!(patience_s(options(), 1.5), 2.0 * 2.0 + 1.5 + 2.0 + 1.0);
         assert_eq!(patience_s(NodeOptions { max_rate_hz: 0.0, ..options() }, 0.0), 2.0 * 2.0 + 1.0);
         let ask_when = AskWhen { because: Because::Topic, ..AskWhen::default() };
         assert_eq!(patience_s(NodeOptions { ask_when, ..options() }, 0.0), f64::INFINITY);
+        let of_three = super::patience_s(&options().parameters(), Work::Answers, 0.0, 3);
+        assert_eq!(of_three, 2.0 * 2.0 + 2.0 * (2.0 + 2.0) + 2.0 + 1.0, "two more answers and turns");
     }
 
     #[test]
     fn a_state_that_comes_and_goes_is_said_once() {
         let (options, clock) = (options(), Arc::new(Clock::stepped()));
-        let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
-        let listener = Arc::clone(&camera.listeners()[0]);
+        let image = options.image_topics().unwrap().remove(0);
+        let camera = Camera::new(options.camera(&image), &clock, &[options.answer_listener()]);
         let parameters = Arc::new(ParameterStore::new(options.parameters()));
-        let (board, options) = (Arc::new(Board::new()), (&options, &parameters));
-        let mut watched = Watched::new(Work::Answers, options, 0.0, listener, board, Box::new(|_, _| {}));
+        let options = (&options, &parameters);
+        let mut watched = Watched::new(Work::Answers, options, 0.0, (0, &eye(&camera)), Box::new(|_, _| {}));
         let mut said = |level: Level, words: &str, ms: i64| {
             watched.is_to_be_said(&(level, words.to_owned()), ms * 1_000_000)
         };
@@ -371,12 +391,12 @@ mod tests {
     #[test]
     fn an_engine_is_late_by_what_has_passed_since_images_came() {
         let (options, clock) = (options(), Arc::new(Clock::stepped()));
-        let camera = Camera::new(options.camera("/image"), &clock, &[options.answer_listener()]);
-        let listener = Arc::clone(&camera.listeners()[0]);
+        let image = options.image_topics().unwrap().remove(0);
+        let camera = Camera::new(options.camera(&image), &clock, &[options.answer_listener()]);
         let detail: Detail<'_> = Box::new(|_, _| {});
         let parameters = Arc::new(ParameterStore::new(options.parameters()));
-        let (board, options) = (Arc::new(Board::new()), (&options, &parameters));
-        let mut watched = Watched::new(Work::Answers, options, 0.0, listener, board, detail);
+        let options = (&options, &parameters);
+        let mut watched = Watched::new(Work::Answers, options, 0.0, (0, &eye(&camera)), detail);
         let mut at = |second: i64, comes: bool| {
             clock.set(second * 1_000_000_000);
             if comes {

@@ -60,6 +60,8 @@ pub struct DdsOptions {
     pub gid_bytes: usize,
     /// Whether lost images are to be sent again.
     pub image_reliability: ImageReliability,
+    /// Whether those of these topics are, if another choice was made for them.
+    pub image_reliability_of: Vec<(String, ImageReliability)>,
     /// The receive buffer that the kernel is asked for; it may grant less.
     pub receive_buffer_bytes: u64,
 }
@@ -80,6 +82,7 @@ impl DdsOptions {
             reach: Reach::Localhost,
             gid_bytes: 16,
             image_reliability: ImageReliability::Auto,
+            image_reliability_of: Vec::new(),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES_ASKED,
         }
     }
@@ -94,6 +97,7 @@ pub struct Dds {
     mouth: Arc<UdpSocket>,
     clock: Arc<Clock>,
     image_reliability: ImageReliability,
+    image_reliability_of: Vec<(String, ImageReliability)>,
     sockets: Sockets,
     /// The receive buffer that the kernel granted, if that can be known.
     buffer_bytes: Option<u64>,
@@ -137,6 +141,7 @@ impl Dds {
             mouth: Arc::new(mouth),
             clock,
             image_reliability: options.image_reliability,
+            image_reliability_of: options.image_reliability_of.clone(),
             sockets,
             buffer_bytes,
             images: Mutex::default(),
@@ -188,7 +193,9 @@ impl Dds {
     }
 
     fn read_images(&self, topic: &str, ros_type: &str, sink: Sink) -> Result<(), TransportError> {
-        let images = Arc::new(Images::new(self.image_reliability, self.buffer_bytes));
+        let told = self.image_reliability_of.iter().find(|(told, _)| told == topic);
+        let reliability = told.map_or(self.image_reliability, |(_, reliability)| *reliability);
+        let images = Arc::new(Images::new(reliability, self.buffer_bytes));
         let (name, qos) = (format!("rt{topic}"), images_qos(images.choice()));
         self.read(name, ros_type, &qos, sink, Some(Arc::clone(&images)))?;
         self.images.lock().unwrap_or_else(PoisonError::into_inner).push((topic.to_owned(), images));

@@ -17,6 +17,17 @@ pub enum ImageTransport {
 }
 
 impl ImageTransport {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Compressed];
+
+    /// Its name, as the parameter has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ImageTransport::Raw => "raw",
+            ImageTransport::Compressed => "compressed",
+        }
+    }
+
     /// The message type, as ROS writes it.
     pub fn ros_type(self) -> &'static str {
         match self {

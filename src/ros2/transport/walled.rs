@@ -35,13 +35,13 @@ use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
 use crate::ros2::environment::Reach;
 
-/// Images that may lie in the ring: one that is read, one that waits, one that is written.
+/// Images of each camera that may lie in the ring: one that is read, one that waits, one that is written.
 const N_SLOTS: usize = 3;
 /// What stands around an image's pixels.
 const HEADER_BYTES_MAX: usize = 4096;
 /// What the network's process may claim beside the images that it puts together.
 const MEMORY_BYTES: u64 = 128 << 20;
-/// RustDDS holds an image as it came, put together, and the next.
+/// RustDDS holds an image of each camera as it came, put together, and the next.
 const IMAGES_HELD: u64 = 4;
 
 /// How to build a wall.
@@ -53,12 +53,19 @@ pub struct WalledOptions {
     pub program: PathBuf,
     /// The largest image that is taken.
     pub image_bytes_max: usize,
+    /// Cameras that may be subscribed to at a time.
+    pub n_cameras: usize,
 }
 
 impl WalledOptions {
     /// Bytes that the network's process may claim; at the next one it ends and is started again.
     pub fn memory_bytes_max(&self) -> u64 {
-        MEMORY_BYTES + IMAGES_HELD * (self.image_bytes_max as u64)
+        MEMORY_BYTES + IMAGES_HELD * self.n_cameras as u64 * self.image_bytes_max as u64
+    }
+
+    /// A camera that sends a burst leaves the others theirs.
+    fn n_slots(&self) -> usize {
+        N_SLOTS * self.n_cameras
     }
 
     fn slot_bytes(&self) -> usize {
@@ -66,8 +73,15 @@ impl WalledOptions {
     }
 
     fn join(&self) -> Order {
-        let DdsOptions { node, domain_id, reach, gid_bytes, image_reliability, receive_buffer_bytes } =
-            &self.dds;
+        let DdsOptions {
+            node,
+            domain_id,
+            reach,
+            gid_bytes,
+            image_reliability,
+            image_reliability_of,
+            receive_buffer_bytes,
+        } = &self.dds;
         Order::Join(Join {
             namespace: node.namespace().to_owned(),
             name: node.name().to_owned(),
@@ -75,10 +89,11 @@ impl WalledOptions {
             is_local: *reach == Reach::Localhost,
             gid_bytes: *gid_bytes as u32,
             slot_bytes: self.slot_bytes() as u64,
-            n_slots: N_SLOTS as u32,
+            n_slots: self.n_slots() as u32,
             memory_bytes_max: self.memory_bytes_max(),
             log_level: log::max_level() as u8,
             image_reliability: *image_reliability,
+            image_reliability_of: image_reliability_of.clone(),
             receive_buffer_bytes: *receive_buffer_bytes,
         })
     }

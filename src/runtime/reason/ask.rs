@@ -97,8 +97,8 @@ impl Reason {
 
     pub(super) fn assemble(&self, request: &Request<'_>, media: &MediaLayout) -> Result<Prompt, AskError> {
         let media = media.in_prompt();
-        let question =
-            Question { system: request.system, media: &media, text: request.question, think: request.think };
+        let Request { system, captions, question: text, think, .. } = *request;
+        let question = Question { system, media: &media, captions, text, think };
         let mut prompt = self.layout.assemble(&self.tokenizer, &question)?;
         for id in request.answer_begin {
             prompt.ids.push(*id);

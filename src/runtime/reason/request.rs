@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub system: Option<&'a str>,
     /// What the question is about; stands before it.
     pub shown: &'a [Shown<'a>],
+    /// What each of them is called, said before it; empty where they have no names.
+    pub captions: &'a [&'a str],
     /// The question.
     pub question: &'a str,
     /// Ids with which the answer is made to begin. They count as prompt.
@@ -58,6 +60,7 @@ impl<'a> Request<'a> {
         Self {
             system: None,
             shown,
+            captions: &[],
             question,
             answer_begin: &[],
             think: false,

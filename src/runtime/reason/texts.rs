@@ -35,8 +35,8 @@ impl TextCheck {
     pub fn check(&self, request: &Request<'_>) -> Result<(), AskError> {
         request.sampling.check()?;
         ChoiceTokens::new(&self.tokenizer, request.choices)?;
-        let question =
-            Question { system: request.system, media: &[], text: request.question, think: request.think };
+        let Request { system, question: text, think, .. } = *request;
+        let question = Question { system, text, think, ..Question::default() };
         let prompt_tokens = self.layout.assemble(&self.tokenizer, &question)?.ids.len();
         let (image_tokens, context) = (0, self.context);
         if context <= prompt_tokens {

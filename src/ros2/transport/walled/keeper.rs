@@ -13,7 +13,7 @@ use rustdds::GUID;
 
 use super::ring::RingReader;
 use super::wire::{self, NEWS_BYTES_MAX, News, Order};
-use super::{Images, N_SLOTS, Shared, Sink, failed};
+use super::{Images, Shared, Sink, failed};
 use crate::frames::accounts::DropReason;
 use crate::ros2::messages::ByteOrder;
 use crate::ros2::transport::dds::{DdsOptions, Farewell};
@@ -41,7 +41,7 @@ impl Shared {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(SEND_MAX))?;
         ours.set_read_timeout(Some(SILENCE_MAX))?;
-        let (ring, file) = RingReader::make(N_SLOTS, self.options.slot_bytes())?;
+        let (ring, file) = RingReader::make(self.options.n_slots(), self.options.slot_bytes())?;
         let mut child = Command::new(&self.options.program)
             .arg("transport")
             .stdin(Stdio::from(OwnedFd::from(theirs)))

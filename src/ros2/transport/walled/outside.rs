@@ -138,6 +138,7 @@ impl Outside {
             reach: reach(join),
             gid_bytes: join.gid_bytes as usize,
             image_reliability: join.image_reliability,
+            image_reliability_of: join.image_reliability_of.clone(),
             receive_buffer_bytes: join.receive_buffer_bytes,
         };
         let dds = Arc::new(Dds::join(&options, Arc::new(Clock::system()))?);

@@ -58,6 +58,7 @@ pub(super) struct Join {
     pub(super) memory_bytes_max: u64,
     pub(super) log_level: u8,
     pub(super) image_reliability: ImageReliability,
+    pub(super) image_reliability_of: Vec<(String, ImageReliability)>,
     pub(super) receive_buffer_bytes: u64,
 }
 
