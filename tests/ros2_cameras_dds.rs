@@ -15,7 +15,7 @@ use perihelion::ros2::messages::{
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Answer, Answerer, AskCameras, Engines, NodeOptions, Outcome, Question, run};
 use perihelion::ros2::transport::{
-    Dds, DdsOptions, Delivery, MessageSink, Publisher, Transport, free_domain,
+    Dds, DdsOptions, Delivery, MessageSink, Publisher, Transport, Walled, WalledOptions, free_domain,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,14 +63,11 @@ fn jpeg() -> Vec<u8> {
     encode(&CompressedImageView { header: header(), format, data: &data })
 }
 
-/// Counts what a node says of its cameras, until each text was heard five times.
-fn heard(ask: AskCameras, texts: &[&str]) {
+/// Counts what a node, behind its wall or without, says of its cameras, until each text was heard five times.
+fn heard(is_walled: bool, ask: AskCameras, texts: &[&str]) {
     let domain_id = free_domain();
-    let join = |name: &str, told: Vec<_>| {
-        let options = DdsOptions::local(NodeName::new("/test", name).unwrap(), domain_id);
-        let options = DdsOptions { image_reliability_of: told, ..options };
-        Dds::join(&options, Arc::new(Clock::system())).expect("a participant on the loopback interface")
-    };
+    let dds = |name: &str| DdsOptions::local(NodeName::new("/test", name).unwrap(), domain_id);
+    let clock = || Arc::new(Clock::system());
     let mut options = NodeOptions::new(NodeName::new("/test", "eye").unwrap());
     options.cameras.named = ["front=/front/image", "rear=/rear/image"].map(|one| one.parse().unwrap()).into();
     options.cameras.ask = ask;
@@ -80,7 +77,16 @@ fn heard(ask: AskCameras, texts: &[&str]) {
     let (arguments, _) = RosArguments::split(ros.split_whitespace().map(str::to_owned)).unwrap();
     assert_eq!(options.assign(&arguments).unwrap(), [""; 0]);
     let told = options.image_topics().unwrap().into_iter().map(|image| (image.topic, image.reliability));
-    let (node, beside) = (join("eye", told.collect()), join("cameras", Vec::new()));
+    let dds_of_node = DdsOptions { image_reliability_of: told.collect(), ..dds("eye") };
+    let node: Box<dyn Transport> = if is_walled {
+        let program = env!("CARGO_BIN_EXE_perihelion").into();
+        let image_bytes_max = options.max_image_bytes;
+        let walled = WalledOptions { dds: dds_of_node, program, image_bytes_max, n_cameras: 2 };
+        Box::new(Walled::join(walled, clock()).expect("the network's process"))
+    } else {
+        Box::new(Dds::join(&dds_of_node, clock()).expect("a participant on the loopback interface"))
+    };
+    let beside = Dds::join(&dds("cameras"), clock()).expect("a participant on the loopback interface");
     let publish = |topic: &str, ros_type| beside.advertise(topic, ros_type, Delivery::Reliable).unwrap();
     let front: Box<dyn Publisher> = publish("/front/image", ImageView::TYPE);
     let rear = publish("/rear/image/compressed", CompressedImageView::TYPE);
@@ -96,7 +102,7 @@ fn heard(ask: AskCameras, texts: &[&str]) {
     let report = std::thread::scope(|scope| {
         let running = scope.spawn(|| {
             let mut sizes = Sizes;
-            run(&node, &options, Engines::answering(&mut sizes), &stop, &mut |_| {}).unwrap()
+            run(&*node, &options, Engines::answering(&mut sizes), &stop, &mut |_| {}).unwrap()
         });
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let deadline = Instant::now() + PATIENCE;
@@ -119,7 +125,17 @@ fn heard(ask: AskCameras, texts: &[&str]) {
         let accounts = camera.answers.unwrap();
         assert!(accounts.balance() && 5 <= accounts.served && accounts.in_flight == 0, "{name}: {accounts}");
     }
-    let choice = |topic: &str| node.reception(topic).unwrap().choice;
+    let choice = |topic: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The network's process tells it in a moment.
+            match node.reception(topic) {
+                Some(reception) => return reception.choice,
+                None => assert!(Instant::now() < deadline, "how {topic} is read"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
     assert!(choice("/front/image").is_reliable, "{:?}", choice("/front/image"));
     assert_ne!(
         choice("/front/image").why,
@@ -131,6 +147,8 @@ fn heard(ask: AskCameras, texts: &[&str]) {
 #[test]
 fn each_camera_is_heard_as_it_was_told_and_both_are_asked_about_together() {
     // One after the other: a domain is free until somebody is in it.
-    heard(AskCameras::Each, &["[(64, 64)]", "[(32, 32)]"]);
-    heard(AskCameras::All, &["[(64, 64), (32, 32)]"]);
+    for is_walled in [false, true] {
+        heard(is_walled, AskCameras::Each, &["[(64, 64)]", "[(32, 32)]"]);
+        heard(is_walled, AskCameras::All, &["[(64, 64), (32, 32)]"]);
+    }
 }

@@ -359,7 +359,7 @@ mod tests {
             "geometry_msgs/msg/PoseWithCovariance",
             "9a7c0fd234b7f45c6098745ecccd773ca1085670e64107135397aee31c02e1bb",
         ),
-        ("perihelion_msgs/msg/Answer", "08309c0612e175c1fdc7103498911f29c311cf3a5c2c8aa2490134605cf66c89"),
+        ("perihelion_msgs/msg/Answer", "7b49c2d6c47ff133a5b4f5ae237bde50fbc2ee25dd110603b9eafa4cfd98381c"),
         ("perihelion_msgs/msg/Forecast", "92f6cd4846d1b49e031a58a127a3d1fe65e072e7ca12e962c9574bd236578a72"),
         ("perihelion_msgs/msg/Plan", "98b9e6ea53509ad21d6cd676732195d6c510653ffb378e4f26ebd4a42349eebf"),
         ("perihelion_msgs/msg/Surprise", "74b1cc2e1cba21252623e3d54cac0f46054af9a46253b8e029d3fd6c7f1e35e9"),

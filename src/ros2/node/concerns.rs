@@ -230,7 +230,8 @@ pub(super) fn of_together(
     (APART_MIN <= n_apart).then(|| {
         let (apart_s, tolerance_s) = (apart.as_secs_f64(), tolerance.as_secs_f64());
         let text = format!(
-            "no question is put, since the newest frames of the cameras were seen {apart_s:.3} s apart, and              camera_tolerance is {tolerance_s:.3} s: raise it to {:.3} or more, or set the cameras' clocks (chrony, PTP)",
+            "no question is put, since the newest frames of the cameras were seen {apart_s:.3} s apart, and \
+             camera_tolerance is {tolerance_s:.3} s: raise it to {:.3} or more, or set the cameras' clocks (chrony, PTP)",
             apart_s + OR_SO
         );
         Concern { kind: Kind::Apart, text }
