@@ -23,6 +23,7 @@ pub mod export;
 pub mod frames;
 pub mod graph;
 pub mod install;
+pub mod live;
 pub mod mapped;
 pub mod model;
 pub mod models;

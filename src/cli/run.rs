@@ -4,6 +4,7 @@ mod cameras;
 mod cast;
 mod crew;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +18,7 @@ use super::generation::GenerationOptions;
 use super::places::Places;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
+use crate::live::{self, Live};
 use crate::ros2::environment::Environment;
 use crate::ros2::lifecycle;
 use crate::ros2::lifecycle::Crew as _;
@@ -43,7 +45,8 @@ use crate::ros2::transport::{
   perihelion run reason2.engine --bag drive.mcap --json --ros-args -r image:=/camera/image_raw
   perihelion run predict.engine --ros-args -r image:=/camera/image_raw -p surprise_warn:=0.8
   perihelion run reason2.engine --image front=/front/image_raw --image rear=/rear/image_raw --ask-cameras all
-  perihelion run reason2.engine predict.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw")]
+  perihelion run reason2.engine predict.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw
+  perihelion run small-reason.engine --live --ros-args -r image:=/camera/image_raw   # and open http://127.0.0.1:8077/")]
 pub(crate) struct Options {
     /// One that answers, one that forecasts, or one of each
     #[arg(required = true, num_args = 1..=2, value_name = "ENGINE")]
@@ -111,6 +114,10 @@ pub(crate) struct Options {
     /// Be a managed node: engines are opened, asked and closed as `~/change_state` says; nothing happens before that
     #[arg(long, conflicts_with = "bag")]
     lifecycle: bool,
+    /// Serve a page that shows what the node sees and says, and takes the prompt: at 127.0.0.1:8077, or at an address or a port
+    /// (0 is any that is free)
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = live::ADDRESS, value_parser = live::address)]
+    live: Option<SocketAddr>,
     /// Write answers, forecasts and surprises to stdout as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -155,6 +162,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if !options.lifecycle {
         warn_of_unknown(&unknown);
     }
+    let live = options.live.map(Live::open).transpose()?;
+    node.onlooker = live.as_ref().map(Live::onlooker).unwrap_or_default();
     let mut crew = crew::Hands::new(options, context);
     if !options.lifecycle {
         crew.engage(&paths, &mut node)?;

@@ -132,6 +132,11 @@ impl Listener {
         self.lock().ledger.take(frames, now)
     }
 
+    /// The newest frame that waits, which goes on waiting: for whoever only looks on. It is given however old it is.
+    pub fn newest(&self) -> Option<Received> {
+        self.lock().ledger.newest().cloned()
+    }
+
     /// Says that the frame at this place of the question was compared with a forecast.
     pub fn compared(&self, place: u64) {
         self.lock().ledger.compared(place);

@@ -20,6 +20,7 @@ mod hearing;
 mod image_topics;
 mod lookout;
 mod occasion;
+mod onlooker;
 mod options;
 mod plan;
 mod plan_request;
@@ -47,9 +48,12 @@ pub use forecast_shape::ForecastShape;
 pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
 pub use image_topics::ImageTopic;
 pub use occasion::{AskWhen, Because};
+pub use onlooker::{Acquaintance, Onlooker, OnlookerOption, Scene, View};
 pub use options::{NodeOptions, OptionsError};
 pub use plan_request::{PlanId, PlanRequest, Plans, ScoreRequest};
+pub use prompt::set_prompt;
 pub use screen::{PublishedForecast, PublishedSurprise};
+pub use seen::annotated;
 pub use sight::{CameraReport, Report};
 
 use self::asking::Asking;
@@ -67,6 +71,7 @@ use crate::ros2::names::NameError;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::told::Told;
 use crate::ros2::transport::{Transport, TransportError};
+use crate::runtime::reason::Place;
 use crate::supervisor::Supervisor;
 
 /// What publishing takes: an answer that ends at the deadline itself would be too late.
@@ -128,11 +133,22 @@ pub enum Said<'a> {
 }
 
 /// Who hears what is published, from whichever thread.
-struct Audience<'a>(Mutex<&'a mut (dyn FnMut(Said<'_>) + Send)>);
+struct Audience<'a> {
+    on_said: Mutex<&'a mut (dyn FnMut(Said<'_>) + Send)>,
+    onlooker: &'a OnlookerOption,
+}
 
 impl Audience<'_> {
     fn hears(&self, said: Said<'_>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)(said);
+        self.hears_of(said, None);
+    }
+
+    /// Hears what is said of the frame that is seen, and what is where in it.
+    fn hears_of(&self, said: Said<'_>, seen: Option<(&Received, &[Place])>) {
+        if let Some(onlooker) = self.onlooker.get() {
+            onlooker.hears(said, seen);
+        }
+        self.on_said.lock().unwrap_or_else(PoisonError::into_inner)(said);
     }
 }
 
@@ -155,6 +171,7 @@ pub fn run(
     let told = Told::new(transport, &options.qos_overrides);
     let parameters = Arc::new(ParameterStore::new(options.parameters()));
     let presence = Presence::open(&told, options, &parameters)?;
+    options.onlooker.meet(&options.name.to_string(), &options.prompt, &parameters);
     let checker = engines.answerer.as_ref().and_then(|answerer| answerer.checker());
     judge(&parameters, checker, options, engines.forecaster.is_some());
     let supervisor = Supervisor::from_environment(turns::n_threads(transport, engines.count()));
@@ -232,13 +249,14 @@ impl Performance<'_> {
         let told = Told::new(transport, &options.qos_overrides);
         let transport: &dyn Transport = &told;
         let clock = transport.clock();
-        let audience = Audience(Mutex::new(on_said));
+        let audience = Audience { on_said: Mutex::new(on_said), onlooker: &options.onlooker };
         let topics = options.topics()?;
         let Engines { answerer, forecaster } = engines;
         let forecast = forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape()));
         let sight = Sight::open(options, clock, forecast, answerer.is_some())?;
         let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
+        let foreseen = forecaster.as_ref().map(|forecaster| forecaster.shape().clone());
         let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience };
         let (mut roles, mut watched, mut pairing) = (Vec::new(), Vec::new(), None);
         if let (Some(forecaster), Some(eye)) = (forecaster, sight.forecasts.first()) {
@@ -255,6 +273,12 @@ impl Performance<'_> {
         }
         let views = sight.images.iter().cloned().zip(&sight.cameras);
         let views = views.map(|(image, camera)| Lookout::new(image, Arc::clone(camera))).collect();
+        let _looking_on = options.onlooker.get().map(|onlooker| {
+            let heard = |eyes: &[gaze::Eye]| eyes.iter().map(|eye| Arc::clone(&eye.listener)).collect();
+            let (answers, forecasts) = (heard(&sight.answers), heard(&sight.forecasts));
+            onlooker.begins(Scene { cameras: sight.onlooker.clone(), answers, forecasts, foreseen });
+            onlooker::LookingOn(onlooker)
+        });
         let mut watch = Some(Watch::open(transport, &stage.topics, options, views, pairing, watched)?);
         let followers = sight.cameras.clone();
         let _attended = stage.parameters.followed_by(Box::new(move |parameters| {

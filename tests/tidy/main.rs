@@ -20,6 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["frames"],
     &["runtime"],
     &["ros2"],
+    &["live"],
     &["report"],
     &["distill"],
     &["cli"],

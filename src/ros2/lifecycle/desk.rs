@@ -14,6 +14,7 @@ use crate::ros2::messages::{
     TransitionEvent, TransitionsReply, decode, encode,
 };
 use crate::ros2::names::{NameError, NodeName};
+use crate::ros2::node::OnlookerOption;
 use crate::ros2::services::with;
 use crate::ros2::transport::{Delivery, Publisher, Reply, Transport, TransportError};
 
@@ -52,6 +53,7 @@ pub(super) struct Desk {
     shared: Arc<Shared>,
     events: Box<dyn Publisher>,
     clock: Arc<Clock>,
+    onlooker: OnlookerOption,
 }
 
 #[derive(Default)]
@@ -116,7 +118,11 @@ impl Desk {
     ///
     /// # Errors
     /// If the transport cannot.
-    pub(super) fn open(transport: &dyn Transport, names: &Names) -> Result<Self, TransportError> {
+    pub(super) fn open(
+        transport: &dyn Transport,
+        names: &Names,
+        onlooker: OnlookerOption,
+    ) -> Result<Self, TransportError> {
         let shared = Arc::new(Shared::default());
         let Names { services: [change, state, states, transitions, graph], event } = names;
         let desk = Arc::clone(&shared);
@@ -145,7 +151,16 @@ impl Desk {
         transport.serve(graph, "lifecycle_msgs/srv/GetAvailableTransitions", with(whole))?;
         // As rcl publishes it: reliable, for those who are there.
         let events = transport.advertise(event, TransitionEvent::TYPE, Delivery::Reliable)?;
-        Ok(Self { shared, events, clock: Arc::clone(transport.clock()) })
+        let desk = Self { shared, events, clock: Arc::clone(transport.clock()), onlooker };
+        desk.show();
+        Ok(desk)
+    }
+
+    /// Shows the state to whoever looks on.
+    fn show(&self) {
+        if let Some(onlooker) = self.onlooker.get() {
+            onlooker.is_in(self.state().label());
+        }
     }
 
     pub(super) fn state(&self) -> State {
@@ -176,6 +191,7 @@ impl Desk {
     }
 
     fn tell(&self, transition: &Transition) {
+        self.show();
         let timestamp = u64::try_from(self.clock.now().ros_ns).unwrap_or(0);
         let event = TransitionEvent { timestamp, happened: transition.message() };
         if let Err(error) = self.events.publish(encode(&event)) {

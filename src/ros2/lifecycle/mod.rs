@@ -16,7 +16,9 @@ pub use machine::{Ending, Machine, State, TRANSITIONS, Transition};
 
 use self::desk::{Desk, Names, Wanted};
 use self::reused::Reused;
-use crate::ros2::node::{self, Checker, Engines, NodeError, NodeOptions, Performance, Presence, Said};
+use crate::ros2::node::{
+    self, Checker, Engines, NodeError, NodeOptions, OnlookerOption, Performance, Presence, Said,
+};
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::parameters::Parameters;
 use crate::ros2::told::Told;
@@ -64,7 +66,9 @@ pub fn run(
     let told = Told::new(transport, &options.qos_overrides);
     let parameters = Arc::new(ParameterStore::new(options.parameters()));
     let presence = Presence::open(&told, options, &parameters)?;
-    let desk = Desk::open(&told, &Names::of(&options.name, &options.remaps)?)?;
+    options.onlooker.meet(&options.name.to_string(), &options.prompt, &parameters);
+    let names = Names::of(&options.name, &options.remaps)?;
+    let desk = Desk::open(&told, &names, options.onlooker.clone())?;
     let supervisor = Supervisor::from_environment(1);
     supervisor.ready();
     log::info!("managed: {}", desk.state().label());
@@ -77,6 +81,7 @@ pub fn run(
         supervisor,
         stop,
         settings: None,
+        onlooker: &options.onlooker,
     };
     managed.attend(crew, on_said)
 }
@@ -90,6 +95,7 @@ struct Managed<'a> {
     stop: &'a AtomicBool,
     /// Of the node as it was configured.
     settings: Option<NodeOptions>,
+    onlooker: &'a OnlookerOption,
 }
 
 impl Managed<'_> {
@@ -168,7 +174,7 @@ impl Managed<'_> {
                     self.let_go(crew);
                     return Ending::Failure;
                 }
-                self.settings = Some(settings);
+                self.settings = Some(NodeOptions { onlooker: self.onlooker.clone(), ..settings });
                 Ending::Success
             }
             Err(reason) => {

@@ -154,7 +154,7 @@ impl Role for Asking<'_> {
                     unpublished: published.unpublished,
                     now: ended,
                 });
-                self.audience.hears(Said::Answer(&published));
+                self.audience.hears_of(Said::Answer(&published), Some((lead, &answer.places)));
                 board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
                 Verdict::Served
             }

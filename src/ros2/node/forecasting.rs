@@ -129,6 +129,9 @@ impl Role for Forecasting<'_> {
             Glimpse::Frame { .. } if is_cut || is_late() => is_cut = true,
             Glimpse::Frame { ahead, rgb } => {
                 unpublished += u64::from(!screen.show(newest, ahead, rgb));
+                if let Some(onlooker) = audience.onlooker.get() {
+                    onlooker.foresees(ahead, rgb);
+                }
                 n_shown = ahead;
             }
         };

@@ -6,6 +6,7 @@ use super::answering;
 use super::cameras::{Cameras, CamerasError};
 use super::forecast_shape::ForecastShape;
 use super::occasion::AskWhen;
+use super::onlooker::OnlookerOption;
 use super::rules::{SIZE, is_no_trifle, is_prompt, is_reliability, is_transport};
 use super::topics;
 pub(super) use super::topics::Topics;
@@ -72,6 +73,8 @@ pub struct NodeOptions {
     pub hardware_id: String,
     /// What they name as the hardware of forecasts.
     pub forecast_hardware_id: String,
+    /// Who looks on from outside of the graph.
+    pub onlooker: OnlookerOption,
 }
 
 /// Settings that contradict each other or ROS.
@@ -115,6 +118,7 @@ impl NodeOptions {
             qos_overrides: QosOverrides::default(),
             hardware_id: String::new(),
             forecast_hardware_id: String::new(),
+            onlooker: OnlookerOption::default(),
         }
     }
 
@@ -288,6 +292,18 @@ impl NodeOptions {
             clip_frames: shape.n_given,
             clip_rate_hz: shape.rate_hz,
             follow_frames: shape.horizon,
+            pictures: 1,
+            max_age: self.max_age,
+        }
+    }
+
+    /// How frames are chosen for whoever looks on: the newest one. With it the one of the last answer may be held, and one of them
+    /// drawn: as many frames as a question's listener has.
+    pub fn onlooker_listener(&self) -> ListenerOptions {
+        ListenerOptions {
+            clip_frames: 1,
+            clip_rate_hz: self.clip_rate_hz,
+            follow_frames: 0,
             pictures: 1,
             max_age: self.max_age,
         }

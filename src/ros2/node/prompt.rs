@@ -46,7 +46,15 @@ impl StandingPrompt {
     fn hear(&self, body: Result<(&[u8], ByteOrder), DropReason>) -> Result<(), String> {
         let (body, order) = body.map_err(|reason| reason.to_string())?;
         let text = decode::<Text>(body, order).map_err(|error| error.to_string())?.data;
-        let new = if text.trim().is_empty() { &self.first } else { text.trim() };
-        self.parameters.change(|parameters| parameters.set("prompt", Value::Text(new.to_owned())))
+        set_prompt(&self.parameters, &self.first, &text)
     }
+}
+
+/// Makes this the standing question, if the engine takes it; an empty one restores the first.
+///
+/// # Errors
+/// Why not; the question stays as it was.
+pub fn set_prompt(parameters: &SharedParameters, first: &str, text: &str) -> Result<(), String> {
+    let new = if text.trim().is_empty() { first } else { text.trim() };
+    parameters.change(|parameters| parameters.set("prompt", Value::Text(new.to_owned())))
 }

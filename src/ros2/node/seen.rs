@@ -43,7 +43,7 @@ pub(super) fn detections(places: &[Place], header: &Header) -> Detections {
 }
 
 /// A JPEG of the picture with the answer, its places and its age drawn over it; none if it is too large for one.
-pub(super) fn annotated(
+pub fn annotated(
     rgb: &[u8],
     [width, height]: [usize; 2],
     answer: &str,

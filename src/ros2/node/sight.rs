@@ -6,6 +6,7 @@ use super::board::{Board, Summary};
 use super::cameras::CamerasError;
 use super::gaze::{Eye, summary};
 use super::image_topics::ImageTopic;
+use super::onlooker::View;
 use super::options::NodeOptions;
 use crate::frames::accounts::Accounts;
 use crate::frames::camera::Camera;
@@ -46,6 +47,8 @@ pub(super) struct Sight {
     pub(super) forecasts: Vec<Eye>,
     /// Of each camera, if there is who answers.
     pub(super) answers: Vec<Eye>,
+    /// Of each camera, if someone looks on.
+    pub(super) onlooker: Vec<View>,
 }
 
 impl Sight {
@@ -59,10 +62,12 @@ impl Sight {
         let (images, forecast) = (options.image_topics()?, options.cameras.forecast_index());
         let together = options.cameras.are_asked_together().then(|| Arc::new(Board::new()));
         let (mut cameras, mut forecast_eyes, mut answer_eyes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut views = Vec::new();
         for (i, image) in images.iter().enumerate() {
             let forecasts = forecasts.filter(|_| i == forecast);
             let answers = answers.then(|| options.answer_listener());
-            let listeners: Vec<ListenerOptions> = forecasts.into_iter().chain(answers).collect();
+            let onlooker = options.onlooker.get().map(|_| options.onlooker_listener());
+            let listeners: Vec<ListenerOptions> = forecasts.into_iter().chain(answers).chain(onlooker).collect();
             let camera = Arc::new(Camera::new(options.camera(image), clock, &listeners));
             let mut listeners = camera.listeners().iter();
             let mut eye = |board| {
@@ -72,12 +77,15 @@ impl Sight {
             forecast_eyes.extend(forecasts.map(|_| eye(Arc::new(Board::new()))));
             let board = || together.clone().unwrap_or_else(|| Arc::new(Board::new()));
             answer_eyes.extend(answers.map(|_| eye(board())));
+            if let (Some(_), Some(listener)) = (onlooker, camera.listeners().last()) {
+                views.push(View { camera: Arc::clone(&camera), listener: Arc::clone(listener) });
+            }
             cameras.push(camera);
         }
         if 1 < images.len() && forecasts.is_some() {
             log::info!("forecasts are of camera {}", cameras[forecast].name());
         }
-        Ok(Self { images, cameras, forecast, forecasts: forecast_eyes, answers: answer_eyes })
+        Ok(Self { images, cameras, forecast, forecasts: forecast_eyes, answers: answer_eyes, onlooker: views })
     }
 
     /// Says what was done, and returns it.

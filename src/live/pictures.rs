@@ -1,0 +1,166 @@
+//! JPEGs of what is seen, made when somebody asks, each once for everyone who does.
+//!
+//! They are made in the viewers' own threads, one at a time, and not more often than leaves most of a processor to the engines.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jpeg_encoder::{ColorType, Encoder};
+
+use super::known::{Answered, Known};
+use crate::camera::{Decoder, FrameSize, Picture};
+use crate::ros2::node::annotated;
+use crate::runtime::reason::Place;
+
+/// Of pictures, out of 100.
+const JPEG_QUALITY: u8 = 80;
+/// Pixels of a row of a picture that is drawn over, at least.
+const DRAWN_WIDTH_MIN: usize = 320;
+/// Beyond so many rows a picture is not enlarged.
+const DRAWN_HEIGHT_MAX: usize = 4096;
+/// From one picture of the camera to the next at least.
+const PERIOD: Duration = Duration::from_millis(60);
+/// A picture that took long is followed by a rest of so many times as long.
+const REST: u32 = 4;
+
+/// A picture with what it shows.
+#[derive(Debug, Clone)]
+pub(super) struct Shown<Number> {
+    pub(super) number: Number,
+    pub(super) jpeg: Arc<[u8]>,
+    /// When the scene was seen, in milliseconds of ROS time.
+    pub(super) seen_ms: f64,
+    /// Of frames: when it was drawn.
+    pub(super) age_ms: f64,
+}
+
+/// Makes pictures, and keeps the last of each kind.
+#[derive(Default)]
+pub(super) struct Pictures(Mutex<Studio>);
+
+#[derive(Default)]
+struct Studio {
+    decoder: Option<Decoder>,
+    frame: Kept<(u64, u64)>,
+    answer: Kept<u64>,
+    forecast: Kept<u64>,
+}
+
+struct Kept<Number> {
+    shown: Option<Shown<Number>>,
+    next: Option<Instant>,
+}
+
+impl<Number> Default for Kept<Number> {
+    fn default() -> Self {
+        Self { shown: None, next: None }
+    }
+}
+
+impl<Number: PartialEq + Clone> Kept<Number> {
+    /// Whether a picture of this number is to be made now.
+    fn wants(&self, number: &Number) -> bool {
+        let is_known = self.shown.as_ref().is_some_and(|shown| shown.number == *number);
+        !is_known && self.next.is_none_or(|next| next <= Instant::now())
+    }
+
+    fn keep(&mut self, began: Instant, shown: Option<Shown<Number>>) {
+        self.next = Some(began + PERIOD.max(began.elapsed() * (REST + 1)));
+        // What cannot be shown leaves nothing to be taken for it.
+        self.shown = shown;
+    }
+}
+
+impl Pictures {
+    /// The camera's newest frame; the last one that there was, if none is there now.
+    pub(super) fn frame(&self, known: &Known) -> Option<Shown<(u64, u64)>> {
+        let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Studio { decoder, frame, .. } = &mut *studio;
+        if let Some(newest) = known.newest()
+            && frame.wants(&newest.number)
+        {
+            let began = Instant::now();
+            let decoded = newest.received.frame.decode(decoder.get_or_insert_with(Decoder::new)).ok();
+            let shown = decoded.and_then(|decoded| {
+                let picture = decoded.picture();
+                let jpeg = jpeg(picture.rgb, [picture.size.width, picture.size.height])?;
+                let seen_ms = newest.received.seen_ns as f64 / 1e6;
+                Some(Shown { number: newest.number, jpeg, seen_ms, age_ms: newest.age_ms })
+            });
+            frame.keep(began, shown);
+        }
+        frame.shown.clone()
+    }
+
+    /// The frame of the last answer with what was said drawn over it.
+    pub(super) fn answer(&self, known: &Known) -> Option<Shown<u64>> {
+        let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Studio { decoder, answer, .. } = &mut *studio;
+        if let Some(newest) = known.answer()
+            && answer.wants(&newest.number)
+            && let Some(received) = newest.frame()
+        {
+            let began = Instant::now();
+            let Answered { number, text, places, age_ms, .. } = &*newest;
+            let decoded = received.frame.decode(decoder.get_or_insert_with(Decoder::new)).ok();
+            let shown = decoded.and_then(|decoded| {
+                let picture = decoded.picture();
+                let jpeg = drawn_over(picture, text, places, *age_ms)?.into();
+                let seen_ms = received.seen_ns as f64 / 1e6;
+                Some(Shown { number: *number, jpeg, seen_ms, age_ms: *age_ms })
+            });
+            answer.keep(began, shown);
+        }
+        answer.shown.clone()
+    }
+
+    /// The frames of the last forecast beside each other.
+    pub(super) fn forecast(&self, known: &Known) -> Option<Shown<u64>> {
+        let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = &mut studio.forecast;
+        if let Some(newest) = known.forecast()
+            && kept.wants(&newest.number)
+        {
+            let began = Instant::now();
+            let shown = newest.strip.picture().and_then(|(size, rgb)| {
+                Some(Shown { number: newest.number, jpeg: jpeg(&rgb, size)?, seen_ms: 0.0, age_ms: 0.0 })
+            });
+            kept.keep(began, shown);
+        }
+        kept.shown.clone()
+    }
+}
+
+/// The picture with what was said of it, as the node draws it; a small one enlarged, or its letters would cover it.
+fn drawn_over(picture: Picture<'_>, text: &str, places: &[Place], age_ms: f64) -> Option<Vec<u8>> {
+    let FrameSize { width, height } = picture.size;
+    let is_small = 0 < width && height <= DRAWN_HEIGHT_MAX / DRAWN_WIDTH_MIN.div_ceil(width);
+    let scale = if is_small { DRAWN_WIDTH_MIN.div_ceil(width) } else { 1 };
+    if scale == 1 {
+        return annotated(picture.rgb, [width, height], text, places, age_ms);
+    }
+    let mut rgb = Vec::with_capacity(picture.rgb.len() * scale * scale);
+    for row in picture.rgb.chunks_exact(3 * width) {
+        let from = rgb.len();
+        for pixel in row.chunks_exact(3) {
+            (0..scale).for_each(|_| rgb.extend_from_slice(pixel));
+        }
+        let to = rgb.len();
+        (1..scale).for_each(|_| rgb.extend_from_within(from..to));
+    }
+    let moved = |place: &Place| {
+        let pixels = place.pixels.as_ref();
+        let pixels = pixels.map(|pixels| pixels.iter().map(|pixel| pixel * scale as f64).collect());
+        Place { pixels, ..place.clone() }
+    };
+    let places: Vec<Place> = places.iter().map(moved).collect();
+    annotated(&rgb, [width, height].map(|side| side * scale), text, &places, age_ms)
+}
+
+/// None of what is too large for one.
+fn jpeg(rgb: &[u8], [width, height]: [usize; 2]) -> Option<Arc<[u8]>> {
+    let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
+    let mut jpeg = Vec::new();
+    Encoder::new(&mut jpeg, JPEG_QUALITY).encode(rgb, width, height, ColorType::Rgb).ok()?;
+    Some(jpeg.into())
+}
