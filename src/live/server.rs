@@ -102,7 +102,11 @@ fn attend(stream: TcpStream, limits: Limits, stop: &AtomicBool, answers: Answers
     let mut line = Line { stream, deadline: Instant::now() + limits.patience, stop };
     let (response, with_body) = match read(&mut line, limits.bounds) {
         Ok(request) => (answers(&request), request.method != Method::Head),
-        Err(Failure::Refused(status, words)) => (Response::words(status, words), true),
+        Err(Failure::Refused(status, words)) => {
+            // Whoever was too slow hears at least that.
+            line.deadline = line.deadline.max(Instant::now() + FAREWELL);
+            (Response::words(status, words), true)
+        }
         Err(Failure::Gone) => return,
     };
     if response.write(&mut line, with_body).is_ok() {

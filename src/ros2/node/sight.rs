@@ -67,7 +67,8 @@ impl Sight {
             let forecasts = forecasts.filter(|_| i == forecast);
             let answers = answers.then(|| options.answer_listener());
             let onlooker = options.onlooker.get().map(|_| options.onlooker_listener());
-            let listeners: Vec<ListenerOptions> = forecasts.into_iter().chain(answers).chain(onlooker).collect();
+            let listeners: Vec<ListenerOptions> =
+                forecasts.into_iter().chain(answers).chain(onlooker).collect();
             let camera = Arc::new(Camera::new(options.camera(image), clock, &listeners));
             let mut listeners = camera.listeners().iter();
             let mut eye = |board| {
@@ -85,7 +86,14 @@ impl Sight {
         if 1 < images.len() && forecasts.is_some() {
             log::info!("forecasts are of camera {}", cameras[forecast].name());
         }
-        Ok(Self { images, cameras, forecast, forecasts: forecast_eyes, answers: answer_eyes, onlooker: views })
+        Ok(Self {
+            images,
+            cameras,
+            forecast,
+            forecasts: forecast_eyes,
+            answers: answer_eyes,
+            onlooker: views,
+        })
     }
 
     /// Says what was done, and returns it.
