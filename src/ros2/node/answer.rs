@@ -232,7 +232,7 @@ impl<'a> Mouth<'a> {
 }
 
 /// What is seen where: of several images nobody knows in which.
-fn places<'a>(answer: &'a Answer, asked: &Asked<'_>) -> &'a [Place] {
+pub(super) fn places<'a>(answer: &'a Answer, asked: &Asked<'_>) -> &'a [Place] {
     if asked.is_together() { &[] } else { &answer.places }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::answer::{Asked, Mouth};
+use super::answer::{Asked, Mouth, places};
 use super::answerer::{Answerer, Outcome, Question};
 use super::board::{Delivered, Notes};
 use super::gaze::{Gaze, Wanted};
@@ -154,7 +154,7 @@ impl Role for Asking<'_> {
                     unpublished: published.unpublished,
                     now: ended,
                 });
-                self.audience.hears_of(Said::Answer(&published), Some((lead, &answer.places)));
+                self.audience.hears_of(Said::Answer(&published), Some((lead, places(&answer, &asked))));
                 board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
                 Verdict::Served
             }
