@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
     Context, Usage, ask, bench, build, calibrate, compile, distill, doctor, export, imagine, inspect,
-    machine, manual, output, plan, run, scenes, transport,
+    machine, manual, output, plan, report, run, scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -40,6 +40,7 @@ enum Verb {
     Imagine(imagine::Options),
     Plan(plan::Options),
     Bench(bench::Options),
+    Report(report::Options),
     Inspect(inspect::Options),
     Doctor(doctor::Options),
     Demo(demo::Options),
@@ -118,6 +119,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Imagine(options) => imagine::run(&options, &context),
         Verb::Plan(options) => plan::run(&options, &context),
         Verb::Bench(options) => bench::run(&options, &context),
+        Verb::Report(options) => report::run(&options, &context),
         Verb::Inspect(options) => inspect::run(&options, &context),
         Verb::Doctor(options) => doctor::run(&options, &context),
         Verb::Demo(options) => demo::run(&options, &context),

@@ -28,6 +28,7 @@ pub mod mapped;
 pub mod model;
 pub mod models;
 pub mod onnx;
+pub mod quality;
 pub mod quantize;
 pub mod report;
 pub mod ros2;

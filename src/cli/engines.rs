@@ -11,6 +11,7 @@ use super::places::is_file;
 use crate::backend::{Memory, OpenOptions};
 use crate::container::hex;
 use crate::engine::{Engine, self_test};
+use crate::models::predict25::PredictManifest;
 use crate::runtime::SharedSession;
 use crate::runtime::predict::Predict;
 use crate::runtime::reason::Reason;
@@ -70,6 +71,16 @@ impl Loaded {
     /// What it was built from and for.
     pub(crate) fn identity(&self) -> Identity {
         Identity::of(&self.engine)
+    }
+
+    /// Whether it answers questions.
+    pub(crate) fn answers(&self) -> bool {
+        self.engine.manifest().roles.answers.is_some()
+    }
+
+    /// What it says of its forecasts, if it makes any.
+    pub(crate) fn forecasts(&self) -> Option<&PredictManifest> {
+        self.engine.manifest().roles.forecasts.as_ref()
     }
 
     /// Its loop that answers questions.

@@ -25,6 +25,7 @@ pub(crate) mod plan;
 mod progress;
 mod question;
 mod recipe;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod scenes;
 mod tensors;

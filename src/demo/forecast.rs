@@ -13,6 +13,7 @@ use super::course::{quiet, rendered, with_jump};
 use super::engine::PredictEngine;
 use super::plot::{self, Curve, Panel};
 use super::sheet::{self, Forecasted};
+use crate::quality::frames::Squares;
 use crate::report::{Html, element};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::runtime::predict::{Expectation, ForecastRequest, Limits, Noise, Predict, to_byte};
@@ -262,9 +263,9 @@ impl Report {
 }
 
 fn psnr_db(found: &[Vec<u8>], expected: &[Vec<u8>]) -> f64 {
-    let pairs = || found.iter().flatten().zip(expected.iter().flatten());
-    let squares: f64 = pairs().map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-    10.0 * (255.0 * 255.0 * pairs().count() as f64 / squares).log10()
+    let mut squares = Squares::default();
+    found.iter().zip(expected).for_each(|(found, expected)| squares.add(found, expected));
+    squares.psnr_db().unwrap_or(f64::NAN)
 }
 
 fn greatest(moments: &[Moment]) -> Greatest {

@@ -3,8 +3,9 @@
 use clap::builder::styling::{AnsiColor, Effects, Style};
 
 use super::forecast;
-use super::scoreboard::{IOU_MIN, Verdict};
+use super::scoreboard::Verdict;
 use crate::cli::output::wrapped;
+use crate::quality::boxes::IOU_MIN;
 
 /// Columns of a line at most.
 pub(super) const WIDTH: usize = 100;

@@ -19,6 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["engine"],
     &["frames"],
     &["runtime"],
+    &["quality"],
     &["ros2"],
     &["live"],
     &["report"],

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::demo::scoreboard::{Verdict, box_in};
+use crate::demo::scoreboard::Verdict;
 use crate::demo::stage::Take;
+use crate::quality::boxes::box_in;
 use crate::report::{Element, Film, Html, Overlay, element};
 use crate::scenes::{FPS, FRAME_BYTES, SIZE};
 

@@ -2,7 +2,7 @@
 
 use super::{Frames, LiveForecasts, Report, album};
 use crate::demo::forecast;
-use crate::demo::scoreboard::IOU_MIN;
+use crate::quality::boxes::IOU_MIN;
 use crate::report::{Html, Page, Plot, Series, Threshold, Tile, bar, element, table};
 
 impl Report {

@@ -72,4 +72,24 @@ impl Predict {
         session.read(self.wiring.encoded, first, &mut out[..len])?;
         Ok(n_latents)
     }
+
+    /// Encodes a whole clip of true frames, each `[height, width, 3]` of bytes, and lets it stand as the forecast: what
+    /// [`Predict::decode`] then makes of it is the best that a forecast could be with this VAE.
+    ///
+    /// # Errors
+    /// If they are of another number or size, or a run failed.
+    pub fn recall(&mut self, frames: &[&[u8]], limits: Limits<'_>) -> Result<(), ForecastError> {
+        let (n_given, expected) = (self.manifest.clip.n_given, self.manifest.clip.n_frames);
+        if frames.len() != expected {
+            return Err(ForecastError::FrameCount { found: frames.len(), expected });
+        }
+        self.show(&frames[..n_given], limits)?;
+        let shape = self.manifest.latents;
+        let given = self.manifest.n_given_latents() * shape.frame_len();
+        let mut onward = vec![0.0; shape.len() - given];
+        self.encode_onward(&frames[n_given..], &mut onward, limits)?;
+        self.latents[given..].copy_from_slice(&onward);
+        self.forecast_done = true;
+        Ok(())
+    }
 }

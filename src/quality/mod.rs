@@ -1,0 +1,8 @@
+//! How good answers and forecasts are, on rendered clips of which everything is known.
+
+pub mod answers;
+pub mod boxes;
+pub mod forecasts;
+pub mod frames;
+pub mod things;
+pub mod world;
