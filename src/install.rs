@@ -179,8 +179,10 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
 /// # Errors
 /// Of the kind [`io::ErrorKind::StorageFull`] if it has not.
 pub fn check_room(place: &Path, bytes: u64) -> io::Result<()> {
+    // Where it will lie may not be there yet.
+    let folder = folder_of(place).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     // A system that does not say will say it when the disk is full.
-    let free = free_bytes(folder_of(place)).unwrap_or(u64::MAX);
+    let free = free_bytes(folder).unwrap_or(u64::MAX);
     if free < bytes {
         let message = format!("{bytes} bytes are needed, the disk has {free} left");
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));

@@ -243,7 +243,8 @@ fn who_is_killed_takes_its_network_along() {
     engine.signal("-KILL");
     let killed = Instant::now();
     until("the end of the network's process", || has_ended(network[0]));
-    assert!(killed.elapsed() < Duration::from_secs(2), "it took {:?}", killed.elapsed());
+    // Each publisher by itself would wait as long as all of them do together.
+    assert!(killed.elapsed() < Duration::from_secs(10), "it took {:?}", killed.elapsed());
     until("its leave", || seen(&|topic| topic.publishers) == 0);
     // Nobody spoke for it, it would be there for the 50 seconds of its lease.
     assert!(killed.elapsed() < Duration::from_secs(10), "it was seen for {:?}", killed.elapsed());

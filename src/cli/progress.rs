@@ -62,7 +62,7 @@ impl Progress {
     }
 
     /// What is done by now took no time: it was done before.
-    #[cfg(feature = "distill")]
+    #[cfg_attr(not(feature = "distill"), expect(dead_code, reason = "training alone goes on from somewhere"))]
     pub(super) fn go_on_from(&self, done: u64) {
         self.bar.set_position(done);
         self.bar.reset_eta();

@@ -1,4 +1,4 @@
-//! `report`: how good engines are on rendered clips that training has not seen; as a table, as JSON, as a page.
+//! `report`: how good engines are on rendered clips that our training never draws; as a table, as JSON, as a page.
 
 mod page;
 
@@ -22,13 +22,13 @@ use crate::quality::world::World;
 const EXAMPLES: usize = 4;
 const MISTAKES: usize = 12;
 
-/// Measures engines on rendered clips that training has not seen.
+/// Measures engines on rendered clips that our training never draws.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Forecasts are held against the true future, beside the newest frame held still and the true future as the VAE gives it back. Of each:
-peak signal to noise over all pixels and over those that move, structural similarity, sharpness, and what became of the things: how many
+peak signal to noise over all pixels and over those that move (of the squared errors of all clips together), structural similarity, sharpness, and what became of the things: how many
 are found, how many kept their colour, how far they lie off. Answers are right letter by letter, boxes by an intersection over union of a
-half; beside their share stand its standard error and what always saying the most frequent answer would get.
+half; beside their share stand its standard error and, but for boxes, what always saying the most frequent answer would get.
 
 Examples:
   perihelion report small-reason.engine small-predict.engine -o report.html
@@ -57,6 +57,16 @@ pub(crate) struct Options {
     json: bool,
 }
 
+impl Options {
+    /// Of each report; none where it is the engine's own.
+    fn steps(&self) -> Vec<Option<usize>> {
+        match &self.steps[..] {
+            [] => vec![None],
+            some => some.iter().map(|steps| Some(usize::from(*steps))).collect(),
+        }
+    }
+}
+
 /// What was measured of one engine.
 struct Measured {
     file: String,
@@ -76,6 +86,12 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     for engine in &engines {
         if let Some(manifest) = engine.forecasts() {
             fits(world, manifest).map_err(|why| Usage(format!("{}: {why}", engine.path().display())))?;
+        }
+    }
+    // What an engine cannot do is said before hours are spent on another.
+    for engine in engines.iter().filter(|engine| engine.forecasts().is_some()) {
+        for steps in options.steps() {
+            engine.predict(steps).with_context(|| engine.path().display().to_string())?;
         }
     }
     if !options.steps.is_empty() && engines.iter().all(|engine| engine.forecasts().is_none()) {
@@ -137,18 +153,13 @@ fn measure(
     };
     let count = |what: &str, done: u64| {
         progress.set(done, options.clips, format!("{what} of {}", measured.file));
-        true
     };
     if engine.answers() {
         let mut reason = engine.reason()?;
         let found = answers(&mut reason, world, clips.clone(), MISTAKES, |done| count("answers", done));
         measured.answers = Some(found.with_context(name)?);
     }
-    let steps: Vec<Option<usize>> = match &options.steps[..] {
-        [] => vec![None],
-        some => some.iter().map(|steps| Some(usize::from(*steps))).collect(),
-    };
-    for steps in steps.into_iter().filter(|_| engine.forecasts().is_some()) {
+    for steps in options.steps().into_iter().filter(|_| engine.forecasts().is_some()) {
         let mut predict = engine.predict(steps).with_context(name)?;
         let found = forecasts(&mut predict, world, clips.clone(), EXAMPLES, |done| count("forecasts", done));
         measured.forecasts.push(found.with_context(name)?);
@@ -229,7 +240,7 @@ fn answer_rows(answers: &Answers) -> Vec<Vec<String>> {
             task.task.to_owned(),
             format!("{} of {}", task.right, task.asked),
             format!("{} ± {:.0}", percent(task.share), 100.0 * task.standard_error),
-            percent(task.most_frequent),
+            task.most_frequent.map_or("–".to_owned(), percent),
             task.mean_iou.map_or(String::new(), |iou| format!("{iou:.2}")),
         ]
     };

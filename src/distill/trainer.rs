@@ -56,7 +56,9 @@ pub fn train(
     let mut stage = stage(recipe)?;
     let inputs = stage.inputs();
     let mut parameters = stage.parameters(recipe.seed);
-    let room = check_room(&recipe.output, saved_bytes(&parameters));
+    // Where a run goes on, one state and checkpoint lie there already.
+    let room =
+        check_room(&recipe.output.join("state"), saved_bytes(&parameters) / if resume { 2 } else { 1 });
     room.map_err(|e| DistillError::io(&recipe.output, e))?;
     let (mut folder, first) = match resume {
         true => RunFolder::resume(recipe, &inputs, &mut parameters)?,

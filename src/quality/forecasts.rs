@@ -1,5 +1,4 @@
-//! Forecasts of clips whose future is known, beside two that cost nothing to know: the newest frame held, and the true future as the
-//! VAE gives it back, which no forecast can be nearer than.
+//! Forecasts of clips whose future is known, beside the newest frame held and the true future as the VAE gives it back.
 
 use std::time::Instant;
 
@@ -10,6 +9,9 @@ use super::things::Tally;
 use super::world::{Course, World};
 use crate::runtime::predict::{ForecastError, ForecastRequest, Limits, Noise, Predict, to_byte};
 use crate::runtime::statistics::Summary;
+
+/// Seeds of two clips' noises lie so far apart, more than a forecast has steps: none is drawn twice, whatever the number of steps.
+const SEEDS_APART: u64 = 1 << 17;
 
 /// What is measured of one frame of the horizon over all clips, or of all frames.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,10 +25,12 @@ pub struct Measures {
 }
 
 impl Measures {
-    fn add(&mut self, found: &[u8], truth: &[u8], newest: &[u8], course: &Course, side: usize) {
-        let moving = moved(truth, newest);
+    fn add(&mut self, found: &[u8], truth: &[u8], newest: Option<&[u8]>, course: &Course, side: usize) {
         self.all.add(found, truth);
-        self.moving.add_where(found, truth, |pixel| moving[pixel]);
+        if let Some(newest) = newest {
+            let moving = moved(truth, newest);
+            self.moving.add_where(found, truth, |pixel| moving[pixel]);
+        }
         if let Some(similarity) = ssim(found, truth, side) {
             self.similarity += similarity;
             self.n_similar += 1;
@@ -45,7 +49,7 @@ impl Measures {
         self.things.absorb(other.things);
     }
 
-    /// Peak signal to noise of all pixels, in dB: infinite where nothing differs.
+    /// Peak signal to noise of all pixels, in dB, of the squared errors of all clips together: infinite where nothing differs.
     #[must_use]
     pub fn psnr_db(&self) -> Option<f64> {
         self.all.psnr_db()
@@ -95,7 +99,7 @@ pub struct Horizon(Vec<Measures>);
 impl Horizon {
     fn add(&mut self, found: &[Vec<u8>], course: &Course, n_given: usize, side: usize) {
         let (given, truth) = course.frames.split_at(n_given);
-        let newest = given.last().unwrap_or(&truth[0]);
+        let newest = given.last().map(|frame| &frame[..]);
         self.0.resize(truth.len(), Measures::default());
         for ((measures, found), truth) in self.0.iter_mut().zip(found).zip(truth) {
             measures.add(found, truth, newest, course, side);
@@ -149,7 +153,7 @@ pub struct Forecasts {
     pub side: usize,
     /// The forecast.
     pub forecast: Horizon,
-    /// The newest given frame, held.
+    /// The newest given frame, held; empty where none is given.
     pub held: Horizon,
     /// The true frames, encoded and decoded.
     pub recalled: Horizon,
@@ -176,7 +180,7 @@ impl Forecasts {
     }
 }
 
-/// Forecasts `clips` of a world; the noise of each follows from its number. `each` hears how many are done and may end it.
+/// Forecasts `clips` of a world; the noise of each follows from its number. `each` hears how many are done.
 ///
 /// # Errors
 /// If the engine cannot forecast such clips, or a run failed.
@@ -185,7 +189,7 @@ pub fn forecasts(
     world: World,
     clips: std::ops::Range<u64>,
     n_examples: usize,
-    mut each: impl FnMut(u64) -> bool,
+    mut each: impl FnMut(u64),
 ) -> Result<Forecasts, ForecastError> {
     let clip = predict.manifest().clip.clone();
     let (n_given, side) = (clip.n_given, clip.width);
@@ -196,24 +200,23 @@ pub fn forecasts(
         let actions = course.actions.as_deref().filter(|_| clip.actions.is_some());
         let begin = Instant::now();
         predict.show(&views[..n_given], Limits::default())?;
-        let noise = Noise::Seed(predict.seed_of(0, index as usize));
+        let noise = Noise::Seed(index.wrapping_mul(SEEDS_APART));
         let request = ForecastRequest { noise, actions, ..ForecastRequest::default() };
         predict.denoise(&request, |_| {})?;
         let forecast = decoded(predict, n_given)?;
         all.took_ms.push(begin.elapsed().as_secs_f64() * 1e3);
         predict.recall(&views, Limits::default())?;
         let recalled = decoded(predict, n_given)?;
-        let newest = course.frames[n_given.saturating_sub(1)].clone();
         all.forecast.add(&forecast, &course, n_given, side);
         all.recalled.add(&recalled, &course, n_given, side);
-        all.held.add(&vec![newest; clip.n_frames - n_given], &course, n_given, side);
+        if let Some(newest) = course.frames[..n_given].last() {
+            all.held.add(&vec![newest.clone(); clip.n_frames - n_given], &course, n_given, side);
+        }
         all.n_clips += 1;
         if all.examples.len() < n_examples {
             all.examples.push(Example { index, truth: course.frames, forecast, recalled });
         }
-        if !each(all.n_clips) {
-            break;
-        }
+        each(all.n_clips);
     }
     Ok(all)
 }

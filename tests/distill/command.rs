@@ -69,7 +69,10 @@ fn stopped() -> tempfile::TempDir {
         while !folder.path().join("run/log.jsonl").exists() && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        signal(&child, "TERM");
+        // Of one that has ended the number may be another's.
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, "TERM");
+        }
         let output = child.wait_with_output().unwrap();
         // It may have been at its end.
         if output.status.code() != Some(0) {

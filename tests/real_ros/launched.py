@@ -11,7 +11,8 @@ import time
 
 import rclpy
 from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
@@ -23,7 +24,14 @@ TOPIC, SIDE, PATIENCE = "/front/image_raw", 64, 60
 def camera(heard, done):
     context = rclpy.Context()
     rclpy.init(context=context)
-    node = rclpy.create_node("camera", context=context)
+    try:
+        show(rclpy.create_node("camera", context=context), context, heard)
+    finally:
+        rclpy.shutdown(context=context)
+        done()
+
+
+def show(node, context, heard):
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     node.create_subscription(String, "/perihelion/answer", lambda message: heard.append(message.data), 10)
@@ -35,8 +43,6 @@ def camera(heard, done):
         images.publish(image)
         executor.spin_once(timeout_sec=0.1)
     node.destroy_node()
-    rclpy.shutdown(context=context)
-    done()
 
 
 def main():
@@ -44,14 +50,15 @@ def main():
     arguments = [("engine", engine), ("image", TOPIC), *(tuple(word.split(":=", 1)) for word in more)]
     included = IncludeLaunchDescription(AnyLaunchDescriptionSource(launch_file), launch_arguments=arguments)
     service = LaunchService(noninteractive=True)
-    service.include_launch_description(LaunchDescription([included]))
-    heard = []
+    ended, heard = [], []
+    watch = OnProcessExit(on_exit=lambda event, context: ended.append(event.returncode))
+    service.include_launch_description(LaunchDescription([RegisterEventHandler(watch), included]))
     beside = threading.Thread(target=camera, args=(heard, service.shutdown))
     beside.start()
     code = service.run()
     beside.join()
-    if code != 0 or len(heard) < 3:
-        sys.exit(f"{launch_file}: exit code {code}, {len(heard)} answers in {PATIENCE} s, 3 were expected")
+    if code != 0 or ended != [0] or len(heard) < 3:
+        sys.exit(f"{launch_file}: {len(heard)} answers in {PATIENCE} s, 3 were expected; processes ended with {ended}, launch with {code}")
     print(f"{launch_file}: {len(heard)} answers, and all have left")
 
 

@@ -22,11 +22,23 @@ for description in sorted(root.glob("jetson/ros2/*/package.xml")):
     assert f"project({package.name}" in (description.parent / "CMakeLists.txt").read_text(), f"{description}: CMakeLists.txt is another's"
 assert not warnings, warnings
 assert set(found) == {"perihelion", "perihelion_msgs"}, f"found {sorted(found)}"
-for launch in sorted(root.glob("jetson/**/launch/*.launch.*")):
+
+LAUNCHED = {"perihelion": {"reason.launch.py", "reason.launch.yaml", "managed.launch.py"}, "launch": {"perihelion.launch.py"}}
+seen = {folder: set() for folder in LAUNCHED}
+for launch in sorted(root.glob("jetson/**/*.launch.*")):
+    package = launch.parent.parent.name if launch.parent.name == "launch" and launch.parent.parent.name in found else None
+    needs = {depend.name for depend in found[package].exec_depends} if package else None
+    seen[package or launch.parent.name].add(launch.name)
     text = launch.read_text()
     if launch.suffix == ".py":
-        names = {node.name for node in ast.walk(ast.parse(text, launch.name)) if isinstance(node, ast.FunctionDef)}
+        tree = ast.parse(text, launch.name)
+        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         assert "generate_launch_description" in names, f"{launch}: describes nothing"
+        imported = {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        missing = imported - (needs or imported)
+        assert not missing, f"{launch}: imports {missing}, which package.xml does not declare"
     else:
         assert any("node" in entry for entry in yaml.safe_load(text)["launch"]), f"{launch}: starts nothing"
+        assert needs is None or "launch_yaml" in needs, f"{launch}: package.xml does not declare launch_yaml"
+assert seen == LAUNCHED, f"found {seen}"
 print(f"{', '.join(sorted(found))} {version}: as ament's tools expect")

@@ -9,7 +9,7 @@ use crate::scenes::{FPS, SIZE};
 
 pub(super) fn page(world: World, measured: &[Measured]) -> Page {
     let lead = format!(
-        "Rendered clips of the world `{}` that training has not seen: forecasts beside what came, answers beside what is true.",
+        "Rendered clips of the world `{}` that our training never draws: forecasts beside what came, answers beside what is true.",
         world.name()
     );
     let mut page = Page::new("How good these engines are", lead);
@@ -37,7 +37,8 @@ fn tiles(measured: &[Measured], page: &mut Page) {
     let percent = |of: Option<f64>| of.map(|v| format!("{:.0} %", 100.0 * v));
     if let Some(answers) = measured.iter().find_map(|of| of.answers.as_ref()) {
         let [right, asked] = answers.tasks.iter().fold([0, 0], |[r, a], t| [r + t.right, a + t.asked]);
-        tile("answers right", percent(Some(right as f64 / asked as f64)), format!("{right} of {asked}"));
+        let share = (0 < asked).then(|| right as f64 / asked as f64);
+        tile("answers right", percent(share), format!("{right} of {asked}"));
     }
     if let Some(of) = measured.iter().find_map(|of| of.forecasts.first()) {
         let [forecast, held, recalled] = [&of.forecast, &of.held, &of.recalled].map(Horizon::whole);

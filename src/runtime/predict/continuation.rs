@@ -73,8 +73,8 @@ impl Predict {
         Ok(n_latents)
     }
 
-    /// Encodes a whole clip of true frames, each `[height, width, 3]` of bytes, and lets it stand as the forecast: what
-    /// [`Predict::decode`] then makes of it is the best that a forecast could be with this VAE.
+    /// Encodes a whole clip of true frames, each `[height, width, 3]` of bytes, and lets it stand as the forecast: its latents are theirs,
+    /// and [`Predict::decode`] gives them back as the VAE does.
     ///
     /// # Errors
     /// If they are of another number or size, or a run failed.
@@ -89,6 +89,8 @@ impl Predict {
         let mut onward = vec![0.0; shape.len() - given];
         self.encode_onward(&frames[n_given..], &mut onward, limits)?;
         self.latents[given..].copy_from_slice(&onward);
+        shape.to_patches(&self.latents, &mut self.velocity);
+        self.solver.hold(&self.velocity);
         self.forecast_done = true;
         Ok(())
     }

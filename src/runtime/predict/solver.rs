@@ -104,6 +104,14 @@ impl Solver {
         }
     }
 
+    /// Lets this be the sample.
+    ///
+    /// # Panics
+    /// If it is not of the clip's shape.
+    pub fn hold(&mut self, sample: &[f32]) {
+        self.sample.copy_from_slice(sample);
+    }
+
     /// Makes step `i` along `velocity`, whose part for the given latents is overwritten: their velocity is known.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 //! one program is seen by Humble and by its successors.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustdds::{DomainParticipant, GUID, RTPSEntity, TopicKind};
 
@@ -63,7 +64,7 @@ impl Entities {
     /// Says that the node is gone, and gives the others a moment to hear it.
     pub(super) fn leave(&self) {
         self.update(|info| info.nodes.clear());
-        self.writer.flush();
+        self.writer.flush(Duration::from_millis(200));
     }
 
     fn update(&self, change: impl FnOnce(&mut ParticipantEntities)) {

@@ -16,25 +16,23 @@ use crate::ros2::transport::{PublishError, Publisher};
 /// How long the writers of a participant wait together, when they end, for readers to confirm what was published last. While one
 /// waits the others' readers confirm too, so it is the time that a leave takes beside a reader that does not.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a writer looks for beyond that: confirmations that are there already.
+/// A writer that ends so long after another ends by itself.
+const APART: Duration = Duration::from_secs(5);
+/// What a writer that comes too late looks for: confirmations that are there already.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// What is left of the time for readers that do not confirm.
-pub(super) struct Patience(Mutex<Duration>);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self(Mutex::new(PATIENCE))
-    }
-}
+/// Until when the writers that end together wait for readers that do not confirm.
+#[derive(Default)]
+pub(super) struct Patience(Mutex<Option<Instant>>);
 
 impl Patience {
-    /// Lets `wait` take what is left, and takes off what it took.
-    fn spend(&self, wait: impl FnOnce(Duration)) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = Instant::now();
-        wait(left.max(GLANCE));
-        *left = left.saturating_sub(begin.elapsed());
+    /// What is left of it.
+    fn left(&self) -> Duration {
+        let now = Instant::now();
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = until.filter(|until| now < *until + APART).unwrap_or(now + PATIENCE);
+        *until = Some(deadline);
+        deadline.saturating_duration_since(now).max(GLANCE)
     }
 }
 
@@ -73,10 +71,10 @@ impl DdsPublisher {
         written.map(|sample| i64::from(sample.sequence_number)).map_err(refusal)
     }
 
-    /// Waits until the readers that are there have all, as long as there is patience.
-    pub(super) fn flush(&self) {
+    /// Waits until the readers that are there have all: as long as there is patience, and so long at least.
+    pub(super) fn flush(&self, at_least: Duration) {
         // What they do not confirm in time is theirs to miss: we are leaving.
-        self.patience.spend(|most| drop(self.writer.wait_for_acknowledgments(most)));
+        drop(self.writer.wait_for_acknowledgments(self.patience.left().max(at_least)));
     }
 }
 
@@ -89,7 +87,7 @@ impl Publisher for DdsPublisher {
 /// A last answer or report should reach those who listen, although the node leaves.
 impl Drop for DdsPublisher {
     fn drop(&mut self) {
-        self.flush();
+        self.flush(Duration::ZERO);
     }
 }
 
@@ -116,4 +114,18 @@ impl SerializerAdapter<Body> for Verbatim {
     fn to_bytes(body: &Body) -> Result<Bytes, Infallible> {
         Ok(body.0.clone())
     }
+}
+
+#[cfg(test)]
+#[test]
+fn patience_is_spent_once_by_all_who_leave_together() {
+    let patience = Patience::default();
+    let first = patience.left();
+    assert!(Duration::ZERO < first && first <= PATIENCE && patience.left() <= first);
+    // As if all of it had been waited for.
+    let gone = Instant::now().checked_sub(Duration::from_millis(1));
+    *patience.0.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+    assert_eq!((patience.left(), patience.left()), (GLANCE, GLANCE));
+    *patience.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_sub(APART);
+    assert!(GLANCE < patience.left(), "another leave has its own");
 }
