@@ -201,3 +201,40 @@ fn forecasts_of_200_scenes_are_as_good_as_the_readme_says() {
         assert!(worse <= 1.15, "{what}: {found:.2}, the README says {expected}");
     }
 }
+
+/// True frames that stand as the forecast have their own latents and come back as themselves, whatever was forecast before.
+#[test]
+fn a_recalled_clip_is_the_forecast() {
+    let mut predict = support::open(Path::new(CHECKPOINT), &PredictOptions::default(), 1, None);
+    let scenes = [7, 8].map(|seed| {
+        let options = SceneOptions { n_frames: N_FRAMES, horizon: 0, ..SceneOptions::default() };
+        rendered(&Scene::draw(&mut Rng::new(seed), options))
+    });
+    let len = predict.manifest().latents.len();
+    let (mut before, mut recalled, mut again) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
+    forecast(&mut predict, &views(&scenes[0])[..N_GIVEN], Noise::Seed(1));
+    predict.latents(&mut before).expect("forecast");
+    predict.recall(&views(&scenes[1]), Limits::default()).expect("encodes");
+    predict.latents(&mut recalled).expect("recalled");
+    assert_ne!(before, recalled);
+    let mut frames = Vec::new();
+    predict
+        .decode(Limits::default(), |part| frames.extend(part.pixels.iter().map(|v| to_byte(*v))))
+        .expect("decodes");
+    let truth = scenes[1].concat();
+    let off: f64 = frames.iter().zip(&truth).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    assert!(off / (truth.len() as f64) < 4.0, "levels off on average: {}", off / truth.len() as f64);
+    // What was encoded onward is what it continues with.
+    predict.show(&views(&scenes[1])[..N_GIVEN], Limits::default()).expect("encodes");
+    let mut onward = vec![0.0; len];
+    let n = predict
+        .encode_onward(&views(&scenes[1])[N_GIVEN..], &mut onward, Limits::default())
+        .expect("encodes");
+    assert_eq!(n, 2);
+    predict.recall(&views(&scenes[1]), Limits::default()).expect("encodes");
+    let continuation = predict.continuation().expect("recalled").to_vec();
+    assert_eq!(continuation, onward[..continuation.len()]);
+    predict.latents(&mut again).expect("recalled");
+    assert_eq!(recalled, again);
+    assert!(predict.recall(&views(&scenes[1])[1..], Limits::default()).is_err());
+}

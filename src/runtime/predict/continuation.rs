@@ -89,9 +89,7 @@ impl Predict {
         let mut onward = vec![0.0; shape.len() - given];
         self.encode_onward(&frames[n_given..], &mut onward, limits)?;
         self.latents[given..].copy_from_slice(&onward);
-        shape.to_patches(&self.latents, &mut self.velocity);
-        self.solver.hold(&self.velocity);
-        self.forecast_done = true;
+        self.conclude();
         Ok(())
     }
 }

@@ -233,6 +233,13 @@ impl Predict {
         Ok(())
     }
 
+    /// Lets the latents that are there stand as the forecast.
+    pub(super) fn conclude(&mut self) {
+        self.manifest.latents.to_patches(&self.latents, &mut self.velocity);
+        self.solver.hold(&self.velocity);
+        self.forecast_done = true;
+    }
+
     /// Writes the clip's latents to `out`, `[C, T, h, w]`, normalised.
     ///
     /// # Errors
