@@ -25,7 +25,7 @@ use perihelion::ros2::node::{
 use perihelion::ros2::parameter_services;
 use perihelion::ros2::parameter_store::ParameterStore;
 use perihelion::ros2::transport::{
-    Choice, Dds, DdsOptions, Delivery, ImageReliability, ImageTransport, MessageSink, Transport, Why,
+    Choice, Dds, DdsOptions, Delivery, ImageReliability, ImageTransport, MessageSink, Reply, Transport, Why,
     free_domain,
 };
 
@@ -374,6 +374,52 @@ fn a_latched_topic_reaches_late_readers() {
     });
     late.subscribe("/e/state", Text::TYPE, Delivery::Latched { kept: 10 }, sink).unwrap();
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "as it is");
+}
+
+/// A request comes before it is known where its reply is read, as of any client that has just started.
+#[test]
+fn a_reply_waits_until_it_is_known_where_it_is_read() {
+    let node = join("eye_k");
+    let answer = |_: &[u8], _, reply: Reply| reply.give(encode(&Text { data: "here".into() }));
+    node.serve("/k/ask", "std_srvs/srv/Trigger", Box::new(answer)).unwrap();
+    let qos = rustdds::QosPolicyBuilder::new().reliable(rustdds::Duration::ZERO).build();
+    // Whoever takes its time to announce its reader, on a busy machine, is nobody's fault: another tries.
+    until("a reply", || {
+        let participant = rustdds::DomainParticipantBuilder::new(*DOMAIN)
+            .with_only_networks([std::net::Ipv4Addr::LOCALHOST])
+            .build()
+            .unwrap();
+        let topic = |name: &str, kind: &str| {
+            let (name, kind) = (name.to_owned(), format!("std_srvs::srv::dds_::Trigger_{kind}_"));
+            participant.create_topic(name, kind, &qos, rustdds::TopicKind::NoKey).unwrap()
+        };
+        let publisher = participant.create_publisher(&qos).unwrap();
+        let requests = publisher
+            .create_datawriter_no_key::<u8, rustdds::CDRSerializerAdapter<_>>(
+                &topic("rq/k/askRequest", "Request"),
+                None,
+            )
+            .unwrap();
+        until("the service", || {
+            let readers = participant.discovered_readers();
+            readers.iter().any(|reader| reader.subscription_topic_data.topic_name() == "rq/k/askRequest")
+        });
+        // It is matched a moment after it is known.
+        sleep(Duration::from_millis(100));
+        requests.write(0, None).unwrap();
+        let subscriber = participant.create_subscriber(&qos).unwrap();
+        let replies = subscriber
+            .create_simple_datareader_no_key::<String, rustdds::CDRDeserializerAdapter<_>>(
+                &topic("rr/k/askReply", "Response"),
+                None,
+            )
+            .unwrap();
+        (0..150).any(|_| {
+            sleep(Duration::from_millis(20));
+            replies.drain_read_notifications();
+            matches!(replies.try_take_one(), Ok(Some(sample)) if sample.sample == "here")
+        })
+    });
 }
 
 /// `rmw_dds_common/msg/ParticipantEntitiesInfo` as a ROS node of one generation reads it.
