@@ -55,11 +55,12 @@ impl Camera {
     /// If there are more than [`LISTENERS_MAX`].
     pub fn new(options: CameraOptions, clock: &Arc<Clock>, listeners: &[ListenerOptions]) -> Self {
         assert!(listeners.len() <= LISTENERS_MAX, "{} listeners", listeners.len());
-        let is_shared = 1 < listeners.len();
+        let is_shared = 1 < listeners.iter().filter(|listener| listener.has_pictures()).count();
         let n_frames = listeners.iter().map(ListenerOptions::n_frames).sum();
         let n_decoded = listeners.iter().map(|listener| listener.n_decoded(is_shared)).sum();
         let bits = || (0..LISTENERS_MAX).map(|i| 1u32 << i);
-        let all = bits().take(listeners.len()).fold(0, |all, bit| all | bit);
+        let with_pictures = listeners.iter().zip(bits()).filter(|(listener, _)| listener.has_pictures());
+        let all = with_pictures.fold(0, |all, (_, bit)| all | bit);
         let pictures = Arc::new(DecodedPool::new(n_decoded, options.pixels_max));
         let frames = FramePool::new(n_frames, options.frame_bytes_max, all, &pictures);
         let listen =

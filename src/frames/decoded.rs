@@ -73,6 +73,11 @@ impl DecodedPool {
         buffers.remove(free)
     }
 
+    /// Pixels of a picture, at most.
+    pub(super) fn pixels_max(&self) -> usize {
+        self.pixels_max
+    }
+
     /// Frames that were decoded, those that could not be among them.
     pub(super) fn n_decoded(&self) -> u64 {
         self.n_decoded.load(Relaxed)

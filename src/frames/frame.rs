@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert, size_in_header};
+use crate::camera::{Decoder, FrameError, FrameSize, Picture, RawFrame, convert, size_in_header};
 use crate::frames::clock::{Clock, Moment};
 use crate::frames::decoded::{Decoded, DecodedPool};
 use crate::frames::short_string::ShortString;
@@ -124,6 +124,24 @@ impl Frame {
         result
     }
 
+    /// Decodes it into a buffer of the caller's own: for whoever only looks on, and may neither wait for those who decode it for their
+    /// work nor make them, or the camera, wait.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn decode_apart<'a>(
+        &self,
+        decoder: &mut Decoder,
+        rgb: &'a mut Vec<u8>,
+    ) -> Result<Picture<'a>, FrameError> {
+        let n_bytes = 3 * self.pictures.pixels_max();
+        if rgb.len() < n_bytes {
+            *rgb = vec![0; n_bytes];
+        }
+        let size = self.convert(decoder, rgb)?;
+        Ok(Picture::new(&rgb[..size.rgb_bytes()], size))
+    }
+
     fn convert(&self, decoder: &mut Decoder, rgb: &mut [u8]) -> Result<FrameSize, FrameError> {
         match &self.format {
             Format::Raw { encoding, width, height, step, is_bigendian } => {
@@ -206,5 +224,61 @@ impl Age {
     /// The ROS time at which the frame will be `age_ns` old.
     pub fn reaches_ns(self, age_ns: i64) -> i64 {
         self.now.ros_ns.saturating_add(age_ns).saturating_sub(self.ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::frames::camera::{Camera, CameraOptions};
+    use crate::frames::listener::ListenerOptions;
+
+    /// Longer than a test takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn neither_who_looks_on_nor_the_camera_waits_for_a_decode() {
+        let (name, topic) = ("camera".to_owned(), "/image".to_owned());
+        let options = CameraOptions { name, topic, frame_bytes_max: 8, pixels_max: 8 };
+        let looks_on = ListenerOptions {
+            clip_frames: 1,
+            clip_rate_hz: 1.0,
+            follow_frames: 0,
+            pictures: 0,
+            max_age: PATIENCE,
+        };
+        let engine = ListenerOptions { pictures: 1, ..looks_on };
+        let camera = Camera::new(options, &Arc::new(Clock::stepped()), &[engine, looks_on]);
+        let encoding = ShortString::new("mono8").unwrap();
+        let format = Format::Raw { encoding, width: 2, height: 1, step: 2, is_bigendian: false };
+        let offer = |camera: &Camera| {
+            let header = FrameHeader { stamp_ns: 0, frame_id: ShortString::default(), format };
+            camera.offer(camera.take(header, &[7, 9]), 0);
+        };
+        offer(&camera);
+        let [engine, looks_on] = camera.listeners() else { panic!("there are two") };
+        let mut taken = Vec::new();
+        assert!(engine.take(&mut taken));
+        let seen = looks_on.newest().unwrap();
+
+        // As while an engine decodes it.
+        let decoding = seen.frame.decoded.lock().unwrap();
+        let (done, is_done) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut rgb = Vec::new();
+                let picture = seen.frame.decode_apart(&mut Decoder::new(), &mut rgb).unwrap();
+                assert_eq!((picture.size.width, picture.rgb), (2, &[7, 7, 7, 9, 9, 9][..]));
+                // The next frame takes the place of the one that is looked at.
+                offer(&camera);
+                done.send(()).unwrap();
+            });
+            let waited = is_done.recv_timeout(PATIENCE);
+            drop(decoding);
+            assert!(waited.is_ok(), "someone waits for the picture");
+        });
     }
 }

@@ -134,7 +134,12 @@ impl Listener {
 
     /// The newest frame that waits, which goes on waiting: for whoever only looks on. It is given however old it is.
     pub fn newest(&self) -> Option<Received> {
-        self.lock().ledger.newest().cloned()
+        self.look(Received::clone)
+    }
+
+    /// Looks for a moment at what [`Listener::newest`] gives, without holding on to it. The camera waits meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&Received) -> T) -> Option<T> {
+        self.lock().ledger.newest().map(look)
     }
 
     /// Says that the frame at this place of the question was compared with a forecast.

@@ -14,7 +14,9 @@ pub struct ListenerOptions {
     /// Frames after a clip that are kept until the next look, for a comparison with its forecast; 0 where none is made. With
     /// a forecast a clip is strict about its rate: one frame missing, and it starts over.
     pub follow_frames: usize,
-    /// Pictures of frames that the engine looks at at a time.
+    /// Pictures of frames that the engine looks at at a time; 0 for whoever keeps none here ([`Frame::decode_apart`]).
+    ///
+    /// [`Frame::decode_apart`]: crate::frames::frame::Frame::decode_apart
     pub pictures: usize,
     /// How old a frame may be when what is made of it is published.
     pub max_age: Duration,
@@ -29,7 +31,12 @@ impl ListenerOptions {
 
     /// Frames that may be held decoded at once. Where others listen too, each frame may be: they may have looked at it before.
     pub fn n_decoded(&self, is_shared: bool) -> usize {
-        if is_shared { self.n_frames() } else { self.pictures }
+        if is_shared && self.has_pictures() { self.n_frames() } else { self.pictures }
+    }
+
+    /// Whether it looks at the pictures that the camera keeps.
+    pub(super) fn has_pictures(&self) -> bool {
+        self.pictures != 0
     }
 
     pub(super) fn is_single(&self) -> bool {

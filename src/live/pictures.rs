@@ -1,6 +1,7 @@
 //! JPEGs of what is seen, made when somebody asks, each once for everyone who does.
 //!
-//! They are made in the viewers' own threads, one at a time, and not more often than leaves most of a processor to the engines.
+//! They are made in the viewers' own threads, one at a time, and not more often than leaves most of a processor to the engines:
+//! all kinds together, however many look. A frame is decoded anew for them, and no engine's picture is touched, so that none is waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ const DRAWN_WIDTH_MIN: usize = 320;
 const DRAWN_HEIGHT_MAX: usize = 4096;
 /// From one picture of the camera to the next at least.
 const PERIOD: Duration = Duration::from_millis(60);
-/// A picture that took long is followed by a rest of so many times as long.
+/// A picture of each kind is followed by a rest of so many times as long as the last ones of all kinds took together.
 const REST: u32 = 4;
 
 /// A picture with what it shows.
@@ -41,6 +42,8 @@ pub(super) struct Pictures(Mutex<Studio>);
 #[derive(Default)]
 struct Studio {
     decoder: Option<Decoder>,
+    /// The frame that is being drawn.
+    rgb: Vec<u8>,
     frame: Kept<(u64, u64)>,
     answer: Kept<u64>,
     forecast: Kept<u64>,
@@ -49,11 +52,13 @@ struct Studio {
 struct Kept<Number> {
     shown: Option<Shown<Number>>,
     next: Option<Instant>,
+    /// How long the last one took.
+    took: Duration,
 }
 
 impl<Number> Default for Kept<Number> {
     fn default() -> Self {
-        Self { shown: None, next: None }
+        Self { shown: None, next: None, took: Duration::ZERO }
     }
 }
 
@@ -64,8 +69,10 @@ impl<Number: PartialEq + Clone> Kept<Number> {
         !is_known && self.next.is_none_or(|next| next <= Instant::now())
     }
 
-    fn keep(&mut self, began: Instant, shown: Option<Shown<Number>>) {
-        self.next = Some(began + PERIOD.max(began.elapsed() * (REST + 1)));
+    /// Keeps what was made since `began`; those of other kinds took `others` when they were made last.
+    fn keep(&mut self, began: Instant, others: Duration, shown: Option<Shown<Number>>) {
+        self.took = began.elapsed();
+        self.next = Some(began + PERIOD.max((self.took + others) * (REST + 1)));
         // What cannot be shown leaves nothing to be taken for it.
         self.shown = shown;
     }
@@ -75,19 +82,18 @@ impl Pictures {
     /// The camera's newest frame; the last one that there was, if none is there now.
     pub(super) fn frame(&self, known: &Known) -> Option<Shown<(u64, u64)>> {
         let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Studio { decoder, frame, .. } = &mut *studio;
+        let Studio { decoder, rgb, frame, answer, forecast } = &mut *studio;
         if let Some(newest) = known.newest()
             && frame.wants(&newest.number)
         {
             let began = Instant::now();
-            let decoded = newest.received.frame.decode(decoder.get_or_insert_with(Decoder::new)).ok();
-            let shown = decoded.and_then(|decoded| {
-                let picture = decoded.picture();
+            let picture = newest.received.frame.decode_apart(decoder.get_or_insert_with(Decoder::new), rgb);
+            let shown = picture.ok().and_then(|picture| {
                 let jpeg = jpeg(picture.rgb, [picture.size.width, picture.size.height])?;
                 let seen_ms = newest.received.seen_ns as f64 / 1e6;
                 Some(Shown { number: newest.number, jpeg, seen_ms, age_ms: newest.age_ms })
             });
-            frame.keep(began, shown);
+            frame.keep(began, answer.took + forecast.took, shown);
         }
         frame.shown.clone()
     }
@@ -95,21 +101,20 @@ impl Pictures {
     /// The frame of the last answer with what was said drawn over it.
     pub(super) fn answer(&self, known: &Known) -> Option<Shown<u64>> {
         let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Studio { decoder, answer, .. } = &mut *studio;
+        let Studio { decoder, rgb, frame, answer, forecast } = &mut *studio;
         if let Some(newest) = known.answer()
             && answer.wants(&newest.number)
             && let Some(received) = newest.frame()
         {
             let began = Instant::now();
             let Answered { number, text, places, age_ms, .. } = &*newest;
-            let decoded = received.frame.decode(decoder.get_or_insert_with(Decoder::new)).ok();
-            let shown = decoded.and_then(|decoded| {
-                let picture = decoded.picture();
+            let picture = received.frame.decode_apart(decoder.get_or_insert_with(Decoder::new), rgb);
+            let shown = picture.ok().and_then(|picture| {
                 let jpeg = drawn_over(picture, text, places, *age_ms)?.into();
                 let seen_ms = received.seen_ns as f64 / 1e6;
                 Some(Shown { number: *number, jpeg, seen_ms, age_ms: *age_ms })
             });
-            answer.keep(began, shown);
+            answer.keep(began, frame.took + forecast.took, shown);
         }
         answer.shown.clone()
     }
@@ -117,7 +122,7 @@ impl Pictures {
     /// The frames of the last forecast beside each other.
     pub(super) fn forecast(&self, known: &Known) -> Option<Shown<u64>> {
         let mut studio = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = &mut studio.forecast;
+        let Studio { frame, answer, forecast: kept, .. } = &mut *studio;
         if let Some(newest) = known.forecast()
             && kept.wants(&newest.number)
         {
@@ -125,7 +130,7 @@ impl Pictures {
             let shown = newest.strip.picture().and_then(|(size, rgb)| {
                 Some(Shown { number: newest.number, jpeg: jpeg(&rgb, size)?, seen_ms: 0.0, age_ms: 0.0 })
             });
-            kept.keep(began, shown);
+            kept.keep(began, frame.took + answer.took, shown);
         }
         kept.shown.clone()
     }

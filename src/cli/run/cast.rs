@@ -113,9 +113,8 @@ impl Cast {
     /// Every byte that the node claims, by what it is for.
     pub(super) fn report_memory(&self, node: &NodeOptions) {
         let is_looked_at = node.onlooker.get().is_some();
-        // Where both look at one camera, they share its images; with whoever looks on, all of them.
-        let both = usize::from(self.answerer.is_some() && self.forecaster.is_some());
-        let n_shared = |n_cameras| if is_looked_at { n_cameras } else { both };
+        // Where both look at one camera, they share its images.
+        let n_shared = usize::from(self.answerer.is_some() && self.forecaster.is_some());
         let table =
             |what: &str, session, n_cameras: usize, listener: ListenerOptions, scaled_bytes: usize| {
                 log::info!("{what}");
@@ -129,7 +128,6 @@ impl Cast {
                     ]);
                 };
                 row("as they come", (n_cameras * listener.n_frames() * node.max_image_bytes) as u64);
-                let n_shared = n_shared(n_cameras);
                 let alone = (n_cameras - n_shared) * listener.n_decoded(false);
                 let decoded_bytes = (alone + n_shared * listener.n_decoded(true)) * 3 * node.max_pixels;
                 row("decoded", (decoded_bytes + scaled_bytes) as u64);
@@ -139,9 +137,9 @@ impl Cast {
             };
         if is_looked_at {
             let listener = node.onlooker_listener();
-            let n_cameras = node.cameras.count();
+            let n_cameras = if self.answerer.is_some() { node.cameras.count() } else { 1 };
             let images_bytes = n_cameras * listener.n_frames() * node.max_image_bytes;
-            let decoded_bytes = n_cameras * listener.n_decoded(true) * 3 * node.max_pixels;
+            let decoded_bytes = 3 * node.max_pixels;
             let (images, decoded) = (output::bytes(images_bytes as u64), output::bytes(decoded_bytes as u64));
             log::info!("memory of the live page: images as they come {images}, decoded {decoded}, at most");
         }

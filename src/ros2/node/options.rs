@@ -298,13 +298,13 @@ impl NodeOptions {
     }
 
     /// How frames are chosen for whoever looks on: the newest one. With it the one of the last answer may be held, and one of them
-    /// drawn: as many frames as a question's listener has.
+    /// drawn: as many frames as a question's listener has, and no pictures, which whoever looks on makes for himself.
     pub fn onlooker_listener(&self) -> ListenerOptions {
         ListenerOptions {
             clip_frames: 1,
             clip_rate_hz: self.clip_rate_hz,
             follow_frames: 0,
-            pictures: 1,
+            pictures: 0,
             max_age: self.max_age,
         }
     }
