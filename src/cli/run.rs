@@ -275,7 +275,7 @@ impl Options {
 
     /// Whether anyone but the reader of stdout hears what is said.
     fn is_heard_elsewhere(&self) -> bool {
-        self.bag.is_none() || self.record.is_some()
+        self.bag.is_none() || self.record.is_some() || self.live.is_some()
     }
 
     fn open_bag(&self, path: &Path, node: &NodeOptions) -> anyhow::Result<Bag> {
