@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -63,28 +63,32 @@ fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 struct Viewer(SocketAddr);
 
 impl Viewer {
+    /// The answer, once there is room for another viewer.
     fn send(&self, request: &str, headers: &str, body: &str) -> (u16, String, Vec<u8>) {
-        let mut stream = TcpStream::connect(self.0).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        until(request, || self.try_send(request, headers, body).ok().filter(|(status, ..)| *status != 503))
+    }
+
+    fn try_send(&self, request: &str, headers: &str, body: &str) -> io::Result<(u16, String, Vec<u8>)> {
+        let mut stream = TcpStream::connect(self.0)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let host = self.0;
         let head = format!(
             "{request} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        stream.read_to_end(&mut answer)?;
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-        (head[9..12].parse().unwrap(), head, answer[end..].to_vec())
+        Ok((head[9..12].parse().unwrap(), head, answer[end..].to_vec()))
     }
 
     fn get(&self, path: &str) -> (u16, Vec<u8>) {
         let (status, head, body) = self.send(&format!("GET {path}"), "", "");
-        assert!(
-            head.contains(&format!("Content-Length: {}\r\n", body.len())) && head.contains("no-store"),
-            "{head}"
-        );
+        let length = (status != 204).then(|| format!("Content-Length: {}", body.len()));
+        let told = head.lines().find(|line| line.starts_with("Content-Length"));
+        assert!(told == length.as_deref() && head.contains("no-store"), "{head}");
         (status, body)
     }
 
@@ -115,8 +119,12 @@ struct Stage {
 
 impl Stage {
     fn show(&self, width: u32, rgb: &[u8]) {
+        self.show_on("/image", width, rgb);
+    }
+
+    fn show_on(&self, topic: &str, width: u32, rgb: &[u8]) {
         let body = script::image_body(self.memory.clock().now().ros_ns, width, rgb);
-        self.memory.inject("/image", ImageView::TYPE, &body, ByteOrder::Little);
+        self.memory.inject(topic, ImageView::TYPE, &body, ByteOrder::Little);
     }
 
     /// The answers since the last call, as their topic has them.
@@ -148,21 +156,28 @@ fn options() -> NodeOptions {
     }
 }
 
+/// Says that something is over when it goes.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Lets a node run while `look` looks at it.
 fn play(engines: Engines<'_>, look: impl FnOnce(&Stage) + Send) {
+    play_as(options(), engines, look);
+}
+
+fn play_as(options: NodeOptions, engines: Engines<'_>, look: impl FnOnce(&Stage) + Send) {
     let page = Live::open("127.0.0.1:0".parse().unwrap()).unwrap();
     let stage = Stage { memory: Memory::new(Arc::new(Clock::system())), viewer: Viewer(page.address()) };
-    let options = NodeOptions { onlooker: page.onlooker(), ..options() };
+    let options = NodeOptions { onlooker: page.onlooker(), ..options };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             // However it ends, the node does too.
-            struct Ends<'a>(&'a AtomicBool);
-            impl Drop for Ends<'_> {
-                fn drop(&mut self) {
-                    self.0.store(true, Relaxed);
-                }
-            }
             let _ends = Ends(&stop);
             until("the camera's subscription", || stage.viewer.state()["camera"].is_object().then_some(()));
             look(&stage);
@@ -337,12 +352,75 @@ fn dead_viewers_take_no_answer_away() {
             until("its message", || (!stage.answers().is_empty()).then_some(()));
         }
         drop(dead);
-        let state = until("a place for a viewer", || {
-            let (status, body) = stage.viewer.get("/state.json");
-            (status == 200).then(|| serde_json::from_slice::<Value>(&body).unwrap())
-        });
-        let accounts = &state["accounts"]["answers"];
+        let accounts = &stage.viewer.state()["accounts"]["answers"];
         assert_eq!((&accounts["received"], &accounts["answered"]), (&json!(n_frames), &json!(n_frames)));
+    });
+}
+
+#[test]
+fn greedy_viewers_of_large_frames_take_no_frame_away() {
+    let (width, height) = (640, 480);
+    // Noise: its JPEG does not fit a socket that nobody reads.
+    let mut rng = Rng::new(3);
+    let rgb: Vec<u8> = (0..3 * width * height).map(|_| (256.0 * rng.unit()) as u8).collect();
+    let mut echo = Echo::new();
+    let n_asked = Arc::clone(&echo.n_asked);
+    let options = NodeOptions { max_image_bytes: rgb.len(), max_pixels: width * height, ..options() };
+    play_as(options, Engines::answering(&mut echo), |stage| {
+        let (n_frames, n_at_once) = (40, 200);
+        let (enough, n_looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let show = || stage.show(width as u32, &rgb);
+        std::thread::scope(|scope| {
+            for path in ["/frame.jpg", "/answer.jpg", "/state.json", "/state.json"] {
+                let (viewer, enough, n_looks) = (&stage.viewer, &enough, &n_looks);
+                scope.spawn(move || {
+                    while !enough.load(Relaxed) {
+                        n_looks.fetch_add(usize::from(viewer.get(path).0 == 200), Relaxed);
+                    }
+                });
+            }
+            // However it ends, they do too.
+            let _enough = Ends(&enough);
+            let mut unread = Vec::new();
+            for i in 1..=n_frames {
+                show();
+                until("the answer", || (*n_asked.lock().unwrap() == i).then_some(()));
+                until("its message", || (!stage.answers().is_empty()).then_some(()));
+                if i % 20 == 1 {
+                    let mut stream = TcpStream::connect(stage.viewer.0).unwrap();
+                    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096);
+                    let _ = write!(stream, "GET /frame.jpg HTTP/1.1\r\nHost: {}\r\n\r\n", stage.viewer.0);
+                    unread.push(stream);
+                }
+            }
+            // As of a bag that nobody waits for.
+            (0..n_at_once).for_each(|_| show());
+            until("all of them", || {
+                let accounts = &stage.viewer.state()["accounts"]["answers"];
+                (accounts["received"] == n_frames + n_at_once && accounts["in_flight"] == 0).then_some(())
+            });
+        });
+        assert!(0 < n_looks.load(Relaxed));
+        assert_eq!(stage.viewer.picture("/frame.jpg").dimensions(), (width as u32, height as u32));
+        let accounts = &stage.viewer.state()["accounts"]["answers"];
+        let dropped = accounts["dropped"].as_object().unwrap();
+        assert!(dropped.keys().all(|reason| reason == "superseded"), "{accounts}");
+        assert_eq!(accounts["answered"], *n_asked.lock().unwrap(), "{accounts}");
+        assert!(n_frames <= *n_asked.lock().unwrap());
+    });
+}
+
+#[test]
+fn questions_are_set_a_few_times_a_second() {
+    let mut echo = Echo::new();
+    play(Engines::answering(&mut echo), |stage| {
+        let (head, told) = until("one too many", || {
+            let (status, head, body) = stage.viewer.send("POST /prompt", "", "Again?");
+            assert!(status == 200 || status == 429, "{head}");
+            (status == 429).then(|| (head, serde_json::from_slice::<Value>(&body).unwrap()))
+        });
+        assert!(head.contains("Retry-After: 1\r\n") && told["error"].is_string(), "{head} {told}");
+        assert_eq!(stage.viewer.state()["prompt"], "Again?");
     });
 }
 
@@ -381,6 +459,34 @@ fn forecasts_are_shown_as_one_strip_and_surprise_is_told() {
         assert_eq!(picture.dimensions(), (48, 16));
         assert!(picture.pixels().all(|pixel| pixel.0[0] > 200 && pixel.0[2] < 60));
     });
+}
+
+#[test]
+fn of_several_cameras_that_of_the_forecasts_is_shown() {
+    let mut options = options();
+    let cameras = ["front=/front/image", "rear=/rear/image"];
+    options.cameras.named = cameras.map(|camera| camera.parse().unwrap()).into();
+    options.cameras.forecast = Some("rear".to_owned());
+    let (n_given, horizon, rate_hz, width, height) = (1, 3, 8.0, 16, 16);
+    let shape = ForecastShape { n_given, horizon, rate_hz, width, height, action_names: Vec::new() };
+    for answers in [true, false] {
+        let (mut echo, mut seer) = (Echo::new(), Seer(shape.clone()));
+        let answerer = answers.then_some(&mut echo as &mut dyn Answerer);
+        play_as(options.clone(), Engines { answerer, forecaster: Some(&mut seer) }, |stage| {
+            let state = until("a forecast, and answers about both", || {
+                stage.show_on("/front/image", WIDTH, &BLUE);
+                stage.show_on("/rear/image", 2 * WIDTH, &BLUE);
+                let state = stage.viewer.state();
+                let is_answered = !answers || 2 <= state["answers"].as_array().unwrap().len();
+                Some(state).filter(|state| state["forecast"].is_object() && is_answered)
+            });
+            let camera = &state["camera"];
+            assert_eq!((&camera["name"], &camera["topic"]), (&json!("rear"), &json!("/rear/image")));
+            assert_eq!(camera["size"], json!([2 * WIDTH, 3]));
+            assert_eq!(state["accounts"]["answers"].is_object(), answers);
+            assert_eq!(stage.viewer.picture("/frame.jpg").dimensions(), (2 * WIDTH, 3));
+        });
+    }
 }
 
 struct Hands(Echo);

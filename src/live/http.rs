@@ -210,12 +210,14 @@ impl Response {
         let (status, reason) = (self.status, reason(self.status));
         // Nothing is kept, shown within another's page, or read by one.
         let mut head = format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n\
-             X-Frame-Options: DENY\r\n",
-            self.media_type,
-            body.len()
+            "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
+             Cross-Origin-Resource-Policy: same-origin\r\nX-Frame-Options: DENY\r\n"
         );
+        // RFC 9110, 8.6: not even a length of 0.
+        if status != 204 {
+            let (media_type, length) = (self.media_type, body.len());
+            head.push_str(&format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\n"));
+        }
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -241,6 +243,7 @@ fn reason(status: u16) -> &'static str {
         411 => "Length Required",
         413 => "Content Too Large",
         422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         503 => "Service Unavailable",

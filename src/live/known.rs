@@ -1,18 +1,25 @@
 //! What is known of a node that is looked at: what it said last, and where its newest frame is.
 //!
-//! The node's threads put things here and wait for nobody: whoever reads holds the lock for as long as copying references takes.
+//! The node's threads put things here. Whoever holds the lock of what is known copies references and figures under it, and nothing more;
+//! words are made before or afterwards.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::pace::Pace;
 use super::strip::Strip;
 use crate::frames::accounts::Accounts;
 use crate::frames::clock::Clock;
 use crate::frames::frame::Received;
 use crate::frames::listener::Listener;
-use crate::ros2::node::{Acquaintance, Onlooker, Published, PublishedForecast, Said, Scene, set_prompt};
+use crate::ros2::node::{
+    Acquaintance, Onlooker, Published, PublishedForecast, Said, Scene, View, set_prompt,
+};
 use crate::runtime::reason::Place;
 
 /// Answers, and surprises, whose figures are kept.
@@ -20,24 +27,49 @@ const KEPT: usize = 240;
 
 /// What a node lets see and hear.
 #[derive(Default)]
-pub(super) struct Known(Mutex<State>);
+pub(super) struct Known {
+    state: Mutex<State>,
+    /// The forecast that is being made: the node's threads alone have to do with it.
+    forming: Mutex<Option<Strip>>,
+    /// Of questions that viewers set.
+    pace: Mutex<Pace>,
+    /// Counts what is to be seen at once.
+    version: AtomicU64,
+}
 
 #[derive(Default)]
 struct State {
-    node: Option<Acquaintance>,
+    node: Option<Arc<Acquaintance>>,
     /// Of a managed node.
     managed: Option<&'static str>,
-    scene: Option<Scene>,
+    scene: Option<Arc<Scene>>,
     /// How often engines began to look.
     round: u64,
     answer: Option<Arc<Answered>>,
     n_answers: u64,
-    ages: VecDeque<Value>,
-    forming: Option<Strip>,
+    ages: VecDeque<Aged>,
     forecast: Option<Arc<Foreseen>>,
     n_forecasts: u64,
-    surprises: VecDeque<Value>,
+    surprises: VecDeque<Felt>,
     n_surprises: u64,
+}
+
+/// The figures of an answer.
+#[derive(Clone, Copy, Serialize)]
+struct Aged {
+    number: u64,
+    age_ms: f64,
+    answer_ms: f64,
+    is_cut: bool,
+}
+
+/// The figures of a surprise.
+#[derive(Clone, Copy, Serialize)]
+struct Felt {
+    number: u64,
+    latent: Option<f32>,
+    pixels: Option<f32>,
+    frames_ahead: usize,
 }
 
 /// An answer with what it is about.
@@ -74,6 +106,8 @@ pub(super) struct Newest {
 pub(super) enum PromptRefusal {
     /// No node is there yet.
     NobodyThere,
+    /// Another is being taken, or as many as may be were taken a moment ago.
+    TooOften,
     /// What the engine, or the parameter, says.
     Refused(String),
 }
@@ -84,24 +118,36 @@ impl Known {
     /// # Errors
     /// Why not.
     pub(super) fn ask(&self, prompt: &str) -> Result<String, PromptRefusal> {
-        // A judge takes its time: not under the lock.
         let node = self.state().node.clone().ok_or(PromptRefusal::NobodyThere)?;
+        // A judge takes its time under the lock of the parameters, for which every question waits: one at a time, and few.
+        let mut pace = match self.pace.try_lock() {
+            Ok(pace) => pace,
+            Err(TryLockError::Poisoned(pace)) => pace.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(PromptRefusal::TooOften),
+        };
+        if !pace.allows(Instant::now()) {
+            return Err(PromptRefusal::TooOften);
+        }
         set_prompt(&node.parameters, &node.first_prompt, prompt).map_err(PromptRefusal::Refused)?;
+        self.happened();
         Ok(node.parameters.read(|parameters| parameters.text("prompt").to_owned()))
     }
 
     /// The newest frame, if one came since engines look.
     pub(super) fn newest(&self) -> Option<Newest> {
-        let (view, round) = {
+        let (scene, round) = {
             let state = self.state();
-            (state.scene.as_ref()?.cameras.first()?.clone(), state.round)
+            (state.scene.clone()?, state.round)
         };
+        let view = scene.shown()?;
         let received = view.listener.newest()?;
-        let clock = view.camera.clock();
-        // In a bag's time a frame is as old as it was when it came.
-        let now = if clock.runs() { clock.now() } else { received.receipt };
-        let (number, age_ms) = ((round, received.place), received.age(clock, now).ms());
+        let (number, age_ms) = ((round, received.place), age_ms(&received, view.camera.clock()));
         Some(Newest { received, number, age_ms })
+    }
+
+    /// Which state of things this is, as far as it is to be seen at once.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Relaxed)
     }
 
     pub(super) fn answer(&self) -> Option<Arc<Answered>> {
@@ -114,18 +160,19 @@ impl Known {
 
     /// All that is known, in words and figures.
     pub(super) fn json(&self) -> Value {
-        let (node, managed, scene, answer, forecast, ages, surprises) = {
+        let (mut ages, mut surprises) = (Vec::with_capacity(KEPT), Vec::with_capacity(KEPT));
+        let (node, managed, scene, answer, forecast) = {
             let state = self.state();
-            let State { node, managed, scene, answer, forecast, ages, surprises, .. } = &*state;
-            let (answer, forecast) = (answer.clone(), forecast.clone());
-            (node.clone(), *managed, scene.clone(), answer, forecast, ages.clone(), surprises.clone())
+            ages.extend(state.ages.iter().copied());
+            surprises.extend(state.surprises.iter().copied());
+            let State { node, managed, scene, answer, forecast, .. } = &*state;
+            (node.clone(), *managed, scene.clone(), answer.clone(), forecast.clone())
         };
-        let camera = scene.as_ref().and_then(|scene| scene.cameras.first());
-        let clock = camera.map(|view| view.camera.clock());
-        let newest = self.newest();
+        let shown = scene.as_ref().and_then(|scene| scene.shown());
+        let clock = shown.map(|view| view.camera.clock());
         let state = managed.unwrap_or(if scene.is_some() { "active" } else { "waiting" });
         let accounts = |of: fn(&Scene) -> &[Arc<Listener>]| {
-            let listeners = scene.as_ref().map(of).unwrap_or_default();
+            let listeners = scene.as_deref().map(of).unwrap_or_default();
             let sum = listeners.iter().map(|listener| listener.accounts()).reduce(|mut sum, one| {
                 sum += one;
                 sum
@@ -136,12 +183,7 @@ impl Known {
             "node": node.as_ref().map(|node| &node.name),
             "state": state,
             "prompt": node.as_ref().map(|node| node.parameters.read(|now| now.text("prompt").to_owned())),
-            "camera": camera.map(|view| json!({
-                "topic": view.camera.topic(),
-                "rate_hz": view.camera.stream().rate_hz,
-                "size": newest.as_ref().and_then(|newest| newest.received.frame.size()),
-                "age_ms": newest.as_ref().map(|newest| newest.age_ms),
-            })),
+            "camera": shown.map(camera),
             "answer": answer.as_ref().map(|answer| answer.told(clock)),
             "answers": ages,
             "forecast": forecast.as_ref().map(|forecast| forecast.told(clock)),
@@ -153,105 +195,122 @@ impl Known {
         })
     }
 
+    fn happened(&self) {
+        self.version.fetch_add(1, Relaxed);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forming(&self) -> MutexGuard<'_, Option<Strip>> {
+        self.forming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, published: &Published, seen: Option<(&Received, &[Place])>) {
+        let (number, said_steady_ns, before) = {
+            let mut state = self.state();
+            state.n_answers += 1;
+            (state.n_answers, state.now_steady_ns(), state.answer.clone())
+        };
+        // First, so that two are never held. It may be being drawn: whoever draws has a reference of its own.
+        if let Some(before) = before {
+            before.let_go();
+        }
+        let (frame, places) = match seen {
+            Some((frame, places)) => (Some(frame.clone()), places.to_vec()),
+            None => (None, Vec::new()),
+        };
+        let Published { age_ms, answer_ms, is_cut, .. } = *published;
+        let answer = Arc::new(Answered {
+            number,
+            text: published.heard().into_owned(),
+            places,
+            age_ms,
+            json: published.json.clone(),
+            said_steady_ns,
+            frame: Mutex::new(frame),
+        });
+        let _before = {
+            let mut state = self.state();
+            keep(&mut state.ages, Aged { number, age_ms, answer_ms, is_cut });
+            state.answer.replace(answer)
+        };
+    }
+
+    fn foreseen(&self, published: &PublishedForecast) {
+        let strip = self.forming().as_mut().map(Strip::finish);
+        let (number, said_steady_ns) = {
+            let mut state = self.state();
+            state.n_forecasts += 1;
+            (state.n_forecasts, state.now_steady_ns())
+        };
+        let Some(strip) = strip else { return };
+        let forecast = Arc::new(Foreseen { number, strip, json: published.json.clone(), said_steady_ns });
+        let _before = self.state().forecast.replace(forecast);
     }
 }
 
 impl Onlooker for Known {
     fn meets(&self, node: Acquaintance) {
-        self.state().node = Some(node);
+        self.state().node = Some(Arc::new(node));
+        self.happened();
     }
 
     fn is_in(&self, state: &'static str) {
         self.state().managed = Some(state);
+        self.happened();
     }
 
     fn begins(&self, scene: Scene) {
-        let mut state = self.state();
-        state.round += 1;
-        state.forming = scene.foreseen.as_ref().map(Strip::new);
-        state.scene = Some(scene);
+        *self.forming() = scene.foreseen.as_ref().map(Strip::new);
+        let scene = Arc::new(scene);
+        {
+            let mut state = self.state();
+            state.round += 1;
+            state.scene = Some(scene);
+        }
+        self.happened();
     }
 
     fn hears(&self, said: Said<'_>, seen: Option<(&Received, &[Place])>) {
-        let mut state = self.state();
-        let said_steady_ns = state.now_steady_ns();
         match said {
-            Said::Answer(published) => state.answered(published, seen, said_steady_ns),
-            Said::Forecast(published) => state.foreseen(published, said_steady_ns),
+            Said::Answer(published) => self.answered(published, seen),
+            Said::Forecast(published) => self.foreseen(published),
             Said::Surprise(surprise) => {
+                let (latent, pixels, frames_ahead) = (surprise.latent, surprise.pixels, surprise.ahead);
+                let mut state = self.state();
                 state.n_surprises += 1;
-                let figures = json!({
-                    "number": state.n_surprises,
-                    "latent": surprise.latent,
-                    "pixels": surprise.pixels,
-                    "frames_ahead": surprise.ahead,
-                });
-                keep(&mut state.surprises, figures);
+                let felt = Felt { number: state.n_surprises, latent, pixels, frames_ahead };
+                keep(&mut state.surprises, felt);
             }
         }
     }
 
     fn foresees(&self, ahead: usize, rgb: &[u8]) {
-        if let Some(strip) = &mut self.state().forming {
+        if let Some(strip) = &mut *self.forming() {
             strip.show(ahead, rgb);
         }
     }
 
     fn ends(&self) {
-        let mut state = self.state();
-        (state.scene, state.forming) = (None, None);
-        if let Some(answer) = &state.answer {
+        *self.forming() = None;
+        let (scene, answer) = {
+            let mut state = self.state();
+            (state.scene.take(), state.answer.clone())
+        };
+        if let Some(answer) = answer {
             answer.let_go();
         }
+        drop(scene);
+        self.happened();
     }
 }
 
 impl State {
     fn now_steady_ns(&self) -> i64 {
-        let camera = self.scene.as_ref().and_then(|scene| scene.cameras.first());
-        camera.map_or(0, |view| view.camera.clock().now().steady_ns)
-    }
-
-    fn answered(&mut self, published: &Published, seen: Option<(&Received, &[Place])>, said_steady_ns: i64) {
-        self.n_answers += 1;
-        let (frame, places) = match seen {
-            Some((frame, places)) => (Some(frame.clone()), places.to_vec()),
-            None => (None, Vec::new()),
-        };
-        let figures = json!({
-            "number": self.n_answers,
-            "age_ms": published.age_ms,
-            "answer_ms": published.answer_ms,
-            "is_cut": published.is_cut,
-        });
-        keep(&mut self.ages, figures);
-        // The frame before it may be being drawn: whoever draws has a reference of its own.
-        if let Some(before) = &self.answer {
-            before.let_go();
-        }
-        self.answer = Some(Arc::new(Answered {
-            number: self.n_answers,
-            text: published.heard().into_owned(),
-            places,
-            age_ms: published.age_ms,
-            json: published.json.clone(),
-            said_steady_ns,
-            frame: Mutex::new(frame),
-        }));
-    }
-
-    fn foreseen(&mut self, published: &PublishedForecast, said_steady_ns: i64) {
-        self.n_forecasts += 1;
-        let Some(forming) = &mut self.forming else { return };
-        let strip = forming.finish();
-        self.forecast = Some(Arc::new(Foreseen {
-            number: self.n_forecasts,
-            strip,
-            json: published.json.clone(),
-            said_steady_ns,
-        }));
+        let shown = self.scene.as_ref().and_then(|scene| scene.shown());
+        shown.map_or(0, |view| view.camera.clock().now().steady_ns)
     }
 }
 
@@ -297,6 +356,26 @@ fn told(
     Value::Object(told)
 }
 
+/// What is told of the camera that is shown.
+fn camera(view: &View) -> Value {
+    let clock = view.camera.clock();
+    // Its buffer is not held on to: viewers who did so together would leave none for the next frames.
+    let newest = view.listener.look(|newest| (newest.frame.size(), age_ms(newest, clock)));
+    json!({
+        "name": view.name,
+        "topic": view.camera.topic(),
+        "rate_hz": view.camera.stream().rate_hz,
+        "size": newest.and_then(|(size, _)| size),
+        "age_ms": newest.map(|(_, age_ms)| age_ms),
+    })
+}
+
+/// In a bag's time a frame is as old as it was when it came.
+fn age_ms(received: &Received, clock: &Clock) -> f64 {
+    let now = if clock.runs() { clock.now() } else { received.receipt };
+    received.age(clock, now).ms()
+}
+
 fn figures(accounts: &Accounts) -> Value {
     let drops: Map<String, Value> =
         accounts.drops().map(|(reason, n)| (reason.to_string(), json!(n))).collect();
@@ -311,7 +390,7 @@ fn figures(accounts: &Accounts) -> Value {
     })
 }
 
-fn keep(values: &mut VecDeque<Value>, value: Value) {
+fn keep<T>(values: &mut VecDeque<T>, value: T) {
     if values.len() == KEPT {
         values.pop_front();
     }

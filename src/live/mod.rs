@@ -4,12 +4,15 @@
 //! leaves references to its newest frame and its last answer here ([`Onlooker`]); pictures are made when somebody looks, in the
 //! viewers' threads. Nothing queues: a viewer gets what is newest when it asks.
 //!
-//! Architecture invariant: no viewer, slow, dead or hostile, makes an engine, a camera or a publisher wait.
+//! Architecture invariant: no viewer, slow, dead or hostile, makes an engine, a camera or a publisher wait for more than the copy of a
+//! few references. What viewers cost is a share of the processors: their threads stand back for others, pictures rest, and so does JSON.
+//! A question that they set is judged as any change of a parameter is, which a question that is put meanwhile waits for: these are few.
 //!
 //! Why the page asks, and nothing is pushed to it: whoever is slow asks less often, and holds no connection meanwhile.
 
 mod http;
 mod known;
+mod pace;
 mod pictures;
 mod routes;
 mod server;
@@ -18,14 +21,14 @@ mod strip;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::http::Bounds;
 use self::known::Known;
 use self::routes::Routes;
-use self::server::Limits;
+use self::server::{Doors, Limits};
 use crate::ros2::node::{Onlooker, OnlookerOption};
 
 /// Where the page is if nobody says otherwise: for this machine alone.
@@ -53,7 +56,7 @@ pub struct LiveError {
 pub struct Live {
     address: SocketAddr,
     known: Arc<Known>,
-    stop: Arc<AtomicBool>,
+    doors: Arc<Doors>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -79,13 +82,13 @@ impl Live {
         let failed = |problem| LiveError { address, problem };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (routes, stop) = (Routes::new(address), Arc::new(AtomicBool::new(false)));
-        let (known, stopped) = (Arc::clone(&routes.known), Arc::clone(&stop));
+        let (routes, doors) = (Routes::new(address), Arc::new(Doors::default()));
+        let (known, served) = (Arc::clone(&routes.known), Arc::clone(&doors));
         let serving = std::thread::Builder::new()
             .name("live page".to_owned())
-            .spawn(move || server::serve(&listener, limits, &stopped, &|request| routes.answer(request)))
+            .spawn(move || server::serve(&listener, limits, &served, &|request| routes.answer(request)))
             .map_err(failed)?;
-        Ok(Self { address, known, stop, serving: Some(serving) })
+        Ok(Self { address, known, doors, serving: Some(serving) })
     }
 
     /// Where it is.
@@ -101,7 +104,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
+        self.doors.stop.store(true, Relaxed);
         // A panic there has been told, and a page is no reason to end otherwise than in order.
         let _ = self.serving.take().map(JoinHandle::join);
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::http::{Body, Method, Request, Response};
 use super::known::{Known, PromptRefusal};
+use super::pace::Shared;
 use super::pictures::{Pictures, Shown};
 
 const PAGE: &str = include_str!("page.html");
@@ -19,6 +20,8 @@ const JPEG: &str = "image/jpeg";
 #[derive(Default)]
 pub(super) struct Routes {
     pub(super) known: std::sync::Arc<Known>,
+    /// All that is known, in JSON.
+    state: Shared,
     pictures: Pictures,
     /// What this machine is called, where others may reach it.
     names: Vec<String>,
@@ -47,7 +50,8 @@ impl Routes {
                 Response::new(200, "text/html; charset=utf-8", page).with("Content-Security-Policy", POLICY)
             }
             "/state.json" if is_get => {
-                Response::new(200, JSON, Body::Made(self.known.json().to_string().into_bytes()))
+                let make = || self.known.json().to_string().into_bytes();
+                Response::new(200, JSON, Body::Shared(self.state.get(self.known.version(), make)))
             }
             "/frame.jpg" if is_get => {
                 let shown = self.pictures.frame(&self.known);
@@ -110,6 +114,10 @@ impl Routes {
         match self.known.ask(text) {
             Ok(prompt) => told(200, json!({ "prompt": prompt })),
             Err(PromptRefusal::NobodyThere) => told(409, json!({ "error": "no node is there yet" })),
+            Err(PromptRefusal::TooOften) => {
+                told(429, json!({ "error": "questions are set too often: try again in a second" }))
+                    .with("Retry-After", 1)
+            }
             Err(PromptRefusal::Refused(error)) => told(422, json!({ "error": error })),
         }
     }

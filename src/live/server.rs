@@ -1,8 +1,10 @@
 //! Takes connections, a bounded number at a time, and gives each so much time and no more.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -15,6 +17,12 @@ const GLANCE: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Bytes that are taken and thrown away meanwhile.
 const FAREWELL_BYTES: usize = 64 << 10;
+/// Viewers who were turned away and are still seen off; whoever came before them must do without.
+const LEAVING_MAX: usize = 32;
+/// How often it is looked whether these have gone.
+const LEAVING_GLANCE: Duration = Duration::from_millis(10);
+/// How much the page stands back for engines where there are processors for one of them.
+const NICENESS: i32 = 5;
 /// The name of a connection's thread.
 const THREAD_NAME: &str = "live viewer";
 
@@ -28,19 +36,35 @@ pub(super) struct Limits {
     pub(super) viewers: usize,
 }
 
+/// What others know of a page that is served, and tell it.
+#[derive(Debug, Default)]
+pub(super) struct Doors {
+    /// Ends it.
+    pub(super) stop: AtomicBool,
+    /// Connections that are being served.
+    pub(super) n_viewers: AtomicUsize,
+}
+
 /// Answers requests.
 pub(super) type Answers<'a> = &'a (dyn Fn(&Request) -> Response + Sync);
 
-/// Serves until `stop` is set; every thread has ended then.
-pub(super) fn serve(listener: &TcpListener, limits: Limits, stop: &AtomicBool, answers: Answers<'_>) {
-    // On Linux it holds for `accept` too, and is not handed on.
+/// Serves until it is told to stop; every thread has ended then.
+pub(super) fn serve(listener: &TcpListener, limits: Limits, doors: &Doors, answers: Answers<'_>) {
+    let Doors { stop, n_viewers } = doors;
+    // Of this thread alone, and of those that it starts. Whoever may not is served all the same.
+    let _ = rustix::process::nice(NICENESS);
+    // On Linux it holds for `accept` too.
     if let Err(error) = set_socket_timeout(listener, Timeout::Recv, Some(GLANCE)) {
         log::warn!("live page: {error}: nobody is served");
         return;
     }
-    let n_viewers = AtomicUsize::new(0);
     let mut is_failing = false;
     std::thread::scope(|scope| {
+        let (leaving, leave) = sync_channel(LEAVING_MAX);
+        let seeing_off = std::thread::Builder::new().name("live door".to_owned());
+        if let Err(error) = seeing_off.spawn_scoped(scope, move || see_off(&leave)) {
+            log::warn!("live page: {error}: whoever is turned away may not hear it");
+        }
         while !stop.load(Relaxed) {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
@@ -56,10 +80,10 @@ pub(super) fn serve(listener: &TcpListener, limits: Limits, stop: &AtomicBool, a
             };
             is_failing = false;
             if limits.viewers <= n_viewers.load(Relaxed) {
-                turn_away(stream, limits.viewers);
+                turn_away(stream, limits.viewers, &leaving);
                 continue;
             }
-            let place = Place::take(&n_viewers);
+            let place = Place::take(n_viewers);
             let viewer = move || {
                 let _place = place;
                 attend(stream, limits, stop, answers);
@@ -91,10 +115,42 @@ fn is_of_time(error: &io::Error) -> bool {
 }
 
 /// Says that there is no room, to whoever hears it without being waited for.
-fn turn_away(mut stream: TcpStream, viewers: usize) {
+fn turn_away(mut stream: TcpStream, viewers: usize, leaving: &SyncSender<TcpStream>) {
     if stream.set_nonblocking(true).is_ok() {
         let words = format!("{viewers} connections are open, which is as many as are served");
         let _ = Response::words(503, &words).with("Retry-After", 1).write(&mut stream, true);
+        let _ = stream.shutdown(Shutdown::Write);
+        // Where too many leave at once, some go without having heard it.
+        let _ = leaving.try_send(stream);
+    }
+}
+
+/// Takes in what those who leave still say, for a while: as [`Line::part`], of all of them at once.
+fn see_off(leave: &Receiver<TcpStream>) {
+    let mut leaving: VecDeque<(TcpStream, Instant)> = VecDeque::with_capacity(LEAVING_MAX);
+    loop {
+        let next = match leaving.is_empty() {
+            true => leave.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => leave.recv_timeout(LEAVING_GLANCE),
+        };
+        match next {
+            Ok(stream) => {
+                if leaving.len() == LEAVING_MAX {
+                    leaving.pop_front();
+                }
+                leaving.push_back((stream, Instant::now() + FAREWELL));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        leaving.retain_mut(|(stream, end)| {
+            // A piece at a time, so that whoever sends without end is no work without end.
+            let mut piece = [0; 1024];
+            match stream.read(&mut piece) {
+                Ok(n) => 0 < n && Instant::now() < *end,
+                Err(error) => is_of_time(&error) && Instant::now() < *end,
+            }
+        });
     }
 }
 

@@ -50,8 +50,12 @@ pub struct Acquaintance {
 /// A camera that is looked at, and the place of its newest frame for whoever looks on.
 #[derive(Clone)]
 pub struct View {
+    /// What the camera is called, if it has a name.
+    pub name: Option<String>,
     /// The camera.
     pub camera: Arc<Camera>,
+    /// Whether forecasts are of it.
+    pub is_forecast: bool,
     /// Where its frames arrive.
     pub listener: Arc<Listener>,
 }
@@ -59,7 +63,7 @@ pub struct View {
 /// What engines look at, and with which accounts.
 #[derive(Clone)]
 pub struct Scene {
-    /// The cameras.
+    /// The cameras that an engine looks at.
     pub cameras: Vec<View>,
     /// Of the engine that answers, one for each camera that it looks at; none if there is no such engine.
     pub answers: Vec<Arc<Listener>>,
@@ -67,6 +71,13 @@ pub struct Scene {
     pub forecasts: Vec<Arc<Listener>>,
     /// What it forecasts.
     pub foreseen: Option<ForecastShape>,
+}
+
+impl Scene {
+    /// The camera to be shown where one is: that of the forecasts, so that they stand beside what came; otherwise the first.
+    pub fn shown(&self) -> Option<&View> {
+        self.cameras.iter().find(|view| view.is_forecast).or(self.cameras.first())
+    }
 }
 
 /// Who looks on, if anybody does.

@@ -47,7 +47,7 @@ pub(super) struct Sight {
     pub(super) forecasts: Vec<Eye>,
     /// Of each camera, if there is who answers.
     pub(super) answers: Vec<Eye>,
-    /// Of each camera, if someone looks on.
+    /// Of each camera that an engine looks at, if someone looks on.
     pub(super) onlooker: Vec<View>,
 }
 
@@ -66,7 +66,9 @@ impl Sight {
         for (i, image) in images.iter().enumerate() {
             let forecasts = forecasts.filter(|_| i == forecast);
             let answers = answers.then(|| options.answer_listener());
-            let onlooker = options.onlooker.get().map(|_| options.onlooker_listener());
+            let is_looked_at = forecasts.is_some() || answers.is_some();
+            let onlooker =
+                options.onlooker.get().filter(|_| is_looked_at).map(|_| options.onlooker_listener());
             let listeners: Vec<ListenerOptions> =
                 forecasts.into_iter().chain(answers).chain(onlooker).collect();
             let camera = Arc::new(Camera::new(options.camera(image), clock, &listeners));
@@ -79,7 +81,12 @@ impl Sight {
             let board = || together.clone().unwrap_or_else(|| Arc::new(Board::new()));
             answer_eyes.extend(answers.map(|_| eye(board())));
             if let (Some(_), Some(listener)) = (onlooker, camera.listeners().last()) {
-                views.push(View { camera: Arc::clone(&camera), listener: Arc::clone(listener) });
+                views.push(View {
+                    name: image.camera.clone(),
+                    camera: Arc::clone(&camera),
+                    is_forecast: forecasts.is_some(),
+                    listener: Arc::clone(listener),
+                });
             }
             cameras.push(camera);
         }
