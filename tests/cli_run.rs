@@ -206,6 +206,12 @@ fn a_bag_of_two_cameras_is_answered_camera_by_camera_and_together() {
     fails_with(2, &[&run[..], &["--image", "rear=/front/image"]].concat(), &["have one topic, /front/image"]);
     fails_with(2, &[&run[..], &["--image", "/rear/image"]].concat(), &["--image /rear/image", "NAME=TOPIC"]);
     fails_with(2, &[&run[..], &["--image", "2=/rear/image"]].concat(), &["`2` is no ROS name"]);
+    let typo = ["run", engine(), "--bag", &bag, "--image", "/typo"];
+    fails_with(2, &typo, &["no topic /typo", "choose one with --image TOPIC"]);
+    for said in [["--ask-cameras", "all"], ["--camera-tolerance", "0.2"]] {
+        let words = [said[0], "no camera has a name", "--image NAME=TOPIC"];
+        fails_with(2, &[&unnamed[..], &said].concat(), &words);
+    }
     let clips = [&run[..], &rear, &["--ask-cameras", "all", "--clip", "2"]].concat();
     fails_with(2, &clips, &["a clip of 2 frames", "--clip 1"]);
     fails_with(

@@ -19,6 +19,7 @@ use super::places::Places;
 use super::{Context, Usage, output};
 use crate::frames::clock::Clock;
 use crate::live::{self, Live};
+use crate::ros2::arguments::RosArguments;
 use crate::ros2::environment::Environment;
 use crate::ros2::lifecycle;
 use crate::ros2::lifecycle::Crew as _;
@@ -33,11 +34,11 @@ use crate::ros2::transport::{
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
-/// Subscribes to `image` (or `image/compressed`), or to the topics of several cameras. With an engine that answers it subscribes to `~/prompt` and publishes
-/// `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`, `~/forecast/json`, `~/surprise` and
-/// `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and `~/plan/request`, whose result is
-/// `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap
-/// rules, parameters, parameter files, log level.
+/// Subscribes to `image` (or `image/compressed`), or to the topics of several cameras. With an engine that answers it subscribes
+/// to `~/prompt` and publishes `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`,
+/// `~/forecast/json`, `~/surprise` and `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and
+/// `~/plan/request`, whose result is `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is
+/// as for any ROS 2 node: remap rules, parameters, parameter files, log level.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion run small-reason.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw
@@ -63,9 +64,9 @@ pub(crate) struct Options {
     /// Whether a question is about one of several cameras at a time, or about all at once [parameter `ask_cameras`]
     #[arg(long, value_enum, default_value_t = cameras::About::Each)]
     ask_cameras: cameras::About,
-    /// Seconds between the frames of a question about all cameras, at most [parameter `camera_tolerance`]
-    #[arg(long, value_name = "S", default_value_t = 0.1)]
-    camera_tolerance: f64,
+    /// Seconds between the frames of a question about all cameras, at most [default: 0.1] [parameter `camera_tolerance`]
+    #[arg(long, value_name = "S")]
+    camera_tolerance: Option<f64>,
     /// The camera whose frames are forecast [default: the first] [parameter `forecast_camera`]
     #[arg(long, value_name = "NAME")]
     forecast_camera: Option<String>,
@@ -154,8 +155,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let sorted = cast::sort(&options.engines);
     // A managed node says so when it is configured, and an engine may be there by then.
     let paths = if options.lifecycle { sorted.unwrap_or_default() } else { sorted? };
-    let mut node = options.node(&paths).map_err(|error| Usage(error.to_string()))?;
-    let unknown = node.assign(&context.ros).map_err(|error| Usage(error.to_string()))?;
+    let assigned = options.assigned(&paths, &context.ros);
+    let (mut node, unknown) = assigned.map_err(|error| Usage(error.to_string()))?;
     let logger = node.name.logger();
     logging::start(&logger, context.ros.log_level(&logger).unwrap_or(log::LevelFilter::Info));
     // Which ones a managed node has, its engine says.
@@ -240,6 +241,26 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 impl Options {
+    /// The node as the command line and its parameters have it, and the names of parameters that it does not have.
+    fn assigned(
+        &self,
+        engines: &cast::Paths,
+        ros: &RosArguments,
+    ) -> anyhow::Result<(NodeOptions, Vec<String>)> {
+        let first = self.node(engines)?;
+        let mut node = first.clone();
+        let mut unknown = node.assign(ros)?;
+        // Whether a question is about all cameras, and so shows single images, a parameter may say.
+        if let (None, Some((_, clip, _))) = (self.clip, &engines.reason)
+            && !node.cameras.are_asked_together()
+        {
+            node = NodeOptions { clip_frames: clip.frames, ..first };
+            unknown = node.assign(ros)?;
+        }
+        Ok((node, unknown))
+    }
+
+    /// The node as the command line has it, with single images where it does not ask for a clip.
     fn node(&self, engines: &cast::Paths) -> anyhow::Result<NodeOptions> {
         let mut node = NodeOptions::new(NodeName::new("/", "perihelion")?);
         node.cameras = cameras::of(self)?;
@@ -251,9 +272,7 @@ impl Options {
             Form::Compressed => ImageTransport::Compressed,
         };
         if let Some((_, clip, sampling)) = &engines.reason {
-            // Of several cameras at once a question shows single images.
-            let frames = if node.cameras.are_asked_together() { 1 } else { clip.frames };
-            node.clip_frames = self.clip.unwrap_or(frames);
+            node.clip_frames = self.clip.unwrap_or(1);
             node.clip_rate_hz = self.fps.unwrap_or(clip.fps);
             node.answers = Some(self.generation.resolve(*sampling, self.system.as_deref())?);
         }
@@ -285,7 +304,7 @@ impl Options {
             Some(times) => return Err(Usage(format!("--paced {times}: expected a number above 0")).into()),
         };
         let bag = Bag::open(path, pace, self.record.as_deref())?;
-        cameras::check_bag(&bag, path, &node.image_topics()?)?;
+        cameras::check_bag(&bag, path, &node.image_topics()?, self.image.is_empty())?;
         Ok(bag)
     }
 
@@ -329,4 +348,35 @@ fn warn_of(environment: &Environment) {
     if let Some((what, remedy)) = environment.apart() {
         log::warn!("{what}; {remedy}");
     }
+}
+
+#[cfg(test)]
+#[test]
+fn the_clip_that_nobody_asks_for_goes_by_what_the_parameters_say_of_cameras() {
+    use clap::Parser;
+
+    use crate::models::reason2::{Clip, Sampling};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    let clip = Clip { frames: 8, fps: 4.0 };
+    let engines = cast::Paths { reason: Some(("e".into(), clip, Sampling::default())), predict: None };
+    let frames = |line: &str| {
+        let line = format!("run e --image a=/a --image b=/b {line}");
+        let (ros, line) = RosArguments::split(line.split_whitespace().map(str::to_owned)).unwrap();
+        let options = Line::try_parse_from(line).unwrap().options;
+        options.assigned(&engines, &ros).map(|(node, _)| node.clip_frames).map_err(|error| error.to_string())
+    };
+    assert_eq!(frames(""), Ok(8));
+    assert_eq!(frames("--clip 3"), Ok(3));
+    assert_eq!(frames("--ask-cameras all"), Ok(1));
+    assert_eq!(frames("--ros-args -p ask_cameras:=all"), Ok(1));
+    assert_eq!(frames("--ask-cameras all --ros-args -p ask_cameras:=each"), Ok(8));
+    assert_eq!(frames("--ros-args -p clip:=2"), Ok(2));
+    let refused = frames("--ros-args -p ask_cameras:=all -p clip:=8").unwrap_err();
+    assert!(refused.contains("a clip of 8 frames"), "{refused}");
 }

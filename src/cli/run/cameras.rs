@@ -6,14 +6,14 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 
 use super::Options;
-use crate::camera::{FrameSize, Picture};
+use crate::camera::{FrameSize, Picture, Preprocess};
 use crate::cli::Usage;
 use crate::ros2::node::{AskCameras, Cameras, ImageTopic, NodeOptions};
 use crate::ros2::transport::{Bag, Transport};
 use crate::runtime::reason::{AskError, Reason, Request, Shown};
 
-/// Sides of an image beyond which a question grows no more: every engine scales larger ones down.
-const SIDE_MAX: usize = 2048;
+/// How many times longer than wide a camera's image may be where the largest is looked for: no camera gives a thin strip.
+const ASPECT_RATIO_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum About {
@@ -24,7 +24,7 @@ pub(super) enum About {
 /// What the command line says of cameras.
 ///
 /// # Errors
-/// If two have no name, or a name is not allowed.
+/// If two have no name, a name is not allowed, or what needs names has none.
 pub(super) fn of(options: &Options) -> anyhow::Result<Cameras> {
     let mut cameras = Cameras::default();
     match &options.image[..] {
@@ -40,16 +40,31 @@ pub(super) fn of(options: &Options) -> anyhow::Result<Cameras> {
         About::Each => AskCameras::Each,
         About::All => AskCameras::All,
     };
-    cameras.tolerance = super::seconds("--camera-tolerance", options.camera_tolerance)?;
+    if let Some(tolerance) = options.camera_tolerance {
+        cameras.tolerance = super::seconds("--camera-tolerance", tolerance)?;
+    }
+    let wants_names = match (cameras.ask, options.camera_tolerance) {
+        (AskCameras::All, _) => Some("--ask-cameras all"),
+        (AskCameras::Each, tolerance) => tolerance.map(|_| "--camera-tolerance"),
+    };
+    if let Some(option) = wants_names.filter(|_| cameras.named.is_empty()) {
+        let message = format!("{option}: no camera has a name; give each as --image NAME=TOPIC");
+        return Err(Usage(message).into());
+    }
     cameras.forecast.clone_from(&options.forecast_camera);
     Ok(cameras)
 }
 
-/// Says which images a bag lacks.
+/// Says which images a bag lacks; `is_default` says that nobody told of a camera.
 ///
 /// # Errors
 /// If it lacks any.
-pub(super) fn check_bag(bag: &Bag, path: &Path, images: &[ImageTopic]) -> Result<(), Usage> {
+pub(super) fn check_bag(
+    bag: &Bag,
+    path: &Path,
+    images: &[ImageTopic],
+    is_default: bool,
+) -> Result<(), Usage> {
     let topics = bag.graph();
     let is_missing = |image: &&ImageTopic| {
         !topics.iter().any(|topic| topic.name == image.topic && topic.ros_type == image.transport.ros_type())
@@ -69,7 +84,8 @@ pub(super) fn check_bag(bag: &Bag, path: &Path, images: &[ImageTopic]) -> Result
         topics.iter().map(|topic| format!("{} ({})", topic.name, topic.ros_type)).collect();
     let there = if there.is_empty() { "no whole message".to_owned() } else { there.join(", ") };
     let cure = match images {
-        [ImageTopic { camera: None, .. }] => "choose one with --ros-args -r image:=TOPIC",
+        [ImageTopic { camera: None, .. }] if is_default => "choose one with --ros-args -r image:=TOPIC",
+        [ImageTopic { camera: None, .. }] => "choose one with --image TOPIC",
         _ => "choose others with --image NAME=TOPIC",
     };
     Err(Usage(format!("{} has {}; it has {there}: {cure}", path.display(), missing.join(" and "))))
@@ -84,9 +100,9 @@ pub(super) fn check_engine(reason: &Reason, node: &NodeOptions) -> Result<(), Us
         return Ok(());
     }
     let names: Vec<&str> = node.cameras.named.iter().map(|camera| camera.name.as_str()).collect();
-    let side = node.max_pixels.isqrt().clamp(1, SIDE_MAX);
-    let (rgb, digest) = (vec![0; 3 * side * side], OnceLock::new());
-    let picture = Picture::with_digest(&rgb, FrameSize { width: side, height: side }, &digest);
+    let size = largest(reason.preprocess(), node.max_pixels);
+    let (rgb, digest) = (vec![0; 3 * size.width * size.height], OnceLock::new());
+    let picture = Picture::with_digest(&rgb, size, &digest);
     let shown = vec![Shown::Image(picture); names.len()];
     let settings = node.answers.clone().unwrap_or_default();
     let ask = |request: &Request<'_>| reason.check(&Request { captions: &names, ..*request });
@@ -101,4 +117,45 @@ pub(super) fn check_engine(reason: &Reason, node: &NodeOptions) -> Result<(), Us
         // Whatever else is wrong is so of this picture, and not of a camera's.
         _ => Ok(()),
     }
+}
+
+/// The size of at most so many pixels whose image has the most tokens: sides are rounded, so that it need be no square.
+fn largest(rules: &Preprocess, pixels_max: usize) -> FrameSize {
+    let of_rules = usize::try_from(rules.image.pixels.pixels_max).unwrap_or(usize::MAX);
+    let n_pixels = pixels_max.min(of_rules).max(1);
+    let side = n_pixels.isqrt();
+    let heights = side.div_ceil(ASPECT_RATIO_MAX.isqrt())..=side;
+    let sizes = heights.map(|height| FrameSize { width: n_pixels / height, height });
+    let n_patches = |size: &FrameSize| rules.image_grid(*size).map_or(0, |grid| grid.h * grid.w);
+    sizes.max_by_key(n_patches).expect("one pixel is there")
+}
+
+#[cfg(test)]
+#[test]
+fn the_largest_image_is_of_the_worst_shape_and_within_the_rules() {
+    use crate::camera::{ImageRules, PatchLayout, PixelRules, Resample, VideoRules};
+
+    let tokens = |tokens_max: u64, n_pixels: usize| {
+        let (resample, pixels_max) = (Some(Resample::Bicubic), tokens_max * 32 * 32);
+        let pixels = PixelRules { resample, pixels_min: 1, pixels_max, rescale: None, normalize: None };
+        let rules = Preprocess {
+            patches: PatchLayout { patch_size: 16, temporal_patch_size: 2, merge_size: 2 },
+            image: ImageRules { pixels },
+            video: VideoRules {
+                pixels,
+                do_sample_frames: true,
+                fps: 2.0,
+                frames_min: 1,
+                frames_max: 8,
+                cap_pixels_per_frame: false,
+                tokens_per_frame_max: 1,
+            },
+        };
+        let n_tokens = |size| rules.image_grid(size).unwrap().n_tokens_per_group(2);
+        (n_tokens(largest(&rules, n_pixels)), n_tokens(FrameSize { width: 1920, height: 1080 }))
+    };
+    let (largest, full_hd) = tokens(4096, 1920 * 1080);
+    assert!(full_hd == 2040 && (2040..=2200).contains(&largest), "{largest} {full_hd}");
+    assert_eq!(tokens(4096, 3840 * 2160).0, 4096);
+    assert!(8000 <= tokens(16_384, 3840 * 2160).0, "no limit but the rules'");
 }

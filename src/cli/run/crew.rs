@@ -35,8 +35,8 @@ impl<'a> Hands<'a> {
     fn configured(&mut self, now: &Parameters) -> anyhow::Result<NodeOptions> {
         // Another file may lie there since.
         let paths = cast::sort(&self.options.engines)?;
-        let mut node = self.options.node(&paths)?;
-        super::warn_of_unknown(&node.assign(&self.context.ros)?);
+        let (mut node, unknown) = self.options.assigned(&paths, &self.context.ros)?;
+        super::warn_of_unknown(&unknown);
         node.take_over(now);
         self.engage(&paths, &mut node)?;
         Ok(node)
