@@ -128,6 +128,7 @@ impl Publisher for Shared {
 #[cfg(test)]
 #[test]
 fn a_topic_is_taken_once_and_heard_by_the_last_who_asked() {
+    use crate::frames::camera::CameraOptions;
     use crate::ros2::messages::{ByteOrder, Message, Text, encode};
     use crate::ros2::transport::Memory;
 
@@ -148,4 +149,19 @@ fn a_topic_is_taken_once_and_heard_by_the_last_who_asked() {
     assert_eq!(*heard.lock().unwrap(), [0, 1, 2]);
     assert_eq!(Arc::strong_count(&heard), 1, "nobody who heard before is kept");
     assert_eq!((memory.published("/answer").len(), lock(&reused.publishers).len()), (3, 1));
+
+    let camera = |name: &str| {
+        let (name, topic) = (name.to_owned(), format!("/{name}/image"));
+        let options = CameraOptions { name, topic, frame_bytes_max: 64, pixels_max: 4 };
+        Arc::new(Camera::new(options, memory.clock(), &[]))
+    };
+    let cameras = ["front", "rear"].map(camera);
+    for _ in 0..2 {
+        cameras.iter().for_each(|camera| {
+            reused.subscribe_images(ImageTransport::Raw, Arc::clone(camera)).unwrap();
+        });
+        assert_eq!(cameras.each_ref().map(Arc::strong_count), [2, 2]);
+        reused.rest();
+        assert_eq!(cameras.each_ref().map(Arc::strong_count), [1, 1], "no camera is kept");
+    }
 }

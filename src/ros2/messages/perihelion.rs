@@ -8,9 +8,9 @@ use super::{Header, Message, Time};
 /// `perihelion_msgs/msg/Answer`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AnswerMessage {
-    /// Of the newest frame.
+    /// Of the newest frame; of several cameras' frames, of the oldest.
     pub header: Header,
-    /// Of all frames, oldest first.
+    /// Of all frames: of one camera oldest first, of several in the order of `cameras`.
     pub stamps: Vec<Time>,
     /// The answer.
     pub text: String,

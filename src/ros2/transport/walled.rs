@@ -63,7 +63,7 @@ impl WalledOptions {
         MEMORY_BYTES + IMAGES_HELD * self.n_cameras as u64 * self.image_bytes_max as u64
     }
 
-    /// A camera that sends a burst leaves the others theirs.
+    /// As many more as there are cameras, which take them as they come: a burst of one may leave another none for a moment.
     fn n_slots(&self) -> usize {
         N_SLOTS * self.n_cameras
     }
