@@ -8,8 +8,8 @@ mod engine;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod script;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use perihelion::camera::{FrameSize, Picture};
@@ -103,6 +103,25 @@ fn asked(memory: &Memory) -> Vec<String> {
     answers(memory).iter().map(|answer| answer["camera"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The lines that were logged with these words.
+fn logged(words: &str) -> Vec<String> {
+    struct Lines(Mutex<Vec<String>>);
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+        }
+        fn flush(&self) {}
+    }
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    if log::set_logger(&LINES).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+    LINES.0.lock().unwrap().iter().filter(|line| line.contains(words)).cloned().collect()
+}
+
 #[test]
 fn cameras_take_turns_and_a_fast_one_starves_nobody() {
     // Ten images of the one come for each of the other.
@@ -168,6 +187,13 @@ fn a_change_is_of_the_camera_that_changed() {
     assert_eq!(asked(&script.memory), ["front", "rear", "rear"], "the first of each, and the flash");
     let unchanged = |i: usize| report.cameras[i].answers.unwrap().dropped(DropReason::Unchanged);
     assert_eq!([unchanged(0), unchanged(1)], [1, 2]);
+
+    // A look at what has not changed is no question: the rate is left to the one that has.
+    let still = |topic, ms: i64| images(ms, &[(topic, ms)]);
+    let looks = vec![still(FRONT, 0), still(REAR, 1100), still(FRONT, 2200), flash(2300)];
+    let script = Script::new(Clock::stepped(), looks);
+    play(&script, &NodeOptions { ask_when, max_rate_hz: 1.0, ..options(AskCameras::Each) }, yes);
+    assert_eq!(asked(&script.memory), ["front", "rear", "rear"]);
 
     // Together, one that changed is enough.
     let script =
@@ -235,9 +261,17 @@ fn all_cameras_are_asked_about_by_frames_that_belong_together() {
         assert_eq!(question.cameras, ["front", "rear"]);
         let widths = question.frames.iter().map(|received| received.frame.size().unwrap().0);
         assert_eq!(widths.collect::<Vec<_>>(), [2, 3]);
-        Outcome::Made(Answer { text: "yes".to_owned(), places: vec![place()], ..Answer::default() })
+        let details = json!({ "tokens": [1], "boxes": [{ "pixels": [1.0, 2.0, 3.0, 4.0] }] });
+        let details = details.as_object().unwrap().clone();
+        let (text, places) = ("yes".to_owned(), vec![place()]);
+        Outcome::Made(Answer { text, places, details, ..Answer::default() })
     });
     let said = answers(&script.memory);
+    assert_eq!(
+        (&said[0]["tokens"], said[0].get("boxes")),
+        (&json!([1]), None),
+        "nobody knows in which image"
+    );
     let seen = |answer: &Value| {
         let cameras = answer["cameras"].as_array().unwrap().iter();
         cameras.map(|one| (one["camera"].clone(), one["stamp"]["nanosec"].clone())).collect::<Vec<_>>()
@@ -282,6 +316,37 @@ fn a_bad_frame_is_its_cameras_and_the_other_found_no_companion() {
     assert_eq!(drops(0), [(DropReason::EngineFailed, 1), (DropReason::Unpaired, 1)]);
     assert_eq!(drops(1), [(DropReason::EngineFailed, 1), (DropReason::Corrupt, 1)]);
     assert_eq!([of(0).served, of(1).served], [1, 1]);
+}
+
+#[test]
+fn the_log_says_which_camera_it_is() {
+    logged("");
+    let bad = |frame, words: &'static str| {
+        move |_: &Question<'_>| Outcome::Rejected {
+            frame,
+            reason: DropReason::Corrupt,
+            message: words.into(),
+        }
+    };
+    let script = || Script::new(Clock::stepped(), vec![images(0, &[(FRONT, 0), (REAR, 0)])]);
+    play(&script(), &options(AskCameras::Each), bad(0, "torn alone"));
+    let said =
+        ["front", "rear"].map(|camera| format!("WARN camera {camera}: image dropped (corrupt): torn alone"));
+    assert_eq!(logged("torn alone"), said);
+    play(&script(), &options(AskCameras::All), bad(1, "torn together"));
+    assert_eq!(logged("torn together"), ["WARN camera rear: image dropped (corrupt): torn together"]);
+    let fails = |words: &'static str| move |_: &Question<'_>| Outcome::Failed(words.into());
+    play(&script(), &options(AskCameras::Each), fails("fails alone"));
+    assert_eq!(logged("fails alone").len(), 2);
+    assert_eq!(logged("camera rear: the engine fails: fails alone").len(), 1);
+    play(&script(), &options(AskCameras::All), fails("fails together"));
+    assert_eq!(logged("fails together"), ["ERROR the engine fails: fails together"]);
+
+    // At the end, one that sent nothing at all.
+    let mut silent = options(AskCameras::All);
+    silent.cameras.named[1].topic = "/silent/image".to_owned();
+    play(&Script::new(Clock::stepped(), vec![images(0, &[(FRONT, 0)])]), &silent, yes);
+    assert_eq!(logged("no image came on /silent"), ["WARN camera rear: no image came on /silent/image"]);
 }
 
 /// Lets a node look at cameras that run in real time until a report `is_enough`; its last report.
@@ -422,7 +487,7 @@ impl Crew for Hands {
 }
 
 #[test]
-fn a_managed_node_lets_go_of_all_cameras() {
+fn a_managed_node_answers_about_all_cameras_while_it_is_active() {
     let memory = Memory::new(Arc::new(Clock::system()));
     let stop = AtomicBool::new(false);
     let change = |label: &str| {

@@ -1,9 +1,9 @@
 //! The node itself: takes the newest frames, asks the standing question about them, forecasts what follows them, and publishes
 //! what is there in time.
 //!
-//! Each engine has a listener with accounts at each of its cameras, and a thread of its own, so that neither waits for the other; one
-//! camera feeds both, and a frame that both look at is decoded once. Another thread reports the state once a second, so that a long answer does not delay it. Nothing here knows the
-//! engines: these are behind [`Answerer`] and [`Forecaster`].
+//! Each engine has a listener with accounts at each of its cameras, and a thread of its own, so that neither waits for the
+//! other; one camera feeds both, and a frame that both look at is decoded once. Another thread reports the state once a second,
+//! so that a long answer does not delay it. Nothing here knows the engines: these are behind [`Answerer`] and [`Forecaster`].
 
 mod answer;
 mod answerer;
@@ -290,13 +290,14 @@ impl Performance<'_> {
         }));
         // Last, so that the first frame finds everything else ready.
         for (image, camera) in sight.images.iter().zip(&sight.cameras) {
-            let of_camera = image.camera.as_ref().map_or_else(String::new, |name| format!("camera {name}: "));
+            let say = |level, text| concerns::say(image.camera.as_deref(), vec![(level, text)]);
             if camera.listeners().is_empty() {
-                log::warn!("{of_camera}nothing is asked about it, and another camera is forecast");
+                say(log::Level::Warn, "nothing is asked about it, and another camera is forecast".to_owned());
                 continue;
             }
             transport.subscribe_images(image.transport, Arc::clone(camera))?;
-            log::info!("{of_camera}listening to {} ({})", camera.topic(), image.transport.ros_type());
+            let (topic, ros_type) = (camera.topic(), image.transport.ros_type());
+            say(log::Level::Info, format!("listening to {topic} ({ros_type})"));
         }
         ready();
 

@@ -27,6 +27,9 @@ const LATEST: Delivery = Delivery::Latched { kept: 1 };
 /// The end of an answer that `max_age` ended, where only its text is heard.
 const CUT_MARK: &str = "…[cut at max_age]";
 
+/// What an engine's details call its places.
+const BOXES: &str = "boxes";
+
 /// An answer that was published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
@@ -34,13 +37,13 @@ pub struct Published {
     pub text: String,
     /// What stands on the JSON topic.
     pub json: Map<String, Value>,
-    /// The stamp of the newest frame.
+    /// The stamp of the newest frame; of several cameras, of the oldest.
     pub stamp_ns: i64,
     /// ROS time of publishing less the stamp; since the receipt where the stamp cannot be right.
     pub age_ms: f64,
     /// From the taking of the frames to publishing, in steady time.
     pub answer_ms: f64,
-    /// From the arrival of the newest frame to publishing, in steady time.
+    /// From the arrival of that frame to publishing, in steady time.
     pub camera_to_answer_ms: f64,
     /// Whether the stamp cannot be right.
     pub stamp_suspect: bool,
@@ -184,7 +187,8 @@ impl<'a> Mouth<'a> {
         json.insert("answer_ms".into(), json!(answer_ms));
         json.insert("camera_to_answer_ms".into(), json!(camera_to_answer_ms));
         json.insert("valid_until".into(), time(age.reaches_ns(self.listener.max_age_ns())));
-        for (key, value) in &answer.details {
+        let is_told = |key: &str| !(asked.is_together() && key == BOXES);
+        for (key, value) in answer.details.iter().filter(|(key, _)| is_told(key)) {
             json.entry(key.clone()).or_insert_with(|| value.clone());
         }
         let is_cut = answer.is_cut;

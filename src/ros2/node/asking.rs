@@ -32,6 +32,8 @@ pub(super) struct Asking<'a> {
     /// The camera whose surprise calls.
     surprising: usize,
     decoder: Decoder,
+    /// Of the question, each with its camera, where their change counts.
+    pictures: Vec<(usize, Cells)>,
     clip_rate_hz: f64,
     parameters: SharedParameters,
     /// Of the start; parameters may say otherwise.
@@ -68,6 +70,7 @@ impl<'a> Asking<'a> {
         let watched = watched.collect();
         let role = Self {
             mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener)?,
+            pictures: Vec::with_capacity(gaze.eyes().len()),
             gaze,
             occasion: Arc::clone(occasion),
             surprising: options.cameras.forecast_index(),
@@ -83,17 +86,21 @@ impl<'a> Asking<'a> {
         Ok((Turns::new(Box::new(role), period_ns), watched))
     }
 
-    /// The pictures that a question is about, by their cameras, if one of them has changed.
-    fn changed(&mut self, frames: &[Received]) -> Option<Vec<(usize, Cells)>> {
-        let (mut has_changed, mut pictures) = (false, Vec::new());
-        for (camera, newest) in self.gaze.asked(frames) {
+    /// Whether one of the pictures that a question is about has changed; they are noted.
+    fn has_changed(&mut self, frames: &[Received]) -> bool {
+        let Self { gaze, occasion, decoder, pictures, .. } = self;
+        let mut has_changed = false;
+        for (camera, newest) in gaze.asked(frames) {
             // What cannot be decoded the engine refuses by name.
-            let Ok(decoded) = newest.frame.decode(&mut self.decoder) else { return Some(Vec::new()) };
-            let (is_another, picture) = self.occasion.compare(camera, &decoded.picture());
+            let Ok(decoded) = newest.frame.decode(decoder) else {
+                pictures.clear();
+                return true;
+            };
+            let (is_another, picture) = occasion.compare(camera, &decoded.picture());
             has_changed |= is_another;
             pictures.push((camera, picture));
         }
-        has_changed.then_some(pictures)
+        has_changed
     }
 }
 
@@ -112,12 +119,9 @@ impl Role for Asking<'_> {
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
         // A moment ago something called; a parameter may be another since.
         let because = self.occasion.calls().unwrap_or_default();
-        let mut pictures = Vec::new();
-        if because == Because::Change {
-            match self.changed(frames) {
-                Some(changed) => pictures = changed,
-                None => return Verdict::Dropped(DropReason::Unchanged),
-            }
+        self.pictures.clear();
+        if because == Because::Change && !self.has_changed(frames) {
+            return Verdict::Dropped(DropReason::Unchanged);
         }
         self.occasion.answers(because);
         let (prompt, settings) = self.parameters.read(|parameters| {
@@ -128,7 +132,7 @@ impl Role for Asking<'_> {
         let (names, board) = (self.gaze.names(), self.gaze.board());
         let question = Question {
             frames,
-            cameras: if self.gaze.is_together() { &names } else { &[] },
+            cameras: if 1 < names.len() { &names } else { &[] },
             prompt: &prompt,
             settings: settings.as_ref(),
             clip_rate_hz: self.clip_rate_hz,
@@ -158,9 +162,9 @@ impl Role for Asking<'_> {
                 board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
                 Verdict::Served
             }
-            other => board.verdict(other),
+            other => board.verdict(other, &names),
         };
-        self.occasion.ended(because, verdict == Verdict::Served, pictures);
+        self.occasion.ended(because, verdict == Verdict::Served, self.pictures.drain(..));
         verdict
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answerer::Outcome;
+use super::concerns;
 use super::screen::PublishedForecast;
 use crate::frames::accounts::{Accounts, DropReason};
 use crate::frames::clock::Moment;
@@ -146,23 +147,25 @@ impl Board {
         notes.unpublished += delivered.unpublished;
     }
 
-    /// Notes why there is nothing to publish, and says it where it is news.
+    /// Notes why there is nothing to publish about these cameras, if they have names, and says it where it is news.
     ///
     /// # Panics
     /// If there is.
-    pub(super) fn verdict<T>(&self, outcome: Outcome<T>) -> Verdict {
+    pub(super) fn verdict<T>(&self, outcome: Outcome<T>, cameras: &[&str]) -> Verdict {
         match outcome {
             Outcome::Made(_) => unreachable!("what is there is published"),
             Outcome::Expired => Verdict::Dropped(DropReason::MadeTooLate),
             Outcome::Stopped => Verdict::Dropped(DropReason::Stopped),
             Outcome::Rejected { frame, reason, message } => {
                 if self.is_news(reason) {
-                    log::warn!("image dropped ({reason}): {message}");
+                    let camera = if let [camera] = cameras { Some(camera) } else { cameras.get(frame) };
+                    let text = format!("image dropped ({reason}): {message}");
+                    concerns::say(camera.copied(), vec![(log::Level::Warn, text)]);
                 }
                 Verdict::Rejected(frame, reason)
             }
             Outcome::Failed(message) => {
-                self.failed(message);
+                self.failed(message, cameras);
                 Verdict::Dropped(DropReason::EngineFailed)
             }
         }
@@ -173,10 +176,11 @@ impl Board {
         self.lock().unpublished += n;
     }
 
-    fn failed(&self, message: String) {
+    fn failed(&self, message: String, cameras: &[&str]) {
         let mut notes = self.lock();
         if notes.failure.as_ref() != Some(&message) {
-            log::error!("the engine fails: {message}");
+            let camera = if let [camera] = cameras { Some(*camera) } else { None };
+            concerns::say(camera, vec![(log::Level::Error, format!("the engine fails: {message}"))]);
             notes.failure = Some(message);
         }
     }
@@ -252,7 +256,7 @@ mod tests {
     fn a_failure_stands_until_something_is_published() {
         let board = Board::new();
         let failed: Outcome<()> = Outcome::Failed("a logit is not a number".to_owned());
-        assert_eq!(board.verdict(failed), Verdict::Dropped(DropReason::EngineFailed));
+        assert_eq!(board.verdict(failed, &[]), Verdict::Dropped(DropReason::EngineFailed));
         assert!(board.read(|notes| notes.failure.is_some()));
         deliver(&board, 3.0);
         assert_eq!(board.read(|notes| (notes.failure.clone(), notes.last)), (None, Some((3.0, 1.0))));

@@ -207,14 +207,15 @@ pub(super) struct Missing<'a> {
     pub(super) silence_s: f64,
 }
 
-/// What keeps a question about all cameras from being put: some are missing, or frames found no companion so many times, the last
-/// of them so far away.
+/// What keeps a question about all cameras from being put: some are missing, and frames found no companion so many times, the last
+/// of them so far away. One does not end the other.
 pub(super) fn of_together(
     missing: &[Missing<'_>],
     (n_apart, apart): (u64, Duration),
     tolerance: Duration,
-) -> Option<Concern> {
+) -> Vec<Concern> {
     const OR_SO: f64 = 1e-3;
+    let mut concerns = Vec::new();
     if !missing.is_empty() {
         let one = |Missing { name, topic, silence_s, .. }: &Missing<'_>| {
             format!("{name} ({topic}) has sent no image for {}", length(*silence_s))
@@ -225,17 +226,18 @@ pub(super) fn of_together(
             cameras.join(" and ")
         );
         let which = missing.iter().fold(0, |which, camera| which | 1 << camera.number);
-        return Some(Concern { kind: Kind::Missing(which), text });
+        concerns.push(Concern { kind: Kind::Missing(which), text });
     }
-    (APART_MIN <= n_apart).then(|| {
+    if APART_MIN <= n_apart {
         let (apart_s, tolerance_s) = (apart.as_secs_f64(), tolerance.as_secs_f64());
         let text = format!(
             "no question is put, since the newest frames of the cameras were seen {apart_s:.3} s apart, and \
              camera_tolerance is {tolerance_s:.3} s: raise it to {:.3} or more, or set the cameras' clocks (chrony, PTP)",
             apart_s + OR_SO
         );
-        Concern { kind: Kind::Apart, text }
-    })
+        concerns.push(Concern { kind: Kind::Apart, text });
+    }
+    concerns
 }
 
 impl Kind {
@@ -478,15 +480,27 @@ mod tests {
         let told = |missing: &[Missing<'_>], n_apart| {
             of_together(missing, (n_apart, Duration::from_millis(348)), Duration::from_millis(100))
         };
-        assert_eq!([told(&[], 0), told(&[], 7)], [None, None]);
+        assert_eq!([told(&[], 0), told(&[], 7)], [vec![], vec![]]);
         let expected = "no question is put, since the newest frames of the cameras were seen 0.348 s apart, and \
                         camera_tolerance is 0.100 s: raise it to 0.349 or more, or set the cameras' clocks (chrony, PTP)";
-        assert_eq!(told(&[], 8).unwrap().text, expected);
+        assert_eq!(told(&[], 8)[0].text, expected);
         let missing = |number, name| Missing { number, name, topic: "/image", silence_s: 3.21 };
         let expected = "no question is put, since it is to be about all cameras, and rear (/image) has sent no image for 3.2 s \
                         and left (/image) has sent no image for 3.2 s: mend it, or ask about each (ask_cameras)";
-        let both = told(&[missing(1, "rear"), missing(2, "left")], 8).unwrap();
+        let both = told(&[missing(1, "rear"), missing(2, "left")], 0).remove(0);
         assert_eq!((both.text.as_str(), both.kind), (expected, Kind::Missing(0b110)));
+
+        // A camera that dies has not found its companions.
+        let mut standing = Standing::default();
+        let mut said = |concerns, second| -> Vec<log::Level> {
+            standing.hear(concerns, second * S).into_iter().map(|(level, _)| level).collect()
+        };
+        assert_eq!(said(told(&[], 8), 0), [log::Level::Warn]);
+        assert_eq!(said(told(&[missing(1, "rear")], 8), 1), [log::Level::Warn]);
+        for second in 2..10 {
+            assert!(said(told(&[missing(1, "rear")], 8), second).is_empty(), "{second}");
+        }
+        assert_eq!(said(told(&[], 0), 13), [log::Level::Info; 2]);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Role for Forecasting<'_> {
                 audience.hears(Said::Forecast(&published));
                 Verdict::Served
             }
-            other => board.verdict(other),
+            other => board.verdict(other, &gaze.names()),
         };
         board.unpublished(unpublished);
         if !matches!(verdict, Verdict::Rejected(..)) {

@@ -87,7 +87,10 @@ impl Gaze {
     /// At these cameras, of which there is at least one.
     pub(super) fn new(eyes: Vec<Eye>, cameras: &Cameras) -> Self {
         let bell = Arc::new(Bell::default());
-        eyes.iter().for_each(|eye| eye.listener.rings(&bell));
+        // One is waited for by itself.
+        if 1 < eyes.len() {
+            eyes.iter().for_each(|eye| eye.listener.rings(&bell));
+        }
         let tolerance_ns = (cameras.are_asked_together() && 1 < eyes.len())
             .then(|| i64::try_from(cameras.tolerance.as_nanos()).unwrap_or(i64::MAX));
         let (last, asked, one) = (eyes.len() - 1, Vec::with_capacity(eyes.len()), Vec::with_capacity(1));
@@ -186,7 +189,7 @@ impl Gaze {
     }
 
     /// Whether the question that was taken is about several cameras.
-    pub(super) fn is_together(&self) -> bool {
+    fn is_together(&self) -> bool {
         1 < self.asked.len()
     }
 

@@ -204,7 +204,12 @@ impl Occasion {
     }
 
     /// Says what became of that question, which was about these cameras' pictures if pictures count: one without an answer is put again.
-    pub(super) fn ended(&self, because: Because, has_answer: bool, pictures: Vec<(usize, Cells)>) {
+    pub(super) fn ended(
+        &self,
+        because: Because,
+        has_answer: bool,
+        pictures: impl Iterator<Item = (usize, Cells)>,
+    ) {
         if has_answer {
             let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
             for (camera, picture) in pictures {

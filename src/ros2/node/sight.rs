@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::board::{Board, Summary};
 use super::cameras::CamerasError;
+use super::concerns;
 use super::gaze::{Eye, summary};
 use super::image_topics::ImageTopic;
 use super::onlooker::View;
@@ -124,7 +125,12 @@ impl Sight {
         });
         let cameras = cameras.collect();
         let mut n_decoded = 0;
-        for camera in &self.cameras {
+        for (image, camera) in self.images.iter().zip(&self.cameras) {
+            let listeners = camera.listeners();
+            if !listeners.is_empty() && listeners.iter().all(|one| one.accounts().received == 0) {
+                let text = format!("no image came on {}", camera.topic());
+                concerns::say(image.camera.as_deref(), vec![(log::Level::Warn, text)]);
+            }
             log::info!("camera {}: {} frames decoded", camera.name(), camera.n_decoded());
             n_decoded += camera.n_decoded();
         }

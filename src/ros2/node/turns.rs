@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::gaze::{Gaze, Wanted};
+use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
@@ -42,7 +43,7 @@ pub(super) struct Turns<'a> {
     role: Box<dyn Role + 'a>,
     frames: Vec<Received>,
     period_ns: Period<'a>,
-    /// When the last turn began, in steady time.
+    /// When the last turn began that was used, in steady time.
     last_ns: Option<i64>,
 }
 
@@ -79,8 +80,11 @@ impl<'a> Turns<'a> {
             return Turn::Idle;
         }
         let began = clock.now();
-        self.last_ns = Some(began.steady_ns);
         let verdict = self.role.serve(&self.frames, began, stop);
+        // A look that puts no question leaves the next its turn.
+        if verdict != Verdict::Dropped(DropReason::Unchanged) {
+            self.last_ns = Some(began.steady_ns);
+        }
         // Their buffers are free for what comes next.
         self.frames.clear();
         self.role.gaze().settle(verdict);

@@ -50,8 +50,8 @@ pub(super) struct Watched<'a> {
     hardware_id: String,
     /// The number of the camera, and what it is called, if it has a name.
     camera: (usize, Option<String>),
-    /// Cameras that share the engine's time.
-    n_cameras: usize,
+    /// Results after which this camera has had its own.
+    n_turns: usize,
     listener: Arc<Listener>,
     board: Arc<Board>,
     detail: Detail<'a>,
@@ -80,9 +80,9 @@ impl<'a> Watched<'a> {
         Self {
             work,
             camera: (camera, eye.name.clone()),
-            n_cameras: match work {
-                Work::Answers => options.cameras.count(),
-                Work::Forecasts => 1,
+            n_turns: match work {
+                Work::Answers if !options.cameras.are_asked_together() => options.cameras.count(),
+                Work::Answers | Work::Forecasts => 1,
             },
             hardware_id: match work {
                 Work::Answers => options.hardware_id.clone(),
@@ -118,7 +118,7 @@ impl<'a> Watched<'a> {
                 awaits_first: notes.last_published_steady_ns.is_none_or(|ns| ns < self.streaming_since_ns),
                 patience_s: self
                     .parameters
-                    .read(|now| patience_s(now, self.work, self.forming_s, self.n_cameras)),
+                    .read(|now| patience_s(now, self.work, self.forming_s, self.n_turns)),
                 publishers,
                 failure: notes.failure.clone(),
                 age_ms: notes.last.map(|(age_ms, _)| age_ms),
@@ -307,7 +307,7 @@ impl Together {
     /// Says what keeps questions from being put, if it is news: cameras that send nothing, or frames that do not find together.
     fn heed(&mut self, missing: &[Missing<'_>], now_ns: i64) {
         let found = concerns::of_together(missing, self.pairing.apart(), self.tolerance);
-        concerns::say(None, self.concerns.hear(found.into_iter().collect(), now_ns));
+        concerns::say(None, self.concerns.hear(found, now_ns));
     }
 }
 
@@ -316,15 +316,15 @@ fn is_news(before: Level, now: Level) -> bool {
     before < now || (now < before && Level::Warn < before)
 }
 
-/// Long enough for two results that are just in time, and one about each further camera, for a clip to form, and for the next
+/// Long enough for two results that are just in time, and one for each further turn, for a clip to form, and for the next
 /// question's turn; without end where a question waits for something to happen.
-fn patience_s(parameters: &Parameters, work: Work, forming_s: f64, n_cameras: usize) -> f64 {
+fn patience_s(parameters: &Parameters, work: Work, forming_s: f64, n_turns: usize) -> f64 {
     if work == Work::Answers && AskWhen::of(parameters).because != Because::Rate {
         return f64::INFINITY;
     }
     let turn_s = ask_period_ns(parameters).map_or(0.0, |period_ns| period_ns as f64 / NANOSECONDS_PER_SECOND);
-    let n_cameras = n_cameras as f64;
-    (1.0 + n_cameras) * parameters.double("max_age") + forming_s + n_cameras * turn_s + 1.0
+    let n_turns = n_turns as f64;
+    (1.0 + n_turns) * parameters.double("max_age") + forming_s + n_turns * turn_s + 1.0
 }
 
 #[cfg(test)]
@@ -333,6 +333,7 @@ mod tests {
     use crate::frames::accounts::DropReason;
     use crate::frames::camera::Camera;
     use crate::ros2::names::NodeName;
+    use crate::ros2::node::AskCameras;
     use crate::ros2::parameter_store::ParameterStore;
 
     fn options() -> NodeOptions {
@@ -358,6 +359,23 @@ mod tests {
         assert_eq!(patience_s(NodeOptions { ask_when, ..options() }, 0.0), f64::INFINITY);
         let of_three = super::patience_s(&options().parameters(), Work::Answers, 0.0, 3);
         assert_eq!(of_three, 2.0 * 2.0 + 2.0 * (2.0 + 2.0) + 2.0 + 1.0, "two more answers and turns");
+    }
+
+    #[test]
+    fn cameras_that_are_asked_about_together_share_one_turn() {
+        let patience_s = |ask: AskCameras| {
+            let (mut options, clock) = (options(), Arc::new(Clock::stepped()));
+            options.cameras.named = ["a=/a", "b=/b", "c=/c"].map(|camera| camera.parse().unwrap()).into();
+            options.cameras.ask = ask;
+            let image = options.image_topics().unwrap().remove(0);
+            let camera = Camera::new(options.camera(&image), &clock, &[options.answer_listener()]);
+            let parameters = Arc::new(ParameterStore::new(options.parameters()));
+            let of = (&options, &parameters);
+            let mut watched = Watched::new(Work::Answers, of, 0.0, (0, &eye(&camera)), Box::new(|_, _| {}));
+            watched.status(1, 0).patience_s
+        };
+        assert_eq!(patience_s(AskCameras::All), 2.0 * 2.0 + 2.0 + 1.0);
+        assert_eq!(patience_s(AskCameras::Each), 2.0 * 2.0 + 2.0 * (2.0 + 2.0) + 2.0 + 1.0);
     }
 
     #[test]
