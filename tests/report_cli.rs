@@ -84,7 +84,8 @@ fn engines_are_measured_and_shown() {
     // The same again, and in words; another world.
     let again = done(&["report", &predict, "--clips", "2", "--steps", "1,1"]);
     let again = String::from_utf8(again).unwrap();
-    let rows: Vec<&str> = again.lines().filter(|line| line.starts_with("predict.engine")).collect();
+    let rows: Vec<&str> =
+        again.lines().filter(|line| line.trim_start().starts_with("predict.engine")).collect();
     let without_time = |row: &str| row.rsplit_once(' ').unwrap().0.trim_end().to_owned();
     assert_eq!((rows.len(), without_time(rows[0])), (2, without_time(rows[1])), "{again}");
     let robot = done(&["report", &predict, "--clips", "1", "--world", "robot", "--json"]);
