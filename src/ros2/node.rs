@@ -12,6 +12,7 @@ mod asking;
 mod board;
 mod cameras;
 mod concerns;
+mod cuts;
 mod forecast_shape;
 mod forecaster;
 mod forecasting;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::board::Cuts;
+use super::cuts::Cuts;
 use crate::frames::camera::Camera;
 use crate::frames::listener::ListenerOptions;
 use crate::frames::stamps::{StampFault, StampReport, TimedBy};
