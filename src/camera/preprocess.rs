@@ -115,6 +115,24 @@ const ASPECT_RATIO_MAX: f64 = 200.0;
 /// Pixels beyond which no rule may ask for an enlargement.
 const PIXELS_MAX: u64 = 1 << 32;
 
+#[cfg(test)]
+impl Preprocess {
+    /// Rules by which tests cut up images and clips.
+    pub(crate) fn of_tests(patch_size: usize, pixels: PixelRules) -> Self {
+        let video = VideoRules {
+            pixels,
+            do_sample_frames: true,
+            fps: 2.0,
+            frames_min: 1,
+            frames_max: 8,
+            cap_pixels_per_frame: false,
+            tokens_per_frame_max: 1,
+        };
+        let patches = PatchLayout { patch_size, temporal_patch_size: 2, merge_size: 2 };
+        Self { patches, image: ImageRules { pixels }, video }
+    }
+}
+
 impl Preprocess {
     /// Checks rules that came from outside, so that no later sum overflows and nothing is divided by zero.
     ///

@@ -33,6 +33,8 @@ pub(crate) mod transport;
 
 use std::num::NonZeroUsize;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::ros2::arguments::RosArguments;
 
 /// What every verb is given.
@@ -42,6 +44,15 @@ pub(crate) struct Context {
     pub(crate) threads: NonZeroUsize,
     /// The `--ros-args` sections; empty for verbs that are no node.
     pub(crate) ros: RosArguments,
+}
+
+/// Takes the name of one of these.
+fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let named = move |text: String| all.into_iter().find(|one| name(*one) == text);
+    PossibleValuesParser::new(all.map(name)).map(move |text| named(text).expect("it is a possible value"))
 }
 
 /// A command line that means nothing: exit code 2.

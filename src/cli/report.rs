@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::engines::{Identity, Loaded};
 use super::places::Places;
 use super::progress::Progress;
-use super::{Context, Usage, output};
+use super::{Context, Usage, one_of, output};
 use crate::install;
 use crate::models::predict25::PredictManifest;
 use crate::quality::answers::{Answers, answers};
 use crate::quality::forecasts::{Forecasts, Measures, forecasts};
 use crate::quality::world::World;
+use crate::runtime::predict::check_steps;
 
 /// Clips that a page shows of each forecaster, and mistakes of each that answers.
 const EXAMPLES: usize = 4;
@@ -38,8 +39,8 @@ pub(crate) struct Options {
     #[arg(required = true)]
     engines: Vec<PathBuf>,
     /// Which scenes: `balls`, which the small checkpoints know, or the `robot`'s held-out clips
-    #[arg(long, value_name = "WORLD", default_value = "balls", value_parser = ["balls", "robot"])]
-    world: String,
+    #[arg(long, value_name = "WORLD", default_value = "balls", value_parser = one_of(World::ALL, World::name))]
+    world: World,
     /// Clips
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     clips: u64,
@@ -76,39 +77,32 @@ struct Measured {
 }
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let world = World::named(&options.world).ok_or_else(|| Usage(format!("no world {}", options.world)))?;
     Places::new().reads(&options.engines).writes("--output", options.output.as_ref(), 1 << 20).check()?;
-    let engines: Vec<Loaded> = options
-        .engines
-        .iter()
-        .map(|path| Loaded::open(path, context.threads))
-        .collect::<anyhow::Result<_>>()?;
-    for engine in &engines {
-        if let Some(manifest) = engine.forecasts() {
-            fits(world, manifest).map_err(|why| Usage(format!("{}: {why}", engine.path().display())))?;
+    // What an engine cannot do is said before hours are spent on another; only one at a time claims memory.
+    let mut any_forecasts = false;
+    for path in &options.engines {
+        let engine = Loaded::open(path, context.threads)?;
+        let Some(manifest) = engine.forecasts() else { continue };
+        any_forecasts = true;
+        let name = || path.display().to_string();
+        fits(options.world, manifest).map_err(|why| Usage(format!("{}: {why}", name())))?;
+        for steps in options.steps().into_iter().flatten() {
+            check_steps(&manifest.schedule, steps).with_context(name)?;
         }
     }
-    // What an engine cannot do is said before hours are spent on another.
-    for engine in engines.iter().filter(|engine| engine.forecasts().is_some()) {
-        for steps in options.steps() {
-            engine.predict(steps).with_context(|| engine.path().display().to_string())?;
-        }
-    }
-    if !options.steps.is_empty() && engines.iter().all(|engine| engine.forecasts().is_none()) {
+    if !options.steps.is_empty() && !any_forecasts {
         return Err(Usage("--steps: none of the engines forecasts".to_owned()).into());
     }
     let progress = Progress::counting("report");
-    let measured: Vec<Measured> = engines
-        .iter()
-        .map(|engine| measure(engine, world, options, &progress))
-        .collect::<anyhow::Result<_>>()?;
+    let measure = |path: &PathBuf| measure(&Loaded::open(path, context.threads)?, options, &progress);
+    let measured: Vec<Measured> = options.engines.iter().map(measure).collect::<anyhow::Result<_>>()?;
     drop(progress);
     if let Some(path) = &options.output {
-        let page = page::page(world, &measured).html();
+        let page = page::page(options.world, &measured).html();
         install::write(path, page.as_bytes()).with_context(|| path.display().to_string())?;
     }
     if options.json {
-        return output::json(&as_json(world, options, &measured));
+        return output::json(&as_json(options, &measured));
     }
     output::text(&text(&measured))
 }
@@ -137,12 +131,7 @@ fn fits(world: World, manifest: &PredictManifest) -> Result<(), String> {
     }
 }
 
-fn measure(
-    engine: &Loaded,
-    world: World,
-    options: &Options,
-    progress: &Progress,
-) -> anyhow::Result<Measured> {
+fn measure(engine: &Loaded, options: &Options, progress: &Progress) -> anyhow::Result<Measured> {
     let name = || engine.path().display().to_string();
     let clips = options.first..options.first + options.clips;
     let mut measured = Measured {
@@ -156,18 +145,20 @@ fn measure(
     };
     if engine.answers() {
         let mut reason = engine.reason()?;
-        let found = answers(&mut reason, world, clips.clone(), MISTAKES, |done| count("answers", done));
+        let found =
+            answers(&mut reason, options.world, clips.clone(), MISTAKES, |done| count("answers", done));
         measured.answers = Some(found.with_context(name)?);
     }
     for steps in options.steps().into_iter().filter(|_| engine.forecasts().is_some()) {
         let mut predict = engine.predict(steps).with_context(name)?;
-        let found = forecasts(&mut predict, world, clips.clone(), EXAMPLES, |done| count("forecasts", done));
+        let found =
+            forecasts(&mut predict, options.world, clips.clone(), EXAMPLES, |done| count("forecasts", done));
         measured.forecasts.push(found.with_context(name)?);
     }
     Ok(measured)
 }
 
-fn as_json(world: World, options: &Options, measured: &[Measured]) -> Value {
+fn as_json(options: &Options, measured: &[Measured]) -> Value {
     let one = |measured: &Measured| {
         let answers = measured
             .answers
@@ -181,7 +172,7 @@ fn as_json(world: World, options: &Options, measured: &[Measured]) -> Value {
         })
     };
     json!({
-        "world": world.name(),
+        "world": options.world.name(),
         "first": options.first,
         "clips": options.clips,
         "page": options.output.as_deref().map(Path::display).map(|path| path.to_string()),

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::generation::GenerationOptions;
 use super::places::Places;
-use super::{Context, Usage, output};
+use super::{Context, Usage, one_of, output};
 use crate::frames::clock::Clock;
 use crate::live::{self, Live};
 use crate::ros2::arguments::RosArguments;
@@ -26,7 +26,7 @@ use crate::ros2::lifecycle::Crew as _;
 use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
-use crate::ros2::node::{self, Because, NodeOptions, PublishedForecast, PublishedSurprise, Said};
+use crate::ros2::node::{self, AskCameras, Because, NodeOptions, PublishedForecast, PublishedSurprise, Said};
 use crate::ros2::transport::{
     Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions, bag_root,
     recording_until_it_ends,
@@ -62,8 +62,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "[NAME=]TOPIC")]
     image: Vec<String>,
     /// Whether a question is about one of several cameras at a time, or about all at once [parameter `ask_cameras`]
-    #[arg(long, value_enum, default_value_t = cameras::About::Each)]
-    ask_cameras: cameras::About,
+    #[arg(long, default_value = "each", value_parser = one_of(AskCameras::ALL, AskCameras::name))]
+    ask_cameras: AskCameras,
     /// Seconds between the frames of a question about all cameras, at most [default: 0.1] [parameter `camera_tolerance`]
     #[arg(long, value_name = "S")]
     camera_tolerance: Option<f64>,
@@ -71,8 +71,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     forecast_camera: Option<String>,
     /// Which image message is read [parameter `image_transport`]
-    #[arg(long, value_enum, default_value_t = Form::Raw)]
-    image_transport: Form,
+    #[arg(long, default_value = "raw", value_parser = one_of(ImageTransport::ALL, ImageTransport::name))]
+    image_transport: ImageTransport,
     /// Frames of a question: 1 for single images [default: the clip that the engine's manifest says] [parameter `clip`]
     #[arg(long, value_name = "N")]
     clip: Option<usize>,
@@ -87,8 +87,8 @@ pub(crate) struct Options {
     max_rate: f64,
     /// When the question is put: at `--max-rate`, when a forecast was off, when `~/ask` says so, or when the picture changes
     /// [parameter `ask_when`]
-    #[arg(long, value_enum, default_value_t = When::Rate)]
-    ask_when: When,
+    #[arg(long, default_value = "rate", value_parser = one_of(Because::ALL, Because::name))]
+    ask_when: Because,
     /// Pixels of an image at most
     #[arg(long, value_name = "N", default_value_t = 3840 * 2160)]
     max_pixels: usize,
@@ -122,20 +122,6 @@ pub(crate) struct Options {
     /// Write answers, forecasts and surprises to stdout as JSON, one a line
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Form {
-    Raw,
-    Compressed,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum When {
-    Rate,
-    Surprise,
-    Topic,
-    Change,
 }
 
 fn warn_of_unknown(unknown: &[String]) {
@@ -267,10 +253,7 @@ impl Options {
         if let Some(prompt) = &self.prompt {
             node.prompt.clone_from(prompt);
         }
-        node.image_transport = match self.image_transport {
-            Form::Raw => ImageTransport::Raw,
-            Form::Compressed => ImageTransport::Compressed,
-        };
+        node.image_transport = self.image_transport;
         if let Some((_, clip, sampling)) = &engines.reason {
             node.clip_frames = self.clip.unwrap_or(1);
             node.clip_rate_hz = self.fps.unwrap_or(clip.fps);
@@ -279,12 +262,7 @@ impl Options {
         node.latent_only = self.latent_only;
         node.max_age = seconds("--max-age", self.max_age)?;
         node.max_rate_hz = self.max_rate;
-        node.ask_when.because = match self.ask_when {
-            When::Rate => Because::Rate,
-            When::Surprise => Because::Surprise,
-            When::Topic => Because::Topic,
-            When::Change => Because::Change,
-        };
+        node.ask_when.because = self.ask_when;
         node.max_pixels = self.max_pixels;
         // Four bytes a pixel are enough for every encoding of 8 bits; colour of 16 bits may have fewer pixels.
         node.max_image_bytes = 4 * self.max_pixels;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::places::{CLIP_FILE, Places};
 use super::progress::Progress;
-use super::{Context, Usage, output};
+use super::{Context, one_of, output};
 use crate::install::{Partial, PartialFolder};
 use crate::ros2::messages::{
     Clock, HeaderView, ImageView, Message, ShortString, Time, Twist, Vector3, encode,
@@ -39,8 +39,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 61))]
     first: u64,
     /// Which seeds: train, validation or held-out
-    #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = ["train", "validation", "held-out"])]
-    split: String,
+    #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = one_of(Split::ALL, Split::name))]
+    split: Split,
     /// Frames of a clip, at 8 a second
     #[arg(long, value_name = "N", default_value_t = 13, value_parser = clap::value_parser!(u64).range(1..=4096))]
     frames: u64,
@@ -73,7 +73,6 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
-    let split = Split::named(&options.split).ok_or_else(|| Usage(format!("no split {}", options.split)))?;
     let places = Places::new();
     let places = if options.is_bag() {
         places.writes("--output", Some(&options.output), 0)
@@ -86,8 +85,8 @@ pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
     let mut clips = (0..options.count).map(|done| {
         progress.set(done, options.count, "");
         let index = options.first + done;
-        let clip = Clip::draw(split, index, &options.clip_options());
-        let described = describe(&clip, split, index);
+        let clip = Clip::draw(options.split, index, &options.clip_options());
+        let described = describe(&clip, options.split, index);
         n_questions += described["questions"].as_array().map_or(0, Vec::len);
         n_events += clip.events.len();
         (index, clip, described)
@@ -101,7 +100,7 @@ pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
     let place = options.output.display();
     if options.json {
         return output::json(&json!({
-            "output": place.to_string(), "split": split.name(), "first": options.first, "clips": options.count,
+            "output": place.to_string(), "split": options.split.name(), "first": options.first, "clips": options.count,
             "frames": options.count * options.frames, "events": n_events, "questions": n_questions,
         }));
     }

@@ -54,6 +54,8 @@ pub struct Answers {
     pub n_clips: u64,
     /// By kind, those that were asked at all.
     pub tasks: Vec<Task>,
+    /// What was said to each question, in order.
+    pub said: Vec<String>,
     /// The first mistakes, one of each kind before a second.
     pub mistakes: Vec<Mistake>,
 }
@@ -96,7 +98,7 @@ pub fn answers(
 ) -> Result<Answers, AskError> {
     let mut tallies: Vec<(&'static str, Tally)> =
         world.tasks().into_iter().map(|task| (task, Tally::default())).collect();
-    let (mut mistakes, mut n_clips) = (Vec::<(u64, Mistake)>::new(), 0);
+    let (mut mistakes, mut said, mut n_clips) = (Vec::<(u64, Mistake)>::new(), Vec::new(), 0);
     for index in clips {
         let (frames, asked) = world.asked(index);
         for asked in asked {
@@ -111,6 +113,7 @@ pub fn answers(
                 Some(overlap) => *tally.iou.get_or_insert(0.0) += overlap,
                 None => *tally.truths.entry(asked.truth.clone()).or_default() += 1,
             }
+            said.push(answer.clone());
             let n_before = tally.asked - tally.right;
             if !is_right && n_before <= n_mistakes as u64 {
                 let frames = asked.frames.iter().map(|frame| frames[*frame].clone()).collect();
@@ -126,6 +129,7 @@ pub fn answers(
     Ok(Answers {
         n_clips,
         tasks: tasks.collect(),
+        said,
         mistakes: mistakes.into_iter().map(|(_, mistake)| mistake).collect(),
     })
 }

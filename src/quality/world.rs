@@ -60,12 +60,6 @@ impl World {
         }
     }
 
-    /// The one of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<World> {
-        World::ALL.into_iter().find(|world| world.name() == name)
-    }
-
     /// Whether its frames can be so many pixels wide and high.
     #[must_use]
     pub fn takes_side(self, side: usize) -> bool {
@@ -264,7 +258,6 @@ mod tests {
             .collect();
         assert_eq!(ways, [true, false]);
         for world in World::ALL {
-            assert_eq!(World::named(world.name()), Some(world));
             let (_, asked) = world.asked(4);
             let tasks: Vec<&str> = asked.iter().map(|asked| asked.task).collect();
             let all = world.tasks();

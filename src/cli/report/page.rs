@@ -63,7 +63,7 @@ fn forecasts(measured: &[Measured]) -> Html {
     let mut parts = vec![table(&HEADING, cells(forecast_rows(measured)))];
     for Measured { file, forecasts, .. } in measured {
         for of in forecasts {
-            let title = |what: &str| format!("{what}, {file}, {} steps", of.steps);
+            let title = |what: &str| format!("{what}, {file}, steps: {}", of.steps);
             let plots = [
                 plot(title("PSNR where something moves"), "dB", of, Measures::psnr_moving_db),
                 plot(title("Where things are, off by"), "px", of, |of| of.things().away_px()),
@@ -99,7 +99,7 @@ fn clips(measured: &[Measured]) -> Html {
     ];
     for Measured { file, forecasts, .. } in measured {
         for of in forecasts {
-            let heading = format!("{file}, {} steps", of.steps);
+            let heading = format!("{file}, steps: {}", of.steps);
             parts.push(element("h3", "").with(heading.as_str()).into());
             parts.push(element("div", "cards").with_all(of.examples.iter().map(|one| clip(one, of))).into());
         }

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use clap::ValueEnum;
-
 use super::Options;
 use crate::camera::{FrameSize, Picture, Preprocess};
 use crate::cli::Usage;
@@ -14,12 +12,6 @@ use crate::runtime::reason::{AskError, Reason, Request, Shown};
 
 /// How many times longer than wide a camera's image may be where the largest is looked for: no camera gives a thin strip.
 const ASPECT_RATIO_MAX: usize = 4;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum About {
-    Each,
-    All,
-}
 
 /// What the command line says of cameras.
 ///
@@ -36,10 +28,7 @@ pub(super) fn of(options: &Options) -> anyhow::Result<Cameras> {
             }
         }
     }
-    cameras.ask = match options.ask_cameras {
-        About::Each => AskCameras::Each,
-        About::All => AskCameras::All,
-    };
+    cameras.ask = options.ask_cameras;
     if let Some(tolerance) = options.camera_tolerance {
         cameras.tolerance = super::seconds("--camera-tolerance", tolerance)?;
     }
@@ -133,24 +122,12 @@ fn largest(rules: &Preprocess, pixels_max: usize) -> FrameSize {
 #[cfg(test)]
 #[test]
 fn the_largest_image_is_of_the_worst_shape_and_within_the_rules() {
-    use crate::camera::{ImageRules, PatchLayout, PixelRules, Resample, VideoRules};
+    use crate::camera::{PixelRules, Resample};
 
     let tokens = |tokens_max: u64, n_pixels: usize| {
         let (resample, pixels_max) = (Some(Resample::Bicubic), tokens_max * 32 * 32);
         let pixels = PixelRules { resample, pixels_min: 1, pixels_max, rescale: None, normalize: None };
-        let rules = Preprocess {
-            patches: PatchLayout { patch_size: 16, temporal_patch_size: 2, merge_size: 2 },
-            image: ImageRules { pixels },
-            video: VideoRules {
-                pixels,
-                do_sample_frames: true,
-                fps: 2.0,
-                frames_min: 1,
-                frames_max: 8,
-                cap_pixels_per_frame: false,
-                tokens_per_frame_max: 1,
-            },
-        };
+        let rules = Preprocess::of_tests(16, pixels);
         let n_tokens = |size| rules.image_grid(size).unwrap().n_tokens_per_group(2);
         (n_tokens(largest(&rules, n_pixels)), n_tokens(FrameSize { width: 1920, height: 1080 }))
     };

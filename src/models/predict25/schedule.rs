@@ -4,10 +4,15 @@
 //! `s = σ / (1 − σ)` instead; its Euler steps in `s` are Euler steps in σ, since either keeps `x₀` and `ε` of a call and changes only
 //! their shares. So one sampler serves both, and only where it begins and ends differs.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, PredictError};
 use crate::checkpoint::Section;
+
+/// More steps than a forecast is ever given.
+const STEPS_MAX: usize = 1000;
 
 /// Spacing of the sigmas.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +96,16 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// How many steps it can be gone through in.
+    #[must_use]
+    pub fn steps(&self) -> RangeInclusive<usize> {
+        match self {
+            Schedule::Fixed { sigmas, .. } => 1..=sigmas.len(),
+            Schedule::Predict2Euler { .. } => 2..=STEPS_MAX,
+            Schedule::Euler { .. } | Schedule::UniPc { .. } => 1..=STEPS_MAX,
+        }
+    }
+
     /// Reads a scheduler's config.
     ///
     /// # Errors

@@ -53,6 +53,18 @@ pub struct Predict {
     pub(super) forecast_done: bool,
 }
 
+/// Whether a forecast can have so many steps.
+///
+/// # Errors
+/// If its schedule has no such number.
+pub fn check_steps(schedule: &Schedule, steps: usize) -> Result<(), OpenError> {
+    let range = schedule.steps();
+    if range.contains(&steps) {
+        return Ok(());
+    }
+    Err(OpenError::Steps { found: steps, expected: format!("{} to {}", range.start(), range.end()) })
+}
+
 impl Predict {
     /// Claims the loop's own buffers for a session, which loops of other roles may share, and prepares the first text.
     ///
@@ -69,14 +81,7 @@ impl Predict {
         manifest.check(session.network()).map_err(OpenError::Network)?;
         let wiring = Wiring::new(session.network(), &manifest).map_err(OpenError::Network)?;
         let steps = steps.unwrap_or(manifest.steps);
-        let (min, max) = match &manifest.schedule {
-            Schedule::Fixed { sigmas, .. } => (1, sigmas.len()),
-            Schedule::Predict2Euler { .. } => (2, 1000),
-            Schedule::Euler { .. } | Schedule::UniPc { .. } => (1, 1000),
-        };
-        if !(min..=max).contains(&steps) {
-            return Err(OpenError::Steps { found: steps, expected: format!("{min} to {max}") });
-        }
+        check_steps(&manifest.schedule, steps)?;
         let shape = manifest.latents;
         let len = shape.len();
         let solver = Solver::new(&manifest.schedule, steps, len);

@@ -13,7 +13,7 @@ mod surprise;
 mod wiring;
 
 pub use error::{ForecastError, OpenError};
-pub use forecast::{Decoded, Predict};
+pub use forecast::{Decoded, Predict, check_steps};
 pub use noise::{fill_noise, fill_noise_of_stream};
 pub use request::{ForecastRequest, Noise};
 pub use rollout::{Progress, Rollout};

@@ -189,24 +189,12 @@ fn digest(grid: Grid, is_clip: bool, frames: &[Picture<'_>]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{FrameSize, ImageRules, PatchLayout, PixelRules, Resample, VideoRules};
+    use crate::camera::{FrameSize, PixelRules, Resample};
 
     fn rules() -> Preprocess {
         let pixels =
             PixelRules { resample: None, pixels_min: 1, pixels_max: 1 << 20, rescale: None, normalize: None };
-        Preprocess {
-            patches: PatchLayout { patch_size: 2, temporal_patch_size: 2, merge_size: 2 },
-            image: ImageRules { pixels },
-            video: VideoRules {
-                pixels,
-                do_sample_frames: true,
-                fps: 2.0,
-                frames_min: 1,
-                frames_max: 8,
-                cap_pixels_per_frame: false,
-                tokens_per_frame_max: 1,
-            },
-        }
+        Preprocess::of_tests(2, pixels)
     }
 
     #[test]

@@ -27,12 +27,6 @@ impl Split {
         }
     }
 
-    /// The split of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Split> {
-        Split::ALL.into_iter().find(|split| split.name() == name)
-    }
-
     /// The generator of clip `index`. The split stands in the seed's highest bits.
     ///
     /// # Panics
