@@ -111,13 +111,27 @@ pub enum ParameterError {
 /// The declared parameters and their values.
 #[derive(Debug, Clone)]
 pub struct Parameters {
-    entries: Vec<(Declaration, Value)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    declaration: Declaration,
+    value: Value,
+    /// Whether somebody said so, be it the default.
+    is_set: bool,
+}
+
+impl Entry {
+    fn new(declaration: Declaration) -> Self {
+        Self { value: declaration.default.clone(), declaration, is_set: false }
+    }
 }
 
 impl Parameters {
     /// All of `declarations` at their defaults.
     pub fn declare(declarations: Vec<Declaration>) -> Self {
-        Self { entries: declarations.into_iter().map(|d| (d.clone(), d.default)).collect() }
+        Self { entries: declarations.into_iter().map(Entry::new).collect() }
     }
 
     /// Sets what files and arguments say of this node. Returns the names that are not declared, for a warning: a file
@@ -134,10 +148,10 @@ impl Parameters {
         let mut unknown = Vec::new();
         for given in files::given(&arguments.settings, node)? {
             if self.get(&given.name).is_none() {
-                self.entries.extend(late(&given.name).map(|d| (d.clone(), d.default)));
+                self.entries.extend(late(&given.name).map(Entry::new));
             }
-            let declared = self.entries.iter_mut().find(|(declaration, _)| declaration.name == given.name);
-            let Some((declaration, value)) = declared else {
+            let declared = self.entries.iter_mut().find(|entry| entry.declaration.name == given.name);
+            let Some(Entry { declaration, value, is_set }) = declared else {
                 unknown.push(given.name);
                 continue;
             };
@@ -150,6 +164,7 @@ impl Parameters {
                 origin: given.origin,
                 problem,
             })?;
+            *is_set = true;
         }
         Ok(unknown)
     }
@@ -159,10 +174,10 @@ impl Parameters {
     /// # Errors
     /// A sentence, if the parameter is not declared, read-only, of another type, or if its rule forbids the value.
     pub fn set(&mut self, name: &str, new: Value) -> Result<(), String> {
-        let (declaration, value) = self
+        let Entry { declaration, value, is_set } = self
             .entries
             .iter_mut()
-            .find(|(d, _)| d.name == name)
+            .find(|entry| entry.declaration.name == name)
             .ok_or_else(|| format!("parameter '{name}' cannot be set because it was not declared"))?;
         let new = fit(declaration, new).map_err(|problem| format!("parameter '{name}': {problem}"))?;
         if declaration.read_only && new != *value {
@@ -170,18 +185,16 @@ impl Parameters {
                 "parameter '{name}' cannot be set because it is read-only: set it when the node starts"
             ));
         }
-        *value = new;
+        (*value, *is_set) = (new, true);
         Ok(())
     }
 
     /// Declares what is not declared yet. What is keeps its value if it was set, and else has the one that is declared now.
     pub fn add(&mut self, others: Self) {
-        for (declaration, value) in others.entries {
-            match self.entries.iter_mut().find(|(known, _)| known.name == declaration.name) {
-                None => self.entries.push((declaration, value)),
-                Some(known) if declaration.read_only || known.1 == known.0.default => {
-                    *known = (declaration, value);
-                }
+        for other in others.entries {
+            match self.entries.iter_mut().find(|known| known.declaration.name == other.declaration.name) {
+                None => self.entries.push(other),
+                Some(known) if other.declaration.read_only || !known.is_set => *known = other,
                 Some(_) => {}
             }
         }
@@ -189,7 +202,13 @@ impl Parameters {
 
     /// The declarations with their values, in the order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = (&Declaration, &Value)> {
-        self.entries.iter().map(|(declaration, value)| (declaration, value))
+        self.entries.iter().map(|entry| (&entry.declaration, &entry.value))
+    }
+
+    /// Those that may be set while the node runs, and were.
+    pub fn set_ones(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let were_set = self.entries.iter().filter(|entry| entry.is_set && !entry.declaration.read_only);
+        were_set.map(|entry| (entry.declaration.name.as_ref(), &entry.value))
     }
 
     /// The value of `name`, if it is declared.

@@ -1,7 +1,7 @@
 //! What a node that is configured more than once keeps of its parameters.
 
 use super::options::NodeOptions;
-use crate::ros2::parameters::{Declaration, Parameters, Value};
+use crate::ros2::parameters::Parameters;
 
 impl NodeOptions {
     /// Takes over what was set while the node ran; what is fixed, or not declared any more, stays as it is here. Its first question stays
@@ -10,12 +10,9 @@ impl NodeOptions {
         let first = self.prompt.clone();
         let mut parameters = self.parameters();
         // What nobody set is as the engine that is here has it, which may be another than before.
-        let is_set = |(declaration, value): &(&Declaration, &Value)| {
-            !declaration.read_only && declaration.default != **value
-        };
-        for (declaration, value) in now.iter().filter(is_set) {
+        for (name, value) in now.set_ones() {
             // Of an engine that was here before.
-            let _ = parameters.set(&declaration.name, value.clone());
+            let _ = parameters.set(name, value.clone());
         }
         self.read(&parameters);
         self.prompt = first;
@@ -26,6 +23,7 @@ impl NodeOptions {
 #[test]
 fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
     use crate::ros2::names::NodeName;
+    use crate::ros2::parameters::Value;
     use crate::runtime::reason::AnswerSettings;
 
     let bare = NodeOptions::new(NodeName::new("/", "eye").unwrap());
@@ -56,6 +54,10 @@ fn what_was_set_stays_and_what_is_fixed_is_as_it_was_started() {
     assert_eq!(taken, Some((64, 7)));
     now.add(other.parameters());
     assert_eq!((now.integer("max_tokens"), now.integer("top_k")), (64, 7));
+    // Whoever says the very default means it.
+    now.set("max_tokens", Value::Integer(64)).unwrap();
+    now.add(configured.parameters());
+    assert_eq!(now.integer("max_tokens"), 64);
     let mut active = configured.clone();
     now.set("prompt", Value::Text("Where?".into())).unwrap();
     now.set("max_age", Value::Double(0.5)).unwrap();
