@@ -23,7 +23,7 @@ for description in sorted(root.glob("jetson/ros2/*/package.xml")):
 assert not warnings, warnings
 assert set(found) == {"perihelion", "perihelion_msgs"}, f"found {sorted(found)}"
 
-LAUNCHED = {"perihelion": {"reason.launch.py", "reason.launch.yaml", "managed.launch.py"}, "launch": {"perihelion.launch.py"}}
+LAUNCHED = {"perihelion": {"reason.launch.py", "reason.launch.yaml"}, "launch": {"perihelion.launch.py"}}
 seen = {folder: set() for folder in LAUNCHED}
 for launch in sorted(root.glob("jetson/**/*.launch.*")):
     package = launch.parent.parent.name if launch.parent.name == "launch" and launch.parent.parent.name in found else None
