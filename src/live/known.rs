@@ -6,28 +6,27 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::pace::Pace;
 use super::strip::Strip;
-use crate::frames::accounts::Accounts;
+use super::told::{age_ms, camera, figures, told};
 use crate::frames::clock::Clock;
 use crate::frames::frame::Received;
 use crate::frames::listener::Listener;
-use crate::ros2::node::{
-    Acquaintance, Onlooker, Published, PublishedForecast, Said, Scene, View, set_prompt,
-};
+use crate::ros2::node::{Acquaintance, Onlooker, Published, PublishedForecast, Said, Scene, set_prompt};
 use crate::runtime::reason::Place;
 
 /// Answers, and surprises, whose figures are kept.
 const KEPT: usize = 240;
 
 /// What a node lets see and hear.
-#[derive(Default)]
 pub(super) struct Known {
+    /// Tells this process from one before it at the same address: numbers begin again with it.
+    run: String,
     state: Mutex<State>,
     /// The forecast that is being made: the node's threads alone have to do with it.
     forming: Mutex<Option<Strip>>,
@@ -112,6 +111,15 @@ pub(super) enum PromptRefusal {
     Refused(String),
 }
 
+impl Default for Known {
+    fn default() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let run = format!("{}.{}", std::process::id(), since.as_millis());
+        let (state, forming, pace, version) = Default::default();
+        Self { run, state, forming, pace, version }
+    }
+}
+
 impl Known {
     /// Makes this the standing question; which one stands then.
     ///
@@ -180,9 +188,11 @@ impl Known {
             sum.map_or(Value::Null, |sum| figures(&sum))
         };
         json!({
+            "run": self.run,
             "node": node.as_ref().map(|node| &node.name),
             "state": state,
             "prompt": node.as_ref().map(|node| node.parameters.read(|now| now.text("prompt").to_owned())),
+            "max_age_ms": node.as_ref().map(|node| 1e3 * node.parameters.read(|now| now.double("max_age"))),
             "camera": shown.map(camera),
             "answer": answer.as_ref().map(|answer| answer.told(clock)),
             "answers": ages,
@@ -340,54 +350,6 @@ impl Foreseen {
         told["strip"] = self.strip.told();
         told
     }
-}
-
-/// What stands on the JSON topic, with the number and the age of this moment.
-fn told(
-    json: &Map<String, Value>,
-    number: u64,
-    (age_ms, said_ns): (f64, i64),
-    clock: Option<&Clock>,
-) -> Value {
-    let since_ns = clock.filter(|clock| clock.runs()).map_or(0, |clock| clock.now().steady_ns - said_ns);
-    let mut told = json.clone();
-    told.insert("number".to_owned(), json!(number));
-    told.insert("age_now_ms".to_owned(), json!(age_ms + since_ns as f64 / 1e6));
-    Value::Object(told)
-}
-
-/// What is told of the camera that is shown.
-fn camera(view: &View) -> Value {
-    let clock = view.camera.clock();
-    // Its buffer is not held on to: viewers who did so together would leave none for the next frames.
-    let newest = view.listener.look(|newest| (newest.frame.size(), age_ms(newest, clock)));
-    json!({
-        "name": view.name,
-        "topic": view.camera.topic(),
-        "rate_hz": view.camera.stream().rate_hz,
-        "size": newest.and_then(|(size, _)| size),
-        "age_ms": newest.map(|(_, age_ms)| age_ms),
-    })
-}
-
-/// In a bag's time a frame is as old as it was when it came.
-fn age_ms(received: &Received, clock: &Clock) -> f64 {
-    let now = if clock.runs() { clock.now() } else { received.receipt };
-    received.age(clock, now).ms()
-}
-
-fn figures(accounts: &Accounts) -> Value {
-    let drops: Map<String, Value> =
-        accounts.drops().map(|(reason, n)| (reason.to_string(), json!(n))).collect();
-    json!({
-        "received": accounts.received,
-        "answered": accounts.served,
-        "clip_members": accounts.clip_members,
-        "dropped": drops,
-        "dropped_total": accounts.dropped_total(),
-        "in_flight": accounts.in_flight,
-        "lost": accounts.lost,
-    })
 }
 
 fn keep<T>(values: &mut VecDeque<T>, value: T) {

@@ -17,6 +17,7 @@ mod pictures;
 mod routes;
 mod server;
 mod strip;
+mod told;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

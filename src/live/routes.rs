@@ -11,7 +11,7 @@ use super::pictures::{Pictures, Shown};
 
 const PAGE: &str = include_str!("page.html");
 /// Nothing from elsewhere, and within nobody's frame.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob:; \
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob: data:; \
                       connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 const JSON: &str = "application/json";
 const JPEG: &str = "image/jpeg";
