@@ -14,6 +14,7 @@ mod ports;
 mod reader;
 mod receiving;
 mod replies;
+mod requests;
 mod sockets;
 mod writer;
 
@@ -34,6 +35,7 @@ use self::reader::Sink;
 pub(super) use self::reader::{Bodies, Kept};
 use self::receiving::Receiving;
 use self::replies::Replies;
+use self::requests::Requests;
 use self::sockets::Sockets;
 use self::writer::{DdsPublisher, Patience};
 use super::{
@@ -285,7 +287,7 @@ impl Transport for Dds {
             format!("rq{service}Request"),
             &request_type,
             &qos,
-            Sink::Requests(handler, Arc::new(Mutex::new(replies))),
+            Sink::Requests(Requests::new(handler, replies)),
             None,
         )
     }

@@ -1,27 +1,24 @@
 //! One subscription: its DDS reader, which may give way to another, and where its samples go.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustdds::dds::{CreateResult, ReadResult};
 use rustdds::no_key::{Decode, DeserializedCacheChange, DeserializerAdapter, SimpleDataReader};
-use rustdds::{
-    DomainParticipant, GUID, QosPolicies, RepresentationIdentifier, SampleIdentity, SequenceNumber, Topic,
-    TopicDescription,
-};
+use rustdds::{DomainParticipant, GUID, QosPolicies, RepresentationIdentifier, Topic, TopicDescription};
 
 use super::entities::Entities;
 use super::image_readers::Images;
 use super::images_qos;
-use super::replies::Replies;
+use super::requests::{RequestId, Requests};
 use crate::frames::accounts::DropReason;
 use crate::frames::camera::Camera;
 use crate::frames::frame::Frame;
-use crate::ros2::messages::{ByteOrder, padding_bytes};
+use crate::ros2::messages::ByteOrder;
 use crate::ros2::transport::gaps::missing;
-use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink, Reply, ServiceHandler};
+use crate::ros2::transport::{ImageTransport, MESSAGE_BYTES_MAX, MessageSink};
 
 /// Writers of one topic that are remembered; beyond them the oldest is forgotten, which costs a gap uncounted.
 const WRITERS_MAX: usize = 32;
@@ -50,7 +47,7 @@ pub(super) enum Sink {
     Images(ImageTransport, Arc<Camera>),
     Bodies(Box<dyn Bodies>),
     Messages(MessageSink),
-    Requests(ServiceHandler, Arc<Mutex<Replies>>),
+    Requests(Requests),
 }
 
 /// So long two readers of a topic are heard when one takes the other's place, so that publishers know one at any time.
@@ -139,6 +136,14 @@ impl Reader {
         self.retiring = Some((std::mem::replace(&mut self.reader, next), Instant::now()));
     }
 
+    /// When it is to be looked at again although no sample comes.
+    pub(super) fn due(&self) -> Option<Duration> {
+        match &self.sink {
+            Sink::Requests(requests) => requests.due(),
+            Sink::Images(..) | Sink::Bodies(_) | Sink::Messages(_) => None,
+        }
+    }
+
     /// Hears the reader before no longer, when the publishers have had time to learn of its successor.
     pub(super) fn retire(&mut self) {
         if let Some((before, _)) = self.retiring.take_if(|(_, since)| OVERLAP <= since.elapsed()) {
@@ -150,6 +155,9 @@ impl Reader {
 
     /// Takes samples, and says whether there are no more.
     pub(super) fn take_up_to(&mut self, n_samples: usize, participant: &DomainParticipant) -> bool {
+        if let Sink::Requests(requests) = &mut self.sink {
+            requests.serve_known();
+        }
         for _ in 0..n_samples {
             match self.take_one() {
                 Ok(None) => return true,
@@ -166,7 +174,7 @@ impl Reader {
         let taker = match &self.sink {
             Sink::Images(transport, camera) => Taker::Image(*transport, camera, images),
             Sink::Bodies(bodies) => Taker::Body(&**bodies, images),
-            Sink::Messages(_) | Sink::Requests(..) => Taker::Message,
+            Sink::Messages(_) | Sink::Requests(_) => Taker::Message,
         };
         if let Some((before, _)) = &self.retiring
             && let Some(sample) = before.try_take_one_with(taker.clone())?
@@ -212,11 +220,11 @@ impl Reader {
             }
             (Sink::Messages(sink), Taken::Message(bytes, order)) => sink(Ok((&bytes, order))),
             (Sink::Messages(sink), Taken::TooLong) => sink(Err(DropReason::Oversized)),
-            (Sink::Requests(handler, replies), Taken::Message(bytes, order)) => {
-                reply_to(asked_by, &bytes, order, handler, replies);
+            (Sink::Requests(requests), Taken::Message(bytes, order)) => {
+                requests.take(writer, asked_by, bytes, order);
             }
             // No client of ours writes requests of a megabyte.
-            (Sink::Requests(..), Taken::TooLong) => {}
+            (Sink::Requests(_), Taken::TooLong) => {}
             (Sink::Images(..) | Sink::Bodies(_), _) | (_, Taken::Image(_) | Taken::Body(_)) => {
                 unreachable!("the taker is chosen by the sink")
             }
@@ -236,7 +244,7 @@ impl Reader {
             Sink::Bodies(bodies) => bodies.pass_on(Err(reason), GUID::GUID_UNKNOWN, 0),
             Sink::Messages(sink) => sink(Err(reason)),
             // A request without a reply runs into the client's own timeout.
-            Sink::Requests(..) => {}
+            Sink::Requests(_) => {}
         }
     }
 
@@ -260,79 +268,6 @@ impl Reader {
             has_our_type,
         });
         self.writers.last_mut().expect("pushed just now")
-    }
-}
-
-/// How a client tells its request's reply from others.
-enum RequestId {
-    /// By a parameter beside the body, as Fast DDS does it.
-    Beside(SampleIdentity),
-    /// By the first 16 bytes of the body, as CycloneDDS does it: to be sent back as they are.
-    Within,
-}
-
-/// Bytes of a request's identity within the body.
-const REQUEST_ID_BYTES: usize = 16;
-
-/// How the GUIDs of CycloneDDS begin: with its vendor id (RTPS 2.5, 8.2.4.1).
-const CYCLONE_VENDOR: [u8; 2] = [0x01, 0x10];
-
-impl RequestId {
-    fn of(sample: &DeserializedCacheChange<Taken>) -> Self {
-        let writer_guid = sample.writer_guid();
-        if writer_guid.to_bytes().starts_with(&CYCLONE_VENDOR) {
-            return Self::Within;
-        }
-        let own = SampleIdentity { writer_guid, sequence_number: sample.sequence_number };
-        let mut identity = sample.related_sample_identity().unwrap_or(own);
-        // Fast DDS leaves the number open where it is the sample's own.
-        if identity.sequence_number == SequenceNumber::UNKNOWN {
-            identity.sequence_number = sample.sequence_number;
-        }
-        Self::Beside(identity)
-    }
-}
-
-fn reply_to(
-    asked_by: RequestId,
-    request: &[u8],
-    order: ByteOrder,
-    handler: &mut ServiceHandler,
-    replies: &Arc<Mutex<Replies>>,
-) {
-    let id_bytes = if matches!(asked_by, RequestId::Within) { REQUEST_ID_BYTES } else { 0 };
-    let Some((id, body)) = request.split_at_checked(id_bytes) else { return };
-    // A reply that is given late does not hold the writer that would be gone by then.
-    let (id, replies) = (id.to_vec(), Arc::downgrade(replies));
-    handler(
-        body,
-        order,
-        Reply::by(move |reply| {
-            if let (Some(reply), Some(replies)) = (reply, replies.upgrade()) {
-                send(asked_by, id, order, reply, &mut replies.lock().unwrap_or_else(PoisonError::into_inner));
-            }
-        }),
-    );
-}
-
-/// Sends a reply to a request of this identity, which it had in this order of bytes.
-fn send(asked_by: RequestId, id: Vec<u8>, order: ByteOrder, mut reply: Vec<u8>, replies: &mut Replies) {
-    // Readers of CDR stop at the end of what they know.
-    reply.resize(reply.len() + padding_bytes(reply.len()), 0);
-    let sent = match asked_by {
-        RequestId::Beside(identity) => replies.send(reply, Some(identity)),
-        RequestId::Within => {
-            let mut whole = id;
-            if order == ByteOrder::Big {
-                // We write little-endian: the identity is two numbers of eight bytes.
-                whole.chunks_exact_mut(8).for_each(<[u8]>::reverse);
-            }
-            whole.extend_from_slice(&reply);
-            replies.send(whole, None)
-        }
-    };
-    if let Err(error) = sent {
-        log::warn!("a service's reply was not sent: {error}");
     }
 }
 

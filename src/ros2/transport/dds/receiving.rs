@@ -95,7 +95,8 @@ impl Receiving {
             }
             if is_drained {
                 // The timeout is a net: nothing is known to be missed.
-                let due = greeting.due().map(|due| due.saturating_duration_since(Instant::now()));
+                let greeting = greeting.due().map(|due| due.saturating_duration_since(Instant::now()));
+                let due = readers.iter().filter_map(Reader::due).chain(greeting).min();
                 std::thread::park_timeout(due.map_or(NAP, |due| due.min(NAP)));
             }
         }

@@ -9,14 +9,10 @@
 //! alone does up to 64 KiB.
 //!
 //! Why not leave them to our own fragments alone: the reader would confirm, and ask for, what RustDDS knows nothing of.
-//!
-//! A request may come before discovery has told where its reply is read, and a reply that leaves then is nobody's. So the first one to a
-//! client waits a moment for that, as `rmw_fastrtps` lets it; strangers that nothing is ever known of cost a small share of the time.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustdds::discovery::DiscoveredReaderData;
 use rustdds::{DomainParticipant, GUID, SampleIdentity, Timestamp};
@@ -31,11 +27,6 @@ const SHORT_BYTES_MAX: usize = 1024;
 const LONG_BYTES_MIN: usize = 1500;
 /// The datagrams of ours that carry 64 KiB: beyond that RustDDS writes fragments on any network, and one of ours is enough.
 const DATAGRAMS_MAX: usize = 64;
-/// How long a reply waits until it is known where it is read, and how often is looked.
-const ACQUAINTANCE: Duration = Duration::from_millis(150);
-const LOOK_PERIOD: Duration = Duration::from_millis(5);
-/// How long none waits after one has waited in vain.
-const DISTRUST: Duration = Duration::from_secs(5);
 /// What tells a reader that the body is little-endian CDR.
 const ENCODING: [u8; 4] = [0, 1, 0, 0];
 
@@ -49,8 +40,6 @@ pub(super) struct Replies {
     last: i64,
     /// A reply that somebody may have under the next number, and RustDDS could not take.
     owed: Option<Vec<u8>>,
-    /// Until then no reply waits.
-    distrusts_until: Option<Instant>,
 }
 
 impl Replies {
@@ -60,7 +49,7 @@ impl Replies {
         participant: DomainParticipant,
         socket: Arc<UdpSocket>,
     ) -> Self {
-        Self { publisher, topic, participant, socket, last: 0, owed: None, distrusts_until: None }
+        Self { publisher, topic, participant, socket, last: 0, owed: None }
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -77,9 +66,6 @@ impl Replies {
         mut body: Vec<u8>,
         request: Option<SampleIdentity>,
     ) -> Result<(), PublishError> {
-        if let Some(request) = request {
-            self.meet(request.writer_guid);
-        }
         // Until RustDDS has it, the next number is its own: another reply under it would be taken for a part of it.
         if let Some(owed) = self.owed.clone() {
             self.hand_over(owed, Timestamp::now(), None)?;
@@ -99,23 +85,6 @@ impl Replies {
         let sent = self.hand_over(body, stamp, None);
         self.owed = sent.is_err().then_some(kept);
         sent
-    }
-
-    /// Waits until it is known where this client reads, if it is not yet.
-    fn meet(&mut self, asker: GUID) {
-        let begun = Instant::now();
-        if self.knows(asker) || self.distrusts_until.is_some_and(|until| begun < until) {
-            return;
-        }
-        while begun.elapsed() < ACQUAINTANCE {
-            std::thread::sleep(LOOK_PERIOD);
-            if self.knows(asker) {
-                // RustDDS tells its writers a moment after it knows.
-                std::thread::sleep(LOOK_PERIOD);
-                return;
-            }
-        }
-        self.distrusts_until = Some(Instant::now() + DISTRUST);
     }
 
     fn hand_over(
@@ -148,7 +117,8 @@ impl Replies {
         })
     }
 
-    fn knows(&self, asker: GUID) -> bool {
+    /// Whether it is known where the participant of this entity reads them.
+    pub(super) fn knows(&self, asker: GUID) -> bool {
         self.readers(asker).next().is_some()
     }
 
