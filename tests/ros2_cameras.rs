@@ -4,14 +4,17 @@
 
 #[path = "support/reason.rs"]
 mod engine;
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/script.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod script;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use logged::logged;
 use perihelion::camera::{FrameSize, Picture};
 use perihelion::frames::accounts::{Accounts, DropReason};
 use perihelion::frames::clock::Clock;
@@ -101,25 +104,6 @@ fn answers(memory: &Memory) -> Vec<Value> {
 /// Which cameras the answers are about.
 fn asked(memory: &Memory) -> Vec<String> {
     answers(memory).iter().map(|answer| answer["camera"].as_str().unwrap().to_owned()).collect()
-}
-
-/// The lines that were logged with these words.
-fn logged(words: &str) -> Vec<String> {
-    struct Lines(Mutex<Vec<String>>);
-    impl log::Log for Lines {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
-        }
-        fn flush(&self) {}
-    }
-    static LINES: Lines = Lines(Mutex::new(Vec::new()));
-    if log::set_logger(&LINES).is_ok() {
-        log::set_max_level(log::LevelFilter::Info);
-    }
-    LINES.0.lock().unwrap().iter().filter(|line| line.contains(words)).cloned().collect()
 }
 
 #[test]

@@ -218,6 +218,23 @@ fn managed(gate: Option<Receiver<()>>, manage: impl FnOnce(&Manager)) {
 }
 
 #[test]
+fn a_node_that_stops_answering_by_itself_says_so() {
+    // Its transport has no more as soon as it is active.
+    let script = script::Script::new(Clock::system(), Vec::new());
+    let manager = Manager { memory: script.memory.clone(), workshop: Arc::default() };
+    std::thread::scope(|scope| {
+        let node = scope.spawn(|| {
+            let mut hands = Hands { workshop: Arc::clone(&manager.workshop), gate: None, engine: None };
+            lifecycle::run(&script, &options(), &mut hands, &AtomicBool::new(false), &mut |_| {})
+        });
+        assert!(manager.change("configure") && manager.change("activate"));
+        let error = node.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("ended by itself"), "{error}");
+    });
+    assert_eq!(manager.n_engines(), 0, "the node has ended, and its engine stays");
+}
+
+#[test]
 fn engines_come_and_go_as_others_say_and_are_asked_only_between() {
     managed(None, |manager| {
         assert_eq!((manager.state().as_str(), manager.n_engines()), ("unconfigured", 0));

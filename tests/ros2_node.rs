@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use perihelion::frames::accounts::DropReason;
@@ -17,9 +17,12 @@ use perihelion::ros2::node::{Answer, Answerer, Engines, NodeOptions, Outcome, Qu
 use perihelion::ros2::transport::{Memory, Transport};
 use serde_json::json;
 
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/script.rs"]
 mod script;
 
+use logged::logged;
 use script::{Event, MS, Script, image_body};
 
 /// No prompt is longer.
@@ -106,25 +109,6 @@ fn stamped(topic: &'static str, stamp_ms: i64, now_ms: i64) -> Event {
         memory.clock().set(now_ms * MS);
         memory.inject(topic, ImageView::TYPE, &image_body(stamp_ms * MS, 2, &PIXELS), ByteOrder::Little);
     })
-}
-
-/// The lines that were logged about this topic.
-fn logged(topic: &str) -> Vec<String> {
-    struct Lines(Mutex<Vec<String>>);
-    impl log::Log for Lines {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
-        }
-        fn flush(&self) {}
-    }
-    static LINES: Lines = Lines(Mutex::new(Vec::new()));
-    if log::set_logger(&LINES).is_ok() {
-        log::set_max_level(log::LevelFilter::Info);
-    }
-    LINES.0.lock().unwrap().iter().filter(|line| line.contains(topic)).cloned().collect()
 }
 
 #[test]
