@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! recipe.toml         as it was begun
+//! recipe-STEP.toml    as it went on from that step, where its [train] had changed
 //! log.jsonl           one object a step, and one for each measurement
 //! loss.csv, loss.svg  the same for spreadsheets and eyes
 //! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher
@@ -134,6 +135,7 @@ impl RunFolder {
         let state = dir.join(STATE);
         if !state.exists() {
             folder.read_log(0)?;
+            folder.keep_recipe(&begun, recipe, 0)?;
             return Ok((folder, 0));
         }
         let tensors = Tensors::open(&state)?;
@@ -166,7 +168,18 @@ impl RunFolder {
                 .map_err(|part| DistillError::run(&state, format!("{part} is too short")))?;
         }
         folder.read_log(step)?;
+        folder.keep_recipe(&begun, recipe, step)?;
         Ok((folder, step))
+    }
+
+    /// Keeps by which recipe a run goes on from `step`, where that is not the one that it was begun by.
+    fn keep_recipe(&self, begun: &Recipe, recipe: &Recipe, step: u64) -> Result<(), DistillError> {
+        if begun.train == recipe.train {
+            return Ok(());
+        }
+        let text = fs::read(&recipe.path).map_err(|e| DistillError::io(&recipe.path, e))?;
+        let place = self.dir.join(format!("recipe-{step}.toml"));
+        install::write(&place, &text).map_err(|e| DistillError::io(&place, e))
     }
 
     /// Steps of the log before `step`; those after it were not saved and are run again.

@@ -92,6 +92,21 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
+fn a_run_that_goes_on_by_other_steps_keeps_both_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = recipe(folder.path(), "a.toml", VAE);
+    losses(&begun, false, 2);
+    losses(&begun, true, 1);
+    let shorter = VAE.replace("steps = 6", "steps = 4");
+    losses(&recipe(folder.path(), "b.toml", &shorter), true, usize::MAX);
+    assert_eq!(file(&begun.output, "recipe.toml"), VAE.as_bytes());
+    assert_eq!(file(&begun.output, "recipe-3.toml"), shorter.as_bytes());
+    let names = fs::read_dir(&begun.output).unwrap().map(|entry| entry.unwrap().file_name());
+    let recipes: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("recipe")).collect();
+    assert_eq!(recipes.len(), 2, "{recipes:?}");
+}
+
+#[test]
 fn a_damaged_or_missing_state_is_refused_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(folder.path(), "a.toml", VAE);
