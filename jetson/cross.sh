@@ -2,6 +2,7 @@
 # Builds the whole program for AArch64 on any Debian machine, with Debian's own cross toolchain, and prints where it lies.
 #
 #   jetson/cross.sh [CARGO OPTION...]        # --features tensorrt with JetPack's headers in TENSORRT_INCLUDE_DIR
+#   jetson/cross.sh tests [CARGO OPTION...]  # the tests that emulated.sh runs instead, a line for each
 #
 # As `test-neon.sh`, which says why these packages. PERIHELION_CROSS_TARGET names a folder that is kept between builds.
 set -euo pipefail
@@ -25,5 +26,16 @@ export CARGO_TARGET_DIR=$target
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
 export CARGO_PROFILE_RELEASE_DEBUG=false
-cargo build --release --locked --ignore-rust-version --target "$triple" --package perihelion --bin perihelion "$@" >&2
-echo "$target/$triple/release/perihelion"
+options=(--release --locked --ignore-rust-version --target "$triple" --package perihelion)
+if [ "${1:-}" = tests ]; then
+    shift
+    cargo test "${options[@]}" --no-run --test conformance --test no_alloc --message-format json-render-diagnostics "$@" |
+        python3 -c 'import json, sys
+for line in sys.stdin:
+    built = json.loads(line)
+    if built.get("executable") and "test" in built["target"]["kind"]:
+        print(built["executable"])'
+else
+    cargo build "${options[@]}" --bin perihelion "$@" >&2
+    echo "$target/$triple/release/perihelion"
+fi
