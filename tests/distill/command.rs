@@ -187,6 +187,8 @@ fn a_full_disk_leaves_what_was_saved() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("run/state.safetensors"), "{}", stderr(&output));
     assert!(before == fs::read(folder.path().join("run/state.safetensors")).unwrap());
+    // By what it was gone on with.
+    fs::remove_file(folder.path().join("run/recipe-2.toml")).unwrap();
     left(folder.path());
     succeed(folder.path(), &["--resume"]);
     assert_eq!(saved_steps(folder.path()), 4);
