@@ -326,6 +326,53 @@ fn a_closed_stdout_ends_no_recording() {
 }
 
 #[test]
+fn a_full_disk_ends_the_recording_and_not_the_answers() {
+    let mut seed = 5u32;
+    let mut noise = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    let mut image = || Image { width: SIZE, height: SIZE, rgb: (0..FRAME_BYTES).map(|_| noise()).collect() };
+    let images: Vec<Image> = (0..30).map(|_| image()).collect();
+    let (bag, record) = (bag("noise.mcap", &images, 250), dir().join("full.mcap"));
+    let partial = dir().join("full.partial.mcap");
+    let _ = fs::remove_file(&partial);
+    // A file may have 150 KiB; what is written beyond them fails as on a full disk.
+    let run =
+        ["run", engine(), "--bag", &bag, "--record", record.to_str().unwrap(), "--record-when", "always"];
+    let run =
+        [&run[..], &["--prompt", PROMPT, "--max-tokens", "2", "--clip", "1", "--json"], &REMAP].concat();
+    let limited =
+        ["-c", "trap '' XFSZ; ulimit -f 150; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_perihelion")];
+    let Output { status, stdout, stderr } =
+        Command::new("bash").args(limited).args(&run).output().expect("bash runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(lines(std::str::from_utf8(&stdout).unwrap()).len(), images.len(), "every frame is answered");
+    assert_eq!(stderr.matches("the recording broke, and the node goes on").count(), 1, "{stderr}");
+    assert!(stderr.contains("File too large") && stderr.contains("full.partial.mcap"), "{stderr}");
+    assert!(!record.exists());
+    // Closed, so that any reader takes it; each of its frames is one of the bag's.
+    let kept = recorded(&partial, "/camera/image_raw");
+    assert!(!kept.is_empty() && kept.len() < images.len(), "{} frames", kept.len());
+    assert!(kept.iter().zip(&images).all(|((.., data), image)| *data == image.rgb));
+    assert!(fs::metadata(&partial).unwrap().len() <= 150 << 10);
+}
+
+#[test]
+fn what_cannot_be_recorded_is_a_usage_error() {
+    let run = ["run", engine(), "--bag", "nowhere.mcap"];
+    for (said, words) in [
+        (&["--record-when", "always"][..], &["--record <FILE.mcap>"][..]),
+        (&["--record", "x.mcap", "--record-when", "surprise"], &["no engine of this node forecasts"]),
+        (&["--record", "x.mcap", "--record-limit", "4 gigs"], &["--record-limit", "no unit of bytes"]),
+        (&["--record", "x.mcap", "--record-buffer", "1kB"], &["--record-buffer", "1 MiB or more"]),
+    ] {
+        fails_with(2, &[&run[..], said].concat(), words);
+    }
+}
+
+#[test]
 fn one_node_answers_and_forecasts() {
     let bag = bag("both.mcap", &rendered()[..9], 125);
     let run = ["run", predict_engine(), engine(), "--bag", &bag, "--clip", "1", "--latent-only"];

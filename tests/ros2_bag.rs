@@ -13,10 +13,9 @@ use perihelion::frames::accounts::DropReason;
 use perihelion::frames::camera::{Camera, CameraOptions};
 use perihelion::frames::listener::{Listener, ListenerOptions, Verdict};
 use perihelion::ros2::messages::{
-    HeaderView, ImageView, Message, ShortString, Text, Time, decode, encode, split_encapsulation,
-    with_encapsulation,
+    HeaderView, ImageView, Message, ShortString, Text, Time, encode, with_encapsulation,
 };
-use perihelion::ros2::transport::{Bag, Delivery, ImageTransport, Pace, Pump, Transport};
+use perihelion::ros2::transport::{Bag, ImageTransport, Pace, Pump, Transport};
 
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 1_700_000_000_000_000_000;
@@ -71,7 +70,7 @@ fn every_message_comes_in_log_time_and_waits_for_the_node() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("in.mcap");
         write_bag(&path, &[0, 33, 66, 200, 100, 133, 166, 233], compression);
-        let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
+        let bag = Bag::open(&path, Pace::AsFastAsPossible).unwrap();
         let listener = subscribe(&bag, "/camera/image");
         let mut times = Vec::new();
         let mut frames = Vec::new();
@@ -95,7 +94,7 @@ fn a_paced_bag_is_a_live_camera() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 50, 100, 150], None);
-    let bag = Bag::open(&path, Pace::Times(1.0), None).unwrap();
+    let bag = Bag::open(&path, Pace::Times(1.0)).unwrap();
     let listener = subscribe(&bag, "/camera/image");
     let began = Instant::now();
     assert_eq!(bag.pump(), Pump::Live);
@@ -114,92 +113,10 @@ fn leaving_does_not_wait_for_the_rest_of_a_bag() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 1_000_000], None);
-    let bag = Bag::open(&path, Pace::Times(1.0), None).unwrap();
+    let bag = Bag::open(&path, Pace::Times(1.0)).unwrap();
     let _listener = subscribe(&bag, "/camera/image");
     assert_eq!(bag.pump(), Pump::Live);
     drop(bag);
-}
-
-#[test]
-fn what_is_published_can_be_recorded_with_the_same_times() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, out) = (dir.path().join("in.mcap"), dir.path().join("out.mcap"));
-    write_bag(&path, &[0, 250], None);
-    let record = |out: &Path| {
-        let bag = Bag::open(&path, Pace::AsFastAsPossible, Some(out)).unwrap();
-        let _listener = subscribe(&bag, "/camera/image");
-        let answer = bag.advertise("/eye/answer", Text::TYPE, Delivery::Reliable).unwrap();
-        while bag.pump() == Pump::Delivered {
-            answer.publish(encode(&Text { data: "clear".into() })).unwrap();
-        }
-        bag.finish().unwrap();
-    };
-    record(&out);
-    let bytes = std::fs::read(&out).unwrap();
-    let messages: Vec<_> = mcap::MessageStream::new(&bytes).unwrap().map(Result::unwrap).collect();
-    let times: Vec<u64> = messages.iter().map(|message| (message.log_time - START_NS) / MS).collect();
-    assert_eq!(times, [0, 250]);
-    let channel = &messages[0].channel;
-    assert_eq!((channel.topic.as_str(), channel.message_encoding.as_str()), ("/eye/answer", "cdr"));
-    let schema = channel.schema.as_ref().unwrap();
-    assert_eq!((schema.name.as_str(), schema.data.as_ref()), (Text::TYPE, &b"string data\n"[..]));
-    let (order, body) = split_encapsulation(&messages[0].data).unwrap();
-    assert_eq!(decode::<Text>(body, order).unwrap().data, "clear");
-    let again = dir.path().join("again.mcap");
-    record(&again);
-    assert!(bytes == std::fs::read(&again).unwrap(), "two runs differ");
-}
-
-#[test]
-fn a_recording_comes_into_its_place_whole_and_one_that_was_cut_short_is_left_to_play() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let there = || {
-        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
-        names.sort();
-        names
-    };
-    write_bag(&at("in.mcap"), &[0, 600, 1200, 1800], None);
-    let (out, partial) = (at("out.mcap"), at("out.partial.mcap"));
-    std::fs::write(&out, b"what was recorded before").unwrap();
-    let begin = || {
-        let bag = Bag::open(&at("in.mcap"), Pace::AsFastAsPossible, Some(&out)).unwrap();
-        let answer = bag.advertise("/eye/answer", Text::TYPE, Delivery::Reliable).unwrap();
-        let listener = subscribe(&bag, "/camera/image");
-        (bag, answer, listener)
-    };
-    drop(begin());
-    assert_eq!(there(), ["in.mcap", "out.mcap"], "nothing was recorded, nothing is left");
-
-    let (bag, answer, _listener) = begin();
-    let pump = |bag: &Bag| {
-        assert_eq!(bag.pump(), Pump::Delivered);
-        answer.publish(encode(&Text { data: "clear".into() })).unwrap();
-    };
-    (0..3).for_each(|_| pump(&bag));
-    // As a process leaves it that is killed now: what is on the disk, and no index.
-    let left = std::fs::read(&partial).unwrap();
-    let messages = mcap::MessageStream::new_with_options(&left, mcap::read::Options::IgnoreEndMagic.into());
-    let whole: Vec<_> = messages.unwrap().take_while(Result::is_ok).collect();
-    assert_eq!(whole.len(), 3, "all of it, up to the last whole second");
-    assert_eq!(std::fs::read(&out).unwrap(), b"what was recorded before");
-    let refused = Bag::open(&at("in.mcap"), Pace::AsFastAsPossible, Some(&out)).err().unwrap().to_string();
-    assert!(refused.contains("another process records in it"), "{refused}");
-    drop((bag, answer));
-    assert_eq!(there(), ["in.mcap", "out.mcap", "out.partial.mcap"]);
-    let left = std::fs::read(&partial).unwrap();
-    std::fs::write(at("out.partial-1.mcap"), b"left before that").unwrap();
-
-    let (bag, answer, _listener) = begin();
-    assert_eq!(bag.pump(), Pump::Delivered);
-    answer.publish(encode(&Text { data: "clear".into() })).unwrap();
-    bag.finish().unwrap();
-    // What was left is kept under the first name that is free.
-    assert_eq!(there(), ["in.mcap", "out.mcap", "out.partial-1.mcap", "out.partial-2.mcap"]);
-    assert!(std::fs::read(at("out.partial-2.mcap")).unwrap() == left);
-    assert_eq!(std::fs::read(at("out.partial-1.mcap")).unwrap(), b"left before that");
-    assert_eq!(mcap::MessageStream::new(&std::fs::read(&out).unwrap()).unwrap().count(), 1);
 }
 
 #[test]
@@ -207,7 +124,7 @@ fn a_topic_of_another_type_is_a_counted_drop() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("in.mcap");
     write_bag(&path, &[0, 33], None);
-    let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
+    let bag = Bag::open(&path, Pace::AsFastAsPossible).unwrap();
     let listener = subscribe(&bag, "/chat");
     while bag.pump() == Pump::Delivered {}
     assert_eq!(listener.accounts().dropped(DropReason::WrongType), 2);
@@ -215,7 +132,7 @@ fn a_topic_of_another_type_is_a_counted_drop() {
 
 /// How many frames of a bag arrive, and why it ended if not at its end; or why it is refused.
 fn play(path: &Path) -> Result<(u64, Option<String>), String> {
-    let bag = Bag::open(path, Pace::AsFastAsPossible, None).map_err(|error| error.to_string())?;
+    let bag = Bag::open(path, Pace::AsFastAsPossible).map_err(|error| error.to_string())?;
     let listener = subscribe(&bag, "/camera/image");
     let mut frames = Vec::new();
     while bag.pump() == Pump::Delivered {
@@ -300,7 +217,7 @@ fn bags_without_chunks_and_without_an_index_are_played_in_log_time() {
             writer.write_to_known_channel(&header, &with_encapsulation(&image(log_time))).unwrap();
         }
         writer.finish().unwrap();
-        let bag = Bag::open(&path, Pace::AsFastAsPossible, None).unwrap();
+        let bag = Bag::open(&path, Pace::AsFastAsPossible).unwrap();
         assert_eq!(bag.graph()[0].ros_type, ImageView::TYPE, "{name}");
         let listener = subscribe(&bag, "/camera/image");
         let mut times = Vec::new();
@@ -361,7 +278,7 @@ fn a_bag_of_many_files_has_one_open() {
         let places = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
         places.filter(|place| place.starts_with(dir.path())).count()
     };
-    let bag = Bag::open(dir.path(), Pace::AsFastAsPossible, None).unwrap();
+    let bag = Bag::open(dir.path(), Pace::AsFastAsPossible).unwrap();
     assert_eq!(n_open(), 0, "before it is played");
     let listener = subscribe(&bag, "/camera/image");
     while bag.pump() == Pump::Delivered {

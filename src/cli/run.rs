@@ -3,6 +3,7 @@
 mod cameras;
 mod cast;
 mod crew;
+mod record;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use anyhow::Context as _;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::record::RecordOptions;
 use super::generation::GenerationOptions;
 use super::places::Places;
 use super::{Context, Usage, one_of, output};
@@ -27,9 +29,9 @@ use crate::ros2::logging;
 use crate::ros2::messages::{Log, Message, Time};
 use crate::ros2::names::NodeName;
 use crate::ros2::node::{self, AskCameras, Because, NodeOptions, PublishedForecast, PublishedSurprise, Said};
+use crate::ros2::recorder::{Recorded, Recorder};
 use crate::ros2::transport::{
     Bag, DdsOptions, Delivery, ImageTransport, Pace, Transport, Walled, WalledOptions, bag_root,
-    recording_until_it_ends,
 };
 
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
@@ -98,9 +100,8 @@ pub(crate) struct Options {
     /// Play the bag at its own rate, or at a multiple of it, as a live camera
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "1", requires = "bag")]
     paced: Option<f64>,
-    /// Write what the node publishes to a second bag, in the first one's time
-    #[arg(long, value_name = "FILE.mcap", requires = "bag")]
-    record: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordOptions,
     #[command(flatten)]
     generation: GenerationOptions,
     /// Calls of the denoiser [default: the engine's]
@@ -132,12 +133,10 @@ fn warn_of_unknown(unknown: &[String]) {
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let environment = Environment::from_process().map_err(|error| Usage(error.to_string()))?;
-    Places::new()
+    let places = Places::new()
         .reads(options.engines.iter().filter(|_| !options.lifecycle))
-        .reads(options.bag.as_deref().map(bag_root))
-        .writes("--record", options.record.as_ref(), 0)
-        .writes("--record", options.record.as_deref().map(recording_until_it_ends).as_ref(), 0)
-        .check()?;
+        .reads(options.bag.as_deref().map(bag_root));
+    options.record.places(places).check()?;
     let sorted = cast::sort(&options.engines);
     // A managed node says so when it is configured, and an engine may be there by then.
     let paths = if options.lifecycle { sorted.unwrap_or_default() } else { sorted? };
@@ -176,11 +175,20 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     match &options.bag {
         Some(path) => {
             let bag = options.open_bag(path, &node)?;
-            node::run(&bag, &node, crew.engines(), &stop, &mut show)?;
+            let recorder = options.record.begin(bag.clock(), true)?;
+            node.recording = recorder.as_ref().map(Recorder::recording).unwrap_or_default();
+            let recorded = recorder.as_ref().map(|recorder| Recorded::new(&bag, recorder));
+            let transport: &dyn Transport = recorded.as_ref().map_or(&bag, |recorded| recorded);
+            let ended = node::run(transport, &node, crew.engines(), &stop, &mut show);
+            let kept = recorder.map_or(Ok(()), Recorder::finish);
+            ended?;
+            kept?;
             bag.finish()?;
         }
         None => {
             let clock = if node.use_sim_time { Clock::simulated() } else { Clock::system() };
+            let recorder = options.record.begin(&clock, false)?;
+            node.recording = recorder.as_ref().map(Recorder::recording).unwrap_or_default();
             warn_of(&environment);
             let images = node.image_topics()?;
             let walled = WalledOptions {
@@ -200,9 +208,11 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             };
             let memory_mib = walled.memory_bytes_max() >> 20;
             let dds = Walled::join(walled, Arc::new(clock))?;
+            let recorded = recorder.as_ref().map(|recorder| Recorded::new(&dds, recorder));
+            let transport: &dyn Transport = recorded.as_ref().map_or(&dds, |recorded| recorded);
             if !context.ros.rosout_disabled {
                 let rosout =
-                    dds.advertise(&node.rosout_topic()?, Log::TYPE, Delivery::Latched { kept: 10 })?;
+                    transport.advertise(&node.rosout_topic()?, Log::TYPE, Delivery::Latched { kept: 10 })?;
                 // A line that cannot be published has reached stderr; saying so would be another line.
                 logging::set_rosout(Some(Box::new(move |line| {
                     let _ = rosout.publish(line);
@@ -214,13 +224,15 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             }
             log::info!("the network has a process of its own, of at most {memory_mib} MiB");
             let ended = match options.lifecycle {
-                true => lifecycle::run(&dds, &node, &mut crew, &stop, &mut show),
-                false => node::run(&dds, &node, crew.engines(), &stop, &mut show).map(drop),
+                true => lifecycle::run(transport, &node, &mut crew, &stop, &mut show),
+                false => node::run(transport, &node, crew.engines(), &stop, &mut show).map(drop),
             };
             // The publisher must end before its transport does.
             logging::set_rosout(None);
             logging::hush_libraries();
+            let kept = recorder.map_or(Ok(()), Recorder::finish);
             ended?;
+            kept?;
         }
     }
     Ok(())
@@ -272,7 +284,7 @@ impl Options {
 
     /// Whether anyone but the reader of stdout hears what is said.
     fn is_heard_elsewhere(&self) -> bool {
-        self.bag.is_none() || self.record.is_some() || self.live.is_some()
+        self.bag.is_none() || self.record.is_asked() || self.live.is_some()
     }
 
     fn open_bag(&self, path: &Path, node: &NodeOptions) -> anyhow::Result<Bag> {
@@ -281,7 +293,7 @@ impl Options {
             Some(times) if times.is_finite() && 0.0 < times => Pace::Times(times),
             Some(times) => return Err(Usage(format!("--paced {times}: expected a number above 0")).into()),
         };
-        let bag = Bag::open(path, pace, self.record.as_deref())?;
+        let bag = Bag::open(path, pace)?;
         cameras::check_bag(&bag, path, &node.image_topics()?, self.image.is_empty())?;
         Ok(bag)
     }

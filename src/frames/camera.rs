@@ -3,7 +3,8 @@
 //! Each engine listens for itself, with its own choice of frames and its own accounts; the frames are the same. So a frame
 //! is copied once when it comes and decoded once when it is looked at. When a frame was seen is judged here too, once for all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::{Clock, Moment};
@@ -30,6 +31,13 @@ pub struct CameraOptions {
     pub pixels_max: usize,
 }
 
+/// Sees each image message of a camera as it came, besides those who listen.
+pub trait Tap: Send + Sync {
+    /// A message has come, of which this frame was made unless there was no buffer. Called from the transport's thread, before anyone
+    /// hears of the frame.
+    fn comes(&self, body: &[u8], is_big_endian: bool, frame: Option<&Arc<Frame>>);
+}
+
 /// The meeting point of a transport's thread and the threads of engines.
 #[derive(Debug)]
 pub struct Camera {
@@ -38,7 +46,17 @@ pub struct Camera {
     frames: FramePool,
     pictures: Arc<DecodedPool>,
     listeners: Vec<Arc<Listener>>,
+    tap: TapOption,
     watched: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct TapOption(OnceLock<Box<dyn Tap>>);
+
+impl fmt::Debug for TapOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "a tap" } else { "no tap" })
+    }
 }
 
 /// What is remembered of the frames that came.
@@ -67,7 +85,8 @@ impl Camera {
             |(listener, bit): (&ListenerOptions, u32)| Listener::new(*listener, Arc::clone(clock), bit);
         let listeners = listeners.iter().zip(bits()).map(listen).map(Arc::new).collect();
         let watched = Mutex::new(Watched { judge: StampJudge::new(), stream: Stream::new() });
-        Self { options, clock: Arc::clone(clock), frames, pictures, listeners, watched }
+        let tap = TapOption::default();
+        Self { options, clock: Arc::clone(clock), frames, pictures, listeners, tap, watched }
     }
 
     /// What it is called here.
@@ -88,6 +107,18 @@ impl Camera {
     /// Those who listen, in the order of their options.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
+    }
+
+    /// Lets a tap see what comes from now on; the first one stays.
+    pub fn tap(&self, tap: Box<dyn Tap>) {
+        drop(self.tap.0.set(tap));
+    }
+
+    /// Shows the tap a message, and what was made of it.
+    pub fn show(&self, body: &[u8], is_big_endian: bool, frame: Option<&Arc<Frame>>) {
+        if let Some(tap) = self.tap.0.get() {
+            tap.comes(body, is_big_endian, frame);
+        }
     }
 
     /// Copies an image into a free buffer, for [`Camera::offer`].

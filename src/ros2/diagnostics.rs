@@ -68,6 +68,8 @@ pub struct Status {
     pub awaits_first: bool,
     /// What is wrong for longer than a frame with the images or with the time to work on them.
     pub concerns: Vec<String>,
+    /// What is wrong with the recording.
+    pub recording: Vec<String>,
     /// Images a second, as measured.
     pub camera_hz: Option<f64>,
     /// By what it is known when an image was seen.
@@ -128,9 +130,10 @@ impl Status {
         (Level::Ok, making.into())
     }
 
-    /// What is wrong for longer than a frame, in one text.
+    /// What is wrong for longer than a frame, or with the recording, in one text.
     pub fn concerned(&self) -> String {
-        self.concerns.join("; ")
+        let all: Vec<&str> = self.concerns.iter().chain(&self.recording).map(String::as_str).collect();
+        all.join("; ")
     }
 
     /// As the logger `name` reports it, about the engine `hardware_id` and the camera, if it has a name.

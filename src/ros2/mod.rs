@@ -25,6 +25,7 @@ mod planner;
 pub mod predict;
 pub mod qos;
 pub mod reason;
+pub mod recorder;
 pub mod services;
 mod told;
 pub mod transport;

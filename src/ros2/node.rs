@@ -70,6 +70,7 @@ use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
+use crate::ros2::recorder::Recording;
 use crate::ros2::told::Told;
 use crate::ros2::transport::{Transport, TransportError};
 use crate::runtime::reason::Place;
@@ -137,6 +138,7 @@ pub enum Said<'a> {
 struct Audience<'a> {
     on_said: Mutex<&'a mut (dyn FnMut(Said<'_>) + Send)>,
     onlooker: &'a OnlookerOption,
+    recording: &'a Recording,
 }
 
 impl Audience<'_> {
@@ -250,7 +252,8 @@ impl Performance<'_> {
         let told = Told::new(transport, &options.qos_overrides);
         let transport: &dyn Transport = &told;
         let clock = transport.clock();
-        let audience = Audience { on_said: Mutex::new(on_said), onlooker: &options.onlooker };
+        let NodeOptions { onlooker, recording, .. } = options;
+        let audience = Audience { on_said: Mutex::new(on_said), onlooker, recording };
         let topics = options.topics()?;
         let Engines { answerer, forecaster } = engines;
         let forecast = forecaster.as_ref().map(|forecaster| options.forecast_listener(forecaster.shape()));

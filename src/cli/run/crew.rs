@@ -26,6 +26,10 @@ impl<'a> Hands<'a> {
     /// As [`Cast::open`].
     pub(super) fn engage(&mut self, paths: &Paths, settings: &mut NodeOptions) -> anyhow::Result<()> {
         node::can_be_asked(settings.ask_when.because, paths.predict.is_some()).map_err(Usage)?;
+        if self.options.record.waits_for_surprise() && paths.predict.is_none() {
+            let message = "--record-when surprise: no engine of this node forecasts: give it one that does";
+            return Err(Usage(message.to_owned()).into());
+        }
         let cast = Cast::open(paths, self.options, self.context, settings)?;
         cast.report_memory(settings);
         self.cast = Some(cast);

@@ -21,6 +21,7 @@ use crate::ros2::node::{
 };
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::parameters::Parameters;
+use crate::ros2::recorder::Recording;
 use crate::ros2::told::Told;
 use crate::ros2::transport::Transport;
 use crate::supervisor::Supervisor;
@@ -82,6 +83,7 @@ pub fn run(
         stop,
         settings: None,
         onlooker: &options.onlooker,
+        recording: &options.recording,
     };
     managed.attend(crew, on_said)
 }
@@ -95,7 +97,9 @@ struct Managed<'a> {
     stop: &'a AtomicBool,
     /// Of the node as it was configured.
     settings: Option<NodeOptions>,
+    /// Who looks on and what records, whatever it is configured as.
     onlooker: &'a OnlookerOption,
+    recording: &'a Recording,
 }
 
 impl Managed<'_> {
@@ -174,7 +178,8 @@ impl Managed<'_> {
                     self.let_go(crew);
                     return Ending::Failure;
                 }
-                self.settings = Some(NodeOptions { onlooker: self.onlooker.clone(), ..settings });
+                let (onlooker, recording) = (self.onlooker.clone(), self.recording.clone());
+                self.settings = Some(NodeOptions { onlooker, recording, ..settings });
                 Ending::Success
             }
             Err(reason) => {

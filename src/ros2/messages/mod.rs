@@ -102,10 +102,18 @@ pub fn split_encapsulation(payload: &[u8]) -> Option<(ByteOrder, &[u8])> {
     }
 }
 
+/// The encapsulation header that bags store before a body in this order of bytes.
+pub fn encapsulation(order: ByteOrder) -> [u8; 4] {
+    match order {
+        ByteOrder::Big => [0, 0, 0, 0],
+        ByteOrder::Little => [0, 1, 0, 0],
+    }
+}
+
 /// `body` with the little-endian encapsulation header that bags store before it.
 pub fn with_encapsulation(body: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(4 + body.len());
-    payload.extend_from_slice(&[0, 1, 0, 0]);
+    payload.extend_from_slice(&encapsulation(ByteOrder::Little));
     payload.extend_from_slice(body);
     payload
 }

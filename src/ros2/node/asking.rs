@@ -124,6 +124,7 @@ impl Role for Asking<'_> {
             return Verdict::Dropped(DropReason::Unchanged);
         }
         self.occasion.answers(because);
+        self.audience.recording.used(frames);
         let (prompt, settings) = self.parameters.read(|parameters| {
             let settings = self.settings.as_ref().map(|base| answering::settings(parameters, base));
             (parameters.text("prompt").to_owned(), settings)

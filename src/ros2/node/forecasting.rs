@@ -9,7 +9,7 @@ use super::answerer::Outcome;
 use super::board::{Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
 use super::gaze::{Eye, Gaze};
-use super::occasion::Occasion;
+use super::occasion::{AskWhen, Occasion};
 use super::options::ask_period_ns;
 use super::plan::StandingPlan;
 use super::planning::Planning;
@@ -23,6 +23,7 @@ use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
 use crate::ros2::diagnostics::{Level, Status, Work};
 use crate::ros2::messages::{Float32MultiArray, Message, Twist};
+use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::transport::Delivery;
 
 pub(super) struct Forecasting<'a> {
@@ -31,6 +32,7 @@ pub(super) struct Forecasting<'a> {
     plan: Option<Arc<StandingPlan>>,
     planning: Option<Arc<Planning>>,
     occasion: Option<Arc<Occasion>>,
+    parameters: SharedParameters,
     /// The plan's rows for the forecast being made.
     rows: Vec<f32>,
     forecaster: &'a mut dyn Forecaster,
@@ -68,6 +70,7 @@ impl<'a> Forecasting<'a> {
             plan: plan.clone(),
             planning: planning.clone(),
             occasion: occasion.clone(),
+            parameters: Arc::clone(parameters),
             rows: Vec::new(),
             forecaster,
             audience,
@@ -107,7 +110,8 @@ impl Role for Forecasting<'_> {
     }
 
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
-        let Self { gaze, screen, plan, occasion, rows, audience, .. } = self;
+        let Self { gaze, screen, plan, occasion, parameters, rows, audience, .. } = self;
+        audience.recording.used(frames);
         let Eye { listener, board, .. } = &gaze.eyes()[0];
         let actions = plan.as_ref().map(|plan| plan.read(rows));
         let clock = listener.clock();
@@ -122,6 +126,10 @@ impl Role for Forecasting<'_> {
                 board.surprised(latent, pixels);
                 if let (Some(occasion), Some(latent)) = (&occasion, latent) {
                     occasion.surprised(latent);
+                }
+                let limit = parameters.read(AskWhen::of).surprise;
+                if latent.is_some_and(|latent| limit < f64::from(latent)) {
+                    audience.recording.surprised(frames[frame].receipt);
                 }
                 unpublished += screen.compare(&surprise, &frames[frame]);
                 audience.hears(Said::Surprise(&surprise));

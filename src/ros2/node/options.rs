@@ -17,6 +17,7 @@ use crate::ros2::names::{NameError, NodeName};
 use crate::ros2::parameter_services;
 use crate::ros2::parameters::{Declaration, ParameterError, Parameters, Value};
 use crate::ros2::qos::{self, QosOverrides};
+use crate::ros2::recorder::Recording;
 use crate::ros2::transport::{ImageReliability, ImageTransport};
 use crate::runtime::reason::AnswerSettings;
 
@@ -75,6 +76,8 @@ pub struct NodeOptions {
     pub forecast_hardware_id: String,
     /// Who looks on from outside of the graph.
     pub onlooker: OnlookerOption,
+    /// What records, which [`Recorded`](crate::ros2::recorder::Recorded) puts before the transport.
+    pub recording: Recording,
 }
 
 /// Settings that contradict each other or ROS.
@@ -119,6 +122,7 @@ impl NodeOptions {
             hardware_id: String::new(),
             forecast_hardware_id: String::new(),
             onlooker: OnlookerOption::default(),
+            recording: Recording::default(),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::ros2::diagnostics::{Level, SILENCE_S_MAX, Status, Work};
 use crate::ros2::messages::{DiagnosticArray, Header, Message, Time};
 use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::parameters::Parameters;
+use crate::ros2::recorder::Recording;
 use crate::ros2::transport::{Delivery, Publisher, TopicSeen, Transport, TransportError};
 
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
@@ -38,6 +39,7 @@ pub(super) struct Watch<'a> {
     /// Where questions are about all cameras.
     together: Option<Together>,
     is_simulated: bool,
+    recording: Recording,
     engines: Vec<Watched<'a>>,
     started: Moment,
     reported_ns: i64,
@@ -202,6 +204,7 @@ impl<'a> Watch<'a> {
             views,
             together,
             is_simulated: options.use_sim_time,
+            recording: options.recording.clone(),
             engines,
             started: transport.clock().now(),
             reported_ns: i64::MIN,
@@ -283,13 +286,16 @@ impl<'a> Watch<'a> {
     }
 
     fn states(&mut self) -> Vec<Status> {
-        let Self { views, graph, together, engines, .. } = self;
+        let Self { views, graph, together, engines, recording, .. } = self;
+        let troubles = recording.troubles(self.clock.now().steady_ns);
         let status = |engine: &mut Watched<'a>| {
             let view = &views[engine.camera.0];
             let mut status = engine.status(view.publishers(graph), view.dropped_datagrams());
             if engine.work == Work::Answers {
                 status.concerns.extend(together.iter().flat_map(|together| together.concerns.texts()));
             }
+            status.recording.clone_from(&troubles);
+            status.figures.extend(recording.figures());
             view.complete(status)
         };
         engines.iter_mut().map(status).collect()

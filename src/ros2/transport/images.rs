@@ -36,7 +36,7 @@ impl ImageTransport {
         }
     }
 
-    /// Copies an image message's body into a free buffer of `camera`.
+    /// Copies an image message's body into a free buffer of `camera`, and shows it to the camera's tap.
     ///
     /// # Errors
     /// The reason to drop it: malformed, oversized, or no buffer is free.
@@ -54,7 +54,9 @@ impl ImageTransport {
             }
         };
         let HeaderView { stamp, frame_id } = header;
-        camera.take(FrameHeader { stamp_ns: stamp.ns(), frame_id, format }, data)
+        let frame = camera.take(FrameHeader { stamp_ns: stamp.ns(), frame_id, format }, data);
+        camera.show(body, order == ByteOrder::Big, frame.as_ref().ok());
+        frame
     }
 }
 

@@ -2,18 +2,16 @@
 //!
 //! Messages come in log time order, file after file, one chunk in memory at a time. As fast as possible, every
 //! message waits for the node and log time is the only time; paced, they come at the rate at which they were recorded,
-//! as from a live camera. What the node publishes can be written to a second bag with the same log times, so that two
-//! runs can be compared byte by byte.
+//! as from a live camera. What the node publishes goes nowhere; a recorder before this transport
+//! ([`Recorded`](crate::ros2::recorder::Recorded)) writes it to a second bag with the same log times.
 //!
 //! Why not a map of the file: the reader asks for whole chunks, so that plain reads are as fast and need no `unsafe`.
 
 mod files;
-mod recorder;
 mod track;
 mod writing;
 
 pub use self::files::root as bag_root;
-pub use self::recorder::partial_of as recording_until_it_ends;
 pub use self::writing::BagWriter;
 
 use std::collections::VecDeque;
@@ -23,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::recorder::{Recorder, Recording};
 use self::track::{Channel, Track, TrackError};
 use super::subscriptions::Subscriptions;
 use super::{
@@ -58,7 +55,6 @@ struct Shared {
     subscriptions: Subscriptions,
     topics: Vec<Channel>,
     player: Mutex<Player>,
-    recorder: Option<Arc<Mutex<Recorder>>>,
     stop: AtomicBool,
     /// Why the bag ended before its end.
     broken: Mutex<Option<String>>,
@@ -72,11 +68,11 @@ struct Player {
 }
 
 impl Bag {
-    /// Opens a bag, and a second one to record in if `record_to` is given.
+    /// Opens a bag.
     ///
     /// # Errors
     /// If it cannot be read, or is something else; the message says what, and what to do.
-    pub fn open(path: &Path, pace: Pace, record_to: Option<&Path>) -> Result<Self, TransportError> {
+    pub fn open(path: &Path, pace: Pace) -> Result<Self, TransportError> {
         let bad = |problem: String| TransportError::Bag { path: path.display().to_string(), problem };
         let mut tracks = VecDeque::new();
         for file in files::of(path).map_err(bad)? {
@@ -90,7 +86,6 @@ impl Bag {
             tracks.iter().flat_map(|(_, track)| track.channels().values().cloned()).collect();
         topics.sort_by(|a, b| (&a.topic, &a.ros_type).cmp(&(&b.topic, &b.ros_type)));
         topics.dedup();
-        let recorder = record_to.map(Recorder::create).transpose()?;
         let clock = match pace {
             Pace::AsFastAsPossible => Clock::stepped(),
             Pace::Times(_) => Clock::shifted(),
@@ -102,22 +97,17 @@ impl Bag {
             subscriptions: Subscriptions::default(),
             topics,
             player: Mutex::new(Player { tracks, start: None }),
-            recorder: recorder.map(|recorder| Arc::new(Mutex::new(recorder))),
             stop: AtomicBool::new(false),
             broken: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared), thread: Mutex::new(None) })
     }
 
-    /// Ends the recording; without this the second bag has no index. Says also whether the first was played to its end.
+    /// Says whether it was played to its end.
     ///
     /// # Errors
-    /// If the last of the recording cannot be written, or the bag ended for another reason than its end.
+    /// If it ended for another reason than its end.
     pub fn finish(&self) -> Result<(), TransportError> {
-        if let Some(recorder) = &self.shared.recorder {
-            let finished = recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
-            finished.map_err(|error| self.shared.bad(format!("the recording: {error}")))?;
-        }
         let broken = self.shared.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         broken.map_or(Ok(()), |why| Err(self.shared.bad(why)))
     }
@@ -218,21 +208,11 @@ impl Transport for Bag {
 
     fn advertise(
         &self,
-        topic: &str,
-        ros_type: &'static str,
+        _topic: &str,
+        _ros_type: &'static str,
         _delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
-        let Some(recorder) = &self.shared.recorder else { return Ok(Box::new(Discarding)) };
-        let channel = recorder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add_channel(topic, ros_type)
-            .map_err(|error| self.shared.bad(error))?;
-        Ok(Box::new(Recording {
-            recorder: Arc::clone(recorder),
-            clock: Arc::clone(&self.shared.clock),
-            channel,
-        }))
+        Ok(Box::new(Discarding))
     }
 
     fn graph(&self) -> Vec<TopicSeen> {

@@ -39,6 +39,14 @@ impl<W: Write + Seek> BagWriter<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&mut self, channel: u16, time_ns: u64, body: &[u8]) -> Result<(), McapError> {
+        self.write_payload(channel, time_ns, &with_encapsulation(body))
+    }
+
+    /// Writes a CDR body that stands behind its encapsulation.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_payload(&mut self, channel: u16, time_ns: u64, payload: &[u8]) -> Result<(), McapError> {
         let header = MessageHeader {
             channel_id: channel,
             sequence: self.sequence,
@@ -46,7 +54,7 @@ impl<W: Write + Seek> BagWriter<W> {
             publish_time: time_ns,
         };
         self.sequence = self.sequence.wrapping_add(1);
-        self.writer.write_to_known_channel(&header, &with_encapsulation(body))
+        self.writer.write_to_known_channel(&header, payload)
     }
 
     /// Whether there is a message in it.
