@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use perihelion::frames::clock::Clock;
 use perihelion::ros2::lifecycle::{self, Crew};
 use perihelion::ros2::messages::{
-    ByteOrder, ChangeReply, ChangeRequest, EmptyRequest, ImageView, Labelled, Message, NamesRequest,
-    ParameterValue, SetReply, SetRequest, StateReply, StatesReply, Text, TransitionEvent, TransitionsReply,
-    ValuesReply, WireParameter, decode, encode,
+    AskReply, AskRequest, ByteOrder, ChangeReply, ChangeRequest, EmptyRequest, ImageView, Labelled, Message,
+    NamesRequest, ParameterValue, SetReply, SetRequest, StateReply, StatesReply, Text, TransitionEvent,
+    TransitionsReply, ValuesReply, WireParameter, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Answer, Answerer, Checker, Engines, NodeOptions, Outcome, Question};
@@ -335,6 +335,49 @@ fn a_question_that_is_being_answered_is_stopped() {
         manager.workshop.is_slow.store(false, Relaxed);
         assert!(manager.change("activate"));
         assert_eq!(manager.answer(), "What?");
+    });
+}
+
+#[test]
+fn questions_of_others_are_answered_while_it_is_active_and_told_why_not_in_between() {
+    managed(None, |manager| {
+        let ask = |prompt: &str| {
+            let reply: AskReply =
+                manager.call("ask", &AskRequest { prompt: prompt.to_owned(), ..AskRequest::default() });
+            (reply.error, reply.answer.text)
+        };
+        let away = ("the node is not active".to_owned(), String::new());
+        assert_eq!(ask("Where?"), away);
+        assert!(manager.change("configure"));
+        for _ in 0..2 {
+            assert_eq!(ask("Where?"), away);
+            assert!(manager.change("activate"));
+            // Of the camera, until somebody has been answered.
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) {
+                        manager.show();
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                });
+                assert_eq!(ask("Where?"), (String::new(), "Where?".to_owned()));
+                assert_eq!(ask("never").0, "not that");
+                manager.workshop.is_slow.store(true, Relaxed);
+                let asking = scope.spawn(|| ask("For how long?").0);
+                manager.workshop.is_asked.store(false, Relaxed);
+                until("a question that is being answered", || manager.workshop.is_asked.load(Relaxed));
+                assert!(manager.change("deactivate"));
+                manager.workshop.is_slow.store(false, Relaxed);
+                let told = asking.join().unwrap();
+                assert!(
+                    ["the node has stopped answering", "the node is not active"].contains(&told.as_str()),
+                    "{told}"
+                );
+                is_over.store(true, Relaxed);
+            });
+        }
+        assert_eq!(ask("Where?"), away);
     });
 }
 

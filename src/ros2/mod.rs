@@ -8,6 +8,7 @@
 //! resource limits, so that a slow reader sees frames seconds old. It is our peer in the tests instead.
 
 pub mod arguments;
+mod asks;
 pub mod diagnostics;
 pub mod environment;
 pub mod kernel_limits;

@@ -17,6 +17,7 @@ mod forecast_shape;
 mod forecaster;
 mod forecasting;
 mod gaze;
+mod guest;
 mod hearing;
 mod image_topics;
 mod lookout;
@@ -68,6 +69,7 @@ use self::sight::Sight;
 use self::watch::Watch;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
+use crate::ros2::asks::{self, Asks, Attendance};
 use crate::ros2::names::NameError;
 use crate::ros2::parameter_store::{ParameterStore, SharedParameters};
 use crate::ros2::recorder::Recording;
@@ -174,6 +176,7 @@ pub fn run(
     let told = Told::new(transport, &options.qos_overrides);
     let parameters = Arc::new(ParameterStore::new(options.parameters()));
     let presence = Presence::open(&told, options, &parameters)?;
+    let asks = Asks::open(&told, &asks::Names::of(&options.name, &options.remaps)?)?;
     options.onlooker.meet(&options.name.to_string(), &options.prompt, &parameters);
     let checker = engines.answerer.as_ref().and_then(|answerer| answerer.checker());
     judge(&parameters, checker, options, engines.forecaster.is_some());
@@ -185,6 +188,7 @@ pub fn run(
         supervisor: &supervisor,
         stop,
         presence: Some(&presence),
+        asks: &asks,
     };
     let report = performance.play(engines, on_said, &|| supervisor.ready());
     supervisor.stopping();
@@ -230,6 +234,8 @@ pub(super) struct Performance<'a> {
     pub(super) stop: &'a AtomicBool,
     /// Tells meanwhile what is to be told of the parameters, where nobody else does.
     pub(super) presence: Option<&'a Presence>,
+    /// What others ask beside.
+    pub(super) asks: &'a Asks,
 }
 
 impl Performance<'_> {
@@ -247,7 +253,7 @@ impl Performance<'_> {
         on_said: &mut (dyn FnMut(Said<'_>) + Send),
         ready: &(dyn Fn() + Sync),
     ) -> Result<Report, NodeError> {
-        let Self { transport, options, parameters, supervisor, stop, presence } = *self;
+        let Self { transport, options, parameters, supervisor, stop, presence, asks } = *self;
         let tell = || presence.into_iter().for_each(Presence::tell);
         let told = Told::new(transport, &options.qos_overrides);
         let transport: &dyn Transport = &told;
@@ -261,7 +267,8 @@ impl Performance<'_> {
         let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
         let foreseen = forecaster.as_ref().map(|forecaster| forecaster.shape().clone());
-        let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience };
+        let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience, asks };
+        let _mute = answerer.is_none().then(|| asks.attended(Attendance::Mute, || {}));
         let (mut roles, mut watched, mut pairing) = (Vec::new(), Vec::new(), None);
         if let (Some(forecaster), Some(eye)) = (forecaster, sight.forecasts.first()) {
             let (role, state) = Forecasting::open(&stage, forecaster, (sight.forecast, eye.clone()))?;
@@ -350,6 +357,7 @@ struct Stage<'a> {
     /// Of questions, where any are put.
     occasion: Option<Arc<Occasion>>,
     audience: &'a Audience<'a>,
+    asks: &'a Asks,
 }
 
 /// How long an answer about `newest` may take, if work on it began then.

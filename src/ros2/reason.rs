@@ -9,7 +9,9 @@ use crate::camera::{Decoder, Picture};
 use crate::frames::accounts::DropReason;
 use crate::frames::decoding;
 use crate::ros2::node::{Answer, Answerer, Checker, Outcome, Question};
-use crate::runtime::reason::{AnswerSettings, AskError, FinishReason, Reason, Request, Shown, TextCheck};
+use crate::runtime::reason::{
+    AnswerSettings, AskError, FinishReason, Part, Reason, Request, Shown, TextCheck,
+};
 use crate::runtime::{Lender, Limits};
 
 /// A Reason engine that answers the node's questions, and is a critic of its plans.
@@ -45,6 +47,10 @@ impl ReasonAnswerer {
 
 impl Answerer for ReasonAnswerer {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
+        self.answer_aloud(question, &mut |_| {})
+    }
+
+    fn answer_aloud(&mut self, question: &Question<'_>, emit: &mut dyn FnMut(&str)) -> Outcome {
         let decoded = match decoding::decode(&mut self.decoder, question.frames) {
             Ok(decoded) => decoded,
             Err((frame, error)) => {
@@ -67,7 +73,12 @@ impl Answerer for ReasonAnswerer {
                 // A critic may have it: it is waited for no longer than the answer would be.
                 let limits = Limits { deadline: request.deadline, stop: request.stop };
                 let mut reason = self.reason.take(limits).map_err(AskError::Run)?;
-                reason.ask(&Request { captions: question.cameras, ..*request }, None, &mut |_, _| {})
+                let request = Request { captions: question.cameras, ..*request };
+                reason.ask(&request, None, &mut |part, piece| {
+                    if part == Part::Answer {
+                        emit(piece);
+                    }
+                })
             },
         );
         match answer {

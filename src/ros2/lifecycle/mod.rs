@@ -16,6 +16,7 @@ pub use machine::{Ending, Machine, State, TRANSITIONS, Transition};
 
 use self::desk::{Desk, Names, Wanted};
 use self::reused::Reused;
+use crate::ros2::asks::{self, Asks};
 use crate::ros2::node::{
     self, Checker, Engines, NodeError, NodeOptions, OnlookerOption, Performance, Presence, Said,
 };
@@ -68,6 +69,7 @@ pub fn run(
     let parameters = Arc::new(ParameterStore::new(options.parameters()));
     let presence = Presence::open(&told, options, &parameters)?;
     options.onlooker.meet(&options.name.to_string(), &options.prompt, &parameters);
+    let asks = Asks::open(&told, &asks::Names::of(&options.name, &options.remaps)?)?;
     let names = Names::of(&options.name, &options.remaps)?;
     let desk = Desk::open(&told, &names, options.onlooker.clone())?;
     let supervisor = Supervisor::from_environment(1);
@@ -84,6 +86,7 @@ pub fn run(
         settings: None,
         onlooker: &options.onlooker,
         recording: &options.recording,
+        asks: &asks,
     };
     managed.attend(crew, on_said)
 }
@@ -100,6 +103,7 @@ struct Managed<'a> {
     /// Who looks on and what records, whatever it is configured as.
     onlooker: &'a OnlookerOption,
     recording: &'a Recording,
+    asks: &'a Asks,
 }
 
 impl Managed<'_> {
@@ -221,6 +225,7 @@ impl Managed<'_> {
             supervisor: &self.supervisor,
             stop: &quit,
             presence: None,
+            asks: self.asks,
         };
         let main = std::thread::current();
         let ready = || {

@@ -1,7 +1,7 @@
 //! The text of every message that the node publishes, as bags carry it, and of every service that it offers.
 //!
 //! The fields are those of ROS 2's interface packages (`std_msgs`, `sensor_msgs`, `diagnostic_msgs`, `geometry_msgs`,
-//! `rcl_interfaces`, `rosgraph_msgs`, `lifecycle_msgs`, `vision_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted;
+//! `rcl_interfaces`, `rosgraph_msgs`, `lifecycle_msgs`, `action_msgs`, `vision_msgs`, `builtin_interfaces`; the same in Humble, Jazzy and Kilted;
 //! `service_msgs` and `type_description_interfaces` since Iron), without their comments. Those of `perihelion_msgs` are its own files.
 
 const HEADER_AND_TIME: &[&str] = &["std_msgs/msg/Header", "builtin_interfaces/msg/Time"];
@@ -183,6 +183,24 @@ pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
         "uint64 timestamp\nlifecycle_msgs/Transition transition\nlifecycle_msgs/State start_state\n\
          lifecycle_msgs/State goal_state\n",
     ),
+    ("unique_identifier_msgs/msg/UUID", &[], "uint8[16] uuid\n"),
+    (
+        "action_msgs/msg/GoalInfo",
+        &["unique_identifier_msgs/msg/UUID", "builtin_interfaces/msg/Time"],
+        "unique_identifier_msgs/UUID goal_id\nbuiltin_interfaces/Time stamp\n",
+    ),
+    (
+        "action_msgs/msg/GoalStatus",
+        &["action_msgs/msg/GoalInfo"],
+        "int8 STATUS_UNKNOWN = 0\nint8 STATUS_ACCEPTED = 1\nint8 STATUS_EXECUTING = 2\nint8 STATUS_CANCELING = 3\n\
+         int8 STATUS_SUCCEEDED = 4\nint8 STATUS_CANCELED = 5\nint8 STATUS_ABORTED = 6\n\
+         action_msgs/GoalInfo goal_info\nint8 status\n",
+    ),
+    (
+        "action_msgs/msg/GoalStatusArray",
+        &["action_msgs/msg/GoalStatus"],
+        "action_msgs/GoalStatus[] status_list\n",
+    ),
     ("rcl_interfaces/msg/SetLoggerLevelsResult", &[], "bool successful\nstring reason\n"),
     (
         "service_msgs/msg/ServiceEventInfo",
@@ -251,6 +269,12 @@ pub(super) const SERVICES: &[(&str, &str, &str)] = &[
         "rcl_interfaces/SetLoggerLevelsResult[] results\n",
     ),
     ("lifecycle_msgs/srv/ChangeState", "lifecycle_msgs/Transition transition\n", "bool success\n"),
+    (
+        "action_msgs/srv/CancelGoal",
+        "action_msgs/GoalInfo goal_info\n",
+        "int8 ERROR_NONE = 0\nint8 ERROR_REJECTED = 1\nint8 ERROR_UNKNOWN_GOAL_ID = 2\nint8 ERROR_GOAL_TERMINATED = 3\n\
+         int8 return_code\naction_msgs/GoalInfo[] goals_canceling\n",
+    ),
     ("lifecycle_msgs/srv/GetState", "", "lifecycle_msgs/State current_state\n"),
     ("lifecycle_msgs/srv/GetAvailableStates", "", "lifecycle_msgs/State[] available_states\n"),
     (
@@ -266,6 +290,12 @@ pub(super) const SERVICES: &[(&str, &str, &str)] = &[
          type_description_interfaces/TypeSource[] type_sources\n\
          type_description_interfaces/KeyValue[] extra_information\n",
     ),
+];
+
+/// Services and actions of our own, as their files have them.
+pub(super) const FILES: &[(&str, &str)] = &[
+    ("perihelion_msgs/srv/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/srv/Ask.srv")),
+    ("perihelion_msgs/action/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/action/Ask.action")),
 ];
 
 /// The definition of a type and of all types within it, in the layout of `ros2msg` schemas: its own fields, then each further

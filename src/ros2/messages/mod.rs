@@ -6,12 +6,15 @@
 //!
 //! Why not generated types: we speak a dozen messages and want the image's pixels as a slice.
 
+mod action;
+mod asks;
 mod definitions;
 mod description;
 mod diagnostic;
 mod discovery;
 mod geometry;
 mod image;
+mod interfaces;
 mod lifecycle;
 mod logger;
 mod parameter;
@@ -22,6 +25,11 @@ mod vision;
 use serde::{Deserialize, Serialize};
 
 pub use crate::frames::short_string::ShortString;
+pub use action::{
+    CancelReply, CancelRequest, FeedbackMessage, GetResultReply, GetResultRequest, GoalId, GoalInfo,
+    GoalStatus, GoalStatuses, SendGoalReply, SendGoalRequest,
+};
+pub use asks::{AskFeedback, AskReply, AskRequest};
 pub use definitions::definition;
 pub use description::{
     Field, FieldType, IndividualType, TypeDescription, TypeReply, TypeRequest, TypeSource,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
-use super::occasion::Because;
 use super::options::Topics;
 use super::seen;
 use crate::camera::Decoder;
@@ -64,7 +63,7 @@ pub(super) struct Asked<'a> {
     /// Of one camera, or of each frame; none where they have no names.
     pub(super) cameras: &'a [&'a str],
     pub(super) prompt: &'a str,
-    pub(super) because: Because,
+    pub(super) because: &'a str,
     pub(super) began: Moment,
 }
 
@@ -167,7 +166,7 @@ impl<'a> Mouth<'a> {
     }
 
     pub(super) fn say(&self, answer: &Answer, asked: &Asked<'_>, age: Age) -> Published {
-        let Asked { frames, lead: newest, cameras, prompt, because, began } = *asked;
+        let Asked { frames, lead: newest, prompt, because, began, .. } = *asked;
         let (stamp_ns, now, age_ms, stamp_suspect) =
             (newest.frame.stamp_ns, age.now, age.ms(), age.is_suspect);
         let answer_ms = milliseconds(now.steady_ns, began.steady_ns);
@@ -176,7 +175,7 @@ impl<'a> Mouth<'a> {
         let mut json = Map::new();
         json.insert("text".into(), json!(answer.text));
         json.insert("prompt_text".into(), json!(prompt));
-        json.insert("asked_because".into(), json!(because.name()));
+        json.insert("asked_because".into(), json!(because));
         json.extend(asked.cameras().map(|(name, cameras)| (name.to_owned(), cameras)));
         json.insert("frame_id".into(), json!(newest.frame.frame_id.as_str()));
         json.insert("stamp".into(), time(stamp_ns));
@@ -192,24 +191,8 @@ impl<'a> Mouth<'a> {
             json.entry(key.clone()).or_insert_with(|| value.clone());
         }
         let is_cut = answer.is_cut;
-        let header =
-            Header { stamp: Time::from_ns(stamp_ns), frame_id: newest.frame.frame_id.as_str().to_owned() };
-        let typed = AnswerMessage {
-            header: header.clone(),
-            stamps: frames.iter().map(|received| Time::from_ns(received.frame.stamp_ns)).collect(),
-            text: answer.text.clone(),
-            prompt: prompt.to_owned(),
-            asked_because: because.name().to_owned(),
-            is_cut,
-            stamp_suspect,
-            timed_by: newest.timed_by.name().to_owned(),
-            age_ms,
-            answer_ms,
-            camera_to_answer_ms,
-            valid_until: Time::from_ns(age.reaches_ns(self.listener.max_age_ns())),
-            cameras: cameras.iter().map(|camera| (*camera).to_owned()).collect(),
-        };
-        let detections = seen::detections(places(answer, asked), &header);
+        let typed = message(&answer.text, is_cut, asked, age, self.listener.max_age_ns());
+        let detections = seen::detections(places(answer, asked), &typed.header);
         let text = encode(&Text::padded(marked(&answer.text, is_cut).into_owned()));
         let whole = encode(&Text::padded(Value::Object(json.clone()).to_string()));
         let results = [
@@ -232,6 +215,33 @@ impl<'a> Mouth<'a> {
             unpublished,
             cameras: typed.cameras,
         }
+    }
+}
+
+/// The answer as a message, published at this age.
+pub(super) fn message(
+    text: &str,
+    is_cut: bool,
+    asked: &Asked<'_>,
+    age: Age,
+    max_age_ns: i64,
+) -> AnswerMessage {
+    let Asked { frames, lead: newest, cameras, prompt, because, began } = *asked;
+    let (stamp, frame_id) = (Time::from_ns(newest.frame.stamp_ns), newest.frame.frame_id.as_str().to_owned());
+    AnswerMessage {
+        header: Header { stamp, frame_id },
+        stamps: frames.iter().map(|received| Time::from_ns(received.frame.stamp_ns)).collect(),
+        text: text.to_owned(),
+        prompt: prompt.to_owned(),
+        asked_because: because.to_owned(),
+        is_cut,
+        stamp_suspect: age.is_suspect,
+        timed_by: newest.timed_by.name().to_owned(),
+        age_ms: age.ms(),
+        answer_ms: milliseconds(age.now.steady_ns, began.steady_ns),
+        camera_to_answer_ms: milliseconds(age.now.steady_ns, newest.receipt.steady_ns),
+        valid_until: Time::from_ns(age.reaches_ns(max_age_ns)),
+        cameras: cameras.iter().map(|camera| (*camera).to_owned()).collect(),
     }
 }
 

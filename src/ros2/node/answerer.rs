@@ -24,7 +24,7 @@ pub struct Question<'a> {
     pub clip_rate_hz: f64,
     /// When an answer is of no use any more; `None` where time stands still.
     pub deadline: Option<Instant>,
-    /// Set when the node is to leave.
+    /// Set when the node is to leave, or whoever asked wants no more.
     pub stop: &'a AtomicBool,
 }
 
@@ -67,6 +67,15 @@ pub enum Outcome<T = Answer> {
 pub trait Answerer: Send {
     /// Answers by the deadline, or says why not. Must look at `deadline` and `stop` often.
     fn answer(&mut self, question: &Question<'_>) -> Outcome;
+
+    /// As [`Answerer::answer`], and gives each piece of the answer, without its thought, as soon as it is certain.
+    fn answer_aloud(&mut self, question: &Question<'_>, emit: &mut dyn FnMut(&str)) -> Outcome {
+        let outcome = self.answer(question);
+        if let Outcome::Made(answer) = &outcome {
+            emit(&answer.text);
+        }
+        outcome
+    }
 
     /// What says beforehand which questions would be refused whatever is seen, if anything does.
     fn checker(&self) -> Option<Checker> {

@@ -120,6 +120,11 @@ fn not_zero(value: &Value) -> Result<(), String> {
 
 fn are_choices(value: &Value) -> Result<(), String> {
     let Value::Texts(choices) = value else { return Ok(()) };
+    check_choices(choices)
+}
+
+/// Says what is wrong with answers to choose from.
+pub(super) fn check_choices(choices: &[String]) -> Result<(), String> {
     if CHOICES_MAX < choices.len() {
         return Err(format!("expected at most {CHOICES_MAX} choices, found {}", choices.len()));
     }

@@ -8,17 +8,19 @@ use super::answer::{Asked, Mouth, places};
 use super::answerer::{Answerer, Outcome, Question};
 use super::board::{Delivered, Notes};
 use super::gaze::{Gaze, Wanted};
+use super::guest::{Guest, Standing};
 use super::occasion::{Because, Cells, Occasion};
-use super::options::ask_period_ns;
+use super::options::{ask_period_ns, max_age};
 use super::prompt::StandingPrompt;
 use super::turns::{Role, Turns};
 use super::watch::Watched;
-use super::{Audience, NodeError, Said, Stage, answering, time_left};
+use super::{Audience, Checker, NodeError, Said, Stage, answering, time_left};
 use crate::camera::Decoder;
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
+use crate::ros2::asks::{Asks, Attendance, Attending};
 use crate::ros2::diagnostics::{Status, Work};
 use crate::ros2::messages::{Flag, Message, Text};
 use crate::ros2::parameter_store::SharedParameters;
@@ -40,6 +42,15 @@ pub(super) struct Asking<'a> {
     settings: Option<AnswerSettings>,
     answerer: &'a mut dyn Answerer,
     audience: &'a Audience<'a>,
+    asks: &'a Asks,
+    /// Whose turn is next among those who ask beside.
+    guest: Option<Guest>,
+    /// What the engine knows beforehand.
+    checker: Option<Checker>,
+    /// Where images come from.
+    image_topics: Vec<String>,
+    /// Last, so that those who wait are told when all else is.
+    _attending: Attending<'a>,
 }
 
 impl<'a> Asking<'a> {
@@ -49,7 +60,8 @@ impl<'a> Asking<'a> {
         answerer: &'a mut dyn Answerer,
         gaze: Gaze,
     ) -> Result<(Turns<'a>, Vec<Watched<'a>>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, asks } = stage;
+        let asks: &'a Asks = asks;
         let occasion = occasion.as_ref().expect("there is one where questions are put");
         let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
         transport.subscribe(&topics.prompt, Text::TYPE, Delivery::Reliable, prompt.sink())?;
@@ -64,10 +76,14 @@ impl<'a> Asking<'a> {
                 status.figures.push(("prompt", prompt.current()));
                 let asked = asked.asked().map(|(because, n)| format!("{} {n}", because.name()));
                 status.figures.push(("asked", asked.collect::<Vec<_>>().join(", ")));
+                let [answered, failed] = asks.counts();
+                status.figures.push(("asked_beside", format!("answered {answered}, failed {failed}")));
             };
             Watched::new(Work::Answers, (options, parameters), forming_s, (camera, eye), Box::new(detail))
         });
         let watched = watched.collect();
+        let ears: Vec<_> = gaze.eyes().iter().map(|eye| Arc::clone(&eye.listener)).collect();
+        let wake = move || ears.iter().for_each(|listener| listener.nudge());
         let role = Self {
             mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener)?,
             pictures: Vec::with_capacity(gaze.eyes().len()),
@@ -78,12 +94,25 @@ impl<'a> Asking<'a> {
             clip_rate_hz: options.clip_rate_hz,
             parameters: Arc::clone(parameters),
             settings: options.answers.clone(),
+            checker: answerer.checker(),
             answerer,
             audience,
+            asks,
+            guest: None,
+            image_topics: options.image_topics()?.into_iter().map(|image| image.topic).collect(),
+            _attending: asks.attended(Attendance::There, wake),
         };
         let parameters = Arc::clone(parameters);
         let period_ns = Box::new(move || parameters.read(ask_period_ns));
         Ok((Turns::new(Box::new(role), period_ns), watched))
+    }
+
+    /// What the standing question is asked with now.
+    fn standing(&self) -> Standing {
+        self.parameters.read(|parameters| {
+            let settings = self.settings.as_ref().map(|base| answering::settings(parameters, base));
+            Standing { prompt: parameters.text("prompt").to_owned(), settings }
+        })
     }
 
     /// Whether one of the pictures that a question is about has changed; they are noted.
@@ -116,6 +145,32 @@ impl Role for Asking<'_> {
         })
     }
 
+    fn guest(&mut self) -> Option<Wanted> {
+        let waiting = self.guest.take();
+        self.guest = waiting.and_then(|guest| guest.waits(self.parameters.read(max_age), &self.image_topics));
+        while self.guest.is_none() {
+            let ticket = self.asks.next()?;
+            let standing = self.standing();
+            let check = |prompt: &str, settings: &AnswerSettings| {
+                self.checker.as_ref().map_or(Ok(()), |check| check(prompt, settings))
+            };
+            self.guest = Guest::of(ticket, standing, &self.gaze, check);
+        }
+        self.guest.as_ref().map(Guest::wanted)
+    }
+
+    fn serve_guest(
+        &mut self,
+        frames: &[Received],
+        began: Moment,
+        stop: &AtomicBool,
+        alive: &mut dyn FnMut(),
+    ) -> Verdict {
+        self.audience.recording.used(frames);
+        let guest = self.guest.take().expect("it was told of a moment ago");
+        guest.answered(self.answerer, (&self.gaze, frames, self.clip_rate_hz), began, stop, alive)
+    }
+
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
         // A moment ago something called; a parameter may be another since.
         let because = self.occasion.calls().unwrap_or_default();
@@ -125,10 +180,7 @@ impl Role for Asking<'_> {
         }
         self.occasion.answers(because);
         self.audience.recording.used(frames);
-        let (prompt, settings) = self.parameters.read(|parameters| {
-            let settings = self.settings.as_ref().map(|base| answering::settings(parameters, base));
-            (parameters.text("prompt").to_owned(), settings)
-        });
+        let Standing { prompt, settings } = self.standing();
         let (clock, lead) = (self.gaze.clock(), self.gaze.lead(frames));
         let (names, board) = (self.gaze.names(), self.gaze.board());
         let question = Question {
@@ -148,7 +200,8 @@ impl Role for Asking<'_> {
             }
             Outcome::Made(answer) => {
                 let age = lead.age(clock, ended);
-                let asked = Asked { frames, lead, cameras: &names, prompt: &prompt, because, began };
+                let asked =
+                    Asked { frames, lead, cameras: &names, prompt: &prompt, because: because.name(), began };
                 let published = self.mouth.say(&answer, &asked, age);
                 board.delivered(&Delivered {
                     age_ms: published.age_ms,

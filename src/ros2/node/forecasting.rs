@@ -46,7 +46,7 @@ impl<'a> Forecasting<'a> {
         forecaster: &'a mut dyn Forecaster,
         (camera, eye): (usize, Eye),
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, .. } = stage;
         forecaster.begin();
         let shape = forecaster.shape().clone();
         let plan = StandingPlan::new(&shape);

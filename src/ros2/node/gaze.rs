@@ -49,6 +49,8 @@ pub(super) enum Wanted {
     Any,
     /// Of this one, and of the others only if all are asked about.
     Of(usize),
+    /// Of this one alone, whoever's turn it is.
+    Only(usize),
 }
 
 /// How the frames of several cameras find together.
@@ -110,6 +112,11 @@ impl Gaze {
         self.eyes[0].listener.clock()
     }
 
+    /// How old a frame may be when what is made of it is published.
+    pub(super) fn max_age_ns(&self) -> i64 {
+        self.eyes[0].listener.max_age_ns()
+    }
+
     /// Waits until there may be something to do, at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         match &self.eyes[..] {
@@ -123,9 +130,14 @@ impl Gaze {
     pub(super) fn take(&mut self, frames: &mut Vec<Received>, wanted: Wanted) -> bool {
         frames.clear();
         self.asked.clear();
-        match self.tolerance_ns {
-            Some(tolerance_ns) => self.take_all(frames, tolerance_ns),
-            None => self.take_next(frames, wanted),
+        match (self.tolerance_ns, wanted) {
+            (_, Wanted::Only(camera)) => {
+                let is_there = self.eyes[camera].listener.take(frames);
+                self.asked.extend(is_there.then_some(camera));
+                is_there
+            }
+            (Some(tolerance_ns), _) => self.take_all(frames, tolerance_ns),
+            (None, _) => self.take_next(frames, wanted),
         }
     }
 

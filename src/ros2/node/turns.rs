@@ -34,6 +34,23 @@ pub(super) trait Role: Send {
     /// Does what does not wait for frames; called before every turn.
     fn glance(&self) {}
 
+    /// Which frames somebody else asks about, if anybody does: they take turns with the role's own, and go by no rate.
+    fn guest(&mut self) -> Option<Wanted> {
+        None
+    }
+
+    /// As [`Role::serve`], for whoever [`Role::guest`] told of. `alive` is to be called now and then, where it takes long.
+    fn serve_guest(
+        &mut self,
+        frames: &[Received],
+        began: Moment,
+        stop: &AtomicBool,
+        alive: &mut dyn FnMut(),
+    ) -> Verdict {
+        let _ = (frames, began, stop, alive);
+        unreachable!("nobody was told of")
+    }
+
     /// Deals with the frames that the listener has handed out, and says what became of them.
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict;
 }
@@ -45,6 +62,8 @@ pub(super) struct Turns<'a> {
     period_ns: Period<'a>,
     /// When the last turn began that was used, in steady time.
     last_ns: Option<i64>,
+    /// Whether the last turn was a guest's.
+    was_guest: bool,
 }
 
 /// Nanoseconds from one turn to the next at least, if there is a limit now.
@@ -60,11 +79,40 @@ enum Turn {
 
 impl<'a> Turns<'a> {
     pub(super) fn new(role: Box<dyn Role + 'a>, period_ns: Period<'a>) -> Self {
-        Self { role, frames: Vec::new(), period_ns, last_ns: None }
+        Self { role, frames: Vec::new(), period_ns, last_ns: None, was_guest: false }
     }
 
-    fn take(&mut self, stop: &AtomicBool) -> Turn {
+    /// A turn of the role's own and one of a guest, if there is one, come by turns; whoever finds no frames leaves it to the other.
+    fn take(&mut self, stop: &AtomicBool, alive: &mut dyn FnMut()) -> Turn {
         self.role.glance();
+        let Some(wanted) = self.role.guest() else {
+            self.was_guest = false;
+            return self.take_own(stop);
+        };
+        if !self.was_guest && self.take_guest(wanted, stop, alive) {
+            return Turn::Served;
+        }
+        let was_guest = self.was_guest;
+        match self.take_own(stop) {
+            Turn::Served => Turn::Served,
+            _ if was_guest && self.take_guest(wanted, stop, alive) => Turn::Served,
+            other => other,
+        }
+    }
+
+    fn take_guest(&mut self, wanted: Wanted, stop: &AtomicBool, alive: &mut dyn FnMut()) -> bool {
+        if !self.role.gaze().take(&mut self.frames, wanted) {
+            return false;
+        }
+        let began = self.role.gaze().clock().now();
+        let verdict = self.role.serve_guest(&self.frames, began, stop, alive);
+        self.frames.clear();
+        self.role.gaze().settle(verdict);
+        self.was_guest = true;
+        true
+    }
+
+    fn take_own(&mut self, stop: &AtomicBool) -> Turn {
         let clock = Arc::clone(self.role.gaze().clock());
         // Asked each time: the rate may change while its turn is awaited.
         let next_ns = self
@@ -88,6 +136,7 @@ impl<'a> Turns<'a> {
         // Their buffers are free for what comes next.
         self.frames.clear();
         self.role.gaze().settle(verdict);
+        self.was_guest = false;
         Turn::Served
     }
 }
@@ -145,7 +194,7 @@ fn in_turn(transport: &dyn Transport, roles: &mut [Turns<'_>], stop: &AtomicBool
         let pump = transport.pump();
         let (mut is_served, mut early) = (false, None);
         for role in roles.iter_mut() {
-            match role.take(stop) {
+            match role.take(stop, beat) {
                 Turn::Served => is_served = true,
                 Turn::Early(left) => early = Some(left),
                 Turn::Idle => {}

@@ -61,6 +61,10 @@ impl Transport for Recorded<'_> {
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         let publisher = self.transport.advertise(topic, ros_type, delivery)?;
+        // As `ros2 bag record` has it, hidden topics are not recorded.
+        if topic.contains("/_") {
+            return Ok(publisher);
+        }
         let channel = self.shared.channel(topic, ros_type);
         let (shared, clock) = (Arc::clone(&self.shared), Arc::clone(self.transport.clock()));
         Ok(Box::new(Heard { publisher, shared, clock, channel }))
