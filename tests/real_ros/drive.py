@@ -103,6 +103,8 @@ def look_at_graph(node):
         f"{NODE}/answer": text,
         f"{NODE}/answer/json": text,
         f"{NODE}/answer/typed": ["perihelion_msgs/msg/Answer"],
+        f"{NODE}/ask/_action/feedback": ["perihelion_msgs/action/Ask_FeedbackMessage"],
+        f"{NODE}/ask/_action/status": ["action_msgs/msg/GoalStatusArray"],
         f"{NODE}/detections": ["vision_msgs/msg/Detection2DArray"],
         f"{NODE}/annotated/compressed": ["sensor_msgs/msg/CompressedImage"],
         f"{NODE}/forecast": image,
@@ -122,6 +124,9 @@ def look_at_graph(node):
         expect(services.get(path) == [f"rcl_interfaces/srv/{name}"], f"{path} is {services.get(path)}")
     for name, kind in (("get_type_description", "type_description_interfaces/srv/GetTypeDescription"),
                        ("get_logger_levels", "rcl_interfaces/srv/GetLoggerLevels"),
+                       ("ask", "perihelion_msgs/srv/Ask"), ("ask/_action/send_goal", "perihelion_msgs/action/Ask_SendGoal"),
+                       ("ask/_action/cancel_goal", "action_msgs/srv/CancelGoal"),
+                       ("ask/_action/get_result", "perihelion_msgs/action/Ask_GetResult"),
                        ("set_logger_levels", "rcl_interfaces/srv/SetLoggerLevels")):
         expect(services.get(f"{NODE}/{name}") == [kind], f"{name} is {services.get(f'{NODE}/{name}')}")
     endpoints = node.get_subscriptions_info_by_topic(IMAGE)

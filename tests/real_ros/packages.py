@@ -23,6 +23,14 @@ for description in sorted(root.glob("jetson/ros2/*/package.xml")):
 assert not warnings, warnings
 assert set(found) == {"perihelion", "perihelion_msgs"}, f"found {sorted(found)}"
 
+messages = root / "jetson" / "ros2" / "perihelion_msgs"
+text, needed = (messages / "CMakeLists.txt").read_text(), {depend.name for depend in found["perihelion_msgs"].build_depends}
+files = {f"{path.parent.name}/{path.name}" for kind in ("msg", "srv", "action") for path in messages.glob(f"{kind}/*.{kind}")}
+listed = {word for word in text.split() if word.split("/")[0] in ("msg", "srv", "action")}
+assert files == listed, f"{messages}: files {sorted(files)}, CMakeLists.txt lists {sorted(listed)}"
+asked = set(text.split("DEPENDENCIES")[1].split(")")[0].split())
+assert {"action_msgs", "unique_identifier_msgs"} <= asked == needed, f"{messages}: CMakeLists.txt needs {asked}, package.xml {needed}"
+
 LAUNCHED = {"perihelion": {"reason.launch.py", "reason.launch.yaml"}, "launch": {"perihelion.launch.py"}}
 seen = {folder: set() for folder in LAUNCHED}
 for launch in sorted(root.glob("jetson/**/*.launch.*")):

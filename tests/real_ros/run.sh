@@ -39,4 +39,8 @@ unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
 "$python" "$here/arguments.py" "$perihelion" "$work"
 "$python" "$here/settings.py" "$perihelion" "$reason" "$work"
 "$python" "$here/lifecycle.py" "$perihelion" "$reason" "$work"
+# Made once for each environment, as long as the texts are the same.
+typed=$(dirname "$(dirname "$python")")/typed
+"$python" "$here/typed.py" "$typed"
+PYTHONPATH=$typed "$python" "$here/asks.py" "$perihelion" "$reason" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"
