@@ -216,7 +216,9 @@ fn beside(options: &NodeOptions, topics: &[&str], act: impl FnOnce(&Others)) -> 
                 std::thread::sleep(Duration::from_millis(3));
             }
         });
-        until("the service", || others.call::<AskReply>("ask", &about("never")).is_some());
+        // It is offered a moment before somebody answers.
+        let answers = |reply: AskReply| reply.error == "not that";
+        until("who answers", || others.call::<AskReply>("ask", &about("never")).is_some_and(answers));
         let acting = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&others)));
         others.gate.allow(None);
         stop.store(true, Relaxed);
@@ -459,7 +461,7 @@ fn a_node_that_leaves_ends_its_goals() {
         });
         until("an image", || {
             others.show_on("/image");
-            others.call::<AskReply>("ask", &about("never")).is_some()
+            others.call::<AskReply>("ask", &about("never")).is_some_and(|reply| reply.error == "not that")
         });
         others.gate.allow(Some(1));
         let (first, waits) = (others.goal(about("one two")).0, others.goal(about("three")).0);

@@ -307,7 +307,7 @@ def types_are_described():
         info = lambda: (peer.node.get_publisher_names_and_types_by_node("eye", "/robot")
                         + peer.node.get_subscriber_names_and_types_by_node("eye", "/robot")
                         + peer.node.get_service_names_and_types_by_node("eye", "/robot"))
-        seen = lambda: ("eye", "/robot") in peer.node.get_node_names_and_namespaces() and len(info()) >= 19
+        seen = lambda: ("eye", "/robot") in peer.node.get_node_names_and_namespaces() and len(info()) >= 25
         expect(peer.until(seen, 10) is not None, "the node is not found")
         kinds = sorted({kind for _, of in info() for kind in of})
         for kind in kinds:
