@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
-    Context, Usage, ask, bench, build, calibrate, compile, distill, doctor, export, imagine, inspect,
+    Context, Usage, ask, bench, build, calibrate, compile, curate, distill, doctor, export, imagine, inspect,
     machine, manual, output, plan, report, run, scenes, transport,
 };
 use crate::demo;
@@ -45,6 +45,7 @@ enum Verb {
     Doctor(doctor::Options),
     Demo(demo::Options),
     Scenes(scenes::Options),
+    Curate(curate::Options),
     Distill(distill::Options),
     Transport(transport::Options),
     Manual(manual::Options),
@@ -124,6 +125,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         Verb::Doctor(options) => doctor::run(&options, &context),
         Verb::Demo(options) => demo::run(&options, &context),
         Verb::Scenes(options) => scenes::run(&options, &context),
+        Verb::Curate(options) => curate::run(&options, &context),
         Verb::Distill(options) => distill::run(&options, &context),
         Verb::Transport(options) => transport::run(&options),
         Verb::Manual(options) => manual::run(&options, Arguments::command()),

@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod command;
 pub mod container;
+pub mod curate;
 pub mod demo;
 #[cfg(feature = "distill")]
 pub mod distill;

@@ -9,6 +9,7 @@ pub(crate) mod build;
 pub(crate) mod calibrate;
 mod clip;
 pub(crate) mod compile;
+pub(crate) mod curate;
 pub(crate) mod distill;
 pub(crate) mod doctor;
 pub(crate) mod engines;

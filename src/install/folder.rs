@@ -69,11 +69,21 @@ impl PartialFolder {
     ///
     /// # Errors
     /// If the disk is full or fails, or something lies at the place by now; then that is still there.
-    pub fn install(mut self) -> io::Result<()> {
+    pub fn install(self) -> io::Result<()> {
         sync(self.path())?;
+        let dir = folder_of(&self.place).to_owned();
+        self.put()?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// Puts the folder into its place and leaves it to the system when it reaches the disk: for results that are soon made again.
+    ///
+    /// # Errors
+    /// As [`PartialFolder::install`].
+    pub fn put(mut self) -> io::Result<()> {
         fs::rename(self.path(), &self.place)?;
         self.folder.disable_cleanup(true);
-        File::open(folder_of(&self.place))?.sync_all()
+        Ok(())
     }
 }
 

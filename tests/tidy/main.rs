@@ -23,7 +23,7 @@ const ROWS: &[&[&str]] = &[
     &["ros2"],
     &["live"],
     &["report"],
-    &["distill"],
+    &["distill", "curate"],
     &["cli"],
     &["demo"],
     &["command"],

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use bag::{Bag, BagWriter, Pace, bag_root};
+pub use bag::{Bag, BagMessage, BagReader, BagWriter, Pace, bag_files, bag_root};
 pub use dds::{Dds, DdsOptions, free_domain};
 pub use images::ImageTransport;
 pub use memory::Memory;

@@ -8,10 +8,12 @@
 //! Why not a map of the file: the reader asks for whole chunks, so that plain reads are as fast and need no `unsafe`.
 
 mod files;
+mod reading;
 mod track;
 mod writing;
 
 pub use self::files::root as bag_root;
+pub use self::reading::{BagMessage, BagReader, bag_files};
 pub use self::writing::BagWriter;
 
 use std::collections::VecDeque;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::track::{Channel, Track, TrackError};
+use self::track::{Channel, Track};
 use super::subscriptions::Subscriptions;
 use super::{
     Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, TopicSeen, Transport,
@@ -73,19 +75,8 @@ impl Bag {
     /// # Errors
     /// If it cannot be read, or is something else; the message says what, and what to do.
     pub fn open(path: &Path, pace: Pace) -> Result<Self, TransportError> {
-        let bad = |problem: String| TransportError::Bag { path: path.display().to_string(), problem };
-        let mut tracks = VecDeque::new();
-        for file in files::of(path).map_err(bad)? {
-            let at = |error: TrackError| match file == path {
-                true => bad(error.to_string()),
-                false => bad(format!("its file {}: {error}", file.display())),
-            };
-            tracks.push_back((file.clone(), Track::open(&file).map_err(at)?));
-        }
-        let mut topics: Vec<Channel> =
-            tracks.iter().flat_map(|(_, track)| track.channels().values().cloned()).collect();
-        topics.sort_by(|a, b| (&a.topic, &a.ros_type).cmp(&(&b.topic, &b.ros_type)));
-        topics.dedup();
+        let tracks = reading::open_tracks(path)?;
+        let topics = reading::channels_of(&tracks);
         let clock = match pace {
             Pace::AsFastAsPossible => Clock::stepped(),
             Pace::Times(_) => Clock::shifted(),

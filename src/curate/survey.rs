@@ -1,0 +1,245 @@
+//! Reads one source into a folder of its own: the frames of its clips, small pictures of what was left out, and its record.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::error::Category;
+
+use super::encoded::{Encoded, png};
+use super::error::CurateError;
+use super::measure::Measures;
+use super::parameters::Parameters;
+use super::reading::{Came, Pixels, read};
+use super::record::{Clip, Damaged, Dropped, Measured, SourceRecord, Stream};
+use super::segment::{Event, Run, Seen, Segmenter, Stretch};
+use super::source::Source;
+use super::thumbnail::thumbnail;
+use crate::bounded;
+use crate::camera::{FrameSize, Resizer, load_image};
+
+/// The record's file within its folder.
+pub const RECORD_FILE: &str = "record.json";
+/// No record of a source is longer.
+const RECORD_BYTES_MAX: u64 = 4 << 30;
+/// Damaged images that are named; the others are counted.
+const DAMAGED_NAMED_MAX: usize = 100;
+/// What was stored is not larger than what was read.
+const PIXELS_MAX: u64 = 1 << 26;
+
+/// Reads a source and writes what is kept of it into `folder`, which is there and empty. `progress` is told how many of its bytes
+/// were read.
+///
+/// # Errors
+/// If a file cannot be read or written. What is wrong with single images is noted, and so is a bag that is cut.
+pub fn survey(
+    source: &Source,
+    parameters: &Parameters,
+    folder: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<SourceRecord, CurateError> {
+    let (sha256, bytes) = source.digest()?;
+    let mut desks: BTreeMap<String, Desk> = BTreeMap::new();
+    let mut read_bytes = 0;
+    let problem = read(source, parameters, &mut |came| {
+        read_bytes += came.bytes;
+        progress(read_bytes.min(bytes));
+        if !desks.contains_key(came.topic) {
+            let desk = Desk::new(came.topic, desks.len(), folder, parameters)?;
+            desks.insert(came.topic.to_owned(), desk);
+        }
+        desks.get_mut(came.topic).expect("just made").take(came)
+    })?;
+    let streams = desks.into_values().map(Desk::end).collect::<Result<Vec<_>, _>>()?;
+    let record =
+        SourceRecord { name: source.name.clone(), kind: source.kind, sha256, bytes, problem, streams };
+    let place = folder.join(RECORD_FILE);
+    let text = serde_json::to_vec(&record).expect("a record has string keys");
+    fs::write(&place, text).map_err(CurateError::at(&place))?;
+    Ok(record)
+}
+
+/// Reads a record that [`survey`] wrote into `folder`.
+///
+/// # Errors
+/// If it is not there, or not as it was written.
+pub fn read_record(folder: &Path) -> Result<SourceRecord, CurateError> {
+    let path = folder.join(RECORD_FILE);
+    let text = bounded::read(&path, RECORD_BYTES_MAX).map_err(CurateError::at(&path))?;
+    let record: SourceRecord = serde_json::from_slice(&text).map_err(|error| {
+        let what = if error.classify() == Category::Eof { "it is cut" } else { "no record of `curate`" };
+        CurateError::Part { path: path.clone(), problem: format!("{what}: {error}") }
+    })?;
+    // Names lead to files, and only to those beside the record.
+    let names = record.streams.iter().flat_map(|stream| {
+        let frames = stream.clips.iter().flat_map(|clip| &clip.files);
+        frames.chain(stream.dropped.iter().map(|dropped| &dropped.thumbnail))
+    });
+    let is_plain = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-./".contains(&b))
+            && !name.contains("..")
+            && !name.starts_with('/')
+    };
+    let is_whole = |clip: &Clip| {
+        let n = clip.files.len();
+        0 < n && n == clip.hashes.len() && n == clip.stamps_ns.len()
+    };
+    for name in names {
+        if !is_plain(name) {
+            return Err(CurateError::Part { path, problem: format!("`{name}` is no file beside it") });
+        }
+    }
+    if !record.streams.iter().flat_map(|stream| &stream.clips).all(is_whole) {
+        return Err(CurateError::Part { path, problem: "a clip has other files than frames".into() });
+    }
+    Ok(record)
+}
+
+/// One stream's decisions and files.
+struct Desk {
+    /// Its files' folder within the record's.
+    name: String,
+    folder: PathBuf,
+    segmenter: Segmenter,
+    stream: Stream,
+    /// Files of frames that are stored, by the frames' numbers.
+    stored: BTreeMap<u64, String>,
+    /// The small picture of the stretch that is left out.
+    thumbnail: String,
+    resizer: Resizer,
+}
+
+impl Desk {
+    fn new(topic: &str, number: usize, folder: &Path, parameters: &Parameters) -> Result<Self, CurateError> {
+        let name = format!("{number:02}");
+        let place = folder.join(&name);
+        fs::create_dir(&place).map_err(CurateError::at(&place))?;
+        let (topic, none) = (topic.to_owned(), Vec::new());
+        let stream = Stream {
+            topic,
+            frames: 0,
+            damaged: 0,
+            damaged_first: none,
+            clips: Vec::new(),
+            dropped: Vec::new(),
+        };
+        Ok(Self {
+            name,
+            folder: folder.to_owned(),
+            segmenter: Segmenter::new(parameters),
+            stream,
+            stored: BTreeMap::new(),
+            thumbnail: String::new(),
+            resizer: Resizer::new(),
+        })
+    }
+
+    fn take(&mut self, came: Came<'_>) -> Result<(), CurateError> {
+        let frame = self.stream.frames;
+        self.stream.frames += 1;
+        let pixels = match came.picture {
+            Ok(pixels) => pixels,
+            Err(problem) => {
+                self.stream.damaged += 1;
+                if self.stream.damaged_first.len() < DAMAGED_NAMED_MAX {
+                    self.stream.damaged_first.push(Damaged { frame, file: came.file, problem });
+                }
+                return Ok(());
+            }
+        };
+        let measures = Measures::of(pixels.rgb, pixels.size);
+        let seen = Seen { frame, stamp_ns: came.stamp_ns, size: pixels.size, measures };
+        if self.segmenter.push(seen) {
+            let encoded = Encoded::of(pixels.data, pixels.rgb, pixels.size);
+            let name = format!("{}/{frame:08}.{}", self.name, encoded.extension);
+            self.write(&name, &encoded.bytes)?;
+            self.stored.insert(frame, name);
+        }
+        self.carry_out(Some((frame, &pixels)))
+    }
+
+    fn end(mut self) -> Result<Stream, CurateError> {
+        self.segmenter.end();
+        self.carry_out(None)?;
+        Ok(self.stream)
+    }
+
+    fn carry_out(&mut self, current: Option<(u64, &Pixels<'_>)>) -> Result<(), CurateError> {
+        for event in self.segmenter.take_events() {
+            match event {
+                Event::Clip(run) => {
+                    let clip = self.clip(run);
+                    self.stream.clips.push(clip);
+                }
+                Event::Opened(frame) => match current {
+                    Some((number, pixels)) if number == frame => {
+                        self.picture(frame, pixels.rgb, pixels.size)?;
+                    }
+                    _ => {
+                        let place = self.folder.join(self.stored.get(&frame).map_or("", |name| name));
+                        let image = load_image(&place, PIXELS_MAX)?;
+                        self.picture(frame, &image.rgb, image.size())?;
+                    }
+                },
+                Event::Discarded(frames) => {
+                    for name in frames.iter().filter_map(|frame| self.stored.remove(frame)) {
+                        let place = self.folder.join(name);
+                        fs::remove_file(&place).map_err(CurateError::at(&place))?;
+                    }
+                }
+                Event::Dropped(stretch) => {
+                    let dropped = self.dropped(&stretch);
+                    self.stream.dropped.push(dropped);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, frame: u64, rgb: &[u8], size: FrameSize) -> Result<(), CurateError> {
+        let (small, size) = thumbnail(&mut self.resizer, rgb, size);
+        self.thumbnail = format!("{}/dropped-{frame:08}.png", self.name);
+        self.write(&self.thumbnail, &png(&small, size))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CurateError> {
+        let place = self.folder.join(name);
+        fs::write(&place, bytes).map_err(CurateError::at(&place))
+    }
+
+    fn clip(&mut self, Run { size, begins, frames }: Run) -> Clip {
+        let (first, last) = (&frames[0], &frames[frames.len() - 1]);
+        let nearest = |a: Measured, b: Measured| Measured {
+            light_min: a.light_min.min(b.light_min),
+            blur_max: a.blur_max.max(b.blur_max),
+            text_max: a.text_max.max(b.text_max),
+            jump_max: a.jump_max.max(b.jump_max),
+        };
+        Clip {
+            first: first.frame,
+            last: last.frame,
+            stamps_ns: frames.iter().map(|kept| kept.stamp_ns).collect(),
+            width: size.width,
+            height: size.height,
+            begins,
+            measured: frames.iter().map(|kept| kept.measured).reduce(nearest).expect("a clip has frames"),
+            files: frames.iter().filter_map(|kept| self.stored.remove(&kept.frame)).collect(),
+            hashes: frames.iter().map(|kept| kept.hash).collect(),
+        }
+    }
+
+    fn dropped(&mut self, stretch: &Stretch) -> Dropped {
+        let &Stretch { first, last, frames, reason, value, threshold } = stretch;
+        Dropped {
+            first: first.0,
+            last: last.0,
+            frames,
+            first_stamp_ns: first.1,
+            last_stamp_ns: last.1,
+            reason,
+            value,
+            threshold,
+            thumbnail: std::mem::take(&mut self.thumbnail),
+        }
+    }
+}

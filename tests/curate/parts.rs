@@ -1,0 +1,167 @@
+//! Shares, and what an interrupted run goes on from: the bytes are those of one run.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::World;
+use super::planted::{Film, compressed_bag, pass, seen_again, still};
+
+/// Six sources with near duplicates across them, one of them there twice.
+fn logs(world: &World) {
+    let logs = world.path("logs");
+    fs::create_dir(&logs).unwrap();
+    let passed = pass(501, 0, 14);
+    fs::create_dir(logs.join("bags")).unwrap();
+    for (name, film) in [
+        ("1.mcap", Film::new().add(pass(500, 0, 12)).add(passed.clone()).add(still(&passed[13], 12))),
+        ("2.mcap", Film::new().add(seen_again(&pass(501, 2, 12), 1.05)).gap(2).add(pass(502, 0, 20))),
+        ("10.mcap", Film::new().add(pass(503, 0, 9))),
+    ] {
+        let folder = logs.join("bags").join(name.trim_end_matches(".mcap"));
+        fs::create_dir(&folder).unwrap();
+        film.bag(&folder.join(name));
+    }
+    Film::new().add(pass(506, 0, 10)).add(pass(502, 5, 12)).folder(&logs.join("frames"));
+    compressed_bag(&world.path("logs/lossy.mcap"), &Film::new().add(pass(500, 0, 12)).jpegs());
+    fs::create_dir(logs.join("zz")).unwrap();
+    fs::rename(logs.join("lossy.mcap"), logs.join("zz/lossy.mcap")).unwrap();
+    fs::create_dir(logs.join("copy")).unwrap();
+    fs::copy(logs.join("bags/10/10.mcap"), logs.join("copy/10.mcap")).unwrap();
+}
+
+#[test]
+fn parts_join_to_the_bytes_of_one_run() {
+    let world = World::new();
+    logs(&world);
+    for format in ["frames", "webdataset"] {
+        let (whole, joined) = (format!("whole-{format}"), format!("joined-{format}"));
+        let more = ["--format", format, "--shard-mb", "1"];
+        let said = world.done(&[&["logs", "-o", &whole], &more[..]].concat());
+        assert_eq!((&said["sources"], &said["clips"]), (&Value::from(5), &Value::from(5)));
+        // 501 and 502 from the second table on, and 500 in lossy files.
+        assert_eq!(said["dropped"]["duplicate"]["stretches"], 3);
+        let parts: Vec<String> = (1..=3).map(|i| format!("part-{format}-{i}")).collect();
+        for (i, part) in parts.iter().enumerate() {
+            let shard = format!("{}/3", i + 1);
+            let said = world.done(&[&["logs", "-o", part, "--shard", &shard], &more[..]].concat());
+            assert_eq!((&said["read"], &said["of"]), (&Value::from(2), &Value::from(3)));
+        }
+        let said_of_joined = world.done(&["merge", &parts[2], &parts[0], &parts[1], "-o", &joined]);
+        assert_eq!(said_of_joined["digest"], said["digest"]);
+        assert!(world.tree(&whole) == world.tree(&joined), "{format}");
+        let manifest = world.manifest(&whole);
+        let also = manifest["sources"].as_array().unwrap().iter().map(|source| source["also"].to_string());
+        assert_eq!(also.filter(|also| also.contains("logs/copy")).count(), 1);
+    }
+    shards_hold_clips_of_one_shape(&world);
+
+    let part = |i: usize| format!("part-frames-{i}");
+    let (first, second, third) = (part(1), part(2), part(3));
+    world.refused(&["merge", &first, &third, "-o", "x"], 1, &["are missing: 2"]);
+    world.refused(
+        &["merge", &first, &second, &second, &third, "-o", "x"],
+        1,
+        &["part 2 of 3, which is there twice"],
+    );
+    world.refused(&["merge", &first, "part-webdataset-2", &third, "-o", "x"], 1, &["other parameters"]);
+    world.refused(&["merge", &first, "logs", "-o", "x"], 1, &["part.json"]);
+    world.refused(&["merge", &first, &second, &third, "-o", &first], 2, &["which is read"]);
+    world.refused(&["merge", &first, &second, &third, "-o", "whole-frames"], 2, &["--overwrite"]);
+    let files = world.tree(&second);
+    let record = files.keys().find(|path| path.ends_with("record.json")).unwrap();
+    let record = world.path(&second).join(record);
+    let text = fs::read(&record).unwrap();
+    fs::write(&record, &text[..text.len() / 2]).unwrap();
+    world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["record.json", "it is cut"]);
+    let leading_out = String::from_utf8(text).unwrap().replacen("00/0000", "../0000", 1);
+    fs::write(&record, leading_out).unwrap();
+    world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["is no file beside it"]);
+    assert!(!world.path("x").exists() && !world.path("x.curating").exists());
+
+    // A share that was read already is not read again, if that is asked; and is not lost, if it is not.
+    let again = ["logs", "-o", &third, "--shard", "3/3", "--shard-mb", "1"];
+    world.refused(&again, 2, &["not empty"]);
+    let said = world.done(&[&again[..], &["--resume"]].concat());
+    assert_eq!((&said["read"], &said["resumed"]), (&Value::from(0), &Value::from(2)));
+}
+
+fn shards_hold_clips_of_one_shape(world: &World) {
+    let manifest = world.manifest("whole-webdataset");
+    let shards = manifest["shards"].as_array().unwrap();
+    let listed = |shard: &Value| {
+        let path = world.path("whole-webdataset").join(shard["place"].as_str().unwrap());
+        let output = Command::new("tar").arg("-tf").arg(path).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for shard in shards {
+        let names = listed(shard);
+        let clips: Vec<&Value> = manifest["clips"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|clip| clip["place"] == shard["place"])
+            .collect();
+        assert_eq!(shard["clips"], clips.len());
+        let mut expected = Vec::new();
+        for clip in clips {
+            for key in ["aspect", "width", "height", "frames_min"] {
+                assert_eq!(clip[key], shard[key]);
+            }
+            let (key, n) = (clip["clip"].as_str().unwrap(), clip["frames"].as_u64().unwrap());
+            expected.extend((0..n).map(|at| format!("{key}.{at:04}.png")));
+            expected.push(format!("{key}.json"));
+        }
+        assert_eq!(names, expected);
+    }
+    // 9 to 14 frames, and 20.
+    let frames_min: Vec<_> = shards.iter().map(|shard| shard["frames_min"].as_u64().unwrap()).collect();
+    assert_eq!(frames_min, [8, 16]);
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    let world = World::new();
+    logs(&world);
+    world.done(&["logs", "-o", "whole"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+    command.current_dir(world.dir.path()).args(["curate", "logs", "-o", "out", "--resume"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sources = world.path("out.curating/sources");
+    let done = || {
+        let entries = fs::read_dir(&sources).into_iter().flatten().flatten();
+        entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".")).count()
+    };
+    while done() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was faster than this test could look");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!world.path("out").exists());
+
+    world.refused(&["logs", "-o", "out"], 2, &["out.curating", "--resume"]);
+    world.refused(&["logs", "-o", "out", "--resume", "--still", "0.5"], 2, &["other sources or parameters"]);
+    // A source that changed is read again.
+    let said = world.done(&["logs", "-o", "out", "--resume"]);
+    let resumed = said["resumed"].as_u64().unwrap();
+    assert!((2..6).contains(&resumed), "{said}");
+    assert!(world.tree("whole") == world.tree("out"));
+    assert_eq!(world.names(), ["logs", "out", "whole"]);
+}
+
+#[test]
+fn a_stopped_run_leaves_nothing() {
+    let world = World::new();
+    logs(&world);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+    command.current_dir(world.dir.path()).args(["curate", "logs", "-o", "out"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while world.names().len() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was faster than this test could look");
+    }
+    let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(world.names(), ["logs"]);
+}
