@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::NamedTempFile;
 
-pub use folder::{PartialFolder, exchange};
+pub use folder::{PartialFolder, exchange, sync};
 
 const PREFIX: &str = ".perihelion-";
 const SUFFIX: &str = ".partial";

@@ -173,7 +173,9 @@ pub(crate) fn run(options: &Options, _context: &Context) -> anyhow::Result<()> {
         // Whoever asked for it may have died before it was told.
         return tell_part(options, out, &part, 0, part.names.len());
     }
-    let place = Place::new(out, &options.sources, options.overwrite)?;
+    let found = all.iter().map(|source| source.path.clone());
+    let inputs: Vec<PathBuf> = options.sources.iter().cloned().chain(found).collect();
+    let place = Place::new(out, &inputs, options.overwrite)?;
     let work = if options.resume { Work::kept(out, &part)? } else { Work::hidden(out, &part)? };
     let ours = take_share(&all, share, of);
     let (records, n_resumed) = read_all(&ours, &parameters, &work)?;

@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn the_same_picture_is_near_and_another_is_not() {
-        let ramp =
-            |x: usize, y: usize| ((3 * x + 2 * y + 60 * usize::from((x / 9 + y / 7) % 2 == 0)) % 256) as u8;
+        let ramp = |x: usize, y: usize| {
+            ((3 * x + 2 * y + 60 * usize::from((x / 9 + y / 7).is_multiple_of(2))) % 256) as u8
+        };
         let plain = picture(|x, y| [ramp(x, y); 3]);
         let brighter = picture(|x, y| [ramp(x, y) / 2 + 20; 3]);
         let other = picture(|x, y| [ramp(SIZE.width - x, y * 3); 3]);

@@ -22,6 +22,9 @@ use crate::camera::{FrameSize, Resizer, load_image};
 pub const RECORD_FILE: &str = "record.json";
 /// No record of a source is longer.
 const RECORD_BYTES_MAX: u64 = 4 << 30;
+/// No name within a record is longer, and no stream has more frames.
+const NAME_BYTES_MAX: usize = 64;
+const COUNT_MAX: u64 = 1 << 48;
 /// Damaged images that are named; the others are counted.
 const DAMAGED_NAMED_MAX: usize = 100;
 /// What was stored is not larger than what was read.
@@ -76,21 +79,39 @@ pub fn read_record(folder: &Path) -> Result<SourceRecord, CurateError> {
         frames.chain(stream.dropped.iter().map(|dropped| &dropped.thumbnail))
     });
     let is_plain = |name: &str| {
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-./".contains(&b))
-            && !name.contains("..")
+        let dots = name.bytes().filter(|b| *b == b'.').count();
+        name.len() <= NAME_BYTES_MAX
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-./".contains(&b))
+            && dots == 1
+            && (name.ends_with(".png") || name.ends_with(".jpg"))
             && !name.starts_with('/')
     };
     let is_whole = |clip: &Clip| {
         let n = clip.files.len();
-        0 < n && n == clip.hashes.len() && n == clip.stamps_ns.len()
+        let is_shape = |side: usize| (1..=usize::from(u16::MAX)).contains(&side);
+        0 < n
+            && n == clip.hashes.len()
+            && n == clip.stamps_ns.len()
+            && is_shape(clip.width)
+            && is_shape(clip.height)
     };
+    let is_count = |stream: &Stream| stream.frames.max(stream.damaged) < COUNT_MAX;
+    if record.sha256.len() != 64 || !record.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(CurateError::Part { path, problem: format!("`{}` is no SHA-256", record.sha256) });
+    }
+    if !record.streams.iter().all(is_count) {
+        return Err(CurateError::Part { path, problem: "no stream has so many frames".into() });
+    }
     for name in names {
         if !is_plain(name) {
-            return Err(CurateError::Part { path, problem: format!("`{name}` is no file beside it") });
+            return Err(CurateError::Part { path, problem: format!("`{name}` is no image beside it") });
         }
     }
     if !record.streams.iter().flat_map(|stream| &stream.clips).all(is_whole) {
-        return Err(CurateError::Part { path, problem: "a clip has other files than frames".into() });
+        return Err(CurateError::Part {
+            path,
+            problem: "a clip has other files than frames, or no size".into(),
+        });
     }
     Ok(record)
 }

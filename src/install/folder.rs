@@ -115,7 +115,10 @@ pub fn exchange(new: &Path, place: &Path) -> io::Result<()> {
 }
 
 /// Flushes a folder with all that lies in it.
-fn sync(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// If something of it cannot be read, or the disk fails.
+pub fn sync(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() { sync(&path)? } else { File::open(&path)?.sync_all()? }

@@ -1,6 +1,7 @@
 //! Shares, and what an interrupted run goes on from: the bytes are those of one run.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -75,9 +76,26 @@ fn parts_join_to_the_bytes_of_one_run() {
     let text = fs::read(&record).unwrap();
     fs::write(&record, &text[..text.len() / 2]).unwrap();
     world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["record.json", "it is cut"]);
-    let leading_out = String::from_utf8(text).unwrap().replacen("00/0000", "../0000", 1);
+    let leading_out = String::from_utf8_lossy(&text).replacen("00/0000", "../0000", 1);
     fs::write(&record, leading_out).unwrap();
-    world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["is no file beside it"]);
+    world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["is no image beside it"]);
+    let text = String::from_utf8(text).unwrap();
+    for (as_it_is, damaged, said) in [
+        ("\"sha256\":\"", "\"sha256\":\"ü", "is no SHA-256"),
+        ("\"width\":", "\"width\":7777777", "no size"),
+        ("\"damaged\":", "\"damaged\":999999999999999999", "so many frames"),
+    ] {
+        assert!(text.contains(as_it_is), "{text}");
+        fs::write(&record, text.replacen(as_it_is, damaged, 1)).unwrap();
+        world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["record.json", said]);
+    }
+    fs::write(&record, text).unwrap();
+    // What is no part of a part is not read through it.
+    let is_frame = |path: &&PathBuf| path.ends_with("00/00000000.png");
+    let frame = world.path(&second).join(files.keys().find(is_frame).unwrap());
+    fs::remove_file(&frame).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &frame).unwrap();
+    world.refused(&["merge", &first, &second, &third, "-o", "x"], 1, &["00000000.png", "it is no file"]);
     assert!(!world.path("x").exists() && !world.path("x.curating").exists());
 
     // A share that was read already is not read again, if that is asked; and is not lost, if it is not.
@@ -125,24 +143,16 @@ fn a_killed_run_goes_on_where_it_was() {
     let world = World::new();
     logs(&world);
     world.done(&["logs", "-o", "whole"]);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
-    command.current_dir(world.dir.path()).args(["curate", "logs", "-o", "out", "--resume"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let sources = world.path("out.curating/sources");
     let done = || {
         let entries = fs::read_dir(&sources).into_iter().flatten().flatten();
         entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".")).count()
     };
-    while done() < 2 {
-        assert!(child.try_wait().unwrap().is_none(), "it was faster than this test could look");
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!world.path("out").exists());
+    interrupt(&world, &["--resume"], "-KILL", || 2 <= done());
 
     world.refused(&["logs", "-o", "out"], 2, &["out.curating", "--resume"]);
     world.refused(&["logs", "-o", "out", "--resume", "--still", "0.5"], 2, &["other sources or parameters"]);
-    // A source that changed is read again.
+    // What was read whole is not read again.
     let said = world.done(&["logs", "-o", "out", "--resume"]);
     let resumed = said["resumed"].as_u64().unwrap();
     assert!((2..6).contains(&resumed), "{said}");
@@ -154,14 +164,45 @@ fn a_killed_run_goes_on_where_it_was() {
 fn a_stopped_run_leaves_nothing() {
     let world = World::new();
     logs(&world);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
-    command.current_dir(world.dir.path()).args(["curate", "logs", "-o", "out"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while world.names().len() < 2 {
-        assert!(child.try_wait().unwrap().is_none(), "it was faster than this test could look");
-    }
-    let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(stopped.success());
-    assert!(!child.wait().unwrap().success());
+    interrupt(&world, &[], "-TERM", || 2 <= world.names().len());
     assert_eq!(world.names(), ["logs"]);
+}
+
+/// Runs `curate logs -o out` and sends it a signal as soon as `is_time`; begins again where it had ended by then.
+fn interrupt(world: &World, more: &[&str], signal: &str, is_time: impl Fn() -> bool) {
+    for _ in 0..100 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
+        command.current_dir(world.dir.path()).args(["curate", "logs", "-o", "out"]).args(more);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !is_time() && child.try_wait().unwrap().is_none() {}
+        drop(Command::new("kill").args([signal, &child.id().to_string()]).output().unwrap());
+        if !child.wait().unwrap().success() {
+            assert!(!world.path("out").exists());
+            return;
+        }
+        fs::remove_dir_all(world.path("out")).unwrap();
+    }
+    panic!("it is always faster than this test can look");
+}
+
+#[test]
+fn what_is_not_ours_is_neither_taken_nor_removed() {
+    let world = World::new();
+    logs(&world);
+    let stranger = world.path("out.curating/mine.txt");
+    fs::create_dir(world.path("out.curating")).unwrap();
+    fs::write(&stranger, "mine").unwrap();
+    world.refused(&["logs", "-o", "out", "--resume"], 2, &["mine.txt"]);
+    assert_eq!(fs::read(&stranger).unwrap(), b"mine");
+    fs::remove_dir_all(world.path("out.curating")).unwrap();
+    let before = world.tree("logs");
+    fs::rename(world.path("logs"), world.path("out.curating")).unwrap();
+    world.refused(&["out.curating", "-o", "out", "--resume"], 2, &["which is read"]);
+    assert!(before == world.tree("out.curating"));
+    // Found, though not named.
+    fs::rename(world.path("out.curating"), world.path("out")).unwrap();
+    fs::create_dir(world.path("links")).unwrap();
+    std::os::unix::fs::symlink(world.path("out"), world.path("links/logs")).unwrap();
+    world.refused(&["links", "-o", "out", "--overwrite"], 2, &["which is read"]);
+    assert!(before == world.tree("out"));
 }

@@ -17,10 +17,12 @@ const OURS: [&str; 6] = [MANIFEST_FILE, PART_FILE, "index.html", "frames", "shar
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
+    /// Whether a set is to be replaced.
+    replaces: bool,
 }
 
 impl Place {
-    /// Looks at the place before the work.
+    /// Looks at the place before the work; `inputs` are what is named and what was found there.
     pub(super) fn new(path: &Path, inputs: &[PathBuf], overwrite: bool) -> anyhow::Result<Self> {
         let shown = path.display();
         let usage = |problem: String| anyhow::Error::from(Usage(format!("-o {shown} {problem}")));
@@ -43,12 +45,14 @@ impl Place {
         for input in inputs {
             let name = input.display();
             let input = input.canonicalize().with_context(|| name.to_string())?;
-            if place.starts_with(&input) {
+            // Its neighbour goes when the work is done.
+            let places = [&place, &beside(&place)];
+            if places.iter().any(|place| place.starts_with(&input)) {
                 return Err(usage(format!(
                     "lies in {name}, which is read, and would be taken for a part of it; name another place"
                 )));
             }
-            if input.starts_with(&place) {
+            if places.iter().any(|place| input.starts_with(place)) {
                 return Err(usage(format!(
                     "holds {name}, which is read and would be lost; name another place"
                 )));
@@ -59,20 +63,18 @@ impl Place {
         }
         let there = names_in(path);
         if there.is_empty() {
-            return Ok(Self { path: path.to_owned() });
+            return Ok(Self { path: path.to_owned(), replaces: false });
         }
         if !overwrite {
             return Err(usage(
                 "is not empty; name another folder, or pass --overwrite to replace a set".to_owned(),
             ));
         }
-        let is_ours = there.iter().any(|name| name == MANIFEST_FILE || name == PART_FILE);
-        let stranger = there.iter().find(|name| !OURS.contains(&&name[..]));
-        match stranger.or((!is_ours).then_some(&there[0])) {
+        match stranger(&there) {
             Some(name) => Err(usage(format!(
                 "holds `{name}`, which is none of what `curate` writes; name another folder"
             ))),
-            None => Ok(Self { path: path.to_owned() }),
+            None => Ok(Self { path: path.to_owned(), replaces: true }),
         }
     }
 
@@ -81,8 +83,14 @@ impl Place {
         beside(&self.path)
     }
 
-    /// Puts a whole folder into the place.
+    /// Puts a whole folder into the place, unless something else has come there meanwhile; then both stay.
     pub(super) fn take(&self, from: &Path) -> anyhow::Result<()> {
+        let there = names_in(&self.path);
+        let came = if self.replaces { stranger(&there) } else { there.first().cloned() };
+        if let Some(name) = came {
+            let place = self.path.display();
+            bail!("{place}: `{name}` has come there meanwhile; what was made lies in {}", from.display());
+        }
         exchange(from, &self.path).map_err(|error| self.failed(error))
     }
 
@@ -97,6 +105,13 @@ pub(super) fn beside(place: &Path) -> PathBuf {
     let mut name = place.file_name().unwrap_or_default().to_owned();
     name.push(".curating");
     place.with_file_name(name)
+}
+
+/// A name of a folder that holds something, by which it is neither a set nor a part.
+fn stranger(names: &[String]) -> Option<String> {
+    let is_ours = names.is_empty() || names.iter().any(|name| name == MANIFEST_FILE || name == PART_FILE);
+    let stranger = names.iter().find(|name| !OURS.contains(&&name[..]));
+    stranger.or(if is_ours { None } else { names.first() }).cloned()
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

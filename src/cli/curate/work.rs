@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Place, beside};
 use crate::cli::Usage;
-use crate::curate::{Part, Source, SourceRecord, read_record};
-use crate::install::PartialFolder;
+use crate::curate::{PART_FILE, Part, Source, SourceRecord, read_record};
+use crate::install::{PartialFolder, is_hidden, sync};
 
 /// What a source's files were when they were read.
 const FILES_FILE: &str = "files.json";
+/// Sources that have been read, and the set that is being made of them.
+const SOURCES: &str = "sources";
+const RESULT: &str = "result";
 
 #[derive(Debug)]
 pub(super) enum Work {
@@ -55,7 +58,18 @@ impl Work {
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             bail!("{shown}: another process works in it; let it end first");
         }
-        if place.join(crate::curate::PART_FILE).exists() {
+        let entries = fs::read_dir(&place).with_context(|| shown.clone())?.flatten();
+        let names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let is_ours = |name: &&String| [PART_FILE, SOURCES, RESULT].contains(&&name[..]) || is_hidden(name);
+        let has_part = names.iter().any(|name| name == PART_FILE);
+        // It will be removed when the set is there.
+        if let Some(stranger) = names.iter().find(|name| !has_part && !is_hidden(name) || !is_ours(name)) {
+            let message =
+                format!("{shown} holds `{stranger}`, which no run of `curate` left there; name another -o");
+            return Err(Usage(message).into());
+        }
+        if has_part {
             let there = Part::read(&place)?;
             if there != *part {
                 let message = format!(
@@ -70,9 +84,12 @@ impl Work {
     }
 
     fn furnish(&self, part: &Part) -> anyhow::Result<()> {
-        let sources = self.path().join("sources");
-        fs::create_dir_all(&sources).with_context(|| sources.display().to_string())?;
-        Ok(part.write(self.path())?)
+        // First, so that what lies in the folder is known to be ours.
+        if !self.path().join(PART_FILE).exists() {
+            part.write(self.path())?;
+        }
+        let sources = self.path().join(SOURCES);
+        fs::create_dir_all(&sources).with_context(|| sources.display().to_string())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -109,7 +126,7 @@ impl Work {
 
     /// A folder for the set.
     pub(super) fn result(&self) -> anyhow::Result<PartialFolder> {
-        let place = self.path().join("result");
+        let place = self.path().join(RESULT);
         if place.exists() {
             fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
         }
@@ -118,7 +135,7 @@ impl Work {
 
     /// Puts the set into its place, and lets go of everything else.
     pub(super) fn done(self, place: &Place) -> anyhow::Result<()> {
-        place.take(&self.path().join("result"))?;
+        place.take(&self.path().join(RESULT))?;
         match self {
             Work::Hidden(folder) => drop(folder),
             Work::Kept(path, _) => fs::remove_dir_all(&path).with_context(|| path.display().to_string())?,
@@ -130,7 +147,7 @@ impl Work {
     pub(super) fn becomes_part(self, place: &Place) -> anyhow::Result<()> {
         match self {
             Work::Hidden(folder) => folder.install().map_err(|error| place.failed(error))?,
-            Work::Kept(..) => {}
+            Work::Kept(path, _) => sync(&path).map_err(|error| place.failed(error))?,
         }
         place.take(&place.beside())
     }

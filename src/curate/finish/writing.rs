@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::bounded;
 use crate::container::hex;
 use crate::curate::bucket::Bucket;
 use crate::curate::error::CurateError;
@@ -17,6 +18,8 @@ use crate::curate::tar::{Tar, member_bytes};
 
 /// What is said of a clip beside its frames, as `scenes` names it.
 const CLIP_FILE: &str = "clip.json";
+/// No frame's file is longer.
+const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// A set that is being written.
 pub(super) struct Writing {
@@ -177,7 +180,12 @@ impl Writing {
 
 fn read(from: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), CurateError> {
     let path = from.join(name);
-    let bytes = fs::read(&path).map_err(CurateError::at(&path))?;
+    // A part of another machine is not followed out of itself.
+    let is_file = fs::symlink_metadata(&path).map_err(CurateError::at(&path))?.is_file();
+    if !is_file {
+        return Err(CurateError::Part { path, problem: "it is no file".to_owned() });
+    }
+    let bytes = bounded::read(&path, FRAME_BYTES_MAX).map_err(CurateError::at(&path))?;
     Ok((path, bytes))
 }
 
