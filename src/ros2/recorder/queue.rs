@@ -60,6 +60,8 @@ pub(super) struct Queue {
     n_reserved: usize,
     /// Frames that nobody has asked for, the oldest first.
     frames: VecDeque<Entry>,
+    /// Identities of those that gave way, until another frame has one of them.
+    gone: Vec<usize>,
     pending: VecDeque<Entry>,
     /// Blocks that are being filled or written.
     n_away: usize,
@@ -74,9 +76,9 @@ impl Queue {
     pub(super) fn new(bytes: usize, patience_ns: i64) -> Self {
         let n_blocks = (bytes / BLOCK_BYTES).max(RESERVED_SHARE);
         let free = (0..n_blocks).map(|_| vec![0; BLOCK_BYTES].into_boxed_slice()).collect();
-        let (frames, pending) = Default::default();
+        let (frames, gone, pending) = Default::default();
         let n_reserved = n_blocks / RESERVED_SHARE;
-        Self { free, n_reserved, frames, pending, n_away: 0, patience_ns, shortest_ns: None }
+        Self { free, n_reserved, frames, gone, pending, n_away: 0, patience_ns, shortest_ns: None }
     }
 
     /// Room for a message at this moment, if there is any.
@@ -93,6 +95,9 @@ impl Queue {
             if waited_ns < self.patience_ns {
                 self.shortest_ns = Some(self.shortest_ns.map_or(waited_ns, |least| least.min(waited_ns)));
             }
+            if !self.gone.contains(&oldest.frame) {
+                self.gone.push(oldest.frame);
+            }
             self.free.extend(oldest.body.blocks);
         }
         self.n_away += n;
@@ -102,13 +107,25 @@ impl Queue {
     /// Takes a message in, to be written or to wait whether it is.
     pub(super) fn push(&mut self, entry: Entry, is_wanted: bool) {
         self.n_away -= entry.body.blocks.len();
+        self.gone.retain(|frame| *frame != entry.frame);
         if is_wanted { self.pending.push_back(entry) } else { self.frames.push_back(entry) }
     }
 
-    /// Lets the newest frame of this identity be written, if it waits.
-    pub(super) fn want_frame(&mut self, frame: usize) {
+    /// Lets the newest frame of this identity be written, if it waits. Says whether it has not given way before.
+    pub(super) fn want_frame(&mut self, frame: usize) -> bool {
         let waits = self.frames.iter().rposition(|entry| entry.frame == frame);
         self.pending.extend(waits.and_then(|at| self.frames.remove(at)));
+        let gone = self.gone.iter().position(|gone| *gone == frame);
+        gone.map(|at| self.gone.remove(at)).is_none()
+    }
+
+    /// The newest frame of this identity found no room: those before it are not meant by it any more.
+    pub(super) fn lose_frame(&mut self, frame: usize) {
+        self.frames
+            .iter_mut()
+            .filter(|entry| entry.frame == frame)
+            .for_each(|entry| entry.frame = usize::MAX);
+        self.gone.retain(|gone| *gone != frame);
     }
 
     /// Lets the frames that were received at these moments of steady time be written.
@@ -197,8 +214,8 @@ mod tests {
         };
         assert_eq!(n_blocks(&queue), 16);
         queue.want_between(98, 1000);
-        queue.want_frame(98);
-        queue.want_frame(2);
+        assert!(queue.want_frame(98) && queue.want_frame(98), "it was asked for before");
+        assert!(!queue.want_frame(2) && queue.want_frame(2), "it has given way, which is said once");
         assert_eq!(n_blocks(&queue), 16);
         assert_eq!(drain(&mut queue), [(99, 98), (100, 99), (98, 97)]);
         assert!(!offer(&mut queue, 200, 15, 200, false), "frames leave two blocks");

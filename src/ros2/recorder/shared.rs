@@ -59,7 +59,9 @@ pub(super) enum Next {
 
 impl Shared {
     pub(super) fn new(options: RecorderOptions) -> Self {
-        let queue = Queue::new(options.buffer_bytes, nanoseconds(options.around));
+        // Only a surprise asks for frames of so long ago.
+        let patience = if options.when == RecordWhen::Surprise { options.around } else { Duration::ZERO };
+        let queue = Queue::new(options.buffer_bytes, nanoseconds(patience));
         let state = State {
             queue,
             channels: Vec::new(),
@@ -107,8 +109,8 @@ impl Shared {
                 break body;
             }
             if clock.runs() || !state.queue.is_busy() {
-                state.last_loss_ns = Some(received.steady_ns);
-                self.counts.lost.fetch_add(1, Relaxed);
+                frame.iter().for_each(|frame| state.queue.lose_frame(*frame));
+                self.lose(&mut state, received);
                 return;
             }
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +131,11 @@ impl Shared {
         }
     }
 
+    fn lose(&self, state: &mut State, received: Moment) {
+        state.last_loss_ns = Some(received.steady_ns);
+        self.counts.lost.fetch_add(1, Relaxed);
+    }
+
     /// An engine looks at these frames.
     fn used(&self, frames: &[Received]) {
         if self.options.when != RecordWhen::Used {
@@ -136,7 +143,9 @@ impl Shared {
         }
         let mut state = self.state();
         for received in frames {
-            state.queue.want_frame(Arc::as_ptr(&received.frame) as usize);
+            if !state.queue.want_frame(Arc::as_ptr(&received.frame) as usize) {
+                self.lose(&mut state, received.receipt);
+            }
         }
         self.work.notify_one();
     }
@@ -264,6 +273,23 @@ impl PartialEq for Recording {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
         }
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn frames_that_gave_way_are_missed_by_who_waits_or_looks_at_them() {
+    let clock = Clock::system();
+    for (when, held_too_short) in [(RecordWhen::Used, false), (RecordWhen::Surprise, true)] {
+        let options = RecorderOptions { when, buffer_bytes: 1 << 20, ..RecorderOptions::new("a.mcap") };
+        let shared = Shared::new(options);
+        let channel = shared.channel("/image", "sensor_msgs/msg/Image");
+        for frame in 1..=8 {
+            shared.offer(channel, &vec![0; 300_000], false, Some(frame), &clock);
+        }
+        let troubles = || shared.troubles(clock.now().steady_ns).join("; ");
+        assert_eq!(troubles().contains("--record-seconds"), held_too_short, "{when:?}: {}", troubles());
+        assert!(!troubles().contains("not recorded"), "{when:?}: nobody has asked for them");
     }
 }
 
