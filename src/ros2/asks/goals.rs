@@ -76,12 +76,16 @@ impl Goals {
         &mut self,
         goal_id: GoalId,
         status: Status,
-        result: AskReply,
+        mut result: AskReply,
         now: Instant,
     ) -> Vec<Owed> {
         let Some(goal) = self.find(goal_id).filter(|goal| goal.ended.is_none()) else { return Vec::new() };
         let is_canceled = goal.status == Status::Canceling && status == Status::Succeeded;
         goal.status = if is_canceled { Status::Canceled } else { status };
+        if is_canceled {
+            // Said to the end all the same.
+            (result.error, result.finish_reason) = ("canceled".to_owned(), "canceled".to_owned());
+        }
         let body = reply(goal.status, result);
         let owed = goal.waiting.drain(..).map(|reply| (reply, body.clone())).collect();
         goal.ended = Some((now, body));
@@ -139,14 +143,14 @@ impl Goals {
 
     /// Forgets results that were kept long enough, and the oldest beyond their number.
     fn forget(&mut self, now: Instant) {
+        let ended = |goal: &Goal| goal.ended.as_ref().map(|(at, _)| *at);
+        self.0.retain(|goal| ended(goal).is_none_or(|at| now.saturating_duration_since(at) < KEPT));
         let n_ended = self.0.iter().filter(|goal| goal.ended.is_some()).count();
-        let mut excess = n_ended.saturating_sub(KEPT_MAX);
-        self.0.retain(|goal| {
-            let Some((ended, _)) = &goal.ended else { return true };
-            let is_one_too_many = 0 < excess;
-            excess = excess.saturating_sub(1);
-            !is_one_too_many && now.saturating_duration_since(*ended) < KEPT
-        });
+        for _ in KEPT_MAX..n_ended {
+            let all = self.0.iter().enumerate();
+            let oldest = all.filter_map(|(i, goal)| Some((i, ended(goal)?))).min_by_key(|(_, at)| *at);
+            oldest.map(|(i, _)| self.0.remove(i));
+        }
     }
 
     fn find(&mut self, goal_id: GoalId) -> Option<&mut Goal> {
@@ -232,6 +236,20 @@ mod tests {
         }
         assert_eq!(states(&goals).len(), KEPT_MAX);
         assert_eq!((states(&goals)[0], states(&goals)[31]), ((169, 6), (200, 6)));
+    }
+
+    #[test]
+    fn the_result_of_a_goal_that_took_long_is_kept_as_long_as_any() {
+        let (mut goals, now) = (Goals::default(), Instant::now());
+        assert!(goals.accept(id(1), at(1), Arc::default()));
+        for n in 2..=50 {
+            assert!(goals.accept(id(n), at(1), Arc::default()));
+            goals.end(id(n), Status::Aborted, AskReply::default(), now);
+        }
+        let later = now + Duration::from_secs(1);
+        goals.end(id(1), Status::Succeeded, AskReply::default(), later);
+        assert_eq!(result(&mut goals, 1, later), Some((4, String::new())));
+        assert_eq!(states(&goals).len(), KEPT_MAX);
     }
 
     #[test]

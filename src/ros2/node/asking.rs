@@ -219,6 +219,7 @@ impl Role for Asking<'_> {
             other => board.verdict(other, &names),
         };
         self.occasion.ended(because, verdict == Verdict::Served, self.pictures.drain(..));
+        self.guest.iter_mut().for_each(Guest::waits_anew);
         verdict
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::PUBLISHING;
 use super::answer::{Asked, message};
 use super::answerer::{Answerer, Outcome, Question};
 use super::answering;
@@ -60,6 +61,11 @@ impl Guest {
         self.wanted
     }
 
+    /// While somebody else was answered, it has not waited for an image.
+    pub(super) fn waits_anew(&mut self) {
+        self.since = Instant::now();
+    }
+
     /// Whether it goes on waiting for an image on these topics; otherwise it is ended.
     pub(super) fn waits(self, max_age: Duration, topics: &[String]) -> Option<Self> {
         if self.ticket.is_given_up() {
@@ -97,7 +103,8 @@ impl Guest {
         let longer_ns = max_age_ns.saturating_sub(gaze.max_age_ns());
         let deadline_ns = lead.deadline_steady_ns.saturating_add(longer_ns);
         let left =
-            Duration::from_nanos(u64::try_from(deadline_ns.saturating_sub(began.steady_ns)).unwrap_or(0));
+            Duration::from_nanos(u64::try_from(deadline_ns.saturating_sub(began.steady_ns)).unwrap_or(0))
+                .saturating_sub(PUBLISHING);
         let give_up = ticket.give_up().clone();
         let question = Question {
             frames,
@@ -124,6 +131,10 @@ impl Guest {
         };
         let is_begun = !said.is_empty();
         let (ending, verdict) = match outcome {
+            Outcome::Made(answer) if clock.runs() && deadline_ns <= clock.now().steady_ns => {
+                let why = "max_age had passed when the answer ended".to_owned();
+                (Ending::Failed(told(&answer.text, true), why), Verdict::Dropped(DropReason::MadeTooLate))
+            }
             Outcome::Made(answer) => {
                 // Of choices one is taken when all is said.
                 if let Some(rest) = answer.text.strip_prefix(&said).filter(|rest| !rest.is_empty()) {
