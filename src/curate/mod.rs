@@ -1,13 +1,13 @@
 //! A robot's logs as a clean set of clips to calibrate on and to train with.
 //!
-//! Images of bags and of folders become clips in one pass: what a frame looks like is measured ([`measure`]), the stream is cut where
-//! the picture or the clock jumps, and stretches that stand still, are dark, blurred or full of text are left out ([`segment`]). What
-//! is left of a source lies in a folder of its own with its record ([`survey`], [`record`]). All records together then become the set
-//! ([`finish`]): near duplicates go, clips are put in order by aspect, size and length, and frames or shards are written with a
+//! Images of bags and of folders become clips in one pass: what a frame looks like is measured (`measure`), the stream is cut where
+//! the picture or the clock jumps, and stretches that stand still, are dark, blurred or full of text are left out (`segment`). What
+//! is left of a source lies in a folder of its own with its record (`survey`, `record`). All records together then become the set
+//! (`finish`): near duplicates go, clips are put in order by aspect, size and length, and frames or shards are written with a
 //! manifest and a page.
 //!
 //! Every decision follows from the frames and the parameters. What needs all sources at once is decided from their records alone, so
-//! that parts made on several machines join to the bytes of one ([`part`]).
+//! that parts made on several machines join to the bytes of one (`part`).
 //!
 //! Memory: of a clip that is being read the frames are on disk and their measures in memory; of a finished one a hash of each
 //! frame stays.
