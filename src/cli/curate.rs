@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::place::Place;
 use self::work::Work;
 use super::progress::Progress;
-use super::{Context, Usage, output};
+use super::{Context, Usage, one_of, output};
 use crate::curate::{
     Format, Parameters, Part, Source, SourceRecord, Summary, find, finish, read_record, survey, take_share,
 };
@@ -39,8 +39,8 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "DIR", required = true)]
     output: Option<PathBuf>,
     /// How clips are written: frames (folders) or webdataset (tar shards)
-    #[arg(long, value_name = "FORMAT", default_value = "frames", value_parser = Format::NAMES)]
-    format: String,
+    #[arg(long, value_name = "FORMAT", default_value = "frames", value_parser = one_of(Format::ALL, Format::name))]
+    format: Format,
     /// Take this topic alone [default: every topic of images; repeatable]
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
@@ -155,7 +155,7 @@ impl Options {
             duplicate: t.duplicate,
             duplicate_hue: t.duplicate_hue,
             shard_bytes: t.shard_mb * 1_000_000,
-            format: Format::named(&self.format).ok_or_else(|| Usage(format!("no format {}", self.format)))?,
+            format: self.format,
         })
     }
 }

@@ -29,7 +29,6 @@ mod record;
 mod segment;
 mod source;
 mod survey;
-mod tar;
 mod text;
 mod thumbnail;
 

@@ -13,16 +13,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name on the command line.
-    pub const NAMES: [&'static str; 2] = ["frames", "webdataset"];
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Frames, Self::WebDataset];
 
-    /// The format of a name.
+    /// Its name on the command line.
     #[must_use]
-    pub fn named(name: &str) -> Option<Format> {
-        match name {
-            "frames" => Some(Format::Frames),
-            "webdataset" => Some(Format::WebDataset),
-            _ => None,
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frames => "frames",
+            Self::WebDataset => "webdataset",
         }
     }
 }

@@ -122,6 +122,9 @@ pub fn read_parts(folders: &[PathBuf]) -> Result<(Parameters, Vec<(PathBuf, Sour
     for (folder, part) in &parts {
         let beside = first_folder.display();
         let what = match () {
+            () if part.share < 1 || part.of < part.share => {
+                format!("is part {} of {}, which cannot be", part.share, part.of)
+            }
             () if part.of != first.of => format!("is one of {} parts, {beside} one of {}", part.of, first.of),
             () if part.parameters != first.parameters => {
                 format!("was made with other parameters than {beside}")

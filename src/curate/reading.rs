@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::error::CurateError;
 use super::parameters::Parameters;
-use super::source::{Source, SourceKind};
-use crate::bounded::{self, TEXT_BYTES_MAX};
+use super::source::{Source, SourceKind, said_fps};
+use crate::bounded;
 use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert, frame_files, size_in_header};
 use crate::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, decode, split_encapsulation,
@@ -18,8 +16,6 @@ use crate::ros2::transport::{BagReader, TransportError};
 const PIXELS_MAX: u64 = 1 << 26;
 /// No camera's file is.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-/// What is said of the frames beside it.
-const CLIP_FILE: &str = "clip.json";
 
 /// An image that came.
 pub(super) struct Came<'a> {
@@ -95,23 +91,12 @@ fn read_bag(
     Ok(bag.cut().map(str::to_owned).or_else(none))
 }
 
-/// What of `clip.json` is of use here.
-#[derive(Deserialize)]
-struct Described {
-    fps: Option<f64>,
-}
-
 fn read_frames(
     path: &Path,
     parameters: &Parameters,
     take: &mut dyn FnMut(Came<'_>) -> Result<(), CurateError>,
 ) -> Result<Option<String>, CurateError> {
-    let described = path.join(CLIP_FILE);
-    let fps = match bounded::read_text(&described, TEXT_BYTES_MAX) {
-        Ok(text) => serde_json::from_str::<Described>(&text).ok().and_then(|described| described.fps),
-        Err(_) => None,
-    };
-    let fps = fps.filter(|fps| fps.is_finite() && 0.0 < *fps).unwrap_or(parameters.fps);
+    let fps = said_fps(path).unwrap_or(parameters.fps);
     let mut pictures = Pictures::default();
     for (frame, file) in frame_files(path)?.paths.iter().enumerate() {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::CurateError;
+use crate::bounded::{self, TEXT_BYTES_MAX};
 use crate::camera::{frame_files, natural_order};
 use crate::container::hex;
 use crate::ros2::transport::{bag_files, bag_root};
 
 /// Folders within folders are looked into so far.
 const DEPTH_MAX: usize = 16;
+/// What is said of a folder's frames beside them.
+const CLIP_FILE: &str = "clip.json";
 
 /// What a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +79,16 @@ impl Source {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             all.update(format!("{}  {name}\n", hex(&digest.finalize())));
         }
+        if let Some(fps) = said_fps(&self.path).filter(|_| self.kind == SourceKind::Frames) {
+            all.update(format!("{fps} frames a second\n"));
+        }
         Ok((hex(&all.finalize()), bytes))
+    }
+
+    /// Where a folder of frames says how fast they came.
+    #[must_use]
+    pub fn description(&self) -> PathBuf {
+        self.path.join(CLIP_FILE)
     }
 
     /// Bytes of its files, as the system says them.
@@ -84,6 +96,19 @@ impl Source {
     pub fn bytes(&self) -> u64 {
         self.files().iter().map(|file| fs::metadata(file).map_or(0, |metadata| metadata.len())).sum()
     }
+}
+
+/// What of `clip.json` is of use here.
+#[derive(Deserialize)]
+struct Described {
+    fps: Option<f64>,
+}
+
+/// Frames a second, as a folder of frames says it.
+pub(super) fn said_fps(folder: &Path) -> Option<f64> {
+    let text = bounded::read_text(&folder.join(CLIP_FILE), TEXT_BYTES_MAX).ok()?;
+    let fps = serde_json::from_str::<Described>(&text).ok()?.fps;
+    fps.filter(|fps| fps.is_finite() && 0.0 < *fps)
 }
 
 /// Finds the sources that are named, or lie in folders that are, each once, in natural order of their names.

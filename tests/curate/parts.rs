@@ -168,6 +168,19 @@ fn a_stopped_run_leaves_nothing() {
     assert_eq!(world.names(), ["logs"]);
 }
 
+#[test]
+fn how_fast_frames_came_is_a_part_of_their_source() {
+    let world = World::new();
+    fs::create_dir(world.path("logs")).unwrap();
+    for (name, fps) in [("a", 8), ("b", 8), ("c", 16)] {
+        let folder = world.path("logs").join(name);
+        Film::new().add(pass(501, 0, 14)).folder(&folder);
+        fs::write(folder.join("clip.json"), format!("{{\"fps\": {fps}}}")).unwrap();
+    }
+    let said = world.done(&["logs", "-o", "out"]);
+    assert_eq!((&said["sources"], &said["clips"]), (&Value::from(2), &Value::from(1)), "{said}");
+}
+
 /// Runs `curate logs -o out` and sends it a signal as soon as `is_time`; begins again where it had ended by then.
 fn interrupt(world: &World, more: &[&str], signal: &str, is_time: impl Fn() -> bool) {
     for _ in 0..100 {

@@ -102,8 +102,7 @@ impl Work {
     /// The record of a source that was read before, and has not changed since.
     pub(super) fn there(&self, source: &Source) -> Option<SourceRecord> {
         let place = Part::place(self.path(), &source.name);
-        let then: Files = serde_json::from_slice(&fs::read(place.join(FILES_FILE)).ok()?).ok()?;
-        (then == files_of(source)).then_some(())?;
+        (files_before(&place)? == files_of(source)).then_some(())?;
         read_record(&place).ok().filter(|record| record.name == source.name)
     }
 
@@ -113,14 +112,18 @@ impl Work {
         if place.exists() {
             fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
         }
-        PartialFolder::create(&place).with_context(|| place.display().to_string())
+        let folder = PartialFolder::create(&place).with_context(|| place.display().to_string())?;
+        let file = folder.path().join(FILES_FILE);
+        fs::write(&file, serde_json::to_vec(&files_of(source))?)
+            .with_context(|| file.display().to_string())?;
+        Ok(folder)
     }
 
     /// The source was read whole.
     pub(super) fn keep(&self, source: &Source, folder: PartialFolder) -> anyhow::Result<()> {
-        let file = folder.path().join(FILES_FILE);
-        let text = serde_json::to_vec(&files_of(source))?;
-        fs::write(&file, text).with_context(|| file.display().to_string())?;
+        if files_before(folder.path()).as_ref() != Some(&files_of(source)) {
+            bail!("{} has changed while it was read; read it again when it is whole", source.name);
+        }
         folder.put().with_context(|| source.name.clone())
     }
 
@@ -153,9 +156,14 @@ impl Work {
     }
 }
 
+fn files_before(folder: &Path) -> Option<Files> {
+    serde_json::from_slice(&fs::read(folder.join(FILES_FILE)).ok()?).ok()
+}
+
 fn files_of(source: &Source) -> Files {
     let modified = |path: PathBuf| {
         fs::metadata(path).map_or(0, |m| i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
     };
-    Files { bytes: source.bytes(), modified_ns: source.files().into_iter().map(modified).collect() }
+    let files = source.files().into_iter().chain([source.description()]);
+    Files { bytes: source.bytes(), modified_ns: files.map(modified).collect() }
 }

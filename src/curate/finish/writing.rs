@@ -14,7 +14,6 @@ use crate::curate::error::CurateError;
 use crate::curate::manifest::{ClipLine, Shard};
 use crate::curate::parameters::{Format, Parameters};
 use crate::curate::record::Clip;
-use crate::curate::tar::{Tar, member_bytes};
 
 /// What is said of a clip beside its frames, as `scenes` names it.
 const CLIP_FILE: &str = "clip.json";
@@ -33,11 +32,33 @@ pub(super) struct Writing {
 
 /// A shard that is being written.
 struct Open {
-    tar: Tar<BufWriter<Digesting>>,
+    tar: tar::Builder<BufWriter<Digesting>>,
     path: PathBuf,
     bucket: Bucket,
     clips: u64,
     bytes: u64,
+}
+
+impl Open {
+    /// Adds a member whose bytes follow from its name and content alone: no owner, no time.
+    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), CurateError> {
+        let mut header = tar::Header::new_ustar();
+        let named = header.set_path(name);
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        let added = named.and_then(|()| self.tar.append(&header, bytes));
+        added.map_err(CurateError::at(&self.path))
+    }
+}
+
+/// Bytes that a member of a tar file takes.
+fn member_bytes(bytes: u64) -> u64 {
+    const BLOCK: u64 = 512;
+    BLOCK + bytes.next_multiple_of(BLOCK)
 }
 
 /// A file whose digest is taken as it is written.
@@ -145,9 +166,9 @@ impl Writing {
             let (_, bytes) = read(from, name)?;
             digest.update(&bytes);
             let member = format!("{}.{frame:04}.{}", line.clip, extension(name));
-            open.tar.add(&member, &bytes).map_err(CurateError::at(&open.path))?;
+            open.add(&member, &bytes)?;
         }
-        open.tar.add(&format!("{}.json", line.clip), described).map_err(CurateError::at(&open.path))?;
+        open.add(&format!("{}.json", line.clip), described)?;
         open.clips += 1;
         open.bytes += sample_bytes;
         let place = format!("{}/{:06}.tar", self.folder(), self.shards.len());
@@ -157,14 +178,14 @@ impl Writing {
     fn next(&self, bucket: &Bucket) -> Result<Open, CurateError> {
         let path = self.out.join(format!("{}/{:06}.tar", self.folder(), self.shards.len()));
         let file = File::create_new(&path).map_err(CurateError::at(&path))?;
-        let tar = Tar::new(BufWriter::new(Digesting { file, digest: Sha256::new() }));
+        let tar = tar::Builder::new(BufWriter::new(Digesting { file, digest: Sha256::new() }));
         Ok(Open { tar, path, bucket: bucket.clone(), clips: 0, bytes: 0 })
     }
 
     fn close(&mut self) -> Result<(), CurateError> {
         let Some(Open { tar, path, bucket, clips, .. }) = self.open.take() else { return Ok(()) };
         let place = format!("{}/{:06}.tar", self.folder(), self.shards.len());
-        let whole = tar.finish().and_then(|out| out.into_inner().map_err(|error| error.into_error()));
+        let whole = tar.into_inner().and_then(|out| out.into_inner().map_err(|error| error.into_error()));
         let Digesting { file, digest } = whole.map_err(CurateError::at(&path))?;
         let bytes = file.metadata().map_err(CurateError::at(&path))?.len();
         self.shards.push(Shard { place, bucket, clips, bytes, sha256: hex(&digest.finalize()) });
