@@ -88,7 +88,7 @@ def over_ray(binary, logs, whole, work):
             time.sleep(0.005)
         else:
             os.kill(killed, signal.SIGKILL)
-    said, problems = driver.communicate()
+    said, problems = driver.communicate(timeout=300)
     assert driver.returncode == 0, problems
     assert killed is not None, "no worker was killed: the shares are too small to catch one at work"
     resumed = sum(int(line.split(", ")[1].split()[0]) for line in problems.splitlines() if " sources read, " in line)
