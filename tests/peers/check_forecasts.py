@@ -8,6 +8,7 @@ the diagnostics too. With --actions, velocities and plans must have been taken, 
 """
 
 import argparse
+import difflib
 import json
 
 parser = argparse.ArgumentParser()
@@ -55,7 +56,10 @@ for report in reports:
     expected += [stamp + ahead(k + 1) for k in range(shown)]
 stamps = [ns(report["stamp"]) for report in reports]
 expect(stamps == sorted(set(stamps)), "forecasts repeat a clip or run backwards")
-expect([frame["stamp"] for frame in frames] == expected, f"{len(frames)} frames heard, {len(expected)} announced, in other order or of other stamps")
+came = [frame["stamp"] for frame in frames]
+if came != expected:
+    changes = [change for change in difflib.SequenceMatcher(None, expected, came, autojunk=False).get_opcodes() if change[0] != "equal"]
+    problems.append(f"{len(came)} frames heard, {len(expected)} announced; where they differ, announced and heard from to: {changes[:5]}")
 width, height = map(int, options.size.split("x"))
 expect(all(frame["shape"] == [width, height, "rgb8", "peer_camera"] for frame in frames), "a forecast frame has another shape")
 expect(all(0 < frame["mean"] < 255 for frame in frames), "a forecast frame is blank")

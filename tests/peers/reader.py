@@ -4,7 +4,7 @@
 
 NODE is the node's full name, such as /perihelion. OUT gets `answers` (the JSON answers with `heard_ns`), `texts`, `diagnostics`
 (level, message and figures of every report), `log` (lines of /rosout), `node` (readers and writers that
-ros_discovery_info counts), `prompt` (the parameter, from the node's service), and whether the node `left`.
+ros_discovery_info counts), `prompt` (the parameter, from the node's service), and whether the node `left`. Prints `listening`, and `matched` when the node's writers are known.
 """
 
 import json
@@ -47,7 +47,7 @@ def samples(reader):
 
 
 give_up = time.monotonic() + float(seconds_max)
-last_words = None
+last_words, is_matched = None, False
 next_request = 0.0
 while time.monotonic() < give_up and (last_words is None or time.monotonic() < last_words):
     time.sleep(0.02)
@@ -70,6 +70,10 @@ while time.monotonic() < give_up and (last_words is None or time.monotonic() < l
     for sample in samples(replies):
         if (sample.client, sample.number) == (0x0123456789ABCDEF, 42):
             heard["prompt"] = sample.values[0].string_value
+    # From here on nothing may be missing: DDS promises a volatile reader what is written after it was matched.
+    if not is_matched and all(reader.get_matched_publications() for reader in (answers, texts, diagnostics)):
+        is_matched = True
+        print("matched", flush=True)
     if heard["node"] and not heard["left"] and not answers.get_matched_publications():
         heard["left"] = True
         # What was sent before it left may still be on its way up.

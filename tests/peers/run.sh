@@ -5,7 +5,8 @@
 #     tests/peers/run.sh PERIHELION PYTHON WORK_DIR
 #
 # Needs Debian's cyclonedds-dev and cyclonedds-tools, the PyPI package cyclonedds in PYTHON, and net.core.rmem_max of 4 MiB.
-# Everything stays on the loopback interface, in a domain of its own. SECONDS_PER_CAMERA shortens it for a quick look.
+# Everything stays on the loopback interface, in a domain of its own. SECONDS_PER_CAMERA shortens it for a quick look; SCENARIOS
+# names those to run, such as "quiet jumps".
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: run.sh PERIHELION PYTHON WORK_DIR" >&2; exit 2; }
 perihelion=$(realpath "$1") python=$2 work=$3
@@ -48,10 +49,13 @@ await() {
     return 1
 }
 
+wanted() { [ -z "${SCENARIOS:-}" ] || [[ " $SCENARIOS " == *" $1 "* ]]; }
+
 # scenario NAME DISTRO MAX_AGE "CHECK OPTIONS" "NODE OPTIONS" CAMERA...
 scenario() {
     local name=$1 distro=$2 max_age=$3 checks=$4 node_options=$5
     shift 5
+    wanted "$name" || return 0
     local gid_bytes=16
     [ "$distro" = humble ] && gid_bytes=24
     "$python" "$here/reader.py" "$ROS_DOMAIN_ID" /robot/eye "$gid_bytes" 300 "$work/$name.json" >"$work/$name.reader" 2>&1 &
@@ -63,6 +67,7 @@ scenario() {
         >"$work/$name.out" 2>"$work/$name.log" &
     local node=$!
     await "$work/$name.log" "listening to"
+    await "$work/$name.reader" matched
     "$@" "$work/$name.sent" || { cat "$work/$name.log" >&2; kill "$node"; return 1; }
     kill -INT "$node"
     wait "$node" || { echo "$name: the node left with $?" >&2; tail -20 "$work/$name.log" >&2; return 1; }
@@ -75,6 +80,7 @@ scenario() {
 forecasts() {
     local name=$1 engines=$2 max_age=$3 checks=$4 node_options=$5
     shift 5
+    wanted "$name" || return 0
     "$python" "$here/forecast_reader.py" "$ROS_DOMAIN_ID" /robot/eye 300 "$work/$name.json" >"$work/$name.reader" 2>&1 &
     local reader=$!
     await "$work/$name.reader" listening
@@ -83,6 +89,7 @@ forecasts() {
         -p max_age:="$max_age" $node_options >"$work/$name.out" 2>"$work/$name.log" &
     local node=$!
     await "$work/$name.log" "listening to"
+    await "$work/$name.reader" matched
     "$@" "$work/$name.sent" || { cat "$work/$name.log" >&2; kill "$node"; return 1; }
     kill -INT "$node"
     wait "$node" || { echo "$name: the node left with $?" >&2; tail -20 "$work/$name.log" >&2; return 1; }
@@ -101,11 +108,14 @@ scenario jpeg jazzy 2.0 "" "--image-transport compressed" \
 scenario vga jazzy 2.0 "" "" "${c_camera[@]}" 640 480 30 "$seconds"
 scenario hd jazzy 4.0 "" "" "${c_camera[@]}" 1280 720 30 "$seconds"
 # A camera that is far more than ten times too fast, by what the engine has just managed.
-rate=$("$python" - "$work/vga.json" "$seconds" <<'END'
+rate=30
+if wanted vga; then
+    rate=$("$python" - "$work/vga.json" "$seconds" <<'END'
 import json, sys
 print(min(500, max(30, round(20 * len(json.load(open(sys.argv[1]))["answers"]) / float(sys.argv[2])))))
 END
-)
+    )
+fi
 scenario slow jazzy 2.0 "--slow" "" "${c_camera[@]}" 320 240 "$rate" "$((seconds < 30 ? seconds : 30))"
 scene_camera=("$python" "$here/scene_camera.py" "$ROS_DOMAIN_ID")
 surprise="64x64 8 --threshold 0.5" warn="-p surprise_warn:=0.5"
@@ -115,6 +125,7 @@ forecasts driven "$driven" 4.0 "16x32 4 --actions" "" "${scene_camera[@]}" 64 64
 forecasts future "$predict" 4.0 "64x64 8" "" "${c_camera[@]}" 640 480 30 "$brief"
 forecasts both "$engine $predict" 4.0 "64x64 8" "" "${scene_camera[@]}" 64 64 16 "$brief"
 
+wanted plans || exit 0
 # A node that answers and forecasts is asked to rank plans while its camera runs.
 "$perihelion" run "$engine" "$driven" --prompt "How many balls are there?" --ros-args -r __ns:=/robot -r __node:=eye \
     -r image:=/camera/image_raw >"$work/plans.out" 2>"$work/plans.log" &

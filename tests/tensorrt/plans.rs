@@ -147,55 +147,63 @@ fn a_child_makes_a_plan() {
     assert!(1000 < made.plan.len() && 1 << 20 < made.peak_bytes);
 }
 
-/// Every graph in every precision (small-predict in int8 alone of those of blocks and eight bits), for those of the GPUs that have it, in
-/// fewer bits for the first that does; what the precision changes nothing of is made once, in f16.
 #[test]
 #[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
-fn plans_of_every_graph_of_the_small_models_are_made() {
+fn plans_of_every_graph_of_small_reason_are_made() {
+    plans_are_made("small-reason");
+}
+
+#[test]
+#[ignore = "needs TensorRT-RTX: PERIHELION_TENSORRT names it"]
+fn plans_of_every_graph_of_small_predict_are_made() {
+    plans_are_made("small-predict");
+}
+
+/// Every graph in every precision (small-predict in int8 alone of those of blocks and eight bits), for those of the GPUs that have it, in
+/// fewer bits for the first that does; what the precision changes nothing of is made once, in f16.
+fn plans_are_made(name: &str) {
     let library = Library::open(None).unwrap();
     println!("{}", library.version());
-    for name in ["small-reason", "small-predict"] {
-        let model = model(name);
-        let network = model.network();
-        // A plan of the denoiser in blocks takes a minute.
-        let is_made = |precision: &WeightFormat| {
-            name == "small-reason" || precision.computes().is_some() || *precision == WeightFormat::Int8
-        };
-        for precision in WeightFormat::ALL.into_iter().filter(is_made) {
-            let stored = stored(&precision.to_string(), network, None);
-            // TensorRT-RTX 1.7.1 makes no plan of eight bits for several GPUs at once.
-            let n_gpus = if precision.computes().is_some() { GPUS.len() } else { 1 };
-            let has = |gpu: &i32| precision.capability_min() <= *gpu;
-            let gpus: Vec<i32> = GPUS.into_iter().filter(has).take(n_gpus).collect();
-            let rules = rules(network, &stored, CacheForm::Tokens).unwrap();
-            let mut n_made = 0;
-            for (graph, rules) in network.graphs.iter().zip(rules) {
-                let lowered = lower(network, graph, rules).unwrap();
-                if precision.computes().is_none() && lowered.placed.is_empty() {
-                    continue;
-                }
-                let begun = std::time::Instant::now();
-                let made = Network::new(&library, &lowered.layers)
-                    .and_then(|mut network| network.plan(&Target::Capabilities(gpus.clone())));
-                let plan = made.unwrap_or_else(|why| panic!("{name}, {}, {precision}: {why}", graph.name));
-                let (kb, s) = (plan.len() / 1000, begun.elapsed().as_secs_f32());
-                println!(
-                    "{name}, {}, {precision} for {gpus:?}: {} layers, {} placed, {kb} kB in {s:.1} s",
-                    graph.name,
-                    lowered.layers.layers.len(),
-                    lowered.placed.len()
-                );
-                // Weights are inputs or placed: what is in a plan is code and a few constants.
-                let constants: usize = lowered.layers.layers.iter().map(|l| l.kind.bytes().len()).sum();
-                assert!(constants < 200_000, "{name}, {}: {constants} bytes of constants", graph.name);
-                n_made += 1;
+    let model = model(name);
+    let network = model.network();
+    // A plan of the denoiser in blocks takes a minute.
+    let is_made = |precision: &WeightFormat| {
+        name == "small-reason" || precision.computes().is_some() || *precision == WeightFormat::Int8
+    };
+    for precision in WeightFormat::ALL.into_iter().filter(is_made) {
+        let stored = stored(&precision.to_string(), network, None);
+        // TensorRT-RTX 1.7.1 makes no plan of eight bits for several GPUs at once.
+        let n_gpus = if precision.computes().is_some() { GPUS.len() } else { 1 };
+        let has = |gpu: &i32| precision.capability_min() <= *gpu;
+        let gpus: Vec<i32> = GPUS.into_iter().filter(has).take(n_gpus).collect();
+        let rules = rules(network, &stored, CacheForm::Tokens).unwrap();
+        let mut n_made = 0;
+        for (graph, rules) in network.graphs.iter().zip(rules) {
+            let lowered = lower(network, graph, rules).unwrap();
+            if precision.computes().is_none() && lowered.placed.is_empty() {
+                continue;
             }
-            assert!(0 < n_made, "{name} has no product in {precision}");
-            for gpu in GPUS.into_iter().filter(|gpu| *gpu < precision.capability_min()) {
-                let why = check_target(network, &stored, &Target::Capabilities(vec![gpu]));
-                let why = why.unwrap_err().to_string();
-                assert!(why.contains(precision.name()), "{why}");
-            }
+            let begun = std::time::Instant::now();
+            let made = Network::new(&library, &lowered.layers)
+                .and_then(|mut network| network.plan(&Target::Capabilities(gpus.clone())));
+            let plan = made.unwrap_or_else(|why| panic!("{name}, {}, {precision}: {why}", graph.name));
+            let (kb, s) = (plan.len() / 1000, begun.elapsed().as_secs_f32());
+            println!(
+                "{name}, {}, {precision} for {gpus:?}: {} layers, {} placed, {kb} kB in {s:.1} s",
+                graph.name,
+                lowered.layers.layers.len(),
+                lowered.placed.len()
+            );
+            // Weights are inputs or placed: what is in a plan is code and a few constants.
+            let constants: usize = lowered.layers.layers.iter().map(|l| l.kind.bytes().len()).sum();
+            assert!(constants < 200_000, "{name}, {}: {constants} bytes of constants", graph.name);
+            n_made += 1;
+        }
+        assert!(0 < n_made, "{name} has no product in {precision}");
+        for gpu in GPUS.into_iter().filter(|gpu| *gpu < precision.capability_min()) {
+            let why = check_target(network, &stored, &Target::Capabilities(vec![gpu]));
+            let why = why.unwrap_err().to_string();
+            assert!(why.contains(precision.name()), "{why}");
         }
     }
 }

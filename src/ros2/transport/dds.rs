@@ -15,6 +15,7 @@ mod reader;
 mod receiving;
 mod replies;
 mod requests;
+mod silent;
 mod sockets;
 mod writer;
 
@@ -37,7 +38,7 @@ use self::receiving::Receiving;
 use self::replies::Replies;
 use self::requests::Requests;
 use self::sockets::Sockets;
-use self::writer::{DdsPublisher, Patience};
+use self::writer::{DdsPublisher, Writers};
 use super::{
     Choice, Delivery, ImageReliability, ImageTransport, MessageSink, Publisher, Pump, Qos, Reception,
     ServiceHandler, TopicSeen, Transport, TransportError,
@@ -94,7 +95,7 @@ impl DdsOptions {
 pub struct Dds {
     participant: DomainParticipant,
     publisher: rustdds::Publisher,
-    patience: Arc<Patience>,
+    writers: Arc<Writers>,
     /// Where replies leave that we send ourselves.
     mouth: Arc<UdpSocket>,
     clock: Arc<Clock>,
@@ -126,12 +127,13 @@ impl Dds {
         let qos = QosPolicies::qos_none();
         let publisher = participant.create_publisher(&qos).map_err(refused("create a publisher"))?;
         let subscriber = participant.create_subscriber(&qos).map_err(refused("create a subscriber"))?;
-        let patience = Arc::default();
-        let entities = Entities::announce(&participant, &publisher, options, &patience)?;
+        let writers = Arc::default();
+        let entities = Entities::announce(&participant, &publisher, options, &writers)?;
         let port = ports::data(options.domain_id, participant.participant_id()).map(|at| at.port());
         let sockets = port.map(Sockets::at).unwrap_or_default();
         let buffer_bytes = sockets.enlarge(options.receive_buffer_bytes);
-        let greeting = Greeting::new(&participant).map_err(refused("speak to ourselves"))?;
+        let greeting =
+            Greeting::new(&participant, Arc::clone(&writers)).map_err(refused("speak to ourselves"))?;
         let receiving = Arc::new(Receiving::new(participant.clone(), subscriber, entities));
         let thread = receiving.start(greeting).map_err(refused("start the receiving thread"))?;
         let mouth = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(refused("speak to others"))?;
@@ -139,7 +141,7 @@ impl Dds {
         Ok(Self {
             participant,
             publisher,
-            patience,
+            writers,
             mouth: Arc::new(mouth),
             clock,
             image_reliability: options.image_reliability,
@@ -263,7 +265,7 @@ impl Transport for Dds {
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         let dds_topic = self.topic(format!("rt{topic}"), ros_type, &qos(delivery))?;
-        let publisher = DdsPublisher::new(&self.publisher, &dds_topic, &self.patience);
+        let publisher = DdsPublisher::new(&self.publisher, &dds_topic, &self.writers);
         let publisher = publisher.map_err(refused(&format!("publish {topic}")))?;
         self.receiving.entities().add_writer(publisher.guid());
         Ok(Box::new(publisher))
@@ -278,7 +280,7 @@ impl Transport for Dds {
         let qos = qos(Delivery::Reliable);
         let name = format!("rr{service}Reply");
         let reply = self.topic(name.clone(), &format!("{ros_type}_Response"), &qos)?;
-        let replies = DdsPublisher::new(&self.publisher, &reply, &self.patience);
+        let replies = DdsPublisher::new(&self.publisher, &reply, &self.writers);
         let replies = replies.map_err(refused(&format!("serve {service}")))?;
         let replies = Replies::new(replies, name, self.participant.clone(), Arc::clone(&self.mouth));
         self.receiving.entities().add_writer(replies.guid());

@@ -1,7 +1,7 @@
 //! The RTPS datagrams that we send ourselves, beside RustDDS (RTPS 2.5, chapter 9.4).
 //!
-//! Fast DDS needs three things that RustDDS does not say: who leaves, by a hash of the key; that a new reader wants to know
-//! what there is; and whose request it is that a reply of several fragments answers. They are about identities that RustDDS
+//! Others need four things that RustDDS does not say: who leaves, by a hash of the key; that a new reader wants to know
+//! what there is; that a writer has nothing yet; and whose request it is that a reply of several fragments answers. They are about identities that RustDDS
 //! tells us, and each is a datagram that no network cuts in two.
 
 use std::net::SocketAddrV4;
@@ -22,6 +22,8 @@ const DATA: u8 = 0x15;
 const DATA_FRAGMENTS: u8 = 0x16;
 /// A submessage's numbers are little-endian.
 const LITTLE_ENDIAN: u8 = 0x01;
+/// No answer is wanted to a `HEARTBEAT`.
+const FINAL: u8 = 0x02;
 /// `DATA` and `DATA_FRAG` have parameters before their payload.
 const INLINE_PARAMETERS: u8 = 0x02;
 
@@ -39,7 +41,7 @@ const DETECTOR: [u8; 4] = [0, 1, 0, 0xc7];
 /// Later than any announcement of ours: RustDDS counts these from 1, one every ten seconds.
 const LAST_ANNOUNCEMENT: u32 = i32::MAX as u32;
 
-/// The count of a reader's first question that Fast DDS heeds: it ignores those that are not above zero.
+/// The count of a first question or heartbeat: those that are not above zero are ignored.
 const FIRST_COUNT: u32 = 1;
 
 /// Bytes of a fragment. A reader takes those of one sample for alike, so that ours are as long as RustDDS's.
@@ -82,6 +84,19 @@ pub(super) fn heartbeat(writer: GUID, reader: GUID, answer_to: SocketAddrV4) -> 
     let (first, last, count) = (number(1), number(1), 1u32.to_le_bytes());
     let body = [&reader[PREFIX_BYTES..], &writer[PREFIX_BYTES..], &first, &last, &count].concat();
     submessage(&mut datagram, HEARTBEAT, 0, &body);
+    datagram
+}
+
+/// Tells `reader`, which is somebody's, that `writer`, which is ours, has published nothing yet.
+///
+/// Heartbeats are counted, and this is the count of the first that RustDDS sends: who has heard one ignores it.
+pub(super) fn nothing_yet(writer: GUID, reader: GUID) -> Vec<u8> {
+    let (writer, reader) = (writer.to_bytes(), reader.to_bytes());
+    let mut datagram = begin(&writer);
+    submessage(&mut datagram, INFO_DESTINATION, 0, &reader[..PREFIX_BYTES]);
+    let (first, last, count) = (number(1), number(0), FIRST_COUNT.to_le_bytes());
+    let body = [&reader[PREFIX_BYTES..], &writer[PREFIX_BYTES..], &first, &last, &count].concat();
+    submessage(&mut datagram, HEARTBEAT, FINAL, &body);
     datagram
 }
 
@@ -212,6 +227,21 @@ mod tests {
             &[7; 12],
             &[0x06, 1, 24, 0, 0, 0, 2, 4, 0, 0, 1, 3],
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(datagram, expected);
+    }
+
+    #[test]
+    fn a_writer_that_has_nothing_says_so_to_the_reader() {
+        let datagram = nothing_yet(guid(9, [0, 0, 1, 3]), guid(7, [0, 0, 2, 4]));
+        let expected: Vec<u8> = [
+            &b"RTPS\x02\x03\x01\x12"[..],
+            &[9; 12],
+            &[0x0e, 1, 12, 0],
+            &[7; 12],
+            &[0x07, 3, 28, 0, 0, 0, 2, 4, 0, 0, 1, 3],
+            &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
         ]
         .concat();
         assert_eq!(datagram, expected);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustdds::{DomainParticipant, GUID, RTPSEntity, TopicKind};
 
-use super::writer::{DdsPublisher, Patience};
+use super::writer::{DdsPublisher, Writers};
 use super::{DdsOptions, Delivery, qos, refused};
 use crate::ros2::messages::{Gid, Message, NodeEntities, ParticipantEntities, dds_type_name, encode};
 use crate::ros2::transport::{Publisher, TransportError};
@@ -23,7 +23,7 @@ impl Entities {
         participant: &DomainParticipant,
         publisher: &rustdds::Publisher,
         options: &DdsOptions,
-        patience: &Arc<Patience>,
+        writers: &Arc<Writers>,
     ) -> Result<Self, TransportError> {
         let dds_type = dds_type_name(ParticipantEntities::TYPE);
         // Without the prefix of ROS topics: it is the middleware's own.
@@ -35,7 +35,7 @@ impl Entities {
                 TopicKind::NoKey,
             )
             .map_err(refused("create ros_discovery_info"))?;
-        let writer = DdsPublisher::new(publisher, &topic, patience);
+        let writer = DdsPublisher::new(publisher, &topic, writers);
         let writer = writer.map_err(refused("publish ros_discovery_info"))?;
         let node = NodeEntities {
             namespace: options.node.namespace().to_owned(),

@@ -1,4 +1,5 @@
-//! Asks each new writer of Fast DDS at once what it sent before we knew it.
+//! Greets those who match us: asks writers of Fast DDS what they sent before we knew them, and tells readers that our writer
+//! has nothing yet.
 //!
 //! A writer that matches us first may send samples while we do not know it yet; they are dropped, and come again when we
 //! say that they are missing. RustDDS says "nothing is missing" to a writer that it has just matched, and Fast DDS then
@@ -9,10 +10,16 @@
 //!
 //! A writer that does not know our reader yet hears no question. It greets the reader when it does, with a heartbeat that RustDDS
 //! takes for the one that was played. So the same question is sent again for a while; who has heard it ignores it.
+//!
+//! A reader of Cyclone DDS takes what lies before the first heartbeat that it hears of a writer for history, and history is not for
+//! it: a first sample that was lost on the way would not come again. RustDDS says "nothing yet" once, when it knows the reader, which
+//! may be before the reader knows the writer, and does not answer when the reader then asks. So we say it for a while, until the
+//! writer begins.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -21,24 +28,27 @@ use rustdds::{
     DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, GUID, StatusEvented,
 };
 
-use super::datagrams::{heartbeat, question};
+use super::datagrams::{heartbeat, nothing_yet, question};
 use super::ports;
+use super::writer::Writers;
 
 /// How the GUIDs of Fast DDS begin: with its vendor id (RTPS 2.5, 8.2.4.1).
 const FAST_DDS: [u8; 2] = [0x01, 0x0f];
 /// The bits of an entity's kind that are not zero in the middleware's own entities (RTPS 2.5, 9.3.1.2).
 const BUILT_IN: u8 = 0xc0;
 
-/// A question is asked again after this …
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// A greeting is said again after this …
+const SAY_AGAIN: Duration = Duration::from_millis(20);
 /// … and, each time after twice as long, until this.
-const ASK_NO_MORE: Duration = Duration::from_secs(2);
+const SAY_NO_MORE: Duration = Duration::from_secs(2);
 
-/// Questions that are asked again, at most: a stranger may make up writers.
-const QUESTIONS_MAX: usize = 256;
+/// Greetings that are said again, at most: a stranger may make up writers and readers.
+const REPEATED_MAX: usize = 256;
 
-/// A question, and when it is asked again.
-struct Question {
+/// A greeting, and when it is said again.
+struct Repeated {
+    /// Our writer that has nothing yet, where that is what it says.
+    silent: Option<GUID>,
     datagram: Vec<u8>,
     addresses: Vec<SocketAddr>,
     again: Instant,
@@ -51,27 +61,28 @@ pub(super) struct Greeting {
     socket: UdpSocket,
     /// Where nobody listens to what RustDDS answers.
     nobody: SocketAddrV4,
-    asked: Vec<Question>,
+    writers: Arc<Writers>,
+    repeated: Vec<Repeated>,
 }
 
 impl Greeting {
-    pub(super) fn new(participant: &DomainParticipant) -> io::Result<Self> {
+    pub(super) fn new(participant: &DomainParticipant, writers: Arc<Writers>) -> io::Result<Self> {
         let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         Ok(Self {
             participant: participant.clone(),
             matches: participant.status_listener(),
             socket: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
             nobody: SocketAddrV4::new(Ipv4Addr::LOCALHOST, nobody),
-            asked: Vec::new(),
+            writers,
+            repeated: Vec::new(),
         })
     }
 
-    /// Greets the writers that were matched since the last call; `waker` is woken at the next. Says whether writers came
-    /// or went.
+    /// Greets those who were matched since the last call; `waker` is woken at the next. Says whether writers came or went.
     pub(super) fn greet(&mut self, waker: &Waker) -> bool {
-        self.ask_again(Instant::now());
+        self.say_again(Instant::now());
         let mut is_news = false;
-        let mut matched = Vec::new();
+        let (mut asked, mut told) = (Vec::new(), Vec::new());
         let mut events = pin!(self.matches.as_async_status_stream());
         let mut context = Context::from_waker(waker);
         while let Poll::Ready(Some(event)) = events.as_mut().poll_next(&mut context) {
@@ -80,34 +91,42 @@ impl Greeting {
                 DomainParticipantStatusEvent::WriterDetected { .. }
                     | DomainParticipantStatusEvent::WriterLost { .. }
             );
-            let DomainParticipantStatusEvent::RemoteWriterMatched { local_reader, remote_writer } = event
-            else {
-                continue;
-            };
-            let is_theirs = remote_writer.to_bytes().starts_with(&FAST_DDS);
-            if is_theirs && local_reader.to_bytes()[15] & BUILT_IN == 0 {
-                matched.push((remote_writer, local_reader));
+            match event {
+                DomainParticipantStatusEvent::RemoteWriterMatched { local_reader, remote_writer }
+                    if remote_writer.to_bytes().starts_with(&FAST_DDS)
+                        && local_reader.to_bytes()[15] & BUILT_IN == 0 =>
+                {
+                    asked.push((remote_writer, local_reader));
+                }
+                DomainParticipantStatusEvent::RemoteReaderMatched { local_writer, remote_reader } => {
+                    told.push((local_writer, remote_reader));
+                }
+                _ => {}
             }
         }
-        matched.into_iter().for_each(|(writer, reader)| self.ask(writer, reader));
+        asked.into_iter().for_each(|(writer, reader)| self.ask(writer, reader));
+        told.into_iter().for_each(|(writer, reader)| self.tell(writer, reader));
         is_news
     }
 
     /// When it wants to be called although nothing has happened.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.asked.iter().map(|question| question.again).min()
+        self.repeated.iter().map(|greeting| greeting.again).min()
     }
 
-    fn ask_again(&mut self, now: Instant) {
-        let socket = &self.socket;
-        self.asked.retain_mut(|question| {
-            if now < question.again {
+    fn say_again(&mut self, now: Instant) {
+        let (socket, silent) = (&self.socket, &self.writers.silent);
+        self.repeated.retain_mut(|greeting| {
+            if now < greeting.again {
                 return true;
             }
-            question.send(socket);
-            question.pause *= 2;
-            question.again = now + question.pause;
-            question.pause < ASK_NO_MORE
+            if greeting.silent.is_some_and(|writer| !silent.has(writer)) {
+                return false;
+            }
+            greeting.send(socket);
+            greeting.pause *= 2;
+            greeting.again = now + greeting.pause;
+            greeting.pause < SAY_NO_MORE
         });
     }
 
@@ -124,20 +143,34 @@ impl Greeting {
             return;
         }
         let locators = proxy.unicast_locator_list.iter().filter(|locator| locator.is_udp());
-        let question = Question {
-            datagram: question(writer, reader),
-            addresses: locators.map(|locator| SocketAddr::from(*locator)).collect(),
-            again: Instant::now() + ASK_AGAIN,
-            pause: ASK_AGAIN,
-        };
-        question.send(&self.socket);
-        if self.asked.len() < QUESTIONS_MAX {
-            self.asked.push(question);
+        let addresses = locators.map(|locator| SocketAddr::from(*locator)).collect();
+        self.say(None, question(writer, reader), addresses);
+    }
+
+    /// A writer that has begun is asked by its readers, and answers.
+    fn tell(&mut self, writer: GUID, reader: GUID) {
+        if !self.writers.silent.has(writer) {
+            return;
+        }
+        let discovered = self.participant.discovered_readers();
+        let mut proxies = discovered.iter().map(|found| &found.reader_proxy);
+        let Some(proxy) = proxies.find(|proxy| proxy.remote_reader_guid == reader) else { return };
+        let locators = proxy.unicast_locator_list.iter().filter(|locator| locator.is_udp());
+        let addresses = locators.map(|locator| SocketAddr::from(*locator)).collect();
+        self.say(Some(writer), nothing_yet(writer, reader), addresses);
+    }
+
+    fn say(&mut self, silent: Option<GUID>, datagram: Vec<u8>, addresses: Vec<SocketAddr>) {
+        let again = Instant::now() + SAY_AGAIN;
+        let greeting = Repeated { silent, datagram, addresses, again, pause: SAY_AGAIN };
+        greeting.send(&self.socket);
+        if self.repeated.len() < REPEATED_MAX {
+            self.repeated.push(greeting);
         }
     }
 }
 
-impl Question {
+impl Repeated {
     fn send(&self, socket: &UdpSocket) {
         for address in &self.addresses {
             drop(socket.send_to(&self.datagram, address));

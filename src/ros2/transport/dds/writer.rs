@@ -1,16 +1,19 @@
 //! One DDS writer of ready-made bodies.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustdds::bytes::Bytes;
 use rustdds::dds::{CreateResult, WriteError};
 use rustdds::no_key::{DataWriter, SerializerAdapter};
+use rustdds::qos::HasQoSPolicy;
 use rustdds::{
     GUID, RTPSEntity, RepresentationIdentifier, SampleIdentity, Timestamp, Topic, WriteOptionsBuilder,
 };
 
+use super::silent::Silent;
 use crate::ros2::transport::{PublishError, Publisher};
 
 /// How long the writers of a participant wait together, when they end, for readers to confirm what was published last. While one
@@ -21,9 +24,17 @@ const APART: Duration = Duration::from_secs(5);
 /// What a writer that comes too late looks for: confirmations that are there already.
 const GLANCE: Duration = Duration::from_millis(1);
 
+/// What the writers of a participant share.
+#[derive(Default)]
+pub(super) struct Writers {
+    patience: Patience,
+    /// Those that have published nothing yet.
+    pub(super) silent: Silent,
+}
+
 /// Until when the writers that end together wait for readers that do not confirm.
 #[derive(Default)]
-pub(super) struct Patience(Mutex<Option<Instant>>);
+struct Patience(Mutex<Option<Instant>>);
 
 impl Patience {
     /// What is left of it.
@@ -38,17 +49,21 @@ impl Patience {
 
 pub(super) struct DdsPublisher {
     writer: DataWriter<Body, Verbatim>,
-    patience: Arc<Patience>,
+    has_published: AtomicBool,
+    writers: Arc<Writers>,
 }
 
 impl DdsPublisher {
     pub(super) fn new(
         publisher: &rustdds::Publisher,
         topic: &Topic,
-        patience: &Arc<Patience>,
+        writers: &Arc<Writers>,
     ) -> CreateResult<Self> {
         let writer = publisher.create_datawriter_no_key(topic, None)?;
-        Ok(Self { writer, patience: Arc::clone(patience) })
+        if writer.qos().is_reliable() {
+            writers.silent.add(writer.guid());
+        }
+        Ok(Self { writer, has_published: AtomicBool::new(false), writers: Arc::clone(writers) })
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -67,19 +82,28 @@ impl DdsPublisher {
         if let Some(request) = request {
             options = options.related_sample_identity(request);
         }
+        self.begin();
         let written = self.writer.write_with_options(Body(Bytes::from(body)), options.build());
         written.map(|sample| i64::from(sample.sequence_number)).map_err(refusal)
+    }
+
+    /// Before its first sample.
+    fn begin(&self) {
+        if !self.has_published.swap(true, Relaxed) {
+            self.writers.silent.remove(self.guid());
+        }
     }
 
     /// Waits until the readers that are there have all: as long as there is patience, and so long at least.
     pub(super) fn flush(&self, at_least: Duration) {
         // What they do not confirm in time is theirs to miss: we are leaving.
-        drop(self.writer.wait_for_acknowledgments(self.patience.left().max(at_least)));
+        drop(self.writer.wait_for_acknowledgments(self.writers.patience.left().max(at_least)));
     }
 }
 
 impl Publisher for DdsPublisher {
     fn publish(&self, body: Vec<u8>) -> Result<(), PublishError> {
+        self.begin();
         self.writer.write(Body(Bytes::from(body)), Some(Timestamp::now())).map_err(refusal)
     }
 }
@@ -87,6 +111,7 @@ impl Publisher for DdsPublisher {
 /// A last answer or report should reach those who listen, although the node leaves.
 impl Drop for DdsPublisher {
     fn drop(&mut self) {
+        self.begin();
         self.flush(Duration::ZERO);
     }
 }
