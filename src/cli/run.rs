@@ -37,7 +37,8 @@ use crate::ros2::transport::{
 /// Answers and forecasts a live ROS 2 camera, or a bag, until it is told to stop.
 ///
 /// Subscribes to `image` (or `image/compressed`), or to the topics of several cameras. With an engine that answers it subscribes
-/// to `~/prompt` and publishes `~/answer` and `~/answer/json`; with one that forecasts it publishes `~/forecast`,
+/// to `~/prompt`, publishes `~/answer`, `~/answer/json` and, typed, `~/answer/typed`, `~/detections` and `~/annotated/compressed`,
+/// and answers what other nodes ask by the service or the action `~/ask`; with one that forecasts it publishes `~/forecast`,
 /// `~/forecast/json`, `~/surprise` and `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and
 /// `~/plan/request`, whose result is `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is
 /// as for any ROS 2 node: remap rules, parameters, parameter files, log level.
