@@ -71,6 +71,26 @@ impl Checkpoint {
         Ok(Self { dir: dir.to_owned(), config, tensors })
     }
 
+    /// Opens the directory without its weights, if it has any: there are no tensors then.
+    ///
+    /// # Errors
+    /// If `config.json` is missing or is no JSON.
+    pub fn open_configs(dir: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { dir: dir.to_owned(), config: JsonFile::open_config(dir)?, tensors: Tensors::none(dir) })
+    }
+
+    /// Name and content of every file beside the weights that a checkpoint's digest covers, and of older tokenizers'.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::file`].
+    pub fn configs(&self) -> Result<Vec<(&'static str, Vec<u8>)>, CheckpointError> {
+        let mut all = Vec::new();
+        for name in CONFIG_FILES.into_iter().chain(write::TOKENIZER_FILES) {
+            all.extend(self.file(name)?.map(|content| (name, content)));
+        }
+        Ok(all)
+    }
+
     /// Whether a file of weights lies in the directory, by one of the names that libraries give it.
     pub fn has_weights(dir: &Path) -> bool {
         WEIGHT_FILES.iter().any(|name| dir.join(name).exists())

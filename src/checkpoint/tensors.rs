@@ -28,12 +28,17 @@ struct Stored {
 }
 
 impl Tensors {
+    /// None at all.
+    pub(super) fn none(path: &Path) -> Self {
+        Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() }
+    }
+
     /// Opens one safetensors file. Its header is checked, its data is not looked at.
     ///
     /// # Errors
     /// If it cannot be mapped or its header does not fit it.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut all = Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut all = Self::none(path);
         all.add(path)?;
         Ok(all)
     }
@@ -47,7 +52,7 @@ impl Tensors {
         let dir = index.parent().unwrap_or(Path::new("."));
         let shard_of = read_index(index)?;
 
-        let mut all = Self { path: dir.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut all = Self::none(dir);
         let mut shards: Vec<&str> = shard_of.iter().map(|(_, shard)| &shard[..]).collect();
         shards.sort_unstable();
         shards.dedup();

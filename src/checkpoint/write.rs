@@ -15,7 +15,7 @@ use crate::install::PartialFolder;
 use crate::tensor::DType;
 
 /// Files of older tokenizers, which change no answer here, since `tokenizer.json` says the same, and which other programs read.
-const TOKENIZER_FILES: [&str; 4] =
+pub(super) const TOKENIZER_FILES: [&str; 4] =
     ["vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"];
 
 /// A tensor that is made when it is written, so that a checkpoint needs no more memory than its largest tensor.
@@ -117,9 +117,16 @@ impl CheckpointWriter {
     /// # Errors
     /// If the disk is full or fails.
     pub fn json(&mut self, name: &str, value: &Value) -> Result<(), CheckpointError> {
-        let text = format!("{value:#}\n");
+        self.file(name, format!("{value:#}\n").as_bytes())
+    }
+
+    /// Writes any other file; `name` may begin with a folder.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn file(&mut self, name: &str, content: &[u8]) -> Result<(), CheckpointError> {
         let path = self.place(name)?;
-        fs::write(path, text).map_err(|e| CheckpointError::io(&self.dir.join(name), e))
+        fs::write(path, content).map_err(|e| CheckpointError::io(&self.dir.join(name), e))
     }
 
     /// Copies a file to `name`, if it is there.

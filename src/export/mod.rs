@@ -15,6 +15,6 @@ mod write;
 
 pub use error::ExportError;
 pub use predict::{PredictOptions, export_predict};
-pub use reason::{ReasonOptions, export_reason};
+pub use reason::{ReasonOptions, export_reason, reason_manifest};
 pub use text::load_text;
 pub use write::{Progress, Summary};

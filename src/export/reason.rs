@@ -43,14 +43,8 @@ pub fn export_reason(
     let config = Reason2Config::parse(checkpoint.config())?;
     let limits = options.limits.within(config.language.max_position_embeddings);
     let model = Reason2::new(&checkpoint, limits)?;
-    let tokenizer_path = dir.join("tokenizer.json");
-    let tokenizer_json = checkpoint.file("tokenizer.json")?.ok_or_else(|| ExportError::Disagree {
-        dir: dir.to_owned(),
-        what: "expected tokenizer.json beside config.json, found none".to_owned(),
-    })?;
-    let tokenizer = Tokenizer::from_bytes(&tokenizer_json)
-        .map_err(|source| ExportError::Tokenizer { path: tokenizer_path, source })?;
-    let answers = Some(manifest(&checkpoint, &config, &tokenizer, options)?);
+    let (answers, _, tokenizer_json) = reason_manifest(&checkpoint, &config, options)?;
+    let answers = Some(answers);
 
     check_room(&model.network, &model, out)?;
     let cases = GoldenInputs::new(&config).cases();
@@ -85,20 +79,30 @@ fn notes(checkpoint: &Checkpoint) -> Result<Vec<String>, ExportError> {
     Ok(notes)
 }
 
-fn manifest(
+/// What stands in a model beside network and weights: all that says how a question becomes inputs. With its tokenizer, and that one's file.
+///
+/// # Errors
+/// If a file of the checkpoint is missing, is not what its name says, or contradicts another.
+pub fn reason_manifest(
     checkpoint: &Checkpoint,
     config: &Reason2Config,
-    tokenizer: &Tokenizer,
     options: &ReasonOptions,
-) -> Result<ReasonManifest, ExportError> {
+) -> Result<(ReasonManifest, Tokenizer, Vec<u8>), ExportError> {
+    let dir = checkpoint.dir();
+    let tokenizer_json = checkpoint.file("tokenizer.json")?.ok_or_else(|| ExportError::Disagree {
+        dir: dir.to_owned(),
+        what: "expected tokenizer.json beside config.json, found none".to_owned(),
+    })?;
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_json)
+        .map_err(|source| ExportError::Tokenizer { path: dir.join("tokenizer.json"), source })?;
     let generation = match checkpoint.json("generation_config.json")? {
         Some(file) => GenerationConfig::parse(&file, config.language.vocab_size)?,
         None => GenerationConfig::default(),
     };
     let preprocess = preprocess(checkpoint, config)?;
-    let prompt = ChatTemplate::find(checkpoint)?.layout(config, tokenizer, options.think_suffix.clone())?;
+    let prompt = ChatTemplate::find(checkpoint)?.layout(config, &tokenizer, options.think_suffix.clone())?;
     let vision = &config.vision;
-    Ok(ReasonManifest {
+    let manifest = ReasonManifest {
         prompt,
         preprocess,
         patch_positions: patch_positions(config),
@@ -111,7 +115,8 @@ fn manifest(
             frames: options.clip_frames.map_or(1, NonZeroUsize::get),
             fps: options.clip_fps.unwrap_or(preprocess.video.fps),
         },
-    })
+    };
+    Ok((manifest, tokenizer, tokenizer_json))
 }
 
 /// The processor's rules, which must cut patches as the network takes them.
