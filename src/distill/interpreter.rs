@@ -10,31 +10,24 @@
 use std::collections::HashMap;
 
 use burn_backend::DType;
-use burn_backend::ops::IntTensorOps;
-use burn_flex::{Flex, FlexTensor};
 
 use super::ops::{self, Convolution};
 use super::real::{shape as extents_of, tensor_of};
-use super::tape::{Tensor, slices};
+use super::tape::Tensor;
+use super::value::Value;
 use crate::backend::{Run, RunError};
 use crate::graph::{BufferId, GraphId, Network, Node, Op, ValueId, WeightId};
 use crate::tensor::DType as Stored;
 
-/// A value of a graph: numbers that may be learnt of, or whole numbers. The batch is in front.
-#[derive(Clone, Debug)]
-enum Value {
-    Real(Tensor),
-    /// `[1 or b, ..]`, i32.
-    Whole(FlexTensor),
-}
-
 /// A network that runs on tensors: its weights as they are now, and its buffers.
 ///
-/// A buffer holds the rows that were written from its first on; what lies beyond reads as zeros.
+/// A buffer holds the rows that were written from its first on; what lies beyond reads as zeros. A clone goes on from the same values.
+#[derive(Clone)]
 pub struct Interpreter<'n> {
     network: &'n Network,
     weights: Vec<Tensor>,
     buffers: HashMap<BufferId, Value>,
+    ends: Option<Vec<(usize, usize)>>,
     dtype: DType,
 }
 
@@ -46,7 +39,7 @@ impl<'n> Interpreter<'n> {
     pub fn new(network: &'n Network, weights: Vec<Tensor>) -> Self {
         assert_eq!(weights.len(), network.weights.len(), "a weight for each of the network's");
         let dtype = weights.first().map_or(DType::F32, Tensor::dtype);
-        Interpreter { network, weights, buffers: HashMap::new(), dtype }
+        Interpreter { network, weights, buffers: HashMap::new(), ends: None, dtype }
     }
 
     /// The network.
@@ -75,6 +68,14 @@ impl<'n> Interpreter<'n> {
         self.buffers.insert(buffer, Value::Real(values));
     }
 
+    /// The same for numbers that nothing is learnt of, in the type that the network computes in.
+    ///
+    /// # Panics
+    /// As [`Interpreter::write`].
+    pub fn write_constant(&mut self, buffer: BufferId, values: &[f32], shape: &[usize]) {
+        self.write(buffer, Tensor::plain(tensor_of(values, shape, self.dtype)));
+    }
+
     /// The same for whole numbers; `shape` is `[b, rows, ..]`.
     ///
     /// # Panics
@@ -82,6 +83,30 @@ impl<'n> Interpreter<'n> {
     pub fn write_whole(&mut self, buffer: BufferId, values: &[i32], shape: &[usize]) {
         self.check(buffer, shape);
         self.buffers.insert(buffer, Value::Whole(super::real::whole(values, shape)));
+    }
+
+    /// Forgets what a buffer holds: it reads as zeros again.
+    pub fn clear(&mut self, buffer: BufferId) {
+        self.buffers.remove(&buffer);
+    }
+
+    /// From now on a run goes on behind [`Op::LastRow`] as if its rows ended at these: pairs of a member of the batch and a row. Each
+    /// becomes a member of the batch that follows.
+    ///
+    /// A graph that is causal, as `prefill`, then gives of one run over a prompt and its answer what it would give of each beginning of
+    /// it. With none, the last row of each member counts again.
+    pub fn end_at(&mut self, ends: Option<Vec<(usize, usize)>>) {
+        self.ends = ends;
+    }
+
+    /// Member `i` of the batch becomes what member `members[i]` was. What all members have in common stays so.
+    ///
+    /// # Panics
+    /// If there is no such member.
+    pub fn gather(&mut self, members: &[usize]) {
+        for held in self.buffers.values_mut().filter(|held| held.shape()[0] != 1) {
+            *held = held.gathered(members);
+        }
     }
 
     fn check(&self, buffer: BufferId, shape: &[usize]) {
@@ -163,65 +188,6 @@ impl<'n> Interpreter<'n> {
             parts.push(self.rows(id, row + n, &after));
         }
         self.buffers.insert(id, Value::joined(&parts, 1));
-    }
-}
-
-impl Value {
-    fn shape(&self) -> Vec<usize> {
-        match self {
-            Value::Real(x) => x.shape(),
-            Value::Whole(x) => extents_of(x),
-        }
-    }
-
-    fn sliced(&self, axis: usize, start: usize, len: usize) -> Value {
-        match self {
-            Value::Real(x) => Value::Real(x.sliced(axis, start, len)),
-            Value::Whole(x) => {
-                Value::Whole(Flex::int_slice(x.clone(), &slices(&extents_of(x), axis, start, len)))
-            }
-        }
-    }
-
-    fn reshaped(&self, shape: &[usize]) -> Value {
-        match self {
-            Value::Real(x) => Value::Real(x.reshaped(shape)),
-            Value::Whole(x) => Value::Whole(Flex::int_reshape(x.clone(), shape.to_vec().into())),
-        }
-    }
-
-    fn permuted(&self, order: &[usize]) -> Value {
-        match self {
-            Value::Real(x) => Value::Real(x.permuted(order)),
-            Value::Whole(x) => Value::Whole(Flex::int_permute(x.clone(), order)),
-        }
-    }
-
-    /// With the batch of the largest part.
-    fn joined(parts: &[Value], axis: usize) -> Value {
-        if let [only] = parts {
-            return only.clone();
-        }
-        let n = parts.iter().map(|part| part.shape()[0]).max().expect("a part");
-        let batched = |part: &Value| {
-            let mut shape = part.shape();
-            shape[0] = n;
-            match part {
-                Value::Real(x) => Value::Real(x.expanded(&shape)),
-                Value::Whole(x) => Value::Whole(Flex::int_expand(x.clone(), shape.into())),
-            }
-        };
-        let (mut reals, mut wholes) = (Vec::new(), Vec::new());
-        for part in parts.iter().map(batched) {
-            match part {
-                Value::Real(x) => reals.push(x),
-                Value::Whole(x) => wholes.push(x),
-            }
-        }
-        match reals.is_empty() {
-            true => Value::Whole(Flex::int_cat(wholes, axis)),
-            false => Value::Real(Tensor::joined(&reals, axis)),
-        }
     }
 }
 
@@ -347,8 +313,20 @@ impl Pass<'_, '_> {
                 ops::select_rows(&x, &table, &index, *merge).ok_or(index_error)?
             }
             Op::LastRow => {
-                let n = real(0).shape()[1];
-                real(0).sliced(1, n - 1, 1)
+                let x = real(0).shape();
+                match &self.on.ends {
+                    None => real(0).sliced(1, x[1] - 1, 1),
+                    Some(ends) => {
+                        let is_there = |(member, row): &(usize, usize)| *member < x[0] && *row < x[1];
+                        if !ends.iter().all(is_there) {
+                            return Err(index_error);
+                        }
+                        let ids: Vec<i32> = ends.iter().map(|(m, row)| (m * x[1] + row) as i32).collect();
+                        let shape = [&[ids.len(), 1], &x[2..]].concat();
+                        let rows = real(0).reshaped(&[x[0] * x[1], x[2..].iter().product()]);
+                        ops::embedding(&rows, &ids, &shape).ok_or(index_error)?
+                    }
+                }
             }
             Op::Reshape { .. } => return Ok(self.value(input(0)).reshaped(&shape)),
             Op::Transpose { order } => {

@@ -30,6 +30,8 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// `eˣ`
     fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
     /// The error function.
@@ -57,6 +59,10 @@ impl Real for f64 {
 
     fn exp(self) -> f64 {
         f64::exp(self)
+    }
+
+    fn ln(self) -> f64 {
+        f64::ln(self)
     }
 
     fn sqrt(self) -> f64 {
@@ -96,6 +102,10 @@ impl Real for f32 {
         let p = p * r + 1.0;
         let p = p * r + 1.0;
         p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
+    }
+
+    fn ln(self) -> f32 {
+        f32::ln(self)
     }
 
     fn sqrt(self) -> f32 {

@@ -4,14 +4,16 @@
 //! recipe.toml         as it was begun
 //! recipe-STEP.toml    as it went on from that step, where its [train] had changed
 //! log.jsonl           one object a step, and one for each measurement
-//! loss.csv, loss.svg  the same for spreadsheets and eyes
+//! loss.csv, loss.svg  the steps for spreadsheets and eyes
+//! measured-NAME.svg   each figure that is measured
+//! steps-NAME.svg      each figure besides that a stage says of its steps
 //! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher
 //! state.safetensors   weights, running means and moments at the last save
 //! checkpoint/         a directory that `export` reads, or the next stage
 //! ```
 //! Files take their places whole; a run that is killed goes on from the last save. The folder is locked while a run is in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use super::DistillError;
 use super::optimizer::Parameter;
 use super::recipe::Recipe;
+use super::stages::Stage;
 use crate::bounded;
 use crate::checkpoint::{NewTensor, Tensors};
 use crate::install::{self, Partial};
@@ -29,10 +32,14 @@ use crate::tensor::DType;
 
 const STATE: &str = "state.safetensors";
 const RECIPE: &str = "recipe.toml";
+/// The tensor of a state that is what the stage keeps.
+const KEPT: &str = "kept";
 const LOG: &str = "log.jsonl";
 const INPUTS: &str = "inputs.sha256";
 /// The folder of the last checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
+/// Of a step in the log, beside its number and its notes.
+const FIGURES: [&str; 4] = ["loss", "norm", "rate", "seconds"];
 /// A digest; a log of twice as many steps as a recipe may ask for.
 const INPUTS_BYTES_MAX: u64 = 1 << 10;
 const LOG_BYTES_MAX: u64 = 4 << 30;
@@ -52,6 +59,8 @@ pub struct Step {
     pub rate: f64,
     /// Since the run began, without the times between its resumptions.
     pub seconds: f64,
+    /// What else its stage says of it: names and figures.
+    pub notes: Vec<(String, f64)>,
 }
 
 /// A run's folder.
@@ -112,6 +121,7 @@ impl RunFolder {
         recipe: &Recipe,
         inputs: &str,
         parameters: &mut [Parameter],
+        stage: &mut dyn Stage,
     ) -> Result<(RunFolder, u64), DistillError> {
         let dir = recipe.output.clone();
         if !dir.join(INPUTS).exists() {
@@ -167,6 +177,10 @@ impl RunFolder {
                 .restore(parts)
                 .map_err(|part| DistillError::run(&state, format!("{part} is too short")))?;
         }
+        if tensors.contains(KEPT) {
+            let kept = tensors.tensor(KEPT)?;
+            stage.keep(kept.bytes).map_err(|why| DistillError::run(&state, format!("`{KEPT}`: {why}")))?;
+        }
         folder.read_log(step)?;
         folder.keep_recipe(&begun, recipe, step)?;
         Ok((folder, step))
@@ -202,8 +216,11 @@ impl RunFolder {
                 self.measured.push(row);
                 continue;
             }
-            let [loss, norm, rate, seconds] = ["loss", "norm", "rate", "seconds"].map(number);
-            self.steps.push(Step { step: at, loss, norm, rate, seconds });
+            let [loss, norm, rate, seconds] = FIGURES.map(number);
+            let others = row.as_object().into_iter().flatten();
+            let others = others.filter(|(key, _)| *key != "step" && !FIGURES.contains(&&key[..]));
+            let notes = others.filter_map(|(key, value)| Some((key.clone(), value.as_f64()?))).collect();
+            self.steps.push(Step { step: at, loss, norm, rate, seconds, notes });
         }
         let lines: String = self.rows().map(|row| format!("{row}\n")).collect();
         install::write(&path, lines.as_bytes()).map_err(|e| DistillError::io(&path, e))
@@ -254,9 +271,12 @@ impl RunFolder {
     }
 
     /// Writes what a resumed run needs; `next` is the step that it begins with.
-    pub(super) fn save(&self, next: u64, parameters: &[Parameter]) -> Result<(), DistillError> {
+    pub(super) fn save(&self, next: u64, parameters: &[Parameter], kept: &[u8]) -> Result<(), DistillError> {
         let step = next.to_le_bytes();
         let mut all = vec![NewTensor::new("step", DType::I32, vec![2], || (&step[..]).into())];
+        if !kept.is_empty() {
+            all.push(NewTensor::new(KEPT, DType::U8, vec![kept.len()], || kept.into()));
+        }
         for parameter in parameters {
             for (part, values) in parameter.state() {
                 if !values.is_empty() {
@@ -293,23 +313,38 @@ impl RunFolder {
 
     fn curves(&self) -> Result<(), DistillError> {
         let mut csv = String::from("step,loss,norm,rate,seconds\n");
-        for Step { step, loss, norm, rate, seconds } in &self.steps {
+        for Step { step, loss, norm, rate, seconds, .. } in &self.steps {
             csv += &format!("{step},{loss},{norm},{rate},{seconds}\n");
         }
         let run = self.steps.len().div_ceil(POINTS).max(1);
-        let mean = |steps: &[Step]| {
-            let last = steps.last().expect("chunks are not empty");
-            [last.step as f64, steps.iter().map(|s| s.loss).sum::<f64>() / steps.len() as f64]
+        let of_steps = |name: &str, figure: &dyn Fn(&Step) -> Option<f64>| {
+            let mean = |steps: &[Step]| {
+                let found: Vec<f64> = steps.iter().filter_map(figure).collect();
+                let last = steps.last().expect("chunks are not empty").step as f64;
+                (!found.is_empty()).then(|| [last, found.iter().sum::<f64>() / found.len() as f64])
+            };
+            let points = self.steps.chunks(run).filter_map(mean).collect();
+            plot(name, format!("mean of {run} steps"), "training", points)
         };
-        let loss = Series { name: "training".into(), points: self.steps.chunks(run).map(mean).collect() };
-        let plot = Plot {
-            title: "Loss".into(),
-            across: "step".into(),
-            unit: format!("mean of {run} steps"),
-            series: vec![loss],
-            ..Plot::default()
-        };
-        for (name, text) in [("loss.csv", csv), ("loss.svg", plot.file())] {
+        let mut files = vec![
+            ("loss.csv".to_owned(), csv),
+            ("loss.svg".to_owned(), of_steps("Loss", &|step| Some(step.loss)).file()),
+        ];
+        for name in names(self.steps.iter().flat_map(|step| step.notes.iter().map(|(name, _)| name))) {
+            let figure =
+                |step: &Step| step.notes.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
+            files.push((format!("steps-{name}.svg"), of_steps(name, &figure).file()));
+        }
+        let of_rows = self.measured.iter().filter_map(Value::as_object).flat_map(|row| row.keys());
+        for name in names(of_rows.filter(|name| *name != "step")) {
+            let point = |row: &Value| Some([row["step"].as_f64()?, row[name].as_f64()?]);
+            let points = self.measured.iter().filter_map(point).collect();
+            files.push((
+                format!("measured-{name}.svg"),
+                plot(name, String::new(), "validation", points).file(),
+            ));
+        }
+        for (name, text) in files {
             let path = self.dir.join(name);
             install::write(&path, text.as_bytes()).map_err(|e| DistillError::io(&path, e))?;
         }
@@ -317,10 +352,23 @@ impl RunFolder {
     }
 }
 
+/// Each name once, of those that may stand in a file's name: what a log has from outside becomes no path.
+fn names<'n>(all: impl Iterator<Item = &'n String>) -> BTreeSet<&'n str> {
+    let is_plain = |name: &&String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    all.filter(is_plain).map(String::as_str).collect()
+}
+
+fn plot(title: &str, unit: String, name: &str, points: Vec<[f64; 2]>) -> Plot {
+    let series = vec![Series { name: name.to_owned(), points }];
+    Plot { title: title.to_owned(), across: "step".into(), unit, series, ..Plot::default() }
+}
+
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn row(Step { step, loss, norm, rate, seconds }: &Step) -> Value {
-    json!({ "step": step, "loss": loss, "norm": norm, "rate": rate, "seconds": seconds })
+fn row(Step { step, loss, norm, rate, seconds, notes }: &Step) -> Value {
+    let mut row = json!({ "step": step, "loss": loss, "norm": norm, "rate": rate, "seconds": seconds });
+    notes.iter().for_each(|(name, value)| row[name] = json!(value));
+    row
 }

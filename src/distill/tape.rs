@@ -17,7 +17,7 @@ use burn_backend::tensor::FloatTensor;
 use burn_backend::{DType, Shape, Slice, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 
-use super::real::{Real, by_type, tensor};
+use super::real::{Real, by_type, tensor, tensor_of};
 
 /// Elements of a sum that are added one after the other, before such sums are.
 const SUMMED_AT_ONCE: usize = 1024;
@@ -40,6 +40,14 @@ impl Tensor {
     /// If there are not as many as the shape says.
     pub fn constant<E: Real>(values: Vec<E>, shape: &[usize]) -> Tensor {
         Tensor::plain(FlexTensor::from_data(TensorData::new(values, shape.to_vec())))
+    }
+
+    /// Values that nothing is learnt of, in the type of this tensor.
+    ///
+    /// # Panics
+    /// If there are not as many as the shape says.
+    pub(super) fn constant_like(&self, values: &[f32], shape: &[usize]) -> Tensor {
+        Tensor::plain(tensor_of(values, shape, self.dtype()))
     }
 
     pub(super) fn plain(values: FlexTensor) -> Tensor {

@@ -3,6 +3,7 @@
 //! Every value has one axis more than its graph says, in front: the members of a batch, or one where all of them have the same.
 
 mod attention;
+mod choice;
 mod conv;
 mod dense;
 mod moves;
@@ -13,6 +14,7 @@ mod rotary;
 mod rows;
 
 pub(super) use attention::attention;
+pub use choice::log_likelihood;
 pub(super) use conv::{Convolution, conv3d};
 pub(super) use dense::linear;
 pub(super) use moves::upsample;
