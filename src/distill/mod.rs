@@ -20,11 +20,12 @@ mod run;
 mod stages;
 mod tape;
 mod trainer;
+mod value;
 
 pub use error::DistillError;
 pub use interpreter::Interpreter;
 pub use real::Real;
-pub use recipe::{Recipe, Scenes, StageRecipe, StudentRecipe, TeacherRecipe, Train, VaeRecipe};
+pub use recipe::{Recipe, Scenes, SftRecipe, StageRecipe, StudentRecipe, TeacherRecipe, Train, VaeRecipe};
 pub use run::{CHECKPOINT, Step};
 pub use tape::{Slopes, Tensor};
 pub use trainer::{Event, Outcome, train};

@@ -3,6 +3,9 @@
 //! A recipe is strict: a key that is not known is an error that names its line, and so is a size that cannot be. Everything that a run
 //! does follows from its recipe and its seed.
 
+mod predict;
+mod reason;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +13,9 @@ use serde::Deserialize;
 use super::DistillError;
 use super::optimizer::Settings;
 use crate::bounded;
+
+pub use predict::{StudentRecipe, TeacherRecipe, VaeRecipe};
+pub use reason::SftRecipe;
 
 /// No recipe is longer.
 const RECIPE_BYTES_MAX: u64 = 1 << 20;
@@ -47,6 +53,7 @@ struct Written {
     vae: Option<VaeRecipe>,
     teacher: Option<TeacherRecipe>,
     student: Option<StudentRecipe>,
+    sft: Option<SftRecipe>,
 }
 
 /// What is learnt, by the table that a recipe has.
@@ -58,6 +65,19 @@ pub enum StageRecipe {
     Teacher(TeacherRecipe),
     /// Table `student`.
     Student(StudentRecipe),
+    /// Table `sft`.
+    Sft(SftRecipe),
+}
+
+impl StageRecipe {
+    /// Whether the first weights have learnt already, so that a running mean of weights need not forget them fast.
+    pub(super) fn begins_taught(&self) -> bool {
+        match self {
+            StageRecipe::Vae(_) | StageRecipe::Teacher(_) => false,
+            StageRecipe::Student(_) => true,
+            StageRecipe::Sft(sft) => sft.from.is_some(),
+        }
+    }
 }
 
 /// The clips.
@@ -110,70 +130,6 @@ pub struct Train {
     pub validate_every: u64,
 }
 
-/// A causal VAE in the layout of Wan 2.1.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VaeRecipe {
-    /// Channels of the first level.
-    pub base_dim: usize,
-    /// Factors of it, level by level.
-    pub dim_mult: Vec<usize>,
-    /// Residual blocks of a level.
-    pub num_res_blocks: usize,
-    /// Channels of a latent.
-    pub z_dim: usize,
-    /// Which levels halve time; two of them.
-    pub halve_time: Vec<bool>,
-    /// Noise on latents at most, as a share of their standard deviation: a decoder must bear what a denoiser gets wrong.
-    pub noise: f64,
-    /// How much more pixels of objects count.
-    pub object_weight: f64,
-}
-
-/// A denoiser in the layout of Predict2.5, which is taught to undo noise.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TeacherRecipe {
-    /// The checkpoint of a VAE, which gives the latents, relative to the recipe.
-    pub vae: PathBuf,
-    /// Attention heads.
-    pub heads: usize,
-    /// Channels of a head.
-    pub head_dim: usize,
-    /// Blocks.
-    pub layers: usize,
-    /// Rank of the maps from timestep to modulation.
-    pub adaln_dim: usize,
-    /// Channels of the text token.
-    pub text_dim: usize,
-    /// How often each number of frames is given: pairs of frames and share.
-    pub given: Vec<(usize, f64)>,
-    /// Share of clips whose actions are dropped, for guidance.
-    #[serde(default)]
-    pub drop_actions: f64,
-    /// Shift of the timesteps towards noise.
-    pub shift: f64,
-    /// Share of timesteps drawn from the noisiest twentieth.
-    #[serde(default)]
-    pub noisiest: f64,
-}
-
-/// A denoiser of few steps, distilled from a teacher.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StudentRecipe {
-    /// The teacher's checkpoint, relative to the recipe.
-    pub teacher: PathBuf,
-    /// How often each number of frames is given: pairs of frames and share.
-    pub given: Vec<(usize, f64)>,
-    /// Times of the grid on which student and running mean must agree.
-    pub times: usize,
-    /// Shift of the grid towards noise.
-    pub shift: f64,
-    /// The falling σ at which the checkpoint says that it is to be asked.
-    pub sigmas: Vec<f64>,
-}
-
 fn one() -> usize {
     1
 }
@@ -206,13 +162,17 @@ impl Recipe {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Recipe, String> {
-        let Written { output, seed, scenes, train, vae, teacher, student } =
+        let Written { output, seed, scenes, train, vae, teacher, student, sft } =
             toml::from_str(text).map_err(|why| why.to_string().trim_end().to_owned())?;
-        let stage = match (vae, teacher, student) {
-            (Some(vae), None, None) => StageRecipe::Vae(vae),
-            (None, Some(teacher), None) => StageRecipe::Teacher(teacher),
-            (None, None, Some(student)) => StageRecipe::Student(student),
-            _ => return Err("expected one table of [vae], [teacher] or [student]: what is learnt".into()),
+        let tables = [
+            vae.map(StageRecipe::Vae),
+            teacher.map(StageRecipe::Teacher),
+            student.map(StageRecipe::Student),
+            sft.map(StageRecipe::Sft),
+        ];
+        let mut tables = tables.into_iter().flatten();
+        let (Some(stage), None) = (tables.next(), tables.next()) else {
+            return Err("expected one table of [vae], [teacher], [student] or [sft]: what is learnt".into());
         };
         scenes.check()?;
         train.check()?;
@@ -227,6 +187,7 @@ impl Recipe {
             StageRecipe::Vae(vae) => vae.check(&scenes)?,
             StageRecipe::Teacher(teacher) => teacher.check(&scenes)?,
             StageRecipe::Student(student) => student.check(&scenes)?,
+            StageRecipe::Sft(sft) => sft.check(&scenes)?,
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         Ok(Recipe { path: path.to_owned(), output: folder.join(output), seed, scenes, train, stage })
@@ -251,11 +212,19 @@ impl Scenes {
         within("scenes.size", self.size, 16, SIZE_MAX)?;
         within("scenes.objects", self.objects, 1, 6)?;
         within("scenes.clips", self.clips, 1, 1 << 61)?;
-        let whole = |n: &usize| *n % 4 == 1 && (5..=FRAMES_MAX).contains(n);
-        if self.frames.is_empty() || !self.frames.iter().all(whole) {
-            let found = &self.frames;
+        self.check_lengths("1", |n| (1..=FRAMES_MAX).contains(&n))
+    }
+
+    /// Lengths that are a latent of one frame and others of four.
+    fn check_latents(&self) -> Result<(), String> {
+        self.check_lengths("5, 9, 13, …", |n| n % 4 == 1 && 5 <= n)
+    }
+
+    fn check_lengths(&self, expected: &str, fits: impl Fn(usize) -> bool) -> Result<(), String> {
+        let found = &self.frames;
+        if found.is_empty() || !found.iter().all(|n| fits(*n)) {
             return Err(format!(
-                "`scenes.frames` is {found:?}; expected lengths of 5, 9, 13, …, up to {FRAMES_MAX}"
+                "`scenes.frames` is {found:?}; expected lengths of {expected}, up to {FRAMES_MAX}"
             ));
         }
         Ok(())
@@ -287,85 +256,6 @@ impl Train {
         let Train { learning_rate, weight_decay, clip, ema, .. } = *self;
         Settings { learning_rate, weight_decay, clip, ema, ..Settings::default() }
     }
-}
-
-impl VaeRecipe {
-    fn check(&self, scenes: &Scenes) -> Result<(), String> {
-        within("vae.base_dim", self.base_dim, 1, 1024)?;
-        within("vae.num_res_blocks", self.num_res_blocks, 1, 8)?;
-        within("vae.z_dim", self.z_dim, 1, 1024)?;
-        within("vae.noise", self.noise, 0.0, 10.0)?;
-        within("vae.object_weight", self.object_weight, 0.0, 1e3)?;
-        let n = self.dim_mult.len();
-        if !(2..=8).contains(&n) || self.dim_mult.iter().any(|m| !(1..=64).contains(m)) {
-            return Err(format!(
-                "`vae.dim_mult` is {:?}; expected two to eight numbers up to 64",
-                self.dim_mult
-            ));
-        }
-        if self.halve_time.len() != n - 1 || self.halve_time.iter().filter(|halve| **halve).count() != 2 {
-            let found = &self.halve_time;
-            return Err(format!(
-                "`vae.halve_time` is {found:?}; expected {} flags, two of them true: four frames to a latent",
-                n - 1
-            ));
-        }
-        let factor = 1 << (n - 1);
-        if !scenes.size.is_multiple_of(factor) {
-            let size = scenes.size;
-            return Err(format!("`scenes.size` is {size}; expected a multiple of {factor}, a latent's side"));
-        }
-        Ok(())
-    }
-}
-
-impl TeacherRecipe {
-    fn check(&self, scenes: &Scenes) -> Result<(), String> {
-        within("teacher.heads", self.heads, 1, 256)?;
-        within("teacher.layers", self.layers, 1, 256)?;
-        within("teacher.adaln_dim", self.adaln_dim, 1, 4096)?;
-        within("teacher.text_dim", self.text_dim, 1, 1 << 14)?;
-        within("teacher.drop_actions", self.drop_actions, 0.0, 1.0)?;
-        within("teacher.shift", self.shift, 0.1, 100.0)?;
-        within("teacher.noisiest", self.noisiest, 0.0, 1.0)?;
-        if self.head_dim < 12 || 1024 < self.head_dim || !self.head_dim.is_multiple_of(2) {
-            return Err(format!(
-                "`teacher.head_dim` is {}; expected an even number from 12 to 1024",
-                self.head_dim
-            ));
-        }
-        check_given("teacher", &self.given, scenes)
-    }
-}
-
-impl StudentRecipe {
-    fn check(&self, scenes: &Scenes) -> Result<(), String> {
-        within("student.times", self.times, 2, 10_000)?;
-        within("student.shift", self.shift, 0.1, 100.0)?;
-        let falls = self.sigmas.windows(2).all(|pair| pair[1] < pair[0]);
-        let is_sigma = |sigma: &f64| 0.0 < *sigma && *sigma <= 1.0;
-        if self.sigmas.is_empty() || !falls || !self.sigmas.iter().all(is_sigma) {
-            return Err(format!("`student.sigmas` is {:?}; expected falling numbers in 0…1", self.sigmas));
-        }
-        check_given("student", &self.given, scenes)
-    }
-}
-
-/// One length of clip, and shares of how many of its frames are given.
-fn check_given(table: &str, given: &[(usize, f64)], scenes: &Scenes) -> Result<(), String> {
-    let [n_frames] = scenes.frames[..] else {
-        return Err(format!("`scenes.frames` is {:?}; expected one length, the forecast's", scenes.frames));
-    };
-    let fits = |(n, share): &(usize, f64)| {
-        (*n == 0 || n % 4 == 1) && *n < n_frames && share.is_finite() && 0.0 <= *share
-    };
-    let total: f64 = given.iter().map(|(_, share)| share).sum();
-    if given.iter().all(fits) && 0.0 < total {
-        return Ok(());
-    }
-    Err(format!(
-        "`{table}.given` is {given:?}; expected pairs of frames (0, 1, 5, …, fewer than the clip's) and their shares"
-    ))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::runtime::reason::{AskError, Picture, Reason, Request, Shown};
 use crate::scenes::{FPS, SIZE};
 
 /// Tokens of an answer at most.
-const TOKENS_MAX: usize = 64;
+pub const TOKENS_MAX: usize = 64;
 
 /// Answers to one kind of question.
 #[derive(Clone, Debug, Serialize)]
@@ -85,6 +85,12 @@ impl Tally {
     }
 }
 
+/// Whether an answer is right: letter by letter the true one, or, where that is a box, by an intersection over union of a half at least.
+#[must_use]
+pub fn is_right(answer: &str, truth: &str, is_box: bool) -> bool {
+    if is_box { IOU_MIN <= iou(answer, truth) } else { answer == truth }
+}
+
 /// Asks about `clips` of a world, greedily. `each` hears how many are done.
 ///
 /// # Errors
@@ -106,7 +112,7 @@ pub fn answers(
             let (_, tally) =
                 tallies.iter_mut().find(|(task, _)| *task == asked.task).expect("every task is listed");
             let overlap = asked.is_box.then(|| iou(&answer, &asked.truth));
-            let is_right = overlap.map_or(answer == asked.truth, |overlap| IOU_MIN <= overlap);
+            let is_right = is_right(&answer, &asked.truth, asked.is_box);
             tally.asked += 1;
             tally.right += u64::from(is_right);
             match overlap {

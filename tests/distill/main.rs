@@ -12,6 +12,11 @@ mod cases;
 #[path = "../conformance/networks.rs"]
 mod networks;
 
+#[path = "../support/tiny_reason.rs"]
+mod tiny_reason;
+
+mod agree;
 mod command;
 mod ops;
+mod reason;
 mod training;

@@ -4,16 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use perihelion::backend::reference::Reference;
-use perihelion::backend::{Elements, Run, Session};
 use perihelion::checkpoint::Tensors;
-use perihelion::distill::{Event, Interpreter, Outcome, Recipe, Tensor, train};
+use perihelion::distill::{Event, Outcome, Recipe, train};
 use perihelion::export::{PredictOptions, export_predict};
-use perihelion::graph::{BufferId, Purpose};
 use perihelion::model::Model;
 use perihelion::models::predict25::{Renoise, Schedule};
-use perihelion::scenes::Rng;
-use perihelion::tensor::DType;
+
+use crate::agree::agree;
 
 const VAE: &str = "output = \"vae\"\nseed = 5\n[scenes]\nsize = 16\nobjects = 2\nclips = 50\nframes = [5, 9]\n\
     [train]\nsteps = 6\nbatch = 2\nparts = 2\nlearning_rate = 0.002\nwarmup = 2\nvalidate_every = 4\n\
@@ -29,14 +26,14 @@ const STUDENT: &str = "output = \"student\"\nseed = 7\n[scenes]\nsize = 16\nobje
     [train]\nsteps = 2\nbatch = 4\nlearning_rate = 0.001\nema = 0.9\n\
     [student]\nteacher = \"teacher/checkpoint\"\ngiven = [[5, 1.0]]\ntimes = 16\nshift = 5.0\nsigmas = [1.0, 0.625]\n";
 
-fn recipe(folder: &Path, name: &str, text: &str) -> Recipe {
+pub(crate) fn recipe(folder: &Path, name: &str, text: &str) -> Recipe {
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
     Recipe::open(&path).unwrap()
 }
 
 /// Trains, and stops after so many steps; the losses of the steps that were done.
-fn losses(recipe: &Recipe, resume: bool, stop_after: usize) -> (Vec<f64>, Outcome) {
+pub(crate) fn losses(recipe: &Recipe, resume: bool, stop_after: usize) -> (Vec<f64>, Outcome) {
     let (stop, mut losses) = (AtomicBool::new(false), Vec::new());
     let outcome = train(recipe, resume, &stop, &mut |event| {
         if let Event::Step(step) = event {
@@ -47,7 +44,7 @@ fn losses(recipe: &Recipe, resume: bool, stop_after: usize) -> (Vec<f64>, Outcom
     (losses, outcome.unwrap())
 }
 
-fn file(folder: &Path, name: &str) -> Vec<u8> {
+pub(crate) fn file(folder: &Path, name: &str) -> Vec<u8> {
     fs::read(folder.join(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
 }
 
@@ -300,43 +297,5 @@ fn what_was_trained_is_what_is_exported() {
     let manifest = model.manifest().roles.forecasts.clone().unwrap();
     assert_eq!(manifest.clip.actions.as_ref().unwrap().names, ["x", "y"]);
 
-    // The trainer's side: its own weights, by its own evaluation.
-    let state = Tensors::open(&run.join("state.safetensors")).unwrap();
-    let network = model.network();
-    let weights = network.weights.iter().map(|weight| {
-        let values = state.tensor(&format!("{}.mean", weight.name)).unwrap().to_f32();
-        Tensor::constant(values, &weight.shape)
-    });
-    let mut trainer = Interpreter::new(network, weights.collect());
-    let mut exported = Reference::new(network, &model);
-    let mut rng = Rng::new(9);
-    for (i, buffer) in network.buffers.iter().enumerate() {
-        let id = BufferId(i as u32);
-        if buffer.purpose == Purpose::Input && buffer.dtype == DType::F32 {
-            let values: Vec<f32> = (0..buffer.len()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
-            exported.write(id, 0, Elements::F32(&values)).unwrap();
-            trainer.write(id, Tensor::constant(values, &[&[1], &buffer.shape[..]].concat()));
-        }
-    }
-    let mut compared = 0;
-    for (i, graph) in network.graphs.iter().enumerate() {
-        let extents: Vec<usize> = graph.dims.iter().map(|dim| dim.max).collect();
-        let given = Run { extents: &extents, ..Run::default() };
-        let id = perihelion::graph::GraphId(i as u32);
-        trainer.run(id, &given).unwrap();
-        exported.run(id, &given).unwrap();
-        for write in &graph.writes {
-            let found = trainer.buffer(write.buffer).unwrap();
-            let rows = found.shape()[1];
-            let found = found.to_f32();
-            let mut expected = vec![0.0; rows * network.buffers[write.buffer.index()].row_len()];
-            exported.read(write.buffer, 0, &mut expected).unwrap();
-            let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-            let off = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
-            let name = &network.buffers[write.buffer.index()].name;
-            assert!(off <= 1e-4 * largest, "{}, {name}: {off} of {largest}", graph.name);
-            compared += usize::from(0.0 < largest && expected.iter().any(|v| *v != 0.0));
-        }
-    }
-    assert!(10 < compared, "{compared}");
+    agree(&Tensors::open(&run.join("state.safetensors")).unwrap(), &model, |_, max| max);
 }

@@ -15,7 +15,8 @@ use disabled as compiled;
 #[cfg(feature = "distill")]
 use enabled as compiled;
 
-/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps. Builds without the feature `distill` cannot
+/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps, a model that answers. Builds without the
+/// feature `distill` cannot
 #[cfg_attr(not(feature = "distill"), allow(dead_code, reason = "read where training is compiled in"))]
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -24,7 +25,8 @@ export or the next stage reads. SIGTERM and Ctrl-C end the run after the step th
 very steps that would have come, unless the recipe's [train] is another by then.
 
 Example:
-  perihelion distill engines/small-predict/vae.toml")]
+  perihelion distill engines/small-predict/vae.toml
+  perihelion distill engines/small-reason/sft.toml")]
 pub(crate) struct Options {
     /// What is learnt, of what and how
     #[arg(value_name = "RECIPE.toml")]

@@ -1,9 +1,18 @@
 //! What is learnt, a file each: which network, of what, by which loss.
 
 mod denoiser;
+mod judged;
+mod lesson;
 mod pipeline;
+mod reading;
+mod reasoner;
+mod seeing;
+mod sft;
 mod student;
 mod teacher;
+#[cfg(test)]
+#[path = "../../../tests/support/tiny_reason.rs"]
+mod tiny_reason;
 mod vae;
 
 use std::path::Path;
@@ -29,8 +38,26 @@ pub(super) trait Stage {
     /// The weights, as they are before the first step, in the order of the network's.
     fn parameters(&self, seed: u64) -> Vec<Parameter>;
 
+    /// The parts of this step are asked for next.
+    fn begin(&mut self, _step: u64) {}
+
     /// The loss on one part of a step, by these weights, whose running means are `means`.
     fn loss(&mut self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError>;
+
+    /// What the log is to say of the parts since the step began: names and figures.
+    fn notes(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+
+    /// What a resumed run needs besides the weights to go on as if it had not been stopped; nothing as a rule.
+    fn kept(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes it back, where there was something. The error says what is wrong with it.
+    fn keep(&mut self, _kept: &[u8]) -> Result<(), String> {
+        Err("it is of a stage that keeps nothing".to_owned())
+    }
 
     /// What is measured on clips of the validation split: names and figures.
     fn measure(
@@ -49,6 +76,7 @@ pub(super) fn stage(recipe: &Recipe) -> Result<Box<dyn Stage>, DistillError> {
         StageRecipe::Vae(of) => Box::new(vae::Vae::new(recipe, of)?),
         StageRecipe::Teacher(of) => Box::new(teacher::Teacher::new(recipe, of)?),
         StageRecipe::Student(of) => Box::new(student::Student::new(recipe, of)?),
+        StageRecipe::Sft(of) => Box::new(sft::Sft::new(recipe, of)?),
     })
 }
 
@@ -69,7 +97,11 @@ fn check_size(recipe: &Recipe, network: &Network) -> Result<(), DistillError> {
 fn digest<'v>(values: impl Iterator<Item = &'v [f32]>) -> String {
     let mut hasher = Sha256::new();
     values.for_each(|values| hasher.update(bytemuck::cast_slice::<f32, u8>(values)));
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hasher)
+}
+
+fn hex(hasher: Sha256) -> String {
+    crate::container::hex(&hasher.finalize())
 }
 
 /// Peak signal to noise of values that range over two, in decibels: `square` is the sum over `n` of what they are off, squared.

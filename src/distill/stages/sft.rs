@@ -1,0 +1,202 @@
+//! Supervised fine-tuning of a model that answers: how likely the true answers' tokens are, given clip and question.
+//!
+//! The loss is the mean surprise at the tokens of answers, with the one that ends them, and none of the question's. Beside it may stand
+//! what visual tokens are to tell of the objects in their squares (`seeing.rs`). Measured is what counts afterwards: greedy answers to
+//! clips of the validation split, right by the judge that `report` asks.
+
+use std::path::Path;
+
+use super::judged::Tally;
+use super::lesson::{Lesson, Lessons};
+use super::reading::Reading;
+use super::reasoner::Reasoner;
+use super::{Means, Stage, seeing};
+use crate::distill::DistillError;
+use crate::distill::ops;
+use crate::distill::optimizer::Parameter;
+use crate::distill::recipe::{Recipe, SftRecipe, Train};
+use crate::distill::tape::Tensor;
+use crate::scenes::Rng;
+
+/// Clips that a measurement looks at together.
+const MEASURED_AT_ONCE: u64 = 16;
+
+pub(super) struct Sft {
+    train: Train,
+    of: SftRecipe,
+    reasoner: Reasoner,
+    lessons: Lessons,
+}
+
+impl Sft {
+    pub(super) fn new(recipe: &Recipe, of: &SftRecipe) -> Result<Sft, DistillError> {
+        let reasoner = Reasoner::new(recipe, "sft", &of.like, of.from.as_deref())?;
+        let lessons = Lessons::new(recipe, &reasoner, of.topics(), of.questions)?;
+        Ok(Sft { train: recipe.train.clone(), of: of.clone(), reasoner, lessons })
+    }
+
+    /// The surprise at the tokens of a lesson's answers, added up, and how many they are.
+    fn surprise(&self, reading: &Reading<'_>, lesson: &Lesson) -> Result<(Tensor, usize), DistillError> {
+        let answers: Vec<(usize, &[u32])> =
+            lesson.posed.iter().enumerate().map(|(i, posed)| (i, &posed.answer[..])).collect();
+        let ids: Vec<usize> =
+            lesson.posed.iter().flat_map(|posed| &posed.answer).map(|id| *id as usize).collect();
+        let likelihood = ops::log_likelihood(&reading.logits(&answers)?, &ids);
+        Ok((likelihood.sum().scaled(-1.0), ids.len()))
+    }
+}
+
+impl Stage for Sft {
+    fn inputs(&self) -> String {
+        self.reasoner.inputs()
+    }
+
+    fn parameters(&self, seed: u64) -> Vec<Parameter> {
+        let mut all = self.reasoner.parameters(seed);
+        if 0.0 < self.of.auxiliary {
+            all.extend(seeing::parameters(seed, self.reasoner.config.language.hidden_size));
+        }
+        all
+    }
+
+    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+        let lessons = self.lessons.draw(&self.reasoner, self.train.batch, rng)?;
+        let n_tokens: usize =
+            lessons.iter().flat_map(|lesson| &lesson.posed).map(|posed| posed.answer.len()).sum();
+        let n_views: usize = lessons.iter().map(|lesson| lesson.views.len()).sum();
+        let mut loss = weights[0].constant_like(&[0.0], &[1]);
+        for lesson in &lessons {
+            let reading = Reading::new(&self.reasoner, weights, lesson)?;
+            let (surprise, _) = self.surprise(&reading, lesson)?;
+            loss = ops::add(&loss, &surprise.scaled(1.0 / n_tokens as f64));
+            let head = &weights[self.reasoner.network.weights.len()..];
+            if !head.is_empty() {
+                let patches = &self.reasoner.manifest.preprocess.patches;
+                let (merge, group) = (patches.merge_size, patches.temporal_patch_size);
+                let off = seeing::off(reading.features(), head, lesson, merge, group);
+                let share = self.of.auxiliary * lesson.views.len() as f64 / n_views as f64;
+                loss = ops::add(&loss, &off.scaled(share));
+            }
+        }
+        Ok(loss)
+    }
+
+    fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
+        let (mut surprise, mut n_tokens) = (0.0, 0);
+        let mut tally = Tally::default();
+        for first in (0..self.of.measured).step_by(MEASURED_AT_ONCE as usize) {
+            let clips = first..self.of.measured.min(first + MEASURED_AT_ONCE);
+            for lesson in &self.lessons.measured(&self.reasoner, clips)? {
+                let reading = Reading::new(&self.reasoner, weights, lesson)?;
+                let (of_lesson, n) = self.surprise(&reading, lesson)?;
+                (surprise, n_tokens) = (surprise + of_lesson.item(), n_tokens + n);
+                tally.ask(&self.reasoner, &reading, lesson)?;
+            }
+        }
+        let mut figures = vec![("validation_loss", surprise / n_tokens.max(1) as f64)];
+        figures.extend(tally.shares());
+        Ok(figures)
+    }
+
+    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+        self.reasoner.write(values, dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distill::recipe::StageRecipe;
+    use crate::distill::stages::reading::Wanted;
+    use crate::distill::stages::tiny_reason;
+    use crate::runtime::Sampling;
+
+    const RECIPE: &str = "output = \"run\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9]\n\
+        [train]\nsteps = 2\nbatch = 3\nlearning_rate = 0.002\n\
+        [sft]\nlike = \"like\"\ntasks = [[\"what\", 1.0], [\"puzzle\", 1.0], [\"way\", 1.0], [\"path\", 1.0]]\nquestions = 2\n\
+        auxiliary = 0.5\nmeasured = 2\n";
+
+    fn stage(folder: &Path) -> (Recipe, Sft) {
+        tiny_reason::write(&folder.join("like"));
+        let path = folder.join("a.toml");
+        std::fs::write(&path, RECIPE).unwrap();
+        let recipe = Recipe::open(&path).unwrap();
+        let StageRecipe::Sft(of) = &recipe.stage else { panic!("another stage: {:?}", recipe.stage) };
+        let stage = Sft::new(&recipe, of).unwrap();
+        (recipe, stage)
+    }
+
+    /// The whole of a step: vision, what prompts begin with, questions of several lengths, the head, the likelihood and the auxiliary
+    /// head, in f64.
+    #[test]
+    fn the_gradient_of_a_step_agrees_with_finite_differences() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recipe, mut stage) = stage(folder.path());
+        let parameters = stage.parameters(recipe.seed);
+        // Larger than a run begins with: where nothing happens, nothing is compared.
+        let values: Vec<Vec<f64>> =
+            parameters.iter().map(|p| p.values().iter().map(|v| f64::from(*v) * 8.0).collect()).collect();
+        let mut loss = |weights: &[Tensor]| stage.loss(weights, &|| Vec::new(), &mut Rng::new(3)).unwrap();
+        let leaves: Vec<Tensor> =
+            values.iter().zip(&parameters).map(|(v, p)| Tensor::learnt(v.clone(), &p.shape())).collect();
+        let mut slopes = loss(&leaves).backward();
+        let mut rng = Rng::new(4);
+        let mut n_compared = 0;
+        for (i, parameter) in parameters.iter().enumerate() {
+            let slope = slopes
+                .gradient::<f64>(&leaves[i])
+                .unwrap_or_else(|| panic!("{} learns nothing", parameter.name));
+            let along: Vec<f64> = slope.iter().map(|_| rng.uniform(-1.0, 1.0)).collect();
+            let found: f64 = slope.iter().zip(&along).map(|(s, a)| s * a).sum();
+            let size: f64 = slope.iter().zip(&along).map(|(s, a)| (s * a).powi(2)).sum::<f64>().sqrt();
+            let mut moved = |by: f64| {
+                let of = |(j, (v, p)): (usize, (&Vec<f64>, &Parameter))| {
+                    let values = if i == j {
+                        v.iter().zip(&along).map(|(v, a)| v + by * a).collect()
+                    } else {
+                        v.clone()
+                    };
+                    Tensor::constant(values, &p.shape())
+                };
+                loss(&values.iter().zip(&parameters).enumerate().map(of).collect::<Vec<_>>()).item()
+            };
+            let h = 1e-5;
+            let expected = (moved(h) - moved(-h)) / (2.0 * h);
+            let is_near = (found - expected).abs() <= 1e-4 * size.max(1e-4);
+            assert!(is_near, "{}: expected {expected}, found {found}, size {size}", parameter.name);
+            n_compared += usize::from(1e-7 < size);
+        }
+        // A key's bias moves all scores alike; every other weight counts.
+        assert!(parameters.len() - 4 < n_compared, "{n_compared} of {}", parameters.len());
+    }
+
+    #[test]
+    fn greedy_answers_are_the_likeliest_tokens_of_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recipe, mut stage) = stage(folder.path());
+        let weights: Vec<Tensor> = stage
+            .parameters(recipe.seed)
+            .iter()
+            .map(|p| Tensor::constant(p.values().iter().map(|v| v * 8.0).collect(), &p.shape()))
+            .collect();
+        let lessons = stage.lessons.measured(&stage.reasoner, 0..3).unwrap();
+        let mut n_tokens = 0;
+        for lesson in &lessons {
+            let reading = Reading::new(&stage.reasoner, &weights, lesson).unwrap();
+            let wanted = |posed| Wanted { posed, sampling: Sampling::default() };
+            let wanted: Vec<Wanted> = (0..lesson.posed.len()).map(wanted).collect();
+            let answers = reading.answers(&wanted, 5).unwrap();
+            let read: Vec<(usize, &[u32])> = answers.iter().enumerate().map(|(i, a)| (i, &a[..])).collect();
+            let logits = reading.logits(&read).unwrap();
+            let n = logits.shape()[1];
+            let likeliest = logits
+                .to_f32()
+                .chunks_exact(n)
+                .map(|row| (0..n).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as u32)
+                .collect::<Vec<u32>>();
+            assert_eq!(likeliest, answers.concat());
+            n_tokens += likeliest.len();
+        }
+        assert!(1 < lessons.len() && 20 < n_tokens, "{n_tokens}");
+    }
+}
