@@ -2,9 +2,7 @@
 
     two_billion.py --binary target/release/perihelion --work DIR --out benches/results/two_billion.json [--precision bf16]
 
-Needs a Python with torch and transformers (to write the checkpoint) and about 20 GB of disk. `peak_private_bytes` is
-the largest `RssAnon` seen in /proc/PID/status, sampled each 20 ms: memory that no file backs. `peak_rss_bytes` is `VmHWM`,
-which also counts pages of mapped files.
+Needs a Python with torch and transformers (to write the checkpoint) and about 20 GB of disk. What memory is counted, `measured.py` says.
 """
 import argparse
 import json
@@ -12,28 +10,8 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
-
-def measured(command, log):
-    """Runs a command; its wall time, peak private memory, peak resident memory and standard output."""
-    start = time.monotonic()
-    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=log, text=True)
-    peaks = {"RssAnon": 0, "VmHWM": 0}
-    status = pathlib.Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        try:
-            for line in status.read_text().splitlines():
-                key, _, value = line.partition(":")
-                if key in peaks:
-                    peaks[key] = max(peaks[key], int(value.split()[0]) * 1024)
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        time.sleep(0.02)
-    out = process.stdout.read()
-    if process.wait() != 0:
-        sys.exit(f"failed with {process.returncode}: {' '.join(str(c) for c in command)} (see {log.name})")
-    return dict(wall_ms=(time.monotonic() - start) * 1e3, peak_private_bytes=peaks["RssAnon"], peak_rss_bytes=peaks["VmHWM"]), out
+from measured import Failed, measured
 
 
 def main():
@@ -70,4 +48,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as why:
+        sys.exit(str(why))

@@ -5,7 +5,7 @@
 At 256×320 and 33 frames, five of them given: export, build, one denoise step, and the chunks decoded up to the first
 of the forecast. For 480×832 the model is only exported and its memory plan printed; nothing of that size is opened. Needs a Python with torch and
 diffusers (to write the checkpoint) and about 9 GB of disk: the checkpoint goes once it is exported, the model once it is built. Memory
-is measured as in `two_billion.py`. What OUT already has is not measured again: a run that was cut short goes on where it stopped.
+is measured as `measured.py` says. What OUT already has is not measured again: a run that was cut short goes on where it stopped.
 """
 import argparse
 import json
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 
-from two_billion import measured
+from measured import Failed, measured
 
 # Height, width and frames.
 PLANNED = [(480, 832, 61), (480, 832, 93)]
@@ -79,4 +79,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as why:
+        sys.exit(str(why))

@@ -1,8 +1,8 @@
 """A random checkpoint of the Cosmos-Reason2 architecture (Qwen3-VL), written by transformers itself.
 
-    random_reason.py {0.1b,2b} OUT [--tokenizer engines/small-reason]
+    random_reason.py {0.1b,mid,2b} OUT [--tokenizer engines/small-reason]
 
-`2b` has the shape of Cosmos-Reason2-2B. Its tokenizer is the small checkpoint's: ids beyond that vocabulary are never
+`2b` has the shape of Cosmos-Reason2-2B, `mid` its vision tower before a language model of half the width. The tokenizer is the small checkpoint's: ids beyond that vocabulary are never
 asked for, and every id of the prompt and of the answer is a row of the true table.
 """
 import argparse
@@ -18,6 +18,11 @@ SHAPES = {
         text=dict(vocab_size=32768, hidden_size=512, intermediate_size=1536, num_hidden_layers=16,
                   num_attention_heads=8, num_key_value_heads=4, head_dim=128),
         vision=dict(depth=12, hidden_size=384, intermediate_size=1536, num_heads=6, deepstack_visual_indexes=[2, 5, 8]),
+    ),
+    "mid": dict(
+        text=dict(vocab_size=151936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
+                  num_attention_heads=16, num_key_value_heads=8, head_dim=128),
+        vision=dict(depth=24, hidden_size=1024, intermediate_size=4096, num_heads=16, deepstack_visual_indexes=[5, 11, 17]),
     ),
     "2b": dict(
         text=dict(vocab_size=151936, hidden_size=2048, intermediate_size=6144, num_hidden_layers=28,

@@ -3,7 +3,7 @@
     torch_reason.py CHECKPOINT --dtype f32 --threads 1 --image-size 512 --prompt-tokens 64 --generate 16 --runs 3 --warmup 1
 
 `vision_ms`: pixels to features. `ttft_ms`: pixels and ids to the first token's logits (the processor's work is left
-out, in torch's favour). `tpot_ms`: each further token.
+out, in torch's favour). `tpot_ms`: each further token. `--image-size 0` asks about text alone, `--generate 0` encodes the image alone.
 """
 import argparse
 import json
@@ -29,7 +29,7 @@ def main():
 
     config, vision = model.config, model.config.vision_config
     side = options.image_size // vision.patch_size
-    grid = torch.tensor([[1, side, side]])
+    grid = torch.tensor([[1, side, side]]) if side else None
     n_image = side * side // vision.spatial_merge_size**2
     patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     samples = dict(vision_ms=[], ttft_ms=[], tpot_ms=[])
@@ -38,16 +38,20 @@ def main():
         for run in range(-options.warmup, options.runs):
             pixels = torch.randn(side * side, patch, generator=random).to(dtype)  # a new image each time
             text = torch.randint(0, 256, (options.prompt_tokens,), generator=random)
-            ids = torch.cat([torch.tensor([config.vision_start_token_id]),
-                             torch.full((n_image,), config.image_token_id),
-                             torch.tensor([config.vision_end_token_id]), text])[None]
-            types = (ids == config.image_token_id).int()
+            image = [torch.tensor([config.vision_start_token_id]), torch.full((n_image,), config.image_token_id),
+                     torch.tensor([config.vision_end_token_id])]
+            ids = torch.cat(image * bool(side) + [text])[None]
+            seen = dict(pixel_values=pixels, image_grid_thw=grid, mm_token_type_ids=(ids == config.image_token_id).int()) if side else {}
+            if side:
+                start = time.perf_counter()
+                model.model.visual(pixels, grid_thw=grid)
+                vision_ms = (time.perf_counter() - start) * 1e3
+                if 0 <= run:
+                    samples["vision_ms"].append(vision_ms)
+            if not options.generate:
+                continue
             start = time.perf_counter()
-            model.model.visual(pixels, grid_thw=grid)
-            vision_ms = (time.perf_counter() - start) * 1e3
-            start = time.perf_counter()
-            out = model(input_ids=ids, pixel_values=pixels, image_grid_thw=grid, mm_token_type_ids=types,
-                        use_cache=True, logits_to_keep=1)
+            out = model(input_ids=ids, **seen, use_cache=True, logits_to_keep=1)
             token = out.logits[:, -1:].argmax(-1)
             ttft_ms = (time.perf_counter() - start) * 1e3
             steps = []
@@ -57,11 +61,10 @@ def main():
                 token = out.logits[:, -1:].argmax(-1)
                 steps.append((time.perf_counter() - start) * 1e3)
             if run >= 0:
-                samples["vision_ms"].append(vision_ms)
                 samples["ttft_ms"].append(ttft_ms)
                 samples["tpot_ms"].extend(steps)
     print(json.dumps(dict(load_ms=load_ms, image_tokens=n_image, prompt_tokens=ids.shape[1],
-                          **{name: statistics.median(values) for name, values in samples.items()}, samples=samples)))
+                          **{name: statistics.median(values) for name, values in samples.items() if values}, samples=samples)))
 
 
 if __name__ == "__main__":
