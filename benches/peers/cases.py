@@ -113,8 +113,8 @@ def of_openvino(work):
     return lambda out, took: {work: median(answer(out)["run_ms"])}
 
 
-def bench(place, engine, *words, threads=1, runs=1):
-    return [place.binary, "bench", engine, "--json", "--threads", threads, "--warmup", 1, "--runs", runs, *words]
+def bench(place, engine, *words, threads=1, runs=1, warmup=1):
+    return [place.binary, "bench", engine, "--json", "--threads", threads, "--warmup", warmup, "--runs", runs, *words]
 
 
 def text_cases(place, shape, group=None, threads=1, only=None):
@@ -162,25 +162,29 @@ def busy_cases(place):
     return text_cases(place, "mid", "busy", 2, only)
 
 
-def part_cases(place, group, work, shape, part, ours, stage, words):
+def part_cases(place, group, work, shape, part, ours, stage, words, warmup=1):
     """A tower, a denoiser or a decoder: our engines in `ours` and OpenVINO's models."""
-    cases = [Case(group, "ours", p, p, bench(place, place.engine(shape, p), *words), sample(work, stage), needs=(place.engine(shape, p),))
-             for p in ours]
+    cases = []
+    for precision in ours:
+        engine = place.engine(shape, precision)
+        command = bench(place, engine, *words, warmup=warmup)
+        cases.append(Case(group, "ours", precision, precision, command, sample(work, stage), needs=(engine,)))
     for stored, compute, precision in (("f32", "f32", "f32"), ("f32", "bf16", "bf16"), ("int8", "f32", "int8")):
         if precision not in ours:
             continue
         model = place.openvino(shape, part, stored)
-        command = [place.python, HERE / "openvino_time.py", model, "--compute", compute]
+        command = [place.python, HERE / "openvino_time.py", model, "--compute", compute, "--warmup", warmup]
         cases.append(Case(group, "OpenVINO", precision, precision, command, of_openvino(work), needs=(model,)))
     return cases
 
 
 def image_cases(place):
+    """One image each, the first: it takes so long that what a first run does besides is lost in it."""
     words = ["--image-size", IMAGE, "--prompt-tokens", 16, "--generate", 1]
-    cases = part_cases(place, "image", "image", "mid", "vision", ("f32", "bf16", "int8"), "vision_ms", words)
+    cases = part_cases(place, "image", "image", "mid", "vision", ("f32", "bf16", "int8"), "vision_ms", words, 0)
     for precision in ("f32", "bf16"):
         command = [place.python, HERE / "torch_reason.py", place.checkpoint("mid"), "--dtype", precision, "--image-size", IMAGE,
-                   "--generate", 0, "--runs", 1]
+                   "--generate", 0, "--runs", 1, "--warmup", 0]
         cases.append(Case("image", "torch", precision, precision, command, sample("image", "vision_ms")))
     return cases
 

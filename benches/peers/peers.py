@@ -6,7 +6,7 @@
     peers.py --markdown [--out benches/results/peers.json]
 
 Random weights: what is measured is speed and memory, on the same checkpoints. The first run installs (`install.sh`) and makes models under DIR, which takes an hour
-and 30 GB (60 with `--two-billion`); what is there is not made again. In each round every case of a group takes its turn, in an order that moves on by
+and 30 GB (50 with `--two-billion`); what is there is not made again. In each round every case of a group takes its turn, in an order that moves on by
 one a round; a figure is the median of the rounds. With one thread a process is pinned to one core and runs on the clock of its own processor
 time (`cpu_clock.c`); the cases beside a busy core have two threads, two cores, the wall clock, and a neighbour that never sleeps on the second core.
 
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -91,23 +92,33 @@ class BusyCore:
         self.process.wait()
 
 
-def measure(place, by_group, options):
+def cpu_s():
+    """Of all commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(place, by_group, options, save):
+    """Rounds of all cases; what there is so far is saved after each group, so that a run that is cut short is not lost."""
     found = {}
     for round_ in range(options.rounds):
         began = time.monotonic()
         for group, cases in by_group.items():
             first = round_ % len(cases)
             for case in cases[first:] + cases[:first]:
+                turns, used = found.setdefault(case.name, []), cpu_s()
+                if "failed" in (turns or [{}])[-1]:
+                    continue  # what it cannot do once it is not asked again
                 if group == "busy":
                     with BusyCore():
                         figures = turn(place, case, options.limit)
                 else:
                     figures = turn(place, case, options.limit)
-                found.setdefault(case.name, []).append(figures)
+                turns.append(figures)
                 told = " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in figures.items())
-                print(f"[{round_ + 1}] {case.name}: {told}", file=sys.stderr, flush=True)
+                print(f"[{round_ + 1}] {case.name}: {told} ({cpu_s() - used:.0f} s of processor time)", file=sys.stderr, flush=True)
+            save(found)
         print(f"round {round_ + 1}: {(time.monotonic() - began) / 60:.1f} min, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
-    return found
 
 
 def main():
@@ -115,9 +126,10 @@ def main():
     parser.add_argument("--work", type=pathlib.Path)
     parser.add_argument("--binary", type=pathlib.Path, default=pathlib.Path("target/release/perihelion"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=60, help="seconds of processor time of one case")
     parser.add_argument("--only", help="groups: text-mid, text-2b, image, denoiser, vae, busy, plan")
     parser.add_argument("--two-billion", action="store_true", help="also Reason's 2B shape")
+    parser.add_argument("--as-it-is", action="store_true", help="make nothing more: what is not there is a row that says so")
     parser.add_argument("--out", type=pathlib.Path, default=RESULT)
     parser.add_argument("--plot", type=pathlib.Path, help="the ratios as SVG")
     parser.add_argument("--markdown", action="store_true", help="print OUT as a Markdown table; without --work nothing is measured")
@@ -125,20 +137,23 @@ def main():
     if options.work:
         shapes = ["mid", "2b"] if options.two_billion else ["mid"]
         place = Workplace(options.work, options.binary)
-        prepare(place, shapes)
+        if not options.as_it_is:
+            prepare(place, shapes)
         by_group = groups(place, shapes)
         if options.only:
             by_group = {group: by_group[group] for group in options.only.split(",")}
-        before = os.getloadavg()
-        found = measure(place, by_group, options)
-        described = machine()
+        before, described = os.getloadavg(), machine()
         told = ["peers.py", "--work", "WORK", "--rounds", options.rounds, *["--two-billion"] * options.two_billion, *["--only", options.only] * bool(options.only)]
-        report = dict(
-            machine=described, clock="one thread: processor time of the process; beside a busy core: wall", binary_sha256=place.digest,
-            peers=place.versions(), command=" ".join(map(str, told)), rounds=options.rounds, load_average=[before, os.getloadavg()],
-            rows=rows(ask.works(shapes), by_group, found, described, place.said), cases=found)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+        def save(found):
+            report = dict(
+                machine=described, clock="one thread: processor time of the process; beside a busy core: wall", binary_sha256=place.digest,
+                peers=place.versions(), command=" ".join(map(str, told)), rounds=max(map(len, found.values())),
+                load_average=[before, os.getloadavg()], rows=rows(ask.works(shapes), by_group, found, described, place.said), cases=found)
+            options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+        measure(place, by_group, options, save)
     elif not options.markdown and not options.plot:
         parser.error("--work DIR to measure, or --markdown or --plot of what was measured")
     report = json.loads(options.out.read_text())

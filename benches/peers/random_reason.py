@@ -2,8 +2,8 @@
 
     random_reason.py {0.1b,mid,2b} OUT [--tokenizer engines/small-reason]
 
-`2b` has the shape of Cosmos-Reason2-2B, `mid` its vision tower before a language model of half the width. The tokenizer is the small checkpoint's: ids beyond that vocabulary are never
-asked for, and every id of the prompt and of the answer is a row of the true table.
+`2b` has the shape of Cosmos-Reason2-2B, `mid` its vision tower before a language model of half the width. The tokenizer is the small
+checkpoint's: ids beyond that vocabulary are never asked for, and every id of the prompt and of the answer is a row of the true table.
 """
 import argparse
 import json

@@ -13,8 +13,8 @@ def rows(works, by_group, found, machine, said):
     told = f"{machine['processor']}, {' '.join(machine['instruction_sets'])}"
     made = []
     for work, about in works.items():
-        ours = [(case, figure(found[case.name], work)) for case in cases if case.peer == "ours" and answers(case, work)]
-        theirs = [(case, figure(found[case.name], work)) for case in cases if case.peer != "ours" and answers(case, work)]
+        ours = [(case, figure(found.get(case.name, []), work)) for case in cases if case.peer == "ours" and answers(case, work)]
+        theirs = [(case, figure(found.get(case.name, []), work)) for case in cases if case.peer != "ours" and answers(case, work)]
         for case, (value, why) in ours:
             if case.precision not in about.precisions:
                 continue
@@ -41,7 +41,7 @@ def answers(case, work):
 
 def figure(turns, work):
     """The median over the rounds; none, and why, if one of them failed."""
-    failed = [turn["failed"] for turn in turns if "failed" in turn]
+    failed = [turn["failed"] for turn in turns if "failed" in turn] or ["not measured"] * (not turns)
     if failed:
         return None, failed[0]
     return statistics.median(turn[work] for turn in turns), None
@@ -72,11 +72,13 @@ def markdown(report):
         same = [row for row in group if row["against"] == "same precision"]
         best = [row for row in group if row["against"] == "any precision"]
         for row in same:
-            if row["theirs"] is None:
+            if row["ours"] is None:
+                failed.setdefault(("ours", row["why_none"]), []).append(f"{work} in {precision}")
+            elif row["theirs"] is None:
                 failed.setdefault((row["peer"], row["why_none"]), []).append(work)
         ours = next((row["ours"] for row in group), None)
         unit = group[0]["unit"]
-        cells = ["; ".join(cell(row) for row in same) or "no peer", *[cell(row) for row in best]]
+        cells = ["; ".join(cell(row) for row in rows_) or "–" for rows_ in (same, best)]
         lines.append(f"| {work} | {precision} {number(ours)} {unit} | {' | '.join(cells)} |")
     lines += [""] + [f"{peer}, {'; '.join(dict.fromkeys(works))}: {why}." for (peer, why), works in failed.items()]
     return "\n".join(lines).rstrip()
