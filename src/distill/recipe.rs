@@ -176,18 +176,18 @@ impl Recipe {
         };
         scenes.check()?;
         train.check()?;
+        match &stage {
+            StageRecipe::Vae(vae) => vae.check(&scenes)?,
+            StageRecipe::Teacher(teacher) => teacher.check(&scenes)?,
+            StageRecipe::Student(student) => student.check(&scenes)?,
+            StageRecipe::Sft(sft) => sft.check(&scenes)?,
+        }
         let bytes = train.batch * scenes.frames_max() * scenes.size * scenes.size * 3 * size_of::<f32>();
         if STEP_BYTES_MAX < bytes {
             return Err(format!(
                 "`train.batch` is {}: clips of {bytes} bytes at once; expected {STEP_BYTES_MAX} at most, the rest by `train.parts`",
                 train.batch
             ));
-        }
-        match &stage {
-            StageRecipe::Vae(vae) => vae.check(&scenes)?,
-            StageRecipe::Teacher(teacher) => teacher.check(&scenes)?,
-            StageRecipe::Student(student) => student.check(&scenes)?,
-            StageRecipe::Sft(sft) => sft.check(&scenes)?,
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         Ok(Recipe { path: path.to_owned(), output: folder.join(output), seed, scenes, train, stage })
@@ -211,8 +211,12 @@ impl Scenes {
     fn check(&self) -> Result<(), String> {
         within("scenes.size", self.size, 16, SIZE_MAX)?;
         within("scenes.objects", self.objects, 1, 6)?;
-        within("scenes.clips", self.clips, 1, 1 << 61)?;
-        self.check_lengths("1", |n| (1..=FRAMES_MAX).contains(&n))
+        within("scenes.clips", self.clips, 1, 1 << 61)
+    }
+
+    /// Any lengths.
+    fn check_frames(&self) -> Result<(), String> {
+        self.check_lengths("1 or more", |n| 1 <= n)
     }
 
     /// Lengths that are a latent of one frame and others of four.
@@ -222,7 +226,7 @@ impl Scenes {
 
     fn check_lengths(&self, expected: &str, fits: impl Fn(usize) -> bool) -> Result<(), String> {
         let found = &self.frames;
-        if found.is_empty() || !found.iter().all(|n| fits(*n)) {
+        if found.is_empty() || !found.iter().all(|n| fits(*n) && *n <= FRAMES_MAX) {
             return Err(format!(
                 "`scenes.frames` is {found:?}; expected lengths of {expected}, up to {FRAMES_MAX}"
             ));

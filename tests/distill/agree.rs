@@ -12,8 +12,8 @@ use perihelion::tensor::DType;
 /// Whole numbers that all inputs of them may have.
 const WHOLE: usize = 6;
 
-/// Runs every graph by both, with an extent as `extent` says of its name and its largest value.
-pub(crate) fn agree(state: &Tensors, model: &Model, extent: impl Fn(&str, usize) -> usize) {
+/// Runs every graph by both, with an extent as `extent` says of its name and its largest value; how many outputs were compared.
+pub(crate) fn agree(state: &Tensors, model: &Model, extent: impl Fn(&str, usize) -> usize) -> usize {
     // The trainer's side: its own weights, by its own evaluation.
     let network = model.network();
     let weights = network.weights.iter().map(|weight| {
@@ -56,5 +56,5 @@ pub(crate) fn agree(state: &Tensors, model: &Model, extent: impl Fn(&str, usize)
             compared += usize::from(0.0 < largest && expected.iter().any(|v| *v != 0.0));
         }
     }
-    assert!(5 < compared, "{compared}");
+    compared
 }

@@ -89,7 +89,9 @@ fn what_was_trained_of_reason_is_what_is_exported_and_answers() {
         "n_visual" => 6,
         other => panic!("an extent `{other}`"),
     };
-    agree(&Tensors::open(&run.output.join("state.safetensors")).unwrap(), &model, extent);
+    let compared = agree(&Tensors::open(&run.output.join("state.safetensors")).unwrap(), &model, extent);
+    // The vision graph's two outputs, and one of each other graph.
+    assert_eq!(compared, 5);
 
     let open = OpenOptions { threads: Some(1) };
     let options =

@@ -66,6 +66,7 @@ fn topics(tasks: &[(String, f64)]) -> Vec<(Topic, f64)> {
 
 /// Tasks that there are, each once, of which at least one is asked; of a single frame only those that one frame answers.
 fn check_tasks(table: &str, tasks: &[(String, f64)], scenes: &Scenes) -> Result<(), String> {
+    scenes.check_frames()?;
     let names = Topic::ALL.map(Topic::name).join(", ");
     let mut seen = Vec::new();
     for (name, share) in tasks {
