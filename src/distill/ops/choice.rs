@@ -21,7 +21,7 @@ pub fn log_likelihood(x: &Tensor, ids: &[usize]) -> Tensor {
         [Some(by_type!(dtype, E => {
             let mut back = shares.storage::<E>().to_vec();
             for ((row, id), g) in back.chunks_exact_mut(m).zip(&ids).zip(g.storage::<E>()) {
-                row.iter_mut().for_each(|v| *v = -*g * *v);
+                row.iter_mut().for_each(|v| *v *= -*g);
                 row[*id] += *g;
             }
             tensor::<E>(back, &shape)
