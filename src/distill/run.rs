@@ -6,7 +6,6 @@
 //! log.jsonl           one object a step, and one for each measurement
 //! loss.csv, loss.svg  the steps for spreadsheets and eyes
 //! measured-NAME.svg   each figure that is measured
-//! steps-NAME.svg      each figure besides that a stage says of its steps
 //! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher
 //! state.safetensors   weights, running means and moments at the last save
 //! checkpoint/         a directory that `export` reads, or the next stage
@@ -23,7 +22,6 @@ use serde_json::{Value, json};
 use super::DistillError;
 use super::optimizer::Parameter;
 use super::recipe::Recipe;
-use super::stages::Stage;
 use crate::bounded;
 use crate::checkpoint::{NewTensor, Tensors};
 use crate::install::{self, Partial};
@@ -32,14 +30,10 @@ use crate::tensor::DType;
 
 const STATE: &str = "state.safetensors";
 const RECIPE: &str = "recipe.toml";
-/// The tensor of a state that is what the stage keeps.
-const KEPT: &str = "kept";
 const LOG: &str = "log.jsonl";
 const INPUTS: &str = "inputs.sha256";
 /// The folder of the last checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
-/// Of a step in the log, beside its number and its notes.
-const FIGURES: [&str; 4] = ["loss", "norm", "rate", "seconds"];
 /// A digest; a log of twice as many steps as a recipe may ask for.
 const INPUTS_BYTES_MAX: u64 = 1 << 10;
 const LOG_BYTES_MAX: u64 = 4 << 30;
@@ -59,8 +53,6 @@ pub struct Step {
     pub rate: f64,
     /// Since the run began, without the times between its resumptions.
     pub seconds: f64,
-    /// What else its stage says of it: names and figures.
-    pub notes: Vec<(String, f64)>,
 }
 
 /// A run's folder.
@@ -121,7 +113,6 @@ impl RunFolder {
         recipe: &Recipe,
         inputs: &str,
         parameters: &mut [Parameter],
-        stage: &mut dyn Stage,
     ) -> Result<(RunFolder, u64), DistillError> {
         let dir = recipe.output.clone();
         if !dir.join(INPUTS).exists() {
@@ -177,10 +168,6 @@ impl RunFolder {
                 .restore(parts)
                 .map_err(|part| DistillError::run(&state, format!("{part} is too short")))?;
         }
-        if tensors.contains(KEPT) {
-            let kept = tensors.tensor(KEPT)?;
-            stage.keep(kept.bytes).map_err(|why| DistillError::run(&state, format!("`{KEPT}`: {why}")))?;
-        }
         folder.read_log(step)?;
         folder.keep_recipe(&begun, recipe, step)?;
         Ok((folder, step))
@@ -216,11 +203,8 @@ impl RunFolder {
                 self.measured.push(row);
                 continue;
             }
-            let [loss, norm, rate, seconds] = FIGURES.map(number);
-            let others = row.as_object().into_iter().flatten();
-            let others = others.filter(|(key, _)| *key != "step" && !FIGURES.contains(&&key[..]));
-            let notes = others.filter_map(|(key, value)| Some((key.clone(), value.as_f64()?))).collect();
-            self.steps.push(Step { step: at, loss, norm, rate, seconds, notes });
+            let [loss, norm, rate, seconds] = ["loss", "norm", "rate", "seconds"].map(number);
+            self.steps.push(Step { step: at, loss, norm, rate, seconds });
         }
         let lines: String = self.rows().map(|row| format!("{row}\n")).collect();
         install::write(&path, lines.as_bytes()).map_err(|e| DistillError::io(&path, e))
@@ -271,12 +255,9 @@ impl RunFolder {
     }
 
     /// Writes what a resumed run needs; `next` is the step that it begins with.
-    pub(super) fn save(&self, next: u64, parameters: &[Parameter], kept: &[u8]) -> Result<(), DistillError> {
+    pub(super) fn save(&self, next: u64, parameters: &[Parameter]) -> Result<(), DistillError> {
         let step = next.to_le_bytes();
         let mut all = vec![NewTensor::new("step", DType::I32, vec![2], || (&step[..]).into())];
-        if !kept.is_empty() {
-            all.push(NewTensor::new(KEPT, DType::U8, vec![kept.len()], || kept.into()));
-        }
         for parameter in parameters {
             for (part, values) in parameter.state() {
                 if !values.is_empty() {
@@ -313,28 +294,17 @@ impl RunFolder {
 
     fn curves(&self) -> Result<(), DistillError> {
         let mut csv = String::from("step,loss,norm,rate,seconds\n");
-        for Step { step, loss, norm, rate, seconds, .. } in &self.steps {
+        for Step { step, loss, norm, rate, seconds } in &self.steps {
             csv += &format!("{step},{loss},{norm},{rate},{seconds}\n");
         }
         let run = self.steps.len().div_ceil(POINTS).max(1);
-        let of_steps = |name: &str, figure: &dyn Fn(&Step) -> Option<f64>| {
-            let mean = |steps: &[Step]| {
-                let found: Vec<f64> = steps.iter().filter_map(figure).collect();
-                let last = steps.last().expect("chunks are not empty").step as f64;
-                (!found.is_empty()).then(|| [last, found.iter().sum::<f64>() / found.len() as f64])
-            };
-            let points = self.steps.chunks(run).filter_map(mean).collect();
-            plot(name, format!("mean of {run} steps"), "training", points)
+        let mean = |steps: &[Step]| {
+            let last = steps.last().expect("chunks are not empty");
+            [last.step as f64, steps.iter().map(|s| s.loss).sum::<f64>() / steps.len() as f64]
         };
-        let mut files = vec![
-            ("loss.csv".to_owned(), csv),
-            ("loss.svg".to_owned(), of_steps("Loss", &|step| Some(step.loss)).file()),
-        ];
-        for name in names(self.steps.iter().flat_map(|step| step.notes.iter().map(|(name, _)| name))) {
-            let figure =
-                |step: &Step| step.notes.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
-            files.push((format!("steps-{name}.svg"), of_steps(name, &figure).file()));
-        }
+        let loss = self.steps.chunks(run).map(mean).collect();
+        let loss = plot("Loss", format!("mean of {run} steps"), "training", loss);
+        let mut files = vec![("loss.csv".to_owned(), csv), ("loss.svg".to_owned(), loss.file())];
         let of_rows = self.measured.iter().filter_map(Value::as_object).flat_map(|row| row.keys());
         for name in names(of_rows.filter(|name| *name != "step")) {
             let point = |row: &Value| Some([row["step"].as_f64()?, row[name].as_f64()?]);
@@ -367,8 +337,6 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn row(Step { step, loss, norm, rate, seconds, notes }: &Step) -> Value {
-    let mut row = json!({ "step": step, "loss": loss, "norm": norm, "rate": rate, "seconds": seconds });
-    notes.iter().for_each(|(name, value)| row[name] = json!(value));
-    row
+fn row(Step { step, loss, norm, rate, seconds }: &Step) -> Value {
+    json!({ "step": step, "loss": loss, "norm": norm, "rate": rate, "seconds": seconds })
 }

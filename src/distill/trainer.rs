@@ -61,7 +61,7 @@ pub fn train(
         check_room(&recipe.output.join("state"), saved_bytes(&parameters) / if resume { 2 } else { 1 });
     room.map_err(|e| DistillError::io(&recipe.output, e))?;
     let (mut folder, first) = match resume {
-        true => RunFolder::resume(recipe, &inputs, &mut parameters, &mut *stage)?,
+        true => RunFolder::resume(recipe, &inputs, &mut parameters)?,
         false => (RunFolder::create(recipe, &inputs)?, 0),
     };
     let n_steps = recipe.train.steps;
@@ -78,7 +78,6 @@ pub fn train(
         }
         let mut step = change(recipe, &mut parameters, next, &slopes)?;
         step.seconds = before + begun.elapsed().as_secs_f64();
-        step.notes = stage.notes();
         loss = step.loss;
         folder.step(step.clone())?;
         watch(&Event::Step(step));
@@ -117,7 +116,7 @@ fn save(
     parameters: &[Parameter],
     next: u64,
 ) -> Result<(), DistillError> {
-    folder.save(next, parameters, &stage.kept())?;
+    folder.save(next, parameters)?;
     let means: Vec<Vec<f32>> = parameters.iter().map(|p| p.mean().to_vec()).collect();
     folder.checkpoint(|dir| stage.write(&means, dir))
 }
@@ -139,7 +138,6 @@ fn slopes(
     let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
     let rng = &mut generator(recipe.seed, Purpose::Step, step);
     let (mut gathered, mut loss) = (Gathered::default(), 0.0);
-    stage.begin(step);
     let means = || -> Vec<Tensor> { parameters.iter().map(Parameter::mean_tensor).collect() };
     for _ in 0..n_parts {
         let part = stage.loss(&leaves, &means, rng)?.scaled(1.0 / n_parts as f64);
@@ -168,9 +166,7 @@ fn change(
     update(parameters, gathered, norm, &Settings { ema_warms_up, ..train.settings() }, step, share);
     // Before anything of them is saved.
     match parameters.iter().all(Parameter::is_finite) {
-        true => {
-            Ok(Step { step, loss, norm, rate: train.learning_rate * share, seconds: 0.0, notes: Vec::new() })
-        }
+        true => Ok(Step { step, loss, norm, rate: train.learning_rate * share, seconds: 0.0 }),
         false => Err(DistillError::Diverged { step, norm }),
     }
 }

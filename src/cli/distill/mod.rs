@@ -15,8 +15,8 @@ use disabled as compiled;
 #[cfg(feature = "distill")]
 use enabled as compiled;
 
-/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps, a model that answers. Builds without the
-/// feature `distill` cannot
+/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps, a model that answers.
+/// Builds without the feature `distill` cannot
 #[cfg_attr(not(feature = "distill"), allow(dead_code, reason = "read where training is compiled in"))]
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -1,11 +1,10 @@
 //! Greedy answers to a lesson's questions, counted by kind as `report` counts them.
 
 use super::lesson::Lesson;
-use super::reading::{Reading, Wanted};
+use super::reading::Reading;
 use super::reasoner::Reasoner;
 use crate::distill::DistillError;
 use crate::quality::answers::{TOKENS_MAX, is_right};
-use crate::runtime::Sampling;
 use crate::scenes::robot::Topic;
 
 /// Right answers by kind of question.
@@ -20,9 +19,7 @@ impl Tally {
         reading: &Reading<'_>,
         lesson: &Lesson,
     ) -> Result<(), DistillError> {
-        let wanted = |posed| Wanted { posed, sampling: Sampling::default() };
-        let wanted: Vec<Wanted> = (0..lesson.posed.len()).map(wanted).collect();
-        let answers = reading.answers(&wanted, TOKENS_MAX)?;
+        let answers = reading.answers(TOKENS_MAX)?;
         for (posed, answer) in lesson.posed.iter().zip(answers) {
             let place = self.0.iter().position(|(topic, ..)| *topic == posed.topic).unwrap_or_else(|| {
                 self.0.push((posed.topic, 0, 0));

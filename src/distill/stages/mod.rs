@@ -38,26 +38,8 @@ pub(super) trait Stage {
     /// The weights, as they are before the first step, in the order of the network's.
     fn parameters(&self, seed: u64) -> Vec<Parameter>;
 
-    /// The parts of this step are asked for next.
-    fn begin(&mut self, _step: u64) {}
-
     /// The loss on one part of a step, by these weights, whose running means are `means`.
     fn loss(&mut self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError>;
-
-    /// What the log is to say of the parts since the step began: names and figures.
-    fn notes(&self) -> Vec<(String, f64)> {
-        Vec::new()
-    }
-
-    /// What a resumed run needs besides the weights to go on as if it had not been stopped; nothing as a rule.
-    fn kept(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Takes it back, where there was something. The error says what is wrong with it.
-    fn keep(&mut self, _kept: &[u8]) -> Result<(), String> {
-        Err("it is of a stage that keeps nothing".to_owned())
-    }
 
     /// What is measured on clips of the validation split: names and figures.
     fn measure(

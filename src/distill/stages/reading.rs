@@ -14,13 +14,6 @@ use crate::graph::{BufferId, GraphId, Network};
 use crate::models::reason2::{PREFILL_TOKENS_MAX, PatchInputs};
 use crate::runtime::{Sampler, Sampling};
 
-/// An answer that is wanted: to which question, and how its tokens are chosen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) posed: usize,
-    pub(super) sampling: Sampling,
-}
-
 /// A network that has read what the prompts of a lesson begin with.
 pub(super) struct Reading<'r> {
     reasoner: &'r Reasoner,
@@ -85,31 +78,31 @@ impl<'r> Reading<'r> {
         head(&mut on, hidden)
     }
 
-    /// Answers, each with the token that ends it if one of them came; `tokens_max` at most.
-    pub(super) fn answers(&self, wanted: &[Wanted], tokens_max: usize) -> Result<Vec<Vec<u32>>, RunError> {
-        let mut answers = vec![Vec::new(); wanted.len()];
-        let n_tokens = |wanted: &Wanted| self.lesson.posed[wanted.posed].prompt.ids.len();
-        let mut lengths: Vec<usize> = wanted.iter().map(n_tokens).collect();
+    /// Greedy answers to all questions, each with the token that ends it if one of them came; `tokens_max` at most.
+    pub(super) fn answers(&self, tokens_max: usize) -> Result<Vec<Vec<u32>>, RunError> {
+        let posed = &self.lesson.posed;
+        let mut answers = vec![Vec::new(); posed.len()];
+        let mut lengths: Vec<usize> = posed.iter().map(|posed| posed.prompt.ids.len()).collect();
         lengths.sort_unstable();
         lengths.dedup();
         for length in lengths {
             // Those whose caches are as long as each other's go on together.
-            let members: Vec<usize> = (0..wanted.len()).filter(|i| n_tokens(&wanted[*i]) == length).collect();
-            self.say(wanted, &members, length, tokens_max, &mut answers)?;
+            let members: Vec<usize> =
+                (0..posed.len()).filter(|i| posed[*i].prompt.ids.len() == length).collect();
+            self.say(&members, length, tokens_max, &mut answers)?;
         }
         Ok(answers)
     }
 
     fn say(
         &self,
-        wanted: &[Wanted],
         members: &[usize],
         length: usize,
         tokens_max: usize,
         answers: &mut [Vec<u32>],
     ) -> Result<(), RunError> {
         let manifest = &self.reasoner.manifest;
-        let posed: Vec<&Posed> = members.iter().map(|i| &self.lesson.posed[wanted[*i].posed]).collect();
+        let posed: Vec<&Posed> = members.iter().map(|i| &self.lesson.posed[*i]).collect();
         let mut on = self.on.clone();
         on.gather(&posed.iter().map(|posed| posed.view).collect::<Vec<usize>>());
         let n_begun = length - self.lesson.n_common;
@@ -119,10 +112,9 @@ impl<'r> Reading<'r> {
         let hidden = self.read(&mut on, &posed, &texts, &ends)?;
         let mut logits = head(&mut on, hidden)?.to_f32();
         let mut samplers: Vec<Sampler> = Vec::new();
-        for (i, posed) in members.iter().zip(&posed) {
+        for posed in &posed {
             let mut sampler = Sampler::new(manifest.vocab_size);
-            let sampling = wanted[*i].sampling;
-            sampler.begin(sampling, &posed.prompt.ids).expect("checked with the recipe");
+            sampler.begin(Sampling::default(), &posed.prompt.ids).expect("greedy is allowed");
             samplers.push(sampler);
         }
         let positions: Vec<i32> = posed.iter().map(|posed| posed.prompt.next_position).collect();

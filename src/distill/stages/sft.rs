@@ -107,9 +107,7 @@ impl Stage for Sft {
 mod tests {
     use super::*;
     use crate::distill::recipe::StageRecipe;
-    use crate::distill::stages::reading::Wanted;
     use crate::distill::stages::tiny_reason;
-    use crate::runtime::Sampling;
 
     const RECIPE: &str = "output = \"run\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9]\n\
         [train]\nsteps = 2\nbatch = 3\nlearning_rate = 0.002\n\
@@ -186,9 +184,7 @@ mod tests {
         let mut n_tokens = 0;
         for lesson in &lessons {
             let reading = Reading::new(&stage.reasoner, &weights, lesson).unwrap();
-            let wanted = |posed| Wanted { posed, sampling: Sampling::default() };
-            let wanted: Vec<Wanted> = (0..lesson.posed.len()).map(wanted).collect();
-            let answers = reading.answers(&wanted, 5).unwrap();
+            let answers = reading.answers(5).unwrap();
             let read: Vec<(usize, &[u32])> = answers.iter().enumerate().map(|(i, a)| (i, &a[..])).collect();
             let logits = reading.logits(&read).unwrap();
             let n = logits.shape()[1];

@@ -16,6 +16,7 @@
 //! may be before the reader knows the writer, and does not answer when the reader then asks. So we say it for a while, until the
 //! writer begins.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::pin::pin;
@@ -105,7 +106,7 @@ impl Greeting {
             }
         }
         asked.into_iter().for_each(|(writer, reader)| self.ask(writer, reader));
-        told.into_iter().for_each(|(writer, reader)| self.tell(writer, reader));
+        self.tell(&told);
         is_news
     }
 
@@ -147,17 +148,26 @@ impl Greeting {
         self.say(None, question(writer, reader), addresses);
     }
 
-    /// A writer that has begun is asked by its readers, and answers.
-    fn tell(&mut self, writer: GUID, reader: GUID) {
-        if !self.writers.silent.has(writer) {
+    /// Tells readers of writers that have nothing yet; one that has begun is asked by its readers, and answers.
+    fn tell(&mut self, matched: &[(GUID, GUID)]) {
+        if !matched.iter().any(|(writer, _)| self.writers.silent.has(*writer)) {
             return;
         }
         let discovered = self.participant.discovered_readers();
-        let mut proxies = discovered.iter().map(|found| &found.reader_proxy);
-        let Some(proxy) = proxies.find(|proxy| proxy.remote_reader_guid == reader) else { return };
-        let locators = proxy.unicast_locator_list.iter().filter(|locator| locator.is_udp());
-        let addresses = locators.map(|locator| SocketAddr::from(*locator)).collect();
-        self.say(Some(writer), nothing_yet(writer, reader), addresses);
+        let addresses: HashMap<GUID, Vec<SocketAddr>> = discovered
+            .iter()
+            .map(|found| {
+                let locators =
+                    found.reader_proxy.unicast_locator_list.iter().filter(|locator| locator.is_udp());
+                let addresses = locators.map(|locator| SocketAddr::from(*locator)).collect();
+                (found.reader_proxy.remote_reader_guid, addresses)
+            })
+            .collect();
+        for (writer, reader) in matched {
+            if let (true, Some(addresses)) = (self.writers.silent.has(*writer), addresses.get(reader)) {
+                self.say(Some(*writer), nothing_yet(*writer, *reader), addresses.clone());
+            }
+        }
     }
 
     fn say(&mut self, silent: Option<GUID>, datagram: Vec<u8>, addresses: Vec<SocketAddr>) {
