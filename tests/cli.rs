@@ -443,24 +443,29 @@ fn other_precisions_answer_too() {
 #[test]
 fn blocks_are_built_and_what_they_cost_is_reported_by_part() {
     let engine = built().dir.join("blocks.engine").to_str().unwrap().to_owned();
-    let asked = "vision=int8,language=int4";
+    let asked = "vision=int8,language=int4,kv=bf16";
     let report = json(&["build", &built().model, "-o", &engine, "--precision", asked, "--report", "--json"]);
     let rows = report["accuracy"].as_array().unwrap();
     let named: Vec<_> =
         rows.iter().map(|row| (row["part"].as_str(), row["format"].as_str().unwrap())).collect();
-    assert_eq!(named, [(Some("vision"), "int8"), (Some("language"), "int4"), (None, asked)]);
+    let parts = [(Some("vision"), "int8"), (Some("language"), "int4"), (Some("kv"), "bf16"), (None, asked)];
+    assert_eq!(named, parts);
     let logits = |row: &serde_json::Value| {
         let outputs = row["outputs"].as_array().unwrap();
         outputs.iter().find(|output| output["buffer"] == "logits").unwrap().clone()
     };
     let rms = |row| logits(row)["rms_share"].as_f64().unwrap();
     assert!(0.0 < rms(&rows[0]) && rms(&rows[0]) < rms(&rows[1]) && rms(&rows[1]) < 1.0, "{report:#}");
-    let top1 = logits(&rows[2])["top1"].clone();
+    assert!(0.0 < rms(&rows[2]) && rms(&rows[2]) < rms(&rows[0]), "{report:#}");
+    let top1 = logits(&rows[3])["top1"].clone();
     assert!(0 < top1[1].as_u64().unwrap() && top1[0].as_u64() <= top1[1].as_u64(), "{top1}");
 
     assert_eq!(json(&["inspect", &engine, "--json"])["precision"], asked);
     let len = |file: &str| fs::metadata(file).unwrap().len();
     assert!(len(&engine) < len(&built().bf16), "{} and {} bytes", len(&engine), len(&built().bf16));
+    let caches =
+        |engine: &str| json(&["inspect", engine, "--json"])["memory"]["caches_bytes"].as_u64().unwrap();
+    assert!(caches(&engine) < caches(&built().bf16), "keys and values take half");
     let text = succeed(&["build", &built().model, "-o", &engine, "--precision", "bf16", "--report"]);
     assert!(text.contains("same top 1") && text.contains("language"), "{text}");
     let image = scene("scene-2.png");

@@ -27,8 +27,8 @@ pub struct Storing {
 /// What a backend keeps caches of keys and values in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheFormat {
-    /// f32, whatever the weights are stored as.
-    F32,
+    /// In what is asked for, if it is one of these, whatever the weights are stored as; else in the first.
+    AsAsked(&'static [WeightFormat]),
     /// In what the graphs compute that have them: as their weights, where those stand for themselves.
     OfWeights,
 }
@@ -43,8 +43,10 @@ impl CacheFormat {
         asked: Option<WeightFormat>,
     ) -> WeightFormat {
         let has_caches = |graph: &&Graph| graph.nodes.iter().any(|node| node.op.writes().next().is_some());
-        let graph = network.graphs.iter().find(has_caches).filter(|_| self == CacheFormat::OfWeights);
-        let Some(graph) = graph else { return WeightFormat::F32 };
+        let Some(graph) = network.graphs.iter().find(has_caches) else { return WeightFormat::F32 };
+        if let CacheFormat::AsAsked(known) = self {
+            return asked.filter(|asked| known.contains(asked)).unwrap_or(known[0]);
+        }
         let of_weights = formatted(graph).filter_map(|id| of_part(&network.weights[id.index()].part));
         let of_weights: Vec<WeightFormat> = of_weights.collect();
         let computed = of_weights.iter().copied().find(|format| format.is_float());
@@ -52,6 +54,17 @@ impl CacheFormat {
             None => WeightFormat::F32,
             Some(_) => computed.or(asked.filter(|asked| asked.is_float())).unwrap_or(WeightFormat::F16),
         }
+    }
+
+    /// Why caches that are kept so cannot be had as they were asked for.
+    fn refused(self, asked: WeightFormat, kept: WeightFormat) -> FormatError {
+        let kept = match self {
+            CacheFormat::AsAsked(known) => {
+                known.iter().map(|format| format.name()).collect::<Vec<_>>().join(" or ")
+            }
+            CacheFormat::OfWeights => kept.to_string(),
+        };
+        FormatError::Cache { asked, kept }
     }
 }
 
@@ -182,7 +195,7 @@ pub enum FormatError {
         /// What was asked for.
         asked: WeightFormat,
         /// What there is.
-        kept: WeightFormat,
+        kept: String,
     },
     /// What a manifest lists is not what its network has.
     #[error("formats should be listed for {expected}, they are for {found}")]
@@ -254,7 +267,7 @@ impl FormatChoice {
             }
             let kept = storing.caches.format(network, |part| Some(of_weights(part)), asked(part));
             match asked(part) {
-                Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
+                Some(asked) if asked != kept => Err(storing.caches.refused(asked, kept)),
                 _ => Ok(kept),
             }
         };
@@ -285,7 +298,7 @@ pub struct PartFormat {
 
 /// The format of every part of a network, in the order in which they are declared.
 ///
-/// Shown as one name where all weights agree, as `PART=FORMAT,…` otherwise.
+/// Shown as one name where all weights agree, as `PART=FORMAT,…` otherwise; with what caches are kept in unless that is f32.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartFormats(Vec<PartFormat>);
@@ -327,7 +340,7 @@ impl PartFormats {
         let of_part = |part: &str| self.0.iter().find(|p| p.part == part).map(|p| p.format);
         let kept = storing.caches.format(network, of_part, of_part(CACHE_PART));
         match of_part(CACHE_PART) {
-            Some(asked) if asked != kept => Err(FormatError::Cache { asked, kept }),
+            Some(asked) if asked != kept => Err(storing.caches.refused(asked, kept)),
             _ => Ok(()),
         }
     }
@@ -348,12 +361,16 @@ impl fmt::Display for PartFormats {
         let weights: Vec<&PartFormat> = self.0.iter().filter(|p| p.part != CACHE_PART).collect();
         let Some(first) = weights.first() else { return f.write_str(WeightFormat::F32.name()) };
         if weights.iter().all(|p| p.format == first.format) {
-            return f.write_str(first.format.name());
+            f.write_str(first.format.name())?;
+        } else {
+            for (i, PartFormat { part, format, .. }) in weights.into_iter().enumerate() {
+                write!(f, "{}{part}={format}", if i == 0 { "" } else { "," })?;
+            }
         }
-        for (i, PartFormat { part, format, .. }) in weights.into_iter().enumerate() {
-            write!(f, "{}{part}={format}", if i == 0 { "" } else { "," })?;
+        match self.caches() {
+            Some(caches) if caches != WeightFormat::F32 => write!(f, ",{CACHE_PART}={caches}"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -413,7 +430,7 @@ mod tests {
     const STORING: Storing = Storing {
         formats: &[WeightFormat::F32, WeightFormat::Bf16],
         scales: Scales::InBlocks,
-        caches: CacheFormat::F32,
+        caches: CacheFormat::AsAsked(&[WeightFormat::F32, WeightFormat::Bf16]),
     };
 
     fn of_parts(text: &str) -> Result<PartFormats, FormatError> {
@@ -429,13 +446,16 @@ mod tests {
             ("vision=bf16", "language=f32,vision=bf16", [F32, Bf16, F32]),
             ("bf16,vision=f32,kv=f32", "language=bf16,vision=f32", [Bf16, F32, F32]),
             ("vision=bf16,language=bf16", "bf16", [Bf16, Bf16, F32]),
+            ("f32,kv=bf16", "f32,kv=bf16", [F32, F32, F32]),
         ] {
             let formats = of_parts(asked).unwrap();
             assert_eq!(formats.to_string(), shown, "{asked}");
             assert_eq!(formats.of_weights(&network()).unwrap(), weights, "{asked}");
             let text = serde_json::to_string(&formats).unwrap();
             assert_eq!(serde_json::from_str::<PartFormats>(&text).unwrap(), formats, "{text}");
-            assert!(text.contains(r#"{"part":"kv","format":"f32","scales":"none"}"#), "{text}");
+            let caches = if asked.ends_with("kv=bf16") { "bf16" } else { "f32" };
+            let listed = format!(r#"{{"part":"kv","format":"{caches}","scales":"none"}}"#);
+            assert!(text.contains(&listed), "{text}");
         }
     }
 
@@ -448,7 +468,7 @@ mod tests {
             ("sight=bf16", &["`sight`", "language, vision and kv"]),
             ("vision=int8", &["int8", "`vision`", "f32 and bf16"]),
             ("int4", &["int4", "`language`", "f32 and bf16"]),
-            ("kv=bf16", &["`kv`", "kept in f32", "not in bf16"]),
+            ("kv=f16", &["`kv`", "kept in f32 or bf16", "not in f16"]),
             ("f32,bf16", &["the rest", "two formats"]),
             ("vision=f32,vision=f32", &["`vision`", "two formats"]),
         ] {
@@ -473,16 +493,21 @@ mod tests {
             assert_eq!(kept(asked, CacheFormat::OfWeights), Ok(Bf16), "{asked}");
         }
         assert_eq!(kept("vision=bf16", CacheFormat::OfWeights), Ok(F32), "the first weight is of `language`");
-        assert_eq!(kept("bf16", CacheFormat::F32), Ok(F32));
+        let as_asked = CacheFormat::AsAsked(&[F32, Bf16]);
+        for (asked, expected) in
+            [("bf16", F32), ("int4,kv=bf16", Bf16), ("kv=bf16", Bf16), ("bf16,kv=f32", F32)]
+        {
+            assert_eq!(kept(asked, as_asked), Ok(expected), "{asked}");
+        }
         let refused = kept("bf16,kv=f32", CacheFormat::OfWeights);
-        assert_eq!(refused, Err(FormatError::Cache { asked: F32, kept: Bf16 }));
+        assert_eq!(refused, Err(FormatError::Cache { asked: F32, kept: "bf16".into() }));
         // Of weights that nothing is computed in, the other weights of the graph say what is; or else whoever asks for it.
         for (asked, expected) in [("int4", F16), ("int4,kv=bf16", Bf16), ("language=int4,vision=bf16", Bf16)]
         {
             assert_eq!(kept(asked, CacheFormat::OfWeights), Ok(expected), "{asked}");
         }
         let refused = kept("int4,kv=int4", CacheFormat::OfWeights);
-        assert_eq!(refused, Err(FormatError::Cache { asked: Int4, kept: F16 }));
+        assert_eq!(refused, Err(FormatError::Cache { asked: Int4, kept: "f16".into() }));
     }
 
     #[test]
@@ -505,11 +530,9 @@ mod tests {
         let mut list = formats.list().to_vec();
         list[2].format = WeightFormat::F16;
         let listed = PartFormats(list);
-        for (caches, kept) in
-            [(CacheFormat::F32, WeightFormat::F32), (CacheFormat::OfWeights, WeightFormat::Bf16)]
-        {
+        for (caches, kept) in [(STORING.caches, "f32 or bf16"), (CacheFormat::OfWeights, "bf16")] {
             let refused = listed.check(&network(), &Storing { caches, ..STORING });
-            assert_eq!(refused, Err(FormatError::Cache { asked: WeightFormat::F16, kept }));
+            assert_eq!(refused, Err(FormatError::Cache { asked: WeightFormat::F16, kept: kept.into() }));
         }
         assert_eq!(formats.check(&network(), &STORING), Ok(()));
         let mut list = formats.list().to_vec();

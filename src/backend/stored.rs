@@ -11,16 +11,16 @@ use crate::graph::Network;
 pub struct Stored {
     /// Of each weight.
     pub formats: Vec<WeightFormat>,
-    /// What graphs compute in whose weights all stand for others.
-    pub narrow_in: WeightFormat,
+    /// What caches of keys and values are kept in, if that is known to have been settled.
+    pub caches: Option<WeightFormat>,
     /// How large activations become: what products are given is in fewer bits where it is known.
     pub scales: Option<Arc<ActivationScales>>,
 }
 
 impl From<Vec<WeightFormat>> for Stored {
-    /// Weights of these formats and no scales.
+    /// Weights of these formats, caches as the backend keeps them by itself, and no scales.
     fn from(formats: Vec<WeightFormat>) -> Self {
-        Stored { formats, narrow_in: WeightFormat::F16, scales: None }
+        Stored { formats, caches: None, scales: None }
     }
 }
 
@@ -35,7 +35,11 @@ impl Stored {
         scales: Option<Arc<ActivationScales>>,
     ) -> Result<Stored, FormatError> {
         let formats = parts.of_weights(network)?;
-        let narrow_in = parts.caches().filter(|caches| caches.is_float()).unwrap_or(WeightFormat::F16);
-        Ok(Stored { formats, narrow_in, scales })
+        Ok(Stored { formats, caches: parts.caches(), scales })
+    }
+
+    /// What graphs compute in whose weights all stand for others.
+    pub fn narrow_in(&self) -> WeightFormat {
+        self.caches.filter(|caches| caches.is_float()).unwrap_or(WeightFormat::F16)
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Options {
     untried: bool,
     /// What its weights are stored as: f32, bf16, int8, int4, on TensorRT also f16, fp8, nvfp4; all of them, or those of some parts (`inspect`
     /// lists the parts), the others being f32. On the CPU products with int8 and int4 take activations as whole numbers of 8 bits and all
-    /// else is f32, on TensorRT arithmetic and caches are of the type of 16 or 32 bits that the weights of a graph have, or of f16 (or what kv
+    /// else is f32, also caches unless kv=bf16 halves them; on TensorRT arithmetic and caches are of the type of 16 or 32 bits that the weights of a graph have, or of f16 (or what kv
     /// says) where they have none [default: the recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,

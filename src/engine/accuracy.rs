@@ -6,7 +6,9 @@
 
 use super::sums::{OutputAccuracy, Sums};
 use super::{EngineError, build};
-use crate::backend::{CACHE_PART, PartFormats, Sections, Session, Stored, WeightFormat, backend};
+use crate::backend::{
+    CACHE_PART, CacheFormat, PartFormat, PartFormats, Sections, Session, Stored, WeightFormat, backend,
+};
 use crate::export::Progress;
 use crate::graph::Network;
 use crate::model::{GoldenCase, Model};
@@ -41,22 +43,24 @@ pub fn accuracy(
     model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
-    let (formats, Stored { formats: of_weights, .. }) =
-        build::stored(model, &network, options, None, backend.as_ref())?;
-    // Caches are no weights, and are kept as they are in every engine of this backend.
-    let rounded = formats.list().iter().filter(|p| p.part != CACHE_PART && p.format != WeightFormat::F32);
-    let mut tried: Vec<(Option<&str>, String, Vec<WeightFormat>)> = rounded
-        .map(|p| (Some(&p.part[..]), p.format.to_string(), alone(&network, &of_weights, &p.part)))
+    let (formats, stored) = build::stored(model, &network, options, None, backend.as_ref())?;
+    // Where a backend keeps caches by what weights are, they are no part of their own.
+    let is_asked = matches!(backend.storing().caches, CacheFormat::AsAsked(_));
+    let counts = |p: &&PartFormat| p.format != WeightFormat::F32 && (is_asked || p.part != CACHE_PART);
+    let mut tried: Vec<(Option<&str>, String, Stored)> = formats
+        .list()
+        .iter()
+        .filter(counts)
+        .map(|p| (Some(&p.part[..]), p.format.to_string(), alone(&network, &stored, &p.part, is_asked)))
         .collect();
     if tried.len() != 1 {
-        tried.push((None, PartFormats::to_string(&formats), of_weights));
+        tried.push((None, PartFormats::to_string(&formats), stored));
     }
     let total = tried.len() as u64;
     let mut all = Vec::new();
-    for (done, (part, format, of_weights)) in tried.into_iter().enumerate() {
+    for (done, (part, format, stored)) in tried.into_iter().enumerate() {
         progress(Progress { stage: "accuracy by part", done: done as u64, total });
         let mut sections = Sections::default();
-        let stored = Stored::from(of_weights);
         backend.build(&network, model, &stored, &mut sections, &mut |_| ()).map_err(failed)?;
         let opened = backend.open(network.clone(), &stored, &sections, &options.open);
         let outputs = compared(model, &network, opened.map_err(failed)?.as_mut())?;
@@ -66,13 +70,15 @@ pub fn accuracy(
     Ok(all)
 }
 
-/// The formats with one part as it is, all others f32.
-fn alone(network: &Network, of_weights: &[WeightFormat], part: &str) -> Vec<WeightFormat> {
+/// One part as it is, all others f32; caches as the backend keeps them where that is not asked.
+fn alone(network: &Network, stored: &Stored, part: &str, caches_are_asked: bool) -> Stored {
     let of = |(weight, format): (&crate::graph::Weight, &WeightFormat)| match weight.part == part {
         true => *format,
         false => WeightFormat::F32,
     };
-    network.weights.iter().zip(of_weights).map(of).collect()
+    let formats: Vec<WeightFormat> = network.weights.iter().zip(&stored.formats).map(of).collect();
+    let caches = stored.caches.filter(|_| caches_are_asked && part == CACHE_PART);
+    Stored { caches, ..Stored::from(formats) }
 }
 
 fn compared(

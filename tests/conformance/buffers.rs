@@ -1,7 +1,7 @@
 //! Buffers in place: inputs are filled where they stand, outputs are viewed there, and nothing is reached beyond them.
 
 use perihelion::backend::cpu::Cpu;
-use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session};
+use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session, Stored};
 use perihelion::graph::{BufferId, GraphBuilder, GraphId, Network, Op, Purpose, Unary};
 use perihelion::tensor::DType;
 
@@ -34,7 +34,8 @@ fn network() -> Network {
 
 fn session() -> Box<dyn Session> {
     let cpu = Cpu::new().unwrap();
-    cpu.prepare(&network(), &Held::default(), &[], &OpenOptions { threads: Some(1) }).unwrap()
+    cpu.prepare(&network(), &Held::default(), &Stored::from(Vec::new()), &OpenOptions { threads: Some(1) })
+        .unwrap()
 }
 
 #[test]

@@ -11,12 +11,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 /// How far a backend may be from the reference evaluation, or from itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tolerance {
     /// The same bits: nothing is computed, elements only move.
     Bits,
     /// A few hundred-thousandths of the buffer's largest element: sums in another order, other approximations of `exp`.
     Close,
+    /// What keys, values or activations of eight significant bits explain.
+    OfBf16,
     /// What whole numbers of 8 bits for activations explain, where elements are sums of few products.
     OfInt8,
 }
@@ -26,6 +28,7 @@ impl Tolerance {
         match self {
             Tolerance::Bits => 0.0,
             Tolerance::Close => 3e-5,
+            Tolerance::OfBf16 => 0.01,
             Tolerance::OfInt8 => 0.05,
         }
     }

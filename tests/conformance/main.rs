@@ -17,7 +17,7 @@ mod networks;
 
 use case::{Case, Held, Tolerance};
 use perihelion::backend::cpu::{Cpu, Isa};
-use perihelion::backend::{OpenOptions, WeightFormat};
+use perihelion::backend::{CACHE_PART, OpenOptions, Stored, WeightFormat, parts};
 use perihelion::graph::{WeightId, WeightUse, Weights};
 use perihelion::tensor::DType;
 use perihelion_kernels::{PanelFormat, Panels, pack_panels, panels_bytes};
@@ -54,10 +54,21 @@ fn check_all(cases: &[Case]) {
             continue;
         }
         for formats in FORMATS {
-            let problems: Vec<String> = cases.iter().flat_map(|case| check(case, isa, formats)).collect();
+            let problems: Vec<String> =
+                cases.iter().flat_map(|case| check(case, isa, formats, None)).collect();
             assert!(problems.is_empty(), "\n{}", problems.join("\n"));
             say(&format!("cpu, {isa}, {formats:?}, 1, 2 and 3 threads: {} cases agree", cases.len()));
         }
+        let with_caches = || cases.iter().filter(|case| parts(&case.network).contains(&CACHE_PART));
+        let narrow = Some(WeightFormat::Bf16);
+        let problems: Vec<String> =
+            with_caches().flat_map(|case| check(case, isa, &[WeightFormat::F32], narrow)).collect();
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+        assert!(0 < with_caches().count(), "some cases have caches");
+        say(&format!(
+            "cpu, {isa}, caches in bf16, 1, 2 and 3 threads: {} cases agree",
+            with_caches().count()
+        ));
     }
     let why = perihelion::backend::backend("tensorrt").err();
     let why = why.map_or_else(|| "its plans run in `build`'s golden cases".to_owned(), |why| why.to_string());
@@ -113,20 +124,25 @@ fn read_back(case: &Case, of_weights: &[WeightFormat]) -> Option<Held> {
     are_some.then_some(weights)
 }
 
-fn check(case: &Case, isa: Isa, formats: &[WeightFormat]) -> Vec<String> {
+fn check(case: &Case, isa: Isa, formats: &[WeightFormat], caches: Option<WeightFormat>) -> Vec<String> {
     let of_weights: Vec<WeightFormat> =
         formats.iter().copied().cycle().take(case.network.weights.len()).collect();
     let (expected, tolerance) = match read_back(case, &of_weights) {
         Some(weights) => (case.reference_of(&weights), Tolerance::OfInt8),
+        None if caches.is_some() => (case.reference(), Tolerance::OfBf16),
+        None if isa.rounds_activations() && of_weights.contains(&WeightFormat::Bf16) => {
+            (case.reference(), case.tolerance.max(Tolerance::OfBf16))
+        }
         None => (case.reference(), case.tolerance),
     };
+    let stored = Stored { caches, ..Stored::from(of_weights) };
     let mut problems = Vec::new();
     let mut on_one_thread = None;
     for threads in 1..=3 {
         let cpu = if threads == 1 { Cpu::with_isa(isa) } else { Cpu::with_isa(isa).sharing_all_work() };
         let options = OpenOptions { threads: Some(threads) };
         let place = format!("{} ({isa}, {formats:?}, {threads} threads)", case.name);
-        let mut session = match cpu.prepare(&case.network, &case.weights, &of_weights, &options) {
+        let mut session = match cpu.prepare(&case.network, &case.weights, &stored, &options) {
             Ok(session) => session,
             Err(why) => return vec![format!("{place}: {why}")],
         };

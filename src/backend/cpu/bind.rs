@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::context::{Context, Shape};
-use super::kernels::{self, CopyAxis};
+use super::kernels::{self, CopyAxis, Keys};
 use super::placement::Step;
 use super::program::{Heads, Kind};
 use crate::graph::{BufferId, Symbol};
@@ -29,6 +29,7 @@ pub(super) enum Bound<'a> {
     Transpose(kernels::Transpose<'a>),
     Concat { outer: usize, inner: usize, to_len: usize, axis: usize },
     CopyAxis(CopyAxis<'a>),
+    Narrow(kernels::Narrow<'a>),
     Upsample(kernels::Upsample<'a>),
     Sinusoid(kernels::Sinusoid<'a>),
 }
@@ -37,14 +38,16 @@ pub(super) enum Bound<'a> {
 pub(super) struct Parts<'a> {
     /// The first part's.
     first: kernels::Attention<'a>,
-    /// All parts of q, k and v.
-    all: [&'a [f32]; 3],
+    /// All parts of q.
+    q: &'a [f32],
+    /// All parts of k and v.
+    kv: [Keys<'a>; 2],
     pub(super) n_parts: usize,
 }
 
 impl<'a> Parts<'a> {
-    fn new(first: kernels::Attention<'a>, n_parts: usize, all: [&'a [f32]; 3]) -> Parts<'a> {
-        Parts { first, all, n_parts }
+    fn new(first: kernels::Attention<'a>, n_parts: usize, q: &'a [f32], kv: [Keys<'a>; 2]) -> Parts<'a> {
+        Parts { first, q, kv, n_parts }
     }
 
     /// Tasks of one part.
@@ -54,12 +57,10 @@ impl<'a> Parts<'a> {
 
     /// One part, and where its result stands.
     pub(super) fn part(&self, part: usize) -> (kernels::Attention<'a>, Range<usize>) {
-        let [q, k, v] = self.all;
         let of = |len: usize| part * len..(part + 1) * len;
         let (q_part, k_part) = (of(self.first.q.len()), of(self.first.k.len()));
-        let a =
-            kernels::Attention { q: &q[q_part.clone()], k: &k[k_part.clone()], v: &v[k_part], ..self.first };
-        (a, q_part)
+        let [k, v] = self.kv.map(|all| all.part(k_part.clone()));
+        (kernels::Attention { q: &self.q[q_part.clone()], k, v, ..self.first }, q_part)
     }
 }
 
@@ -151,14 +152,14 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
         }
         Kind::Attention { heads, batched } => {
             let parts = if *batched { shape_of(0).extents[0] } else { 1 };
-            let (q, k, v) = (read(0), read(1), read(2));
-            let lens = [q.len(), k.len()].map(|len| len.checked_div(parts).unwrap_or(0));
-            let first = whole_attention(heads, [q, k, v], lens, false);
-            Bound::Attention(Parts::new(first, parts, [q, k, v]))
+            let (q, kv) = (read(0), [read(1), read(2)].map(Keys::F32));
+            let lens = [q.len(), kv[0].len()].map(|len| len.checked_div(parts).unwrap_or(0));
+            let first = whole_attention(heads, q, kv, lens, false);
+            Bound::Attention(Parts::new(first, parts, q, kv))
         }
         Kind::CachedAttention { heads, caches, past } => {
             let a = cached_attention(cx, step, heads, Some(*caches), Some(*past));
-            Bound::Attention(Parts::new(a, 1, [a.q, a.k, a.v]))
+            Bound::Attention(Parts::new(a, 1, a.q, [a.k, a.v]))
         }
         Kind::DecodeRanges { heads, caches, past } => {
             let attention = cached_attention(cx, step, heads, *caches, *past);
@@ -222,6 +223,11 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
                 len: 1,
             })
         }
+        Kind::Narrow => {
+            let rows = shape_of(0).as_slice().first().copied().unwrap_or(1);
+            let len = shape_of(0).len().checked_div(rows).unwrap_or(0);
+            Bound::Narrow(kernels::Narrow { x: read(0), len })
+        }
         Kind::Upsample { factor } => {
             let shape = std::array::from_fn(|i| shape_of(0).extents[i]);
             Bound::Upsample(kernels::Upsample { x: read(0), shape, factor: *factor })
@@ -233,15 +239,17 @@ pub(super) fn bind<'a>(step: &'a Step, cx: &Context<'a>, shapes: &'a mut Shapes)
 /// Attention over q, k and v of these lengths (of one part).
 fn whole_attention<'a>(
     heads: &Heads,
-    [q, k, v]: [&'a [f32]; 3],
+    q: &'a [f32],
+    kv: [Keys<'a>; 2],
     [q_len, k_len]: [usize; 2],
     causal: bool,
 ) -> kernels::Attention<'a> {
     let rows = |len: usize, heads_of_row: usize| len / (heads_of_row * heads.dim).max(1);
+    let [k, v] = kv.map(|all| all.part(0..k_len));
     kernels::Attention {
         q: &q[..q_len],
-        k: &k[..k_len],
-        v: &v[..k_len],
+        k,
+        v,
         n: rows(q_len, heads.heads),
         m: rows(k_len, heads.kv_heads),
         heads: heads.heads,
@@ -261,12 +269,12 @@ fn cached_attention<'a>(
     past: Option<Symbol>,
 ) -> kernels::Attention<'a> {
     let q = cx.read(&step.inputs[0]);
-    let [k, v] = match caches {
+    let kv = match caches {
         Some(caches) => {
             let n = cx.shape(&step.inputs[0]).extents[0];
             caches.map(|cache| cx.cache(cache, cx.past(past) + n))
         }
-        None => [cx.read(&step.inputs[1]), cx.read(&step.inputs[2])],
+        None => [cx.read(&step.inputs[1]), cx.read(&step.inputs[2])].map(Keys::F32),
     };
-    whole_attention(heads, [q, k, v], [q.len(), k.len()], caches.is_some())
+    whole_attention(heads, q, kv, [q.len(), kv[0].len()], caches.is_some())
 }

@@ -3,17 +3,25 @@
 use std::ops::Range;
 
 use super::arena::{Memory, Place};
-use super::kernels::{AXES_MAX, Kernels, Out};
+use super::kernels::{AXES_MAX, Kernels, Keys, Out};
 use super::pack::PackedWeights;
 use super::placement::{Base, View};
 use super::program::RowAt;
 use crate::graph::{BufferId, Dim, Symbol};
 
-/// A buffer's place, and elements of a row.
+/// A buffer's place, elements of a row, and whether two of them share a word of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BufferPlace {
     pub(super) place: Place,
     pub(super) row_len: usize,
+    pub(super) is_narrow: bool,
+}
+
+impl BufferPlace {
+    /// The words that hold some of the elements: whole rows, or parts of rows that begin and end with a word.
+    pub(super) fn words(&self, elements: Range<usize>) -> Range<usize> {
+        if self.is_narrow { elements.start / 2..elements.end / 2 } else { elements }
+    }
 }
 
 /// What a run knows, the same for all its steps and threads.
@@ -90,8 +98,9 @@ impl<'a> Context<'a> {
             Base::Arena(place) => self.memory.read(place, part),
             Base::Rows(buffer, at) => {
                 let start = self.rows_start(buffer, at);
-                let place = self.buffers[buffer.index()].place;
-                self.memory.read(place, start + part.start..start + part.end)
+                let buffer = self.buffers[buffer.index()];
+                assert!(!buffer.is_narrow, "attention alone reads such caches");
+                self.memory.read(buffer.place, start + part.start..start + part.end)
             }
             Base::Weight(id) => &self.weights.rows(id)[part],
         }
@@ -101,7 +110,7 @@ impl<'a> Context<'a> {
         bytemuck::cast_slice(self.read(view))
     }
 
-    /// Some of the elements of an output.
+    /// Some of the elements of an output, or the words that they share in a narrow cache.
     pub(super) fn out(&self, view: &View, some: Range<usize>) -> Out<'a> {
         let part = self.part(view);
         assert!(some.end <= part.len(), "a step writes within its output");
@@ -110,17 +119,18 @@ impl<'a> Context<'a> {
             Base::Arena(place) => self.memory.out(place, start..start + some.len()),
             Base::Rows(buffer, at) => {
                 let start = start + self.rows_start(buffer, at);
-                let place = self.buffers[buffer.index()].place;
-                self.memory.out(place, start..start + some.len())
+                let buffer = self.buffers[buffer.index()];
+                self.memory.out(buffer.place, buffer.words(start..start + some.len()))
             }
             Base::Weight(_) => unreachable!("no call makes a constant"),
         }
     }
 
     /// A cache's first `rows` rows.
-    pub(super) fn cache(&self, buffer: BufferId, rows: usize) -> &'a [f32] {
+    pub(super) fn cache(&self, buffer: BufferId, rows: usize) -> Keys<'a> {
         let buffer = self.buffers[buffer.index()];
-        self.memory.read(buffer.place, 0..rows * buffer.row_len)
+        let words = self.memory.read(buffer.place, buffer.words(0..rows * buffer.row_len));
+        if buffer.is_narrow { Keys::Bf16(bytemuck::cast_slice(words)) } else { Keys::F32(words) }
     }
 
     pub(super) fn past(&self, past: Option<Symbol>) -> usize {

@@ -57,7 +57,7 @@ pub(super) fn nanoseconds(step: &Step, cx: &Context<'_>) -> u64 {
         Kind::Check { .. } => len(0) / 4,
         Kind::RotaryTable { .. } | Kind::Sinusoid { .. } => out_len * 10,
         Kind::Copy | Kind::Slice { .. } | Kind::Concat { .. } | Kind::Embedding { .. } => out_len / 2,
-        Kind::DecodeJoin { .. } => out_len * 2,
+        Kind::DecodeJoin { .. } | Kind::Narrow => out_len * 2,
         _ => out_len,
     }
 }

@@ -16,11 +16,11 @@ use crate::tensor::DType;
 /// The most calls of a graph: as many as have room in one stage.
 const CALLS_MAX: usize = PIECES_MAX;
 
-/// Lowers a graph of a network that has been verified.
+/// Lowers a graph of a network that has been verified, of whose buffers some are `narrow` caches (see [`super::caches`]).
 ///
 /// # Errors
 /// What this backend cannot compute, and at which node.
-pub(super) fn lower(network: &Network, graph: &Graph) -> Result<Program, String> {
+pub(super) fn lower(network: &Network, graph: &Graph, narrow: &[bool]) -> Result<Program, String> {
     let live = fuse::live(graph);
     let forms = fuse::forms(network, graph, &live);
     let values = graph.nodes.iter().map(|node| ValueInfo {
@@ -29,7 +29,7 @@ pub(super) fn lower(network: &Network, graph: &Graph) -> Result<Program, String>
         home: None,
     });
     let program = Program { values: values.collect(), calls: Vec::new(), touched: Vec::new() };
-    let mut lowering = Lowering { network, graph, program };
+    let mut lowering = Lowering { network, graph, narrow, program };
     for i in (0..graph.nodes.len()).filter(|i| live[*i]) {
         let result = match &forms[i] {
             Form::Absorbed => Ok(()),
@@ -51,6 +51,7 @@ pub(super) fn lower(network: &Network, graph: &Graph) -> Result<Program, String>
 struct Lowering<'a> {
     network: &'a Network,
     graph: &'a Graph,
+    narrow: &'a [bool],
     program: Program,
 }
 
@@ -249,9 +250,12 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Gets new keys or values into their cache: they are made there if that is possible, and copied otherwise.
+    /// Gets new keys or values into their cache: they are made there if that is possible, and copied or rounded otherwise.
     fn append(&mut self, cache: BufferId, past: Symbol, value: Value) {
         let home = Home { buffer: cache, at: RowAt::Past(past) };
+        if self.narrow[cache.index()] {
+            return self.bring_home(Kind::Narrow, value, home);
+        }
         if self.n_accesses(cache) == 1 && self.give_home(value, home) {
             return;
         }
@@ -308,10 +312,14 @@ impl Lowering<'_> {
     }
 
     fn copy_home(&mut self, value: Value, home: Home) {
+        self.bring_home(Kind::Copy, value, home);
+    }
+
+    fn bring_home(&mut self, kind: Kind, value: Value, home: Home) {
         let shape = self.program.values[value].shape.clone();
         let there = self.new_value(shape);
         self.program.values[there].home = Some(home);
-        self.call(Kind::Copy, vec![value], Some(there)).writes = vec![home.buffer];
+        self.call(kind, vec![value], Some(there)).writes = vec![home.buffer];
     }
 
     fn new_value(&mut self, shape: Vec<Dim>) -> Value {

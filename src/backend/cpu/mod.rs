@@ -13,6 +13,7 @@
 
 mod arena;
 mod bind;
+mod caches;
 mod context;
 mod cost;
 mod fuse;
@@ -84,12 +85,11 @@ impl Cpu {
         options: &OpenOptions,
     ) -> Result<Memory, BackendError> {
         let layout = layout(network, &vec![format; network.weights.len()])?;
-        let claims = session::claims_of(network, options.threads.unwrap_or_else(default_threads))?;
+        let claims = session::claims_of(network, None, options.threads.unwrap_or_else(default_threads))?;
         Ok(Memory { weights_mapped_bytes: layout.total_bytes() as u64, ..claims })
     }
 
-    /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds. `formats` has one
-    /// for each weight.
+    /// Builds and opens at once, with the packed weights in private memory: for networks that no file holds.
     ///
     /// # Errors
     /// As [`Backend::build`] and [`Backend::open`].
@@ -97,13 +97,12 @@ impl Cpu {
         &self,
         network: &Network,
         weights: &dyn Weights,
-        formats: &[WeightFormat],
+        stored: &Stored,
         options: &OpenOptions,
     ) -> Result<Box<dyn Session>, BackendError> {
         let mut sections = Sections::default();
-        let stored = Stored::from(formats.to_vec());
-        self.build(network, weights, &stored, &mut sections, &mut |_| ())?;
-        self.open(network.clone(), &stored, &sections, options)
+        self.build(network, weights, stored, &mut sections, &mut |_| ())?;
+        self.open(network.clone(), stored, &sections, options)
     }
 }
 
@@ -133,7 +132,11 @@ impl Backend for Cpu {
     }
 
     fn storing(&self) -> Storing {
-        Storing { formats: pack::FORMATS, scales: Scales::InBlocks, caches: CacheFormat::F32 }
+        Storing {
+            formats: pack::FORMATS,
+            scales: Scales::InBlocks,
+            caches: CacheFormat::AsAsked(caches::FORMATS),
+        }
     }
 
     fn accepts(&self, network: &Network, stored: &Stored) -> Result<(), BackendError> {
@@ -142,6 +145,7 @@ impl Backend for Cpu {
                 "this backend takes no scales of activations: it finds them as it runs; leave --scales out";
             return Err(BackendError::Unsupported { why: why.into() });
         }
+        caches::narrow(network, stored.caches).map_err(|why| BackendError::Unsupported { why })?;
         layout(network, &stored.formats).map(drop)
     }
 
@@ -157,8 +161,10 @@ impl Backend for Cpu {
         out: &mut dyn SectionSink,
         told: &mut dyn FnMut(Told<'_>),
     ) -> Result<u64, BackendError> {
+        let unsupported = |why| BackendError::Unsupported { why };
+        let narrow = caches::narrow(network, stored.caches).map_err(unsupported)?;
         for graph in &network.graphs {
-            lower::lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
+            lower::lower(network, graph, &narrow).map_err(unsupported)?;
         }
         let layout = layout(network, &stored.formats)?;
         let mut progress = |done| told(Told::Weights(done));
@@ -178,6 +184,6 @@ impl Backend for Cpu {
         let weights = PackedWeights::new(layout, sections.get(WEIGHTS)?.clone());
         let weights = weights.map_err(|why| BackendError::Payload { why })?;
         let n_threads = options.threads.unwrap_or_else(default_threads);
-        Ok(Box::new(CpuSession::new(network, weights, self.isa, n_threads, self.shares_all)?))
+        Ok(Box::new(CpuSession::new(network, stored.caches, weights, self.isa, n_threads, self.shares_all)?))
     }
 }

@@ -188,6 +188,11 @@ impl PackedWeights {
         Ok(PackedWeights { layout, bytes })
     }
 
+    /// Whether products are with panels of bfloat16.
+    pub(super) fn have_bf16(&self) -> bool {
+        self.layout.weights.iter().flat_map(|w| &w.panels).any(|(format, _)| *format == PanelFormat::Bf16)
+    }
+
     /// Bytes that are mapped, and bytes that are private.
     pub(super) fn mapped_and_private_bytes(&self) -> (u64, u64) {
         let n = self.layout.total_bytes as u64;

@@ -250,7 +250,11 @@ mod tests {
     /// The stages of the only graph of a network, each as the kinds of its steps; `*` marks a step in place.
     fn stages_of(network: &Network) -> Vec<String> {
         let graph = &network.graphs[0];
-        let placement = place(graph, lower(network, graph).unwrap(), &mut Placer::default());
+        let placement = place(
+            graph,
+            lower(network, graph, &vec![false; network.buffers.len()]).unwrap(),
+            &mut Placer::default(),
+        );
         let name = |step: &Step| {
             let kind = format!("{:?}", step.kind);
             let name = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_owned();
@@ -371,7 +375,8 @@ mod tests {
             let network = network(|g, x, _| {
                 (0..n_calls).fold(x, |x, _| g.add(Op::Unary { function: Unary::Relu }, &[x]))
             });
-            lower(&network, &network.graphs[0]).map(|program| program.calls.len())
+            lower(&network, &network.graphs[0], &vec![false; network.buffers.len()])
+                .map(|program| program.calls.len())
         };
         assert_eq!(chain(1 << 16), Ok(1 << 16));
         let why = chain((1 << 16) + 1).unwrap_err();
@@ -390,7 +395,7 @@ mod tests {
             let value = graph.add(Op::Attention { scale: 1.0 }, &[value, value, value]);
             graph.write(y, value);
             graph.finish();
-            lower(&network, &network.graphs[0]).map(|_| ())
+            lower(&network, &network.graphs[0], &vec![false; network.buffers.len()]).map(|_| ())
         };
         assert_eq!(with_head(512), Ok(()));
         let why = with_head(528).unwrap_err();

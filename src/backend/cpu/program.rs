@@ -195,6 +195,8 @@ pub(super) enum Kind {
     },
     /// The same elements to another place.
     Copy,
+    /// The same elements, rounded, to a narrow cache.
+    Narrow,
     Upsample {
         factor: [usize; 3],
     },

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::arena::{Memory as Arena, Placer};
 use super::bind::Shapes;
+use super::caches;
 use super::context::{BufferPlace, Context};
 use super::cost::{self, nanoseconds};
-use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
+use super::kernels::{Isa, Kernels, SCRATCH_FLOATS, narrow_to, widen_to};
 use super::lower::lower;
 use super::pack::PackedWeights;
 use super::placement::{Placement, Step, place};
@@ -17,7 +18,7 @@ use super::pool::{Job, Lease, PIECES_MAX, THREADS_MAX};
 use super::program::RowAt;
 use super::step::BoundStep;
 use crate::backend::run::{rows_of, whole_rows};
-use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session};
+use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session, WeightFormat};
 use crate::graph::{BufferId, GraphId, Network, Purpose};
 use crate::tensor::DType;
 
@@ -48,18 +49,19 @@ const STEP_PIECES_MAX: usize = 4096;
 struct Line([f32; 16]);
 
 impl CpuSession {
-    /// Places all graphs of a verified network and claims everything that their runs need.
+    /// Places all graphs of a verified network, whose caches are kept in a format, and claims everything that their runs need.
     ///
     /// # Errors
     /// If a graph holds what this backend cannot compute, or the system lacks memory or threads.
     pub(super) fn new(
         network: Network,
+        caches: Option<WeightFormat>,
         weights: PackedWeights,
         isa: Isa,
         n_threads: usize,
         shares_all: bool,
     ) -> Result<CpuSession, BackendError> {
-        let Placed { placer, buffers, placements } = Placed::of(&network)?;
+        let Placed { placer, buffers, placements } = Placed::of(&network, caches)?;
         let failed = |what| move |source| BackendError::System { what, source };
         let arena = placer.claim().map_err(failed("memory for buffers and the arena"))?;
         let lease = Lease::new(n_threads).map_err(failed("threads"))?;
@@ -70,7 +72,7 @@ impl CpuSession {
         let scratch = (0..lease.n_threads()).map(|_| Mutex::new(vec![line; SCRATCH_FLOATS.div_ceil(16)]));
         let scratch: Vec<_> = scratch.collect();
         let (weights_mapped_bytes, weights_private_bytes) = weights.mapped_and_private_bytes();
-        let claimed = claimed(&network, &placer, scratch.len());
+        let claimed = claimed(&network, &buffers, &placer, scratch.len());
         let memory = Memory { weights_mapped_bytes, weights_private_bytes, ..claimed };
         Ok(CpuSession {
             windows: vec![0; buffers.len()],
@@ -117,16 +119,19 @@ struct Placed {
 }
 
 impl Placed {
-    fn of(network: &Network) -> Result<Placed, BackendError> {
+    fn of(network: &Network, caches: Option<WeightFormat>) -> Result<Placed, BackendError> {
+        let unsupported = |why| BackendError::Unsupported { why };
+        let narrow = caches::narrow(network, caches).map_err(unsupported)?;
         let mut placer = Placer::default();
-        let keep = |buffer: &crate::graph::Buffer| BufferPlace {
-            place: placer.keep(buffer.len()),
+        let keep = |(buffer, is_narrow): (&crate::graph::Buffer, &bool)| BufferPlace {
+            place: placer.keep(if *is_narrow { buffer.len() / 2 } else { buffer.len() }),
             row_len: buffer.row_len(),
+            is_narrow: *is_narrow,
         };
-        let buffers = network.buffers.iter().map(keep).collect();
+        let buffers = network.buffers.iter().zip(&narrow).map(keep).collect();
         let mut placements = Vec::with_capacity(network.graphs.len());
         for graph in &network.graphs {
-            let program = lower(network, graph).map_err(|why| BackendError::Unsupported { why })?;
+            let program = lower(network, graph, &narrow).map_err(unsupported)?;
             placements.push(place(graph, program, &mut placer));
         }
         Ok(Placed { placer, buffers, placements })
@@ -137,18 +142,23 @@ impl Placed {
 ///
 /// # Errors
 /// If a graph holds what this backend cannot compute.
-pub(super) fn claims_of(network: &Network, n_threads: usize) -> Result<Memory, BackendError> {
-    Ok(claimed(network, &Placed::of(network)?.placer, n_threads.clamp(1, THREADS_MAX)))
+pub(super) fn claims_of(
+    network: &Network,
+    caches: Option<WeightFormat>,
+    n_threads: usize,
+) -> Result<Memory, BackendError> {
+    let Placed { placer, buffers, .. } = Placed::of(network, caches)?;
+    Ok(claimed(network, &buffers, &placer, n_threads.clamp(1, THREADS_MAX)))
 }
 
-fn claimed(network: &Network, placer: &Placer, n_threads: usize) -> Memory {
+fn claimed(network: &Network, places: &[BufferPlace], placer: &Placer, n_threads: usize) -> Memory {
     let mut memory = Memory {
         arena_bytes: placer.arena_bytes() as u64,
         scratch_bytes: (n_threads * SCRATCH_FLOATS * 4) as u64,
         ..Memory::default()
     };
-    for buffer in &network.buffers {
-        let n_bytes = (buffer.len() * buffer.dtype.size_bytes()) as u64;
+    for (buffer, place) in network.buffers.iter().zip(places) {
+        let n_bytes = (place.words(0..buffer.len()).len() * buffer.dtype.size_bytes()) as u64;
         match buffer.purpose {
             Purpose::Input | Purpose::Output => memory.buffers_bytes += n_bytes,
             Purpose::Cache | Purpose::Features => memory.caches_bytes += n_bytes,
@@ -183,13 +193,23 @@ impl Session for CpuSession {
             Elements::I32(values) => (DType::I32, bytemuck::cast_slice(values)),
         };
         let part = whole_rows(&self.network, buffer, dtype, row, words.len())?;
-        self.arena.get_mut(self.buffers[buffer.index()].place, part).copy_from_slice(words);
+        let buffer = self.buffers[buffer.index()];
+        let to = self.arena.get_mut(buffer.place, buffer.words(part));
+        match buffer.is_narrow {
+            true => narrow_to(words, bytemuck::cast_slice_mut(to)),
+            false => to.copy_from_slice(words),
+        }
         Ok(())
     }
 
     fn read(&self, buffer: BufferId, row: usize, out: &mut [f32]) -> Result<(), RunError> {
         let part = whole_rows(&self.network, buffer, DType::F32, row, out.len())?;
-        out.copy_from_slice(self.arena.read(self.buffers[buffer.index()].place, part));
+        let buffer = self.buffers[buffer.index()];
+        let from = self.arena.read(buffer.place, buffer.words(part));
+        match buffer.is_narrow {
+            true => widen_to(bytemuck::cast_slice(from), out),
+            false => out.copy_from_slice(from),
+        }
         Ok(())
     }
 
@@ -224,6 +244,13 @@ impl Session for CpuSession {
     /// kind of machine, and a slower or busier one takes longer: nothing that could be promised.
     fn looks_ms_max(&self) -> Option<u32> {
         None
+    }
+
+    /// What is rounded on the way: keys and values if their caches are narrow, and what the kernels round.
+    fn arithmetic(&self) -> WeightFormat {
+        let is_narrow = self.buffers.iter().any(|buffer| buffer.is_narrow);
+        let rounds = self.kernels.isa.rounds_activations() && self.weights.have_bf16();
+        if is_narrow || rounds { WeightFormat::Bf16 } else { WeightFormat::F32 }
     }
 
     fn memory(&self) -> Memory {

@@ -75,6 +75,7 @@ impl<'a> BoundStep<'a> {
                 concat(cx, self.step, [*outer, *inner, *to_len, *axis], tasks, out);
             }
             Bound::CopyAxis(a) => kernels::copy_axis(a, tasks, out),
+            Bound::Narrow(a) => kernels::narrow(a, tasks, out),
             Bound::Upsample(a) => kernels::upsample(a, tasks, out),
             Bound::Sinusoid(a) => kernels::sinusoid(a, tasks, out),
         }
@@ -104,6 +105,7 @@ fn n_tasks(bound: &Bound<'_>, step: &Step, cx: &Context<'_>) -> usize {
             parts(cx, step, [*outer, *inner, *to_len, *axis]).map(|a| a.tasks()).sum()
         }
         Bound::CopyAxis(a) => a.tasks(),
+        Bound::Narrow(a) => a.tasks(),
         Bound::Upsample(a) => a.tasks(),
         Bound::Sinusoid(a) => a.x.len(),
     }

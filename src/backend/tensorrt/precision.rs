@@ -136,7 +136,7 @@ fn computed_in(network: &Network, graph: &Graph, stored: &Stored) -> Result<Weig
             None => found = Some((id, format)),
         }
     }
-    let otherwise = if has_any { stored.narrow_in } else { WeightFormat::F32 };
+    let otherwise = if has_any { stored.narrow_in() } else { WeightFormat::F32 };
     Ok(found.map_or(otherwise, |(_, format)| format))
 }
 
@@ -295,12 +295,12 @@ mod tests {
             let why = on(text, gpus).unwrap_err();
             assert!(words.iter().all(|word| why.contains(word)), "{text}: {why}");
         }
-        let kept_in = Stored { narrow_in: WeightFormat::Bf16, ..stored("int8") };
+        let kept_in = Stored { caches: Some(WeightFormat::Bf16), ..stored("int8") };
         let on_turing =
             |stored: &Stored| check_target(&network_of_products(), stored, &Target::Capabilities(vec![75]));
         let why = on_turing(&kept_in).unwrap_err().to_string();
         assert!(["`kv`", "bf16", "8.0", "7.5"].iter().all(|word| why.contains(word)), "{why}");
-        assert!(on_turing(&Stored { narrow_in: WeightFormat::F16, ..kept_in }).is_ok());
+        assert!(on_turing(&Stored { caches: Some(WeightFormat::F16), ..kept_in }).is_ok());
         assert_eq!(on("head=fp8", &[89]), Ok(()));
         assert_eq!(on("language=nvfp4,head=int4", &[120]), Ok(()));
         assert_eq!(on("f16", &[86, 89, 120]), Ok(()));

@@ -15,6 +15,8 @@ mod blocks;
 
 use std::ops::Range;
 
+use super::arithmetic::InF32;
+use super::keys::{Element, Keys};
 use super::math;
 use super::matmul::{BLOCK_ROWS, BlockRow, ROW_LEN_MAX, ROW_STRIDE, tile};
 use super::out::Out;
@@ -36,9 +38,9 @@ pub struct Attention<'a> {
     /// `[n, h, d]`.
     pub q: &'a [f32],
     /// `[m, g, d]`, or a cache with at least `m` rows.
-    pub k: &'a [f32],
-    /// As `k`.
-    pub v: &'a [f32],
+    pub k: Keys<'a>,
+    /// As `k`, and in the same format.
+    pub v: Keys<'a>,
     /// Queries.
     pub n: usize,
     /// Keys.
@@ -109,18 +111,35 @@ pub(super) fn run<S: Simd, const T: usize>(
     assert_eq!(a.q.len(), a.n * a.heads * a.dim, "q is [n, h, d]");
     assert_eq!(out.len(), a.q.len(), "the output is shaped as q");
     assert!(a.k.len().min(a.v.len()) >= a.m * a.kv_heads * a.dim, "k and v are [m, g, d]");
-    let mut blocks = Blocks::new(scratch);
-    for task in tasks {
-        let (kv_head, block) = (task / a.blocks_of_kv_head(), task % a.blocks_of_kv_head());
-        let rows = block * a.block_rows()..a.rows_of_kv_head().min((block + 1) * a.block_rows());
-        run_task::<S, T>(s, a, kv_head, rows, out, &mut blocks);
+    match (a.k, a.v) {
+        (Keys::F32(k), Keys::F32(v)) => run_tasks::<S, T, f32>(s, a, [k, v], tasks, out, scratch),
+        (Keys::Bf16(k), Keys::Bf16(v)) => run_tasks::<S, T, u16>(s, a, [k, v], tasks, out, scratch),
+        _ => unreachable!("both caches of a layer are kept in one format"),
     }
 }
 
 #[inline(always)]
-fn run_task<S: Simd, const T: usize>(
+fn run_tasks<S: Simd, const T: usize, E: Element>(
     s: S,
     a: &Attention<'_>,
+    kv: [&[E]; 2],
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    let mut blocks = Blocks::new(scratch);
+    for task in tasks {
+        let (kv_head, block) = (task / a.blocks_of_kv_head(), task % a.blocks_of_kv_head());
+        let rows = block * a.block_rows()..a.rows_of_kv_head().min((block + 1) * a.block_rows());
+        run_task::<S, T, E>(s, a, kv, kv_head, rows, out, &mut blocks);
+    }
+}
+
+#[inline(always)]
+fn run_task<S: Simd, const T: usize, E: Element>(
+    s: S,
+    a: &Attention<'_>,
+    [k, v]: [&[E]; 2],
     kv_head: usize,
     rows: Range<usize>,
     out: &mut Out<'_>,
@@ -143,8 +162,8 @@ fn run_task<S: Simd, const T: usize>(
     let seen = a.seen(rows.end - 1);
     let block_keys = a.block_keys();
     for keys in (0..seen).step_by(block_keys).map(|start| start..seen.min(start + block_keys)) {
-        pack_keys(s, a, kv_head, keys.clone(), blocks.keys);
-        pack_values(a, kv_head, keys.clone(), blocks.values);
+        pack_keys(s, a, k, kv_head, keys.clone(), blocks.keys);
+        pack_values(s, a, v, kv_head, keys.clone(), blocks.values);
         scores::<S, T>(s, a, rows.len(), keys.len(), blocks);
         for (index, row) in rows.clone().enumerate() {
             let seen = a.seen(row).saturating_sub(keys.start).min(keys.len());
@@ -175,19 +194,27 @@ fn query_start(a: &Attention<'_>, kv_head: usize, row: usize) -> usize {
 
 /// Transposes keys into panels of sixteen keys, zeros after the last.
 #[inline(always)]
-fn pack_keys<S: Simd>(s: S, a: &Attention<'_>, kv_head: usize, keys: Range<usize>, to: &mut [[f32; LANES]]) {
+fn pack_keys<S: Simd, E: Element>(
+    s: S,
+    a: &Attention<'_>,
+    k: &[E],
+    kv_head: usize,
+    keys: Range<usize>,
+    to: &mut [[f32; LANES]],
+) {
     for (panel, first) in keys.clone().step_by(LANES).enumerate() {
         let to = &mut to[panel * a.dim..(panel + 1) * a.dim];
-        let mut rows: [&[f32]; LANES] = [&[]; LANES];
+        let mut rows: [&[E]; LANES] = [&[]; LANES];
         for (row, key) in rows.iter_mut().zip(first..keys.end) {
-            *row = &a.k[(key * a.kv_heads + kv_head) * a.dim..][..a.dim];
+            *row = &k[(key * a.kv_heads + kv_head) * a.dim..][..a.dim];
         }
         let (squares, rest) = to.as_chunks_mut::<LANES>();
         for (square, to) in squares.iter_mut().enumerate() {
+            let mut rooms = [[0.0; LANES]; LANES];
             let mut whole = [&[0.0; LANES]; LANES];
-            for (whole, row) in whole.iter_mut().zip(rows) {
+            for ((whole, room), row) in whole.iter_mut().zip(&mut rooms).zip(rows) {
                 if let Some(part) = row.get(square * LANES..).and_then(|row| row.first_chunk()) {
-                    *whole = part;
+                    *whole = E::widened(s, part, room);
                 }
             }
             s.transpose(whole, to);
@@ -195,7 +222,7 @@ fn pack_keys<S: Simd>(s: S, a: &Attention<'_>, kv_head: usize, keys: Range<usize
         let done = a.dim - rest.len();
         for (i, to) in rest.iter_mut().enumerate() {
             for (to, row) in to.iter_mut().zip(rows) {
-                *to = row.get(done + i).copied().unwrap_or(0.0);
+                *to = row.get(done + i).map_or(0.0, |x| x.widen());
             }
         }
     }
@@ -203,17 +230,22 @@ fn pack_keys<S: Simd>(s: S, a: &Attention<'_>, kv_head: usize, keys: Range<usize
 
 /// Copies values into panels of sixteen elements of the head, zeros after the last.
 #[inline(always)]
-fn pack_values(a: &Attention<'_>, kv_head: usize, keys: Range<usize>, to: &mut [[f32; LANES]]) {
+fn pack_values<S: Simd, E: Element>(
+    s: S,
+    a: &Attention<'_>,
+    v: &[E],
+    kv_head: usize,
+    keys: Range<usize>,
+    to: &mut [[f32; LANES]],
+) {
     for (index, key) in keys.clone().enumerate() {
-        let from = &a.v[(key * a.kv_heads + kv_head) * a.dim..][..a.dim];
+        let from = &v[(key * a.kv_heads + kv_head) * a.dim..][..a.dim];
         let (whole, rest) = from.as_chunks::<LANES>();
         for (panel, from) in whole.iter().enumerate() {
-            to[panel * keys.len() + index] = *from;
+            s.store(E::load(s, from), &mut to[panel * keys.len() + index]);
         }
         if !rest.is_empty() {
-            let to = &mut to[whole.len() * keys.len() + index];
-            to.fill(0.0);
-            to[..rest.len()].copy_from_slice(rest);
+            s.store(E::load_part(s, rest), &mut to[whole.len() * keys.len() + index]);
         }
     }
 }
@@ -278,7 +310,7 @@ fn part_tile<S: Simd, const T: usize, const P: usize>(
     for panel in &mut of_part {
         *panel = &panel[elements.clone()];
     }
-    tile::<S, T, P>(s, queries, of_part)
+    tile::<S, _, T, P>(s, InF32, queries, of_part)
 }
 
 #[inline(always)]
@@ -352,9 +384,9 @@ fn add_values<S: Simd, const T: usize>(
             let sums = &mut blocks.sums[panel * block_rows + index * T..];
             if panel + 1 < n_panels {
                 let high = &blocks.values[(panel + 1) * n_keys..][..n_keys];
-                add_sums::<S, T, 2>(s, tile(s, shares, [low, high]), block_rows, sums);
+                add_sums::<S, T, 2>(s, tile(s, InF32, shares, [low, high]), block_rows, sums);
             } else {
-                add_sums::<S, T, 1>(s, tile(s, shares, [low]), block_rows, sums);
+                add_sums::<S, T, 1>(s, tile(s, InF32, shares, [low]), block_rows, sums);
             }
         }
     }

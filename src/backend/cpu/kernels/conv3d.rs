@@ -3,10 +3,15 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::arithmetic::Arithmetic;
+use super::arithmetic::InF32;
 use super::block_product;
 use super::dots::Dots;
 use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
 use super::out::Out;
+#[cfg(target_arch = "x86_64")]
+use super::panels::PanelFormat;
 use super::panels::Panels;
 use super::simd::Simd;
 
@@ -141,7 +146,25 @@ pub(super) fn run<S: Simd, const T: usize>(
     scratch: &mut [f32],
 ) {
     let (finish, windows) = checked(a, out);
-    matmul::run::<S, _, T>(s, &windows, &a.weight, finish, tasks, out, scratch);
+    matmul::run::<S, _, _, T>(s, InF32, &windows, &a.weight, finish, tasks, out, scratch);
+}
+
+/// With weights that are floats, those of bfloat16 in pairs.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn run_pairs<S: Simd, A: Arithmetic<S>, const T: usize>(
+    s: S,
+    arithmetic: A,
+    a: &Conv3d<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    if a.weight.format != PanelFormat::Bf16 {
+        return run::<S, T>(s, a, tasks, out, scratch);
+    }
+    let (finish, windows) = checked(a, out);
+    matmul::run::<S, A, _, T>(s, arithmetic, &windows, &a.weight, finish, tasks, out, scratch);
 }
 
 /// With weights in blocks.

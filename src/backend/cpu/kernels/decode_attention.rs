@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::attention::{Attention, HEAD_DIM_MAX};
+use super::keys::{Element, Keys};
 use super::math;
 use super::out::Out;
 use super::simd::{LANES, Simd};
@@ -79,6 +80,22 @@ pub(super) fn run<S: Simd>(
     assert!(a.dim <= HEAD_DIM_MAX, "lowering refuses longer heads");
     assert_eq!(a.q.len(), a.n * a.heads * a.dim, "q is [n, h, d]");
     assert!(d.partial_floats() <= partials.len(), "the arena has room for the partial results");
+    match (a.k, a.v) {
+        (Keys::F32(k), Keys::F32(v)) => run_tasks(s, a, [k, v], tasks, partials, scratch),
+        (Keys::Bf16(k), Keys::Bf16(v)) => run_tasks(s, a, [k, v], tasks, partials, scratch),
+        _ => unreachable!("both caches of a layer are kept in one format"),
+    }
+}
+
+#[inline(always)]
+fn run_tasks<S: Simd, E: Element>(
+    s: S,
+    a: &Attention<'_>,
+    kv: [&[E]; 2],
+    tasks: Range<usize>,
+    partials: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
     let sharing = a.heads / a.kv_heads;
     let n_ranges = a.m.div_ceil(RANGE);
     let stride = HEADER + a.dim.next_multiple_of(LANES);
@@ -92,7 +109,7 @@ pub(super) fn run<S: Simd>(
                 let row = query * a.heads + head;
                 let place = (row * n_ranges + range) * stride;
                 let to = partials.part(place..place + stride);
-                one_row(s, a, row, kv_head, keys.clone(), to, &mut scratch[..RANGE]);
+                one_row(s, a, kv, (row, kv_head), keys.clone(), to, &mut scratch[..RANGE]);
             }
         }
     }
@@ -100,11 +117,11 @@ pub(super) fn run<S: Simd>(
 
 /// One query head over one range of keys.
 #[inline(always)]
-fn one_row<S: Simd>(
+fn one_row<S: Simd, E: Element>(
     s: S,
     a: &Attention<'_>,
-    row: usize,
-    kv_head: usize,
+    [k, v]: [&[E]; 2],
+    (row, kv_head): (usize, usize),
     keys: Range<usize>,
     to: &mut [f32],
     shares: &mut [f32],
@@ -119,10 +136,10 @@ fn one_row<S: Simd>(
     let query = &a.q[row * a.dim..][..a.dim];
     let of = |key: usize| (key * a.kv_heads + kv_head) * a.dim;
     for (share, key) in shares.iter_mut().zip(keys.clone()) {
-        for line in (0..a.dim).step_by(LANES) {
-            s.prefetch(a.k.as_ptr().wrapping_add(of(key + KEYS_AHEAD) + line));
+        for line in (0..a.dim).step_by(E::IN_LINE) {
+            s.prefetch(k.as_ptr().wrapping_add(of(key + KEYS_AHEAD) + line));
         }
-        *share = dot(s, query, &a.k[of(key)..][..a.dim]) * a.scale;
+        *share = dot(s, query, &k[of(key)..][..a.dim]) * a.scale;
     }
     let n_keys = keys.len();
     shares[n_keys..].fill(f32::NEG_INFINITY);
@@ -144,39 +161,40 @@ fn one_row<S: Simd>(
     let whole = a.dim / LANES;
     let mut panel = 0;
     while panel + 4 <= whole {
-        add_values::<S, 4>(s, a, of(keys.start) + panel * LANES, shares, &mut sums[panel * LANES..]);
+        add_values::<S, E, 4>(s, a, v, of(keys.start) + panel * LANES, shares, &mut sums[panel * LANES..]);
         panel += 4;
     }
     while panel < whole {
-        add_values::<S, 1>(s, a, of(keys.start) + panel * LANES, shares, &mut sums[panel * LANES..]);
+        add_values::<S, E, 1>(s, a, v, of(keys.start) + panel * LANES, shares, &mut sums[panel * LANES..]);
         panel += 1;
     }
     for (i, sum) in sums.iter_mut().enumerate().take(a.dim).skip(whole * LANES) {
         for (share, key) in shares.iter().zip(keys.clone()) {
-            *sum += share * a.v[of(key) + i];
+            *sum += share * v[of(key) + i].widen();
         }
     }
 }
 
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+fn dot<S: Simd, E: Element>(s: S, a: &[f32], b: &[E]) -> f32 {
     let (a_whole, a_rest) = a.as_chunks::<LANES>();
     let (b_whole, b_rest) = b.as_chunks::<LANES>();
     let mut sum = s.zero();
     for (a, b) in a_whole.iter().zip(b_whole) {
-        sum = s.mul_add(s.load(a), s.load(b), sum);
+        sum = s.mul_add(s.load(a), E::load(s, b), sum);
     }
     if !a_rest.is_empty() {
-        sum = s.mul_add(s.load_part(a_rest), s.load_part(b_rest), sum);
+        sum = s.mul_add(s.load_part(a_rest), E::load_part(s, b_rest), sum);
     }
     s.sum(sum)
 }
 
 /// `P` vectors of a head, from element `start` of the values on, summed over the keys.
 #[inline(always)]
-fn add_values<S: Simd, const P: usize>(
+fn add_values<S: Simd, E: Element, const P: usize>(
     s: S,
     a: &Attention<'_>,
+    v: &[E],
     start: usize,
     shares: &[f32],
     sums: &mut [f32],
@@ -185,10 +203,10 @@ fn add_values<S: Simd, const P: usize>(
     let mut totals = [s.zero(); P];
     for (key, share) in shares.iter().enumerate() {
         let from = start + key * stride;
-        let values = a.v[from..from + P * LANES].as_chunks::<LANES>().0;
+        let values = v[from..from + P * LANES].as_chunks::<LANES>().0;
         for (p, (total, value)) in totals.iter_mut().zip(values).enumerate() {
-            s.prefetch(a.v.as_ptr().wrapping_add(from + KEYS_AHEAD * stride + p * LANES));
-            *total = s.mul_add(s.load(value), s.splat(*share), *total);
+            s.prefetch(v.as_ptr().wrapping_add(from + KEYS_AHEAD * stride + p * LANES));
+            *total = s.mul_add(E::load(s, value), s.splat(*share), *total);
         }
     }
     for (total, to) in totals.into_iter().zip(sums.as_chunks_mut().0) {

@@ -15,6 +15,8 @@ pub enum Isa {
     Avx512,
     /// The same and AVX512-VNNI.
     Avx512Vnni,
+    /// The same and AVX512-BF16. With weights of bfloat16 it rounds activations to that too, so that it is never taken unasked.
+    Avx512Bf16,
     /// AArch64 with Advanced SIMD.
     Neon,
     /// The same and its dot products.
@@ -46,18 +48,34 @@ pub enum IsaError {
 
 impl Isa {
     /// All there are, each before the better ones of its architecture.
-    pub const ALL: [Isa; 7] =
-        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot];
+    pub const ALL: [Isa; 8] = [
+        Isa::Portable,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512,
+        Isa::Avx512Vnni,
+        Isa::Avx512Bf16,
+        Isa::Neon,
+        Isa::NeonDot,
+    ];
 
-    /// The best that this CPU has, or the one that the environment variable [`ISA_VARIABLE`] names.
+    /// The best that this CPU has and that computes in f32, or the one that the environment variable [`ISA_VARIABLE`] names.
     ///
     /// # Errors
     /// If the variable names none, or one that this CPU lacks.
     pub fn detect() -> Result<Isa, IsaError> {
         match std::env::var(ISA_VARIABLE) {
             Ok(name) if !name.is_empty() => Isa::named(&name),
-            _ => Ok(*Isa::available().last().expect("plain Rust is always there")),
+            _ => {
+                let mut exact = Isa::available().into_iter().filter(|isa| !isa.rounds_activations());
+                Ok(exact.next_back().expect("plain Rust is always there"))
+            }
         }
+    }
+
+    /// Whether products with weights of bfloat16 are of activations that are rounded to it.
+    pub fn rounds_activations(self) -> bool {
+        self == Isa::Avx512Bf16
     }
 
     /// All that this CPU has, best last.
@@ -75,6 +93,8 @@ impl Isa {
             Isa::AvxVnni => Isa::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Isa::Avx512Vnni.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_available()
@@ -100,6 +120,7 @@ impl Isa {
             Isa::AvxVnni => "avx_vnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512_vnni",
+            Isa::Avx512Bf16 => "avx512_bf16",
             Isa::Neon => "neon",
             Isa::NeonDot => "neon_dotprod",
         }

@@ -9,6 +9,7 @@
 //! Why not one trait over all kernels: callers keep lists of calls of different kinds anyway, and structs with named
 //! fields read better where they are made.
 
+mod arithmetic;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -25,6 +26,7 @@ mod dots_neon;
 mod dots_x86;
 mod elementwise;
 mod isa;
+mod keys;
 mod layout;
 mod linear;
 mod math;
@@ -34,6 +36,8 @@ mod matvec;
 mod neon;
 mod norm;
 mod out;
+#[cfg(target_arch = "x86_64")]
+mod pairs_x86;
 mod panels;
 mod quantise;
 mod rotary;
@@ -46,6 +50,7 @@ pub use conv3d::Conv3d;
 pub use decode_attention::{DECODE_QUERIES_MAX, DecodeAttention, JoinRanges, decode_partial_floats};
 pub use elementwise::{AXES_MAX, Affine, Binary, Unary};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
+pub use keys::{Keys, Narrow, narrow, narrow_to, widen_to};
 pub use layout::{CopyAxis, Transpose, Upsample, copy_axis, transpose, upsample};
 pub use linear::Linear;
 pub use matmul::Epilogue;

@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use super::arithmetic::{Arithmetic, InF32};
 use super::block_product::{self, FEW_K_MAX};
 use super::dots::Dots;
 use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
 use super::matvec;
 use super::out::Out;
+#[cfg(target_arch = "x86_64")]
+use super::panels::PanelFormat;
 use super::panels::Panels;
 use super::simd::Simd;
 
@@ -77,11 +80,40 @@ pub(super) fn run<S: Simd, const T: usize>(
     out: &mut Out<'_>,
     scratch: &mut [f32],
 ) {
+    run_in::<S, _, T>(s, InF32, a, tasks, out, scratch);
+}
+
+/// With weights that are floats, those of bfloat16 in pairs.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn run_pairs<S: Simd, A: Arithmetic<S>, const T: usize>(
+    s: S,
+    arithmetic: A,
+    a: &Linear<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
+    match a.weight.format {
+        PanelFormat::Bf16 => run_in::<S, _, T>(s, arithmetic, a, tasks, out, scratch),
+        _ => run_in::<S, _, T>(s, InF32, a, tasks, out, scratch),
+    }
+}
+
+#[inline(always)]
+fn run_in<S: Simd, A: Arithmetic<S>, const T: usize>(
+    s: S,
+    arithmetic: A,
+    a: &Linear<'_>,
+    tasks: Range<usize>,
+    out: &mut Out<'_>,
+    scratch: &mut [f32],
+) {
     let (finish, matrix) = checked(a, out);
     if a.is_few() {
-        matvec::run(s, a.x, a.m, &a.weight, finish, tasks, out);
+        matvec::run(s, arithmetic, a.x, a.m, &a.weight, finish, tasks, out);
     } else {
-        matmul::run::<S, _, T>(s, &matrix, &a.weight, finish, tasks, out, scratch);
+        matmul::run::<S, A, _, T>(s, arithmetic, &matrix, &a.weight, finish, tasks, out, scratch);
     }
 }
 

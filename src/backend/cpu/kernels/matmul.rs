@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use perihelion_tensor::function::Unary;
 
+use super::arithmetic::Arithmetic;
 use super::elementwise;
 use super::out::Out;
 use super::panels::{PanelData, Panels};
@@ -171,10 +172,12 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Runs `tasks` of a product with tiles of `T` rows.
+/// Runs `tasks` of a product with tiles of `T` rows. With arithmetic in pairs the weights are of bfloat16.
 #[inline(always)]
-pub(super) fn run<S: Simd, R: RowSource, const T: usize>(
+#[expect(clippy::too_many_arguments, reason = "what every kernel takes, and who computes")]
+pub(super) fn run<S: Simd, A: Arithmetic<S>, R: RowSource, const T: usize>(
     s: S,
+    arithmetic: A,
     source: &R,
     weight: &Panels<'_>,
     finish: Finish<'_>,
@@ -187,15 +190,16 @@ pub(super) fn run<S: Simd, R: RowSource, const T: usize>(
     let mut task = tasks.start;
     while task < tasks.end {
         let (rows, panels, n_tasks) = split.first_of(task..tasks.end);
-        run_block::<S, R, T>(s, source, weight, finish, rows, panels, out, &mut blocks);
+        run_block::<S, A, R, T>(s, arithmetic, source, weight, finish, rows, panels, out, &mut blocks);
         task += n_tasks;
     }
 }
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the loop's own variables, split off for reading")]
-fn run_block<S: Simd, R: RowSource, const T: usize>(
+fn run_block<S: Simd, A: Arithmetic<S>, R: RowSource, const T: usize>(
     s: S,
+    arithmetic: A,
     source: &R,
     weight: &Panels<'_>,
     finish: Finish<'_>,
@@ -208,17 +212,19 @@ fn run_block<S: Simd, R: RowSource, const T: usize>(
     let data = weight.data();
     for k in (0..k_len.max(1)).step_by(CHUNK).map(|start| start..k_len.min(start + CHUNK)) {
         source.copy(rows.clone(), k.clone(), blocks.rows);
+        arithmetic.rows(s, &mut blocks.rows[..rows.len()], k.len());
         let (first, last) = (k.start == 0, k.end == k_len);
         for pair in panels.clone().step_by(PAIR) {
             let of = |panel: usize| panel * k_len + k.start..panel * k_len + k.end;
             let sums = &mut blocks.sums[(pair - panels.start) * BLOCK_ROWS..];
             let one = pair + 1 == panels.end;
             let (low, high) = match data {
+                PanelData::F32(_) if A::IN_PAIRS => unreachable!("pairs are of bfloat16"),
                 PanelData::F32(w) => (&w[of(pair)], if one { &[][..] } else { &w[of(pair + 1)] }),
                 PanelData::Bf16(w) => {
                     let (low, high) = blocks.wide.split_at_mut(CHUNK);
-                    let low = widen(s, &w[of(pair)], low);
-                    (low, if one { &[][..] } else { widen(s, &w[of(pair + 1)], high) })
+                    let low = arithmetic.columns(s, &w[of(pair)], low);
+                    (low, if one { &[][..] } else { arithmetic.columns(s, &w[of(pair + 1)], high) })
                 }
             };
             let mut ahead =
@@ -227,9 +233,18 @@ fn run_block<S: Simd, R: RowSource, const T: usize>(
                 ahead.outputs = Some((out.address(rows.start * finish.n + pair * LANES), finish.n));
             }
             if one {
-                walk::<S, T, 1>(s, blocks.rows, [low], rows.len(), &ahead, first, sums);
+                walk::<S, A, T, 1>(s, arithmetic, blocks.rows, [low], rows.len(), &ahead, first, sums);
             } else {
-                walk::<S, T, PAIR>(s, blocks.rows, [low, high], rows.len(), &ahead, first, sums);
+                walk::<S, A, T, PAIR>(
+                    s,
+                    arithmetic,
+                    blocks.rows,
+                    [low, high],
+                    rows.len(),
+                    &ahead,
+                    first,
+                    sums,
+                );
             }
             // While the sums are still near.
             if last {
@@ -288,8 +303,10 @@ impl<'a> Ahead<'a> {
 
 /// Adds to the sums of all rows of a block a chunk of `P` panels; the first chunk takes their place.
 #[inline(always)]
-fn walk<S: Simd, const T: usize, const P: usize>(
+#[expect(clippy::too_many_arguments, reason = "the loop's own variables, split off for reading")]
+fn walk<S: Simd, A: Arithmetic<S>, const T: usize, const P: usize>(
     s: S,
+    arithmetic: A,
     block: &[BlockRow],
     w: [&[[f32; LANES]]; P],
     n_rows: usize,
@@ -299,14 +316,16 @@ fn walk<S: Simd, const T: usize, const P: usize>(
 ) {
     // What is left after whole tiles takes lower ones, where these fit into the block as well.
     let whole = if T.is_multiple_of(LOW) { n_rows / T * T } else { n_rows.next_multiple_of(T) };
-    walk_tiles::<S, T, P>(s, &block[..whole], w, ahead, first, sums);
+    walk_tiles::<S, A, T, P>(s, arithmetic, &block[..whole], w, ahead, first, sums);
     let rest = whole..whole + n_rows.saturating_sub(whole).next_multiple_of(LOW);
-    walk_tiles::<S, LOW, P>(s, &block[rest.clone()], w, &Ahead::default(), first, &mut sums[rest.start..]);
+    let sums = &mut sums[rest.start..];
+    walk_tiles::<S, A, LOW, P>(s, arithmetic, &block[rest], w, &Ahead::default(), first, sums);
 }
 
 #[inline(always)]
-fn walk_tiles<S: Simd, const T: usize, const P: usize>(
+fn walk_tiles<S: Simd, A: Arithmetic<S>, const T: usize, const P: usize>(
     s: S,
+    arithmetic: A,
     block: &[BlockRow],
     w: [&[[f32; LANES]]; P],
     ahead: &Ahead<'_>,
@@ -315,7 +334,7 @@ fn walk_tiles<S: Simd, const T: usize, const P: usize>(
 ) {
     for (index, rows) in block.as_chunks::<T>().0.iter().enumerate() {
         ahead.fetch::<S, T, P>(s, index);
-        let tile = tile::<S, T, P>(s, rows, w);
+        let tile = tile::<S, A, T, P>(s, arithmetic, rows, w);
         for p in 0..P {
             let sums = &mut sums[p * BLOCK_ROWS + index * T..][..T];
             for t in 0..T {
@@ -326,10 +345,11 @@ fn walk_tiles<S: Simd, const T: usize, const P: usize>(
     }
 }
 
-/// `T` rows times `P` panels, along one chain: `Σ_k rows[t][k] * w[p][k]`.
+/// `T` rows times `P` panels, along one chain of steps: `Σ_k rows[t][k] * w[p][k]`.
 #[inline(always)]
-pub(super) fn tile<S: Simd, const T: usize, const P: usize>(
+pub(super) fn tile<S: Simd, A: Arithmetic<S>, const T: usize, const P: usize>(
     s: S,
+    arithmetic: A,
     rows: &[BlockRow; T],
     w: [&[[f32; LANES]]; P],
 ) -> [[S::V; T]; P] {
@@ -348,18 +368,9 @@ pub(super) fn tile<S: Simd, const T: usize, const P: usize>(
         for t in 0..T {
             let x = s.splat(rows[t][k]);
             for p in 0..P {
-                sums[p][t] = s.mul_add(column[p], x, sums[p][t]);
+                sums[p][t] = arithmetic.mul_add(s, column[p], x, sums[p][t]);
             }
         }
     }
     sums
-}
-
-#[inline(always)]
-fn widen<'a, S: Simd>(s: S, from: &[[u16; LANES]], to: &'a mut [[f32; LANES]]) -> &'a [[f32; LANES]] {
-    let to = &mut to[..from.len()];
-    for (to, from) in to.iter_mut().zip(from) {
-        s.store(s.load_bf16(from), to);
-    }
-    to
 }

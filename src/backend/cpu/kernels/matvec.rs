@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::arithmetic::Arithmetic;
 use super::matmul::{CHUNK, Finish};
 use super::out::Out;
 use super::panels::{PanelData, Panels};
@@ -46,9 +47,12 @@ impl Stored for u16 {
     }
 }
 
+/// With arithmetic in pairs the weights are of bfloat16.
 #[inline(always)]
-pub(super) fn run<S: Simd>(
+#[expect(clippy::too_many_arguments, reason = "what every kernel takes, and who computes")]
+pub(super) fn run<S: Simd, A: Arithmetic<S>>(
     s: S,
+    arithmetic: A,
     x: &[f32],
     m: usize,
     weight: &Panels<'_>,
@@ -63,8 +67,11 @@ pub(super) fn run<S: Simd>(
     let mut panel = panels.start;
     while panel < panels.end {
         let n_panels = match data {
-            PanelData::F32(w) => by_rows(s, x, m, k, w, panel..panels.end, &mut sums),
-            PanelData::Bf16(w) => by_rows(s, x, m, k, w, panel..panels.end, &mut sums),
+            PanelData::F32(w) => by_rows(s, Strips(w), x, m, k, panel..panels.end, &mut sums),
+            PanelData::Bf16(w) if A::IN_PAIRS => {
+                by_rows(s, PairStrips(arithmetic, w), x, m, k, panel..panels.end, &mut sums)
+            }
+            PanelData::Bf16(w) => by_rows(s, Strips(w), x, m, k, panel..panels.end, &mut sums),
         };
         for (i, sum) in sums[..n_panels * m].iter().enumerate() {
             finish.write(s, s.load(sum), i % m, panel + i / m, out);
@@ -76,25 +83,25 @@ pub(super) fn run<S: Simd>(
 /// Sums the first panels of `panels` for all `m` rows: one panel or as many as go side by side. How many it were; the sums are
 /// the rows' of the first panel, of the second and so on.
 #[inline(always)]
-fn by_rows<S: Simd, E: Stored>(
+fn by_rows<S: Simd, W: Summed<S>>(
     s: S,
+    w: W,
     x: &[f32],
     m: usize,
     k: usize,
-    w: &[[E; LANES]],
     panels: Range<usize>,
     sums: &mut [[f32; LANES]; SUMS_MAX],
 ) -> usize {
     let (first, left) = (panels.start, panels.len());
     match (m, left) {
-        (1, 4..) => strip::<S, E, 1, 4>(s, x, k, w, first, sums),
-        (1, _) => strip::<S, E, 1, 1>(s, x, k, w, first, sums),
-        (2, 2..) => strip::<S, E, 2, 2>(s, x, k, w, first, sums),
-        (2, _) => strip::<S, E, 2, 1>(s, x, k, w, first, sums),
-        (3, 2..) => strip::<S, E, 3, 2>(s, x, k, w, first, sums),
-        (3, _) => strip::<S, E, 3, 1>(s, x, k, w, first, sums),
-        (4, 2..) => strip::<S, E, 4, 2>(s, x, k, w, first, sums),
-        (4, _) => strip::<S, E, 4, 1>(s, x, k, w, first, sums),
+        (1, 4..) => w.strip::<1, 4>(s, x, k, first, sums),
+        (1, _) => w.strip::<1, 1>(s, x, k, first, sums),
+        (2, 2..) => w.strip::<2, 2>(s, x, k, first, sums),
+        (2, _) => w.strip::<2, 1>(s, x, k, first, sums),
+        (3, 2..) => w.strip::<3, 2>(s, x, k, first, sums),
+        (3, _) => w.strip::<3, 1>(s, x, k, first, sums),
+        (4, 2..) => w.strip::<4, 2>(s, x, k, first, sums),
+        (4, _) => w.strip::<4, 1>(s, x, k, first, sums),
         _ => {
             debug_assert_eq!(m, 0, "more rows go to the matrix product");
             left
@@ -102,47 +109,115 @@ fn by_rows<S: Simd, E: Stored>(
     }
 }
 
-/// `P` panels from `panel` on, for all `M` rows. `P`.
-#[inline(always)]
-fn strip<S: Simd, E: Stored, const M: usize, const P: usize>(
-    s: S,
-    x: &[f32],
-    k_len: usize,
-    w: &[[E; LANES]],
-    panel: usize,
-    totals: &mut [[f32; LANES]; SUMS_MAX],
-) -> usize {
-    let ahead = AHEAD_BYTES / size_of::<[E; LANES]>();
-    let totals = &mut totals[..P * M];
-    totals.fill([0.0; LANES]);
-    for start in (0..k_len).step_by(CHUNK) {
-        let len = CHUNK.min(k_len - start);
-        let mut columns: [&[[E; LANES]]; P] = [&[]; P];
-        for p in 0..P {
-            columns[p] = &w[(panel + p) * k_len + start..][..len];
-        }
-        let mut rows: [&[f32]; M] = [&[]; M];
-        for m in 0..M {
-            rows[m] = &x[m * k_len + start..][..len];
-        }
-        // Says once what the loop would ask for every element.
-        assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == len));
-        let mut sums = [[s.zero(); M]; P];
-        for k in 0..len {
+/// Panels, in a way to sum them.
+trait Summed<S: Simd>: Copy {
+    /// `P` panels from `panel` on, for all `M` rows. `P`.
+    fn strip<const M: usize, const P: usize>(
+        self,
+        s: S,
+        x: &[f32],
+        k_len: usize,
+        panel: usize,
+        totals: &mut [[f32; LANES]; SUMS_MAX],
+    ) -> usize;
+}
+
+/// Product by product, in f32.
+#[derive(Clone, Copy)]
+struct Strips<'w, E>(&'w [[E; LANES]]);
+
+impl<S: Simd, E: Stored> Summed<S> for Strips<'_, E> {
+    #[inline(always)]
+    fn strip<const M: usize, const P: usize>(
+        self,
+        s: S,
+        x: &[f32],
+        k_len: usize,
+        panel: usize,
+        totals: &mut [[f32; LANES]; SUMS_MAX],
+    ) -> usize {
+        let w = self.0;
+        let ahead = AHEAD_BYTES / size_of::<[E; LANES]>();
+        let totals = &mut totals[..P * M];
+        totals.fill([0.0; LANES]);
+        for start in (0..k_len).step_by(CHUNK) {
+            let len = CHUNK.min(k_len - start);
+            let mut columns: [&[[E; LANES]]; P] = [&[]; P];
             for p in 0..P {
-                s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
-                let column = E::load(s, &columns[p][k]);
+                columns[p] = &w[(panel + p) * k_len + start..][..len];
+            }
+            let mut rows: [&[f32]; M] = [&[]; M];
+            for m in 0..M {
+                rows[m] = &x[m * k_len + start..][..len];
+            }
+            // Says once what the loop would ask for every element.
+            assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == len));
+            let mut sums = [[s.zero(); M]; P];
+            for k in 0..len {
+                for p in 0..P {
+                    s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
+                    let column = E::load(s, &columns[p][k]);
+                    for m in 0..M {
+                        sums[p][m] = s.mul_add(column, s.splat(rows[m][k]), sums[p][m]);
+                    }
+                }
+            }
+            for p in 0..P {
                 for m in 0..M {
-                    sums[p][m] = s.mul_add(column, s.splat(rows[m][k]), sums[p][m]);
+                    let total = &mut totals[p * M + m];
+                    s.store(s.add(s.load(total), sums[p][m]), total);
                 }
             }
         }
-        for p in 0..P {
+        P
+    }
+}
+
+/// In pairs of bfloat16.
+#[derive(Clone, Copy)]
+struct PairStrips<'w, A>(A, &'w [[u16; LANES]]);
+
+impl<S: Simd, A: Arithmetic<S>> Summed<S> for PairStrips<'_, A> {
+    #[inline(always)]
+    fn strip<const M: usize, const P: usize>(
+        self,
+        s: S,
+        x: &[f32],
+        k_len: usize,
+        panel: usize,
+        totals: &mut [[f32; LANES]; SUMS_MAX],
+    ) -> usize {
+        let PairStrips(arithmetic, w) = self;
+        let ahead = AHEAD_BYTES / size_of::<[u16; LANES]>();
+        let totals = &mut totals[..P * M];
+        totals.fill([0.0; LANES]);
+        let mut rows = [[0.0; CHUNK / 2]; M];
+        for start in (0..k_len).step_by(CHUNK) {
+            let len = CHUNK.min(k_len - start);
             for m in 0..M {
-                let total = &mut totals[p * M + m];
-                s.store(s.add(s.load(total), sums[p][m]), total);
+                arithmetic.row(s, &x[m * k_len + start..][..len], &mut rows[m]);
+            }
+            let mut columns: [&[[u16; LANES]]; P] = [&[]; P];
+            for p in 0..P {
+                columns[p] = &w[(panel + p) * k_len + start..][..len];
+            }
+            let mut sums = [[s.zero(); M]; P];
+            for k in (0..len).step_by(2) {
+                for p in 0..P {
+                    s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
+                    let column = arithmetic.pair(s, &columns[p][k..len.min(k + 2)]);
+                    for m in 0..M {
+                        sums[p][m] = arithmetic.mul_add(s, column, s.splat(rows[m][k / 2]), sums[p][m]);
+                    }
+                }
+            }
+            for p in 0..P {
+                for m in 0..M {
+                    let total = &mut totals[p * M + m];
+                    s.store(s.add(s.load(total), sums[p][m]), total);
+                }
             }
         }
+        P
     }
-    P
 }

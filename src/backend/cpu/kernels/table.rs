@@ -190,6 +190,32 @@ table_with_dots!(
     4
 );
 
+/// The table of AVX512-VNNI with products of bfloat16 in pairs.
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: Kernels = {
+    macro_rules! entry {
+        ($args:ident, $module:ident) => {
+            |a, tasks, out, scratch| {
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+                fn run(a: &$args<'_>, tasks: Range<usize>, out: &mut Out<'_>, scratch: &mut [f32]) {
+                    // SAFETY: this function enables the features that both tokens stand for.
+                    let (token, pairs) =
+                        unsafe { (super::avx512::Avx512::new(), super::pairs_x86::Avx512Bf16::new()) };
+                    $module::run_pairs::<_, _, 12>(token, pairs, a, tasks, out, scratch);
+                }
+                // SAFETY: `Kernels::of` gives this table out only where the CPU has these features.
+                unsafe { run(a, tasks, out, scratch) }
+            }
+        };
+    }
+    Kernels {
+        isa: Isa::Avx512Bf16,
+        linear: entry!(Linear, linear),
+        conv3d: entry!(Conv3d, conv3d),
+        ..AVX512_VNNI
+    }
+};
+
 impl Kernels {
     /// The table of `isa`.
     ///
@@ -205,6 +231,8 @@ impl Kernels {
             Isa::Avx512 => &AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &AVX512_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &AVX512_BF16,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &NEON,
             #[cfg(target_arch = "aarch64")]

@@ -3,6 +3,7 @@
 use super::*;
 
 fn attention_in_f64(a: &Attention<'_>) -> Vec<f64> {
+    let (Keys::F32(k), Keys::F32(v)) = (a.k, a.v) else { panic!("cases are of f32") };
     let mut out = Vec::new();
     for i in 0..a.n {
         for head in 0..a.heads {
@@ -11,15 +12,14 @@ fn attention_in_f64(a: &Attention<'_>) -> Vec<f64> {
             let of = |key: usize| (key * a.kv_heads + kv_head) * a.dim;
             let q = &a.q[(i * a.heads + head) * a.dim..][..a.dim];
             let dot = |key: usize| -> f64 {
-                q.iter().zip(&a.k[of(key)..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum()
+                q.iter().zip(&k[of(key)..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum()
             };
             let scores: Vec<f64> = (0..seen).map(|key| dot(key) * f64::from(a.scale)).collect();
             let greatest = scores.iter().fold(f64::MIN, |m, s| m.max(*s));
             let shares: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
             let weight: f64 = shares.iter().sum();
             for d in 0..a.dim {
-                let sum: f64 =
-                    shares.iter().enumerate().map(|(key, p)| p * f64::from(a.v[of(key) + d])).sum();
+                let sum: f64 = shares.iter().enumerate().map(|(key, p)| p * f64::from(v[of(key) + d])).sum();
                 out.push(sum / weight);
             }
         }
@@ -56,8 +56,8 @@ impl Case {
     fn attention(&self) -> Attention<'_> {
         Attention {
             q: &self.q,
-            k: &self.k,
-            v: &self.v,
+            k: Keys::F32(&self.k),
+            v: Keys::F32(&self.v),
             n: self.n,
             m: self.m,
             heads: self.heads,
@@ -118,6 +118,62 @@ fn decode_attention_agrees_with_f64() {
             });
         }
     }
+}
+
+/// Rounded to bfloat16, as bits and as what they stand for.
+fn rounded(values: &[f32]) -> (Vec<u16>, Vec<f32>) {
+    let (mut bits, mut wide) = (vec![0; values.len()], vec![0.0; values.len()]);
+    narrow_to(values, &mut bits);
+    widen_to(&bits, &mut wide);
+    (bits, wide)
+}
+
+#[test]
+fn narrow_keys_and_values_are_taken_for_what_they_stand_for() {
+    for seed in 0..24 {
+        let mut random = Random::new(seed + 3000);
+        let n = random.one_of(&[1, 2, 4, 13, 70]);
+        let m = n + random.one_of(&[0, 1, 100, 255, 300]);
+        let mut case = Case::random(&mut random, n, m, seed % 2 == 0);
+        let (k_bits, k_wide) = rounded(&case.k);
+        let (v_bits, v_wide) = rounded(&case.v);
+        (case.k, case.v) = (k_wide, v_wide);
+        let wide = case.attention();
+        let narrow = Attention { k: Keys::Bf16(&k_bits), v: Keys::Bf16(&v_bits), ..wide };
+        for kernels in tables() {
+            let of = |a: &Attention<'_>| {
+                let mut out = vec![f32::NAN; a.q.len()];
+                (kernels.attention)(a, 0..a.tasks(), &mut Out::new(&mut out), &mut scratch());
+                out
+            };
+            assert!(same_bits(&of(&wide), &of(&narrow)), "n {n} m {m} d {} {}", wide.dim, kernels.isa);
+            let few = |attention: Attention<'_>| {
+                let d = DecodeAttention { attention };
+                let mut partials = vec![0.0; d.partial_floats()];
+                (kernels.decode_attention)(&d, 0..d.tasks(), &mut Out::new(&mut partials), &mut scratch());
+                partials
+            };
+            if n <= DECODE_QUERIES_MAX {
+                assert!(
+                    same_bits(&few(wide), &few(narrow)),
+                    "decode n {n} m {m} d {} {}",
+                    wide.dim,
+                    kernels.isa
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_rounded_to_the_nearest_and_what_is_no_number_stays_none() {
+    let x = [1.0, -1.003_906_2, 1.011_718_8, f32::MAX, f32::NAN, f32::NEG_INFINITY, 1e-40, -0.0];
+    let expected = [0x3f80, 0xbf80, 0x3f82, 0x7f80, 0x7fc0, 0xff80, 0x0001, 0x8000];
+    let a = Narrow { x: &x, len: 4 };
+    assert_eq!(a.tasks(), 2);
+    let mut words = vec![f32::NAN; 4];
+    (0..2).for_each(|task| narrow(&a, task..task + 1, &mut Out::new(&mut words)));
+    assert_eq!(bytemuck::cast_slice::<f32, u16>(&words), expected);
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! In what products of float weights are computed: in f32, or in bfloat16 two at a time.
+//!
+//! The second rounds activations to bfloat16 as well, and an instruction multiplies pairs of neighbours and adds both products to a lane
+//! in f32: twice the products of an instruction. So the two do not agree to the bit, and it is used only where somebody asks for it by its
+//! instruction set. Within either, every element is summed in one order.
+
+use super::matmul::{BlockRow, CHUNK};
+use super::simd::{LANES, Simd};
+
+/// Steps of a chunk of a row, each a lane: two elements of bfloat16.
+pub(super) type Pairs = [f32; CHUNK / 2];
+
+/// How a panel of bfloat16 meets rows of f32.
+///
+/// A *step* is what one instruction takes of a row and of a panel's columns: an element, or a pair of them whose bits share a lane.
+pub(super) trait Arithmetic<S: Simd>: Copy {
+    /// Whether a step is a pair.
+    const IN_PAIRS: bool;
+
+    /// Adds to `sum` the products of a step.
+    fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V;
+
+    /// Makes steps of columns.
+    fn columns<'a>(self, s: S, from: &[[u16; LANES]], to: &'a mut [[f32; LANES]]) -> &'a [[f32; LANES]];
+
+    /// Makes steps of the first `len` elements of rows, in their place.
+    fn rows(self, s: S, rows: &mut [BlockRow], len: usize);
+
+    /// One step of columns: two of them, or the last one of an odd number.
+    fn pair(self, s: S, columns: &[[u16; LANES]]) -> S::V;
+
+    /// Pairs of a row of at most [`CHUNK`] elements.
+    fn row(self, s: S, x: &[f32], to: &mut Pairs);
+}
+
+/// Every product in f32.
+#[derive(Clone, Copy)]
+pub(super) struct InF32;
+
+impl<S: Simd> Arithmetic<S> for InF32 {
+    const IN_PAIRS: bool = false;
+
+    #[inline(always)]
+    fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V {
+        s.mul_add(w, x, sum)
+    }
+
+    #[inline(always)]
+    fn columns<'a>(self, s: S, from: &[[u16; LANES]], to: &'a mut [[f32; LANES]]) -> &'a [[f32; LANES]] {
+        let to = &mut to[..from.len()];
+        for (to, from) in to.iter_mut().zip(from) {
+            s.store(s.load_bf16(from), to);
+        }
+        to
+    }
+
+    #[inline(always)]
+    fn rows(self, _: S, _: &mut [BlockRow], _: usize) {}
+
+    fn pair(self, _: S, _: &[[u16; LANES]]) -> S::V {
+        unreachable!("a step is an element")
+    }
+
+    fn row(self, _: S, _: &[f32], _: &mut Pairs) {
+        unreachable!("a step is an element")
+    }
+}
