@@ -7,7 +7,8 @@
 #
 # As root, on a Debian machine: debootstrap, qemu-user-static and the kernel's binfmt_misc. Emulated code is some ten times slower than a
 # board, so that its figures say nothing; that every step passes is what this is for. There is no soak unless PERIHELION_SOAK says how many
-# seconds: a live camera's answers have deadlines, which emulation misses.
+# seconds: a live camera's answers have deadlines, which emulation misses. PERIHELION_NO_ALLOC_PART=20 counts heap calls in a twentieth of
+# the steps.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage="usage: jetson/emulated.sh PACKAGE.deb|- FOLDER [TEST...]"
@@ -38,10 +39,11 @@ if [ "$package" != - ]; then
 fi
 # A test finds the small checkpoints where it was built.
 rm -rf "$root/tests"
-mkdir -p "$root/tests" "$root$here/.."
+mkdir -p "$root/tests" "$root$here/../tests/fixtures"
 for test in "$@"; do
     cp "$test" "$root/tests/"
     cp -r "$here/../engines" "$root$here/.."
+    cp -r "$here/../tests/fixtures/predict" "$root$here/../tests/fixtures"
     script="/tests/$(basename "$test") && $script"
 done
 # Of its own: the loopback interface for DDS, and mounts that go with it.
@@ -52,5 +54,5 @@ exec unshare --mount --net --pid --fork bash -c '
     mount -t sysfs sysfs "$1/sys"
     mount --bind /dev "$1/dev"
     mkdir -p "$1/dev/shm"
-    exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "cd /tests && $2"
-' _ "$root" "$script"
+    exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PERIHELION_NO_ALLOC_PART="$3" bash -c "cd /tests && $2"
+' _ "$root" "$script" "${PERIHELION_NO_ALLOC_PART:-1}"

@@ -12,7 +12,7 @@ use perihelion::runtime::predict::{
     Decoded, Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict,
 };
 
-use crate::heap_calls;
+use crate::{heap_calls, times};
 
 const DENOISE_STEPS: usize = 200;
 const DECODE_CHUNKS: usize = 100;
@@ -65,10 +65,11 @@ fn steady_state(predict: &mut Predict) -> (usize, usize) {
     let noise = latents.clone();
     let renoise = vec![0.5; if predict.wants_renoise() { (predict.n_steps() - 1) * noise.len() } else { 0 }];
     let mut expectation = Expectation::new(predict);
+    let (steps, chunks) = (times(DENOISE_STEPS), times(DECODE_CHUNKS));
     let (mut n_steps, mut n_chunks, mut n_compared, mut brightest) = (0, 0, 0, f32::NEG_INFINITY);
     let counted = heap_calls(|| {
         for seed in 0..u64::MAX {
-            if n_steps < DENOISE_STEPS {
+            if n_steps < steps {
                 let request = ForecastRequest {
                     noise: match seed % 2 {
                         0 => Noise::Seed(seed),
@@ -81,10 +82,10 @@ fn steady_state(predict: &mut Predict) -> (usize, usize) {
                 predict.show(&given, Limits::default()).expect("steady state");
                 predict.denoise(&request, |_| n_steps += 1).expect("steady state");
                 predict.latents(&mut latents).expect("there is a forecast");
-            } else if DECODE_CHUNKS <= n_chunks {
+            } else if chunks <= n_chunks {
                 break;
             }
-            if n_chunks < DECODE_CHUNKS {
+            if n_chunks < chunks {
                 expectation.take(predict);
                 let each = |part: Decoded<'_>| {
                     n_chunks += 1;
