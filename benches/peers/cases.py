@@ -9,6 +9,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Callable
 
+from prepare import ENGINES
+
 HERE = pathlib.Path(__file__).parent
 CONTEXT = 256  # tokens of the prompt, and of the context at which the first token is decoded
 GENERATED = 16
@@ -113,6 +115,19 @@ def of_openvino(work):
     return lambda out, took: {work: median(answer(out)["run_ms"])}
 
 
+# Products of bf16 in pairs, where the processor has them: activations are rounded to bf16 too, as the peers do.
+IN_PAIRS = ("avx512_bf16 kernels", dict(PERIHELION_ISA="avx512_bf16"))
+
+
+def of_ours(formats):
+    """Configurations of ours: its name, the precision it counts as, what the engine was built in, its environment."""
+    for asked in formats:
+        precision = asked.partition(",")[0]
+        yield asked, precision, asked, {}
+        if precision == "bf16":
+            yield f"{asked}, {IN_PAIRS[0]}", precision, asked, IN_PAIRS[1]
+
+
 def bench(place, engine, *words, threads=1, runs=1, warmup=1):
     return [place.binary, "bench", engine, "--json", "--threads", threads, "--warmup", warmup, "--runs", runs, *words]
 
@@ -128,9 +143,9 @@ def text_cases(place, shape, group=None, threads=1, only=None):
         if only is None or (peer, configuration) in only:
             cases.append(Case(group, peer, configuration, precision, command, figures, environment, needs, threads))
 
-    for precision in ("f32", "bf16", "int8", "int4") if shape == "mid" else ("bf16", "int8", "int4"):
-        engine = place.engine(shape, precision)
-        add("ours", precision, precision, bench(place, engine, *words, threads=threads), ours_text(told), (engine,))
+    for configuration, precision, built, environment in of_ours(ENGINES[shape]):
+        engine = place.engine(shape, built)
+        add("ours", configuration, precision, bench(place, engine, *words, threads=threads), ours_text(told), (engine,), **environment)
     for kind, precision in (("f32", "f32"), ("bf16", "bf16"), ("Q8_0", "int8"), ("Q4_K_M", "int4")):
         if shape != "mid" and kind == "f32":
             continue
@@ -158,17 +173,17 @@ def text_cases(place, shape, group=None, threads=1, only=None):
 
 def busy_cases(place):
     """What is asked beside a busy core: a few, since each takes turns with it."""
-    only = [("ours", "int8"), ("llama.cpp", "Q8_0"), ("llama.cpp", "Q8_0 OMP_WAIT_POLICY=passive"), ("llama.cpp", "Q4_K_M"), ("OpenVINO", "int8")]
+    only = [("ours", "int8,kv=bf16"), ("llama.cpp", "Q8_0"), ("llama.cpp", "Q8_0 OMP_WAIT_POLICY=passive"), ("llama.cpp", "Q4_K_M"), ("OpenVINO", "int8")]
     return text_cases(place, "mid", "busy", 2, only)
 
 
 def part_cases(place, group, work, shape, part, ours, stage, words, warmup=1):
     """A tower, a denoiser or a decoder: our engines in `ours` and OpenVINO's models."""
     cases = []
-    for precision in ours:
-        engine = place.engine(shape, precision)
+    for configuration, precision, built, environment in of_ours(ours):
+        engine = place.engine(shape, built)
         command = bench(place, engine, *words, warmup=warmup)
-        cases.append(Case(group, "ours", precision, precision, command, sample(work, stage), needs=(engine,)))
+        cases.append(Case(group, "ours", configuration, precision, command, sample(work, stage), environment, (engine,)))
     for stored, compute, precision in (("f32", "f32", "f32"), ("f32", "bf16", "bf16"), ("int8", "f32", "int8")):
         if precision not in ours:
             continue

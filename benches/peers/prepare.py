@@ -12,8 +12,8 @@ import sys
 HERE = pathlib.Path(__file__).parent
 # What is made of the bf16 file.
 QUANTISED = ["Q8_0", "Q4_K_M"]
-ENGINES = {"mid": ["f32", "bf16", "int8", "int4"], "2b": ["bf16", "int8", "int4"], "denoiser": ["f32", "bf16", "int8"],
-           "vae": ["f32", "bf16"], "actions": ["f32"]}
+ENGINES = {"mid": ["f32", "bf16", "bf16,kv=bf16", "int8", "int8,kv=bf16", "int4,kv=bf16"],
+           "2b": ["bf16,kv=bf16", "int8,kv=bf16", "int4,kv=bf16"], "denoiser": ["f32", "bf16", "int8"], "vae": ["f32", "bf16"], "actions": ["f32"]}
 
 
 class Workplace:

@@ -24,7 +24,7 @@ def rows(works, by_group, found, machine, said):
             for against, others in (("same precision", same), ("any precision", best)):
                 for other, (their_value, their_why) in others:
                     made.append(dict(
-                        work=about.title, precision=case.precision, against=against, peer=f"{other.peer} {other.configuration}", ours=value,
+                        work=about.title, precision=case.configuration, against=against, peer=f"{other.peer} {other.configuration}", ours=value,
                         theirs=their_value, unit=about.unit, ratio=ratio(value, their_value, about.is_rate), why_none=why or their_why,
                         machine=told, command=" ".join(said(word) for word in case.command),
                         peer_command=" ".join(said(word) for word in other.command)))
