@@ -4,7 +4,7 @@
 //! in f32: twice the products of an instruction. So the two do not agree to the bit, and it is used only where somebody asks for it by its
 //! instruction set. Within either, every element is summed in one order.
 
-use super::matmul::{BlockRow, CHUNK};
+use super::block::{BlockRow, CHUNK};
 use super::simd::{LANES, Simd};
 
 /// Steps of a chunk of a row, each a lane: two elements of bfloat16.

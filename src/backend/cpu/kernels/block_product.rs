@@ -13,11 +13,10 @@ use std::ops::Range;
 
 use bytemuck::Zeroable;
 
+use super::block::{BLOCK_ROWS, BlockRow, ROW_STRIDE};
 use super::blocks::{BLOCK, BlockPanels, Int4, Int8};
 use super::dots::{Dots, Product};
-use super::matmul::{
-    BLOCK_ROWS, BlockRow, Finish, GROUP_PANELS, LINE_BYTES, LOW, ROW_STRIDE, RowSource, Split,
-};
+use super::matmul::{Finish, GROUP_PANELS, LINE_BYTES, LOW, RowSource, Split};
 use super::out::Out;
 use super::panels::{PanelFormat, Panels};
 use super::quantise::{BLOCKS, STRETCH, Stretch, quantise};

@@ -6,9 +6,10 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use super::arithmetic::Arithmetic;
 use super::arithmetic::InF32;
+use super::block::BlockRow;
 use super::block_product;
 use super::dots::Dots;
-use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
+use super::matmul::{self, Epilogue, Finish, RowSource, Split};
 use super::out::Out;
 #[cfg(target_arch = "x86_64")]
 use super::panels::PanelFormat;

@@ -15,6 +15,7 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block;
 mod block_product;
 mod blocks;
 mod conv3d;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::arithmetic::{Arithmetic, InF32};
+use super::block::BlockRow;
 use super::block_product::{self, FEW_K_MAX};
 use super::dots::Dots;
-use super::matmul::{self, BlockRow, Epilogue, Finish, RowSource, Split};
+use super::matmul::{self, Epilogue, Finish, RowSource, Split};
 use super::matvec;
 use super::out::Out;
 #[cfg(target_arch = "x86_64")]

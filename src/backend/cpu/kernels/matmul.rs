@@ -15,19 +15,12 @@ use std::ops::Range;
 use perihelion_tensor::function::Unary;
 
 use super::arithmetic::Arithmetic;
+use super::block::{BLOCK_ROWS, BlockRow, CHUNK, ROW_LEN_MAX, ROW_STRIDE};
 use super::elementwise;
 use super::out::Out;
 use super::panels::{PanelData, Panels};
 use super::simd::{LANES, Simd};
 
-/// Multiply-adds of one chain. Two panels of a chunk leave room for rows in a first-level cache of 32 KiB.
-pub(super) const CHUNK: usize = 192;
-/// The longest row of a block: attention's heads and blocks of keys.
-pub(super) const ROW_LEN_MAX: usize = 256;
-/// Elements from one row of a block to the next: not a power of two, which would crowd a few cache sets.
-pub(super) const ROW_STRIDE: usize = ROW_LEN_MAX + 16;
-/// Rows of a block, at most. A multiple of every tile height.
-pub(super) const BLOCK_ROWS: usize = 192;
 /// Panels of a task.
 const TASK_PANELS: usize = 8;
 /// Panels that share copied rows, at most.
@@ -38,9 +31,6 @@ pub(super) const LINE_BYTES: usize = 64;
 pub(super) const LOW: usize = 4;
 /// Panels that a tile works on at once.
 const PAIR: usize = 2;
-
-/// A row of a block.
-pub(super) type BlockRow = [f32; ROW_STRIDE];
 
 /// What is done with `v`, an element of `x Wᵀ + b`, before it is written. A sum or product has another operand, shaped as
 /// the output: for a kernel `Option<&[f32]>`, where none takes the output's own values (a residual or SwiGLU's gate in

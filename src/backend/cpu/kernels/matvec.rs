@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::arithmetic::Arithmetic;
-use super::matmul::{CHUNK, Finish};
+use super::block::CHUNK;
+use super::matmul::Finish;
 use super::out::Out;
 use super::panels::{PanelData, Panels};
 use super::simd::{LANES, Simd};

@@ -8,7 +8,7 @@ use std::mem::transmute;
 
 use super::arithmetic::{Arithmetic, Pairs};
 use super::avx512::Avx512;
-use super::matmul::BlockRow;
+use super::block::BlockRow;
 use super::simd::LANES;
 
 /// Elements that are rounded at once.
