@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::keys::Element;
-use super::super::simd::{LANES, Simd};
-use super::Attention;
+use super::{Attention, Element, LANES, Simd};
 
 /// Transposes keys into panels of sixteen keys, zeros after the last.
 #[inline(always)]
