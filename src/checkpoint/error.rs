@@ -99,7 +99,7 @@ pub enum CheckpointError {
         first: String,
     },
     /// A config holds a value that cannot be meant, or lacks one.
-    #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
+    #[error("{}: `{}`: expected {expected}, found {found}", path.display(), key.escape_debug())]
     Config {
         /// The file.
         path: PathBuf,

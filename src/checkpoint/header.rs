@@ -36,14 +36,23 @@ pub(super) struct Entry {
     pub(super) end: usize,
 }
 
-/// Reads the header of the file with these bytes; entries come in the order of their data.
-pub(super) fn read(path: &Path, file: &[u8]) -> Result<Vec<Entry>, CheckpointError> {
+/// What a file's header says.
+#[derive(Debug)]
+pub(super) struct Header {
+    /// In the order of their data.
+    pub(super) entries: Vec<Entry>,
+    /// Texts by name, for those who wrote the file.
+    pub(super) metadata: Vec<(String, String)>,
+}
+
+/// Reads the header of the file with these bytes.
+pub(super) fn read(path: &Path, file: &[u8]) -> Result<Header, CheckpointError> {
     let wrong = |what: String| CheckpointError::header(path, what);
     let (header, data_begin) = split(file).map_err(wrong)?;
-    let Alleged(alleged) = serde_json::from_slice(header).map_err(|e| wrong(e.to_string()))?;
+    let Alleged { tensors, metadata } = serde_json::from_slice(header).map_err(|e| wrong(e.to_string()))?;
 
-    let mut entries = Vec::with_capacity(alleged.len());
-    for (name, tensor) in alleged {
+    let mut entries = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
         match place(&tensor, data_begin, file.len()) {
             Ok((dtype_name, dtype, begin, end)) => {
                 entries.push(Entry { name, shape: tensor.shape.0, dtype, dtype_name, begin, end });
@@ -65,7 +74,7 @@ pub(super) fn read(path: &Path, file: &[u8]) -> Result<Vec<Entry>, CheckpointErr
     if filled != file.len() {
         return Err(wrong(format!("the tensors end at byte {filled}, the file at byte {}", file.len())));
     }
-    Ok(entries)
+    Ok(Header { entries, metadata })
 }
 
 /// The header's bytes, and where in the file the data begins.
@@ -135,7 +144,10 @@ fn dtype(name: &str) -> Option<(&'static str, usize, Option<DType>)> {
 }
 
 /// What a header says: its tensors in its own order.
-struct Alleged<'a>(Vec<(String, AllegedTensor<'a>)>);
+struct Alleged<'a> {
+    tensors: Vec<(String, AllegedTensor<'a>)>,
+    metadata: Vec<(String, String)>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,19 +172,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Alleged<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut tensors = Vec::new();
+                let (mut tensors, mut metadata) = (Vec::new(), Vec::new());
                 let mut seen = Unique::default();
                 while let Some(name) = map.next_key::<String>()? {
                     seen.add(&name).map_err(A::Error::custom)?;
                     let about = |e| A::Error::custom(format_args!("`{name}`: {e}"));
                     if name == "__metadata__" {
-                        map.next_value::<UniqueMap<String>>().map_err(about)?;
+                        metadata = map.next_value::<UniqueMap<String>>().map_err(about)?.0;
                     } else {
                         let tensor = map.next_value().map_err(about)?;
                         tensors.push((name, tensor));
                     }
                 }
-                Ok(Alleged(tensors))
+                Ok(Alleged { tensors, metadata })
             }
         }
         deserializer.deserialize_map(Tensors)
@@ -219,8 +231,8 @@ mod tests {
     fn check(header: &str, n_data: usize, expected: Result<&[&str], &str>) {
         let found = read(Path::new("x.safetensors"), &file(header, n_data));
         match (found, expected) {
-            (Ok(entries), Ok(names)) => {
-                assert_eq!(entries.iter().map(|e| &e.name[..]).collect::<Vec<_>>(), names)
+            (Ok(header), Ok(names)) => {
+                assert_eq!(header.entries.iter().map(|e| &e.name[..]).collect::<Vec<_>>(), names)
             }
             (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{e}"),
             (found, expected) => panic!("{header}: {found:?}, expected {expected:?}"),

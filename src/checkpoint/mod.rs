@@ -52,6 +52,7 @@ pub struct Checkpoint {
     dir: PathBuf,
     config: JsonFile,
     tensors: Tensors,
+    index: Option<&'static str>,
 }
 
 impl Checkpoint {
@@ -62,13 +63,14 @@ impl Checkpoint {
     /// If one of them is missing, is not what its name says, or contradicts another.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         let config = JsonFile::open_config(dir)?;
-        let found = WEIGHT_FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
+        let found = WEIGHT_FILES.into_iter().find(|name| dir.join(name).exists());
         let expected = || WEIGHT_FILES.join(" or ");
-        let path =
+        let name =
             found.ok_or_else(|| CheckpointError::Missing { dir: dir.to_owned(), expected: expected() })?;
-        let sharded = path.extension().is_some_and(|e| e == "json");
-        let tensors = if sharded { Tensors::open_sharded(&path) } else { Tensors::open(&path) }?;
-        Ok(Self { dir: dir.to_owned(), config, tensors })
+        let index = name.ends_with(".json").then_some(name);
+        let path = dir.join(name);
+        let tensors = if index.is_some() { Tensors::open_sharded(&path) } else { Tensors::open(&path) }?;
+        Ok(Self { dir: dir.to_owned(), config, tensors, index })
     }
 
     /// Opens the directory without its weights, if it has any: there are no tensors then.
@@ -76,7 +78,12 @@ impl Checkpoint {
     /// # Errors
     /// If `config.json` is missing or is no JSON.
     pub fn open_configs(dir: &Path) -> Result<Self, CheckpointError> {
-        Ok(Self { dir: dir.to_owned(), config: JsonFile::open_config(dir)?, tensors: Tensors::none(dir) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            config: JsonFile::open_config(dir)?,
+            tensors: Tensors::none(dir),
+            index: None,
+        })
     }
 
     /// Name and content of every file beside the weights that a checkpoint's digest covers, and of older tokenizers'.
@@ -104,6 +111,11 @@ impl Checkpoint {
     /// `config.json`.
     pub fn config(&self) -> &JsonFile {
         &self.config
+    }
+
+    /// The file that says which shard holds which tensor, where there are shards.
+    pub fn index(&self) -> Option<&'static str> {
+        self.index
     }
 
     /// All tensors.

@@ -1,6 +1,7 @@
 //! The tensors of one safetensors file or of a set of shards, by name, through maps.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
@@ -19,6 +20,7 @@ pub struct Tensors {
     path: PathBuf,
     files: Vec<FileMap>,
     tensors: BTreeMap<String, Stored>,
+    metadata: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,7 @@ struct Stored {
 impl Tensors {
     /// None at all.
     pub(super) fn none(path: &Path) -> Self {
-        Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() }
+        Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new(), metadata: Vec::new() }
     }
 
     /// Opens one safetensors file. Its header is checked, its data is not looked at.
@@ -140,6 +142,22 @@ impl Tensors {
         &self.files
     }
 
+    /// A text that whoever wrote the file left in it under this name.
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.iter().find(|(key, _)| key == name).map(|(_, text)| &text[..])
+    }
+
+    /// The names of the tensors in each of the [`Tensors::files`], with the places of their bytes there, in the order of these places:
+    /// from the first one's beginning to the end of the file without a gap.
+    pub fn places(&self) -> Vec<Vec<(&str, Range<usize>)>> {
+        let mut places = vec![Vec::new(); self.files.len()];
+        for (name, stored) in &self.tensors {
+            places[stored.file].push((&name[..], stored.entry.begin..stored.entry.end));
+        }
+        places.iter_mut().for_each(|places| places.sort_by_key(|(_, place)| (place.start, place.end)));
+        places
+    }
+
     /// Bytes of all tensors together.
     pub fn size_bytes(&self) -> u64 {
         self.tensors.values().map(|t| (t.entry.end - t.entry.begin) as u64).sum()
@@ -175,7 +193,9 @@ impl Tensors {
 
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {
         let file = FileMap::open(path).map_err(|e| CheckpointError::io(path, e))?;
-        for entry in header::read(path, &file)? {
+        let header = header::read(path, &file)?;
+        self.metadata.extend(header.metadata);
+        for entry in header.entries {
             let name = entry.name.clone();
             if let Some(other) = self.tensors.get(&name) {
                 let other = self.files[other.file].path().display();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensorError, View};
@@ -127,6 +127,20 @@ impl CheckpointWriter {
     pub fn file(&mut self, name: &str, content: &[u8]) -> Result<(), CheckpointError> {
         let path = self.place(name)?;
         fs::write(path, content).map_err(|e| CheckpointError::io(&self.dir.join(name), e))
+    }
+
+    /// Writes a file of which not all need be in memory at once; `name` may begin with a folder.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn pieces(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CheckpointError> {
+        let path = self.place(name)?;
+        let written = File::create(path).and_then(|mut file| write(&mut file));
+        written.map_err(|e| CheckpointError::io(&self.dir.join(name), e))
     }
 
     /// Copies a file to `name`, if it is there.

@@ -51,7 +51,7 @@ impl Spelling {
     }
 
     /// The name under which the tensor that diffusers calls so is stored.
-    pub(super) fn stored_name(self, name: &str) -> String {
+    pub fn stored_name(self, name: &str) -> String {
         match self {
             Spelling::Diffusers => name.to_owned(),
             Spelling::Original => {
