@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::{
     Context, Usage, ask, bench, build, calibrate, compile, curate, distill, doctor, export, imagine, inspect,
-    machine, manual, output, plan, report, run, scenes, transport,
+    machine, manual, merge, output, plan, report, run, scenes, transport,
 };
 use crate::demo;
 use crate::install::clean_up_on_signals;
@@ -32,6 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Merge(merge::Options),
     Export(export::Options),
     Calibrate(calibrate::Options),
     Build(build::Options),
@@ -112,6 +113,7 @@ fn dispatch(arguments: Arguments, ros: RosArguments) -> anyhow::Result<()> {
         clean_up_on_signals()?;
     }
     match arguments.verb {
+        Verb::Merge(options) => merge::run(&options, &context),
         Verb::Export(options) => export::run(&options, &context),
         Verb::Calibrate(options) => calibrate::run(&options, &context),
         Verb::Build(options) => build::run(&options, &context),

@@ -26,6 +26,7 @@ pub mod graph;
 pub mod install;
 pub mod live;
 pub mod mapped;
+pub mod merge;
 pub mod model;
 pub mod models;
 pub mod onnx;

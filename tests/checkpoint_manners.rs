@@ -112,11 +112,11 @@ fn an_adapter_is_said_beside_weights_and_refused_without() {
     let copy = Copy::new();
     copy.write("adapter_config.json", r#"{"base_model_name_or_path": "nvidia/Cosmos-Reason2-2B"}"#);
     copy.write("adapter_model.safetensors", "");
-    copy.is_taken(&["adapter_model.safetensors", "is not applied"]);
+    copy.is_taken(&["adapter_model.safetensors", "is not applied", "perihelion merge"]);
     for name in ["config.json", "model.safetensors"] {
         fs::remove_file(copy.at(name)).unwrap();
     }
-    copy.is_refused(&["adapter", "nvidia/Cosmos-Reason2-2B", "merge_and_unload"]);
+    copy.is_refused(&["adapter", "nvidia/Cosmos-Reason2-2B", "perihelion merge"]);
 }
 
 #[test]

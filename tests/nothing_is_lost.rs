@@ -189,16 +189,17 @@ fn signal(child: &mut Child, signal: i32) -> Option<i32> {
 
 /// Signals an export while its file is unfinished, and returns the folder that it wrote into.
 fn interrupted_export(with: i32) -> tempfile::TempDir {
-    interrupted(with, |out| ["export", CHECKPOINT, "-o", out])
+    interrupted(with, |out| ["export", CHECKPOINT, "-o", out].map(str::to_owned).into())
 }
 
 /// Signals a command while what it writes is unfinished, and returns the folder that it wrote into.
-fn interrupted(with: i32, arguments: impl Fn(&str) -> [&str; 4]) -> tempfile::TempDir {
+fn interrupted(with: i32, arguments: impl Fn(&str) -> Vec<String>) -> tempfile::TempDir {
     for _ in 0..50 {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("small.model");
-        let mut export =
-            perihelion(&arguments(text(&out))).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let arguments = arguments(text(&out));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut export = perihelion(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = || fs::read_dir(dir.path()).unwrap().next().is_some();
         if at_work_until(&mut export, || begun() && !out.exists())
             && signal(&mut export, with) == Some(with)
@@ -215,9 +216,48 @@ fn interrupted_work_leaves_nothing() {
     for with in [SIGINT, SIGTERM] {
         let dir = interrupted_export(with);
         assert_eq!(content(dir.path()), [], "after signal {with}");
-        let dir = interrupted(with, |out| ["inspect", &made().model, "--onnx", out]);
+        let dir =
+            interrupted(with, |out| ["inspect", &made().model, "--onnx", out].map(str::to_owned).into());
+        assert_eq!(content(dir.path()), [], "after signal {with}");
+        let inputs = tempfile::tempdir().unwrap();
+        let [base, adapter] = adapted(inputs.path(), 4096);
+        let dir = interrupted(with, |out| ["merge", &base, &adapter, "-o", out].map(str::to_owned).into());
         assert_eq!(content(dir.path()), [], "after signal {with}");
     }
+}
+
+/// A checkpoint of one square weight of zeros, and an adapter of it.
+fn adapted(dir: &Path, n: usize) -> [String; 2] {
+    const RANK: usize = 32;
+    let file = |path: &Path, shapes: &[(&str, [usize; 2])]| {
+        let mut at = 0;
+        let tensors = shapes.iter().map(|(name, shape)| {
+            let begin = at;
+            at += 4 * shape[0] * shape[1];
+            (
+                name.to_string(),
+                serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, at]}),
+            )
+        });
+        let header = serde_json::Value::Object(tensors.collect()).to_string();
+        fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
+        // Zeros that take no room.
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len((8 + header.len() + at) as u64).unwrap();
+    };
+    let [base, adapter] = ["base", "adapter"].map(|name| dir.join(name));
+    for folder in [&base, &adapter] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write(base.join("config.json"), "{}").unwrap();
+    file(&base.join("model.safetensors"), &[("model.q_proj.weight", [n, n])]);
+    fs::write(adapter.join("adapter_config.json"), format!(r#"{{"r": {RANK}, "lora_alpha": 1}}"#)).unwrap();
+    let halves = [
+        ("base_model.model.model.q_proj.lora_A.weight", [RANK, n]),
+        ("base_model.model.model.q_proj.lora_B.weight", [n, RANK]),
+    ];
+    file(&adapter.join("adapter_model.safetensors"), &halves);
+    [base, adapter].map(|path| text(&path).to_owned())
 }
 
 #[test]
@@ -253,7 +293,9 @@ fn a_full_disk_leaves_no_file() {
     let at = |name: &str| text(&dir.path().join(name)).to_owned();
     let seen = seen(dir.path());
     let (latents, gif, out, model) = (at("latents.safetensors"), at("a.gif"), at("out"), at("a.model"));
-    let onnx = at("onnx");
+    let (onnx, merged) = (at("onnx"), at("merged"));
+    let inputs = tempfile::tempdir().unwrap();
+    let [base, adapter] = adapted(inputs.path(), 64);
     let imagine = ["imagine", &made().engine, "--frames", &seen];
     let before = content(dir.path());
     for arguments in [
@@ -262,6 +304,7 @@ fn a_full_disk_leaves_no_file() {
         [&imagine[..], &["--frames-out", &out]].concat(),
         vec!["export", CHECKPOINT, "-o", &model],
         vec!["inspect", &made().model, "--onnx", &onnx],
+        vec!["merge", &base, &adapter, "-o", &merged],
     ] {
         // No file may be longer than one block of 512 bytes (1024 in some shells), which fails as a full disk does.
         let limited = Command::new("sh")

@@ -120,15 +120,16 @@ impl Options {
 /// # Errors
 /// A [`Usage`] that says what the file there is for.
 fn is_checkpoint(path: &Path) -> anyhow::Result<()> {
-    let adapter = path.join("adapter_config.json");
-    if adapter.is_file() && !path.join("config.json").exists() {
-        let base = std::fs::read(&adapter)
+    let adapter = ["adapter_config.json", "pytorch_lora_weights.safetensors"].map(|name| path.join(name));
+    let is_checkpoint = ["config.json", "model_index.json"].iter().any(|name| path.join(name).exists());
+    if adapter.iter().any(|file| file.is_file()) && !is_checkpoint {
+        let base = std::fs::read(&adapter[0])
             .ok()
             .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
         let base = base.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
         let base = base.map(|base| format!(" ({})", base.escape_debug())).unwrap_or_default();
         let message = format!(
-            "{} is an adapter without its base{base}: merge the two first (`merge_and_unload` of peft, then `save_pretrained`)",
+            "{0} is an adapter without its base{base}: perihelion merge CHECKPOINT {0} -o DIR makes a checkpoint of the two",
             path.display()
         );
         return Err(Usage(message).into());

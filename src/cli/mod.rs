@@ -19,6 +19,7 @@ pub(crate) mod imagine;
 pub(crate) mod inspect;
 pub(crate) mod machine;
 pub(crate) mod manual;
+pub(crate) mod merge;
 mod onnx;
 pub(crate) mod output;
 pub(crate) mod places;

@@ -3,6 +3,7 @@
 //! An output that is one of the inputs is found by the identity of the file (device and inode), so that links, other spellings and
 //! files inside a folder that is read are found too. A folder for frames is empty, or is emptied of frames because that was asked.
 
+mod new;
 mod whole;
 
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,8 @@ enum Kind {
     Frames { overwrite: bool },
     /// A folder that comes whole into its place, and whether what such a folder holds may go.
     Whole { of: Whole, overwrite: bool },
+    /// A folder that is new, or empty, and lies in nothing that is read.
+    New,
     /// A folder of files of these names, and whether such may go; under a name that is a folder's lie frames.
     Files { names: &'static [&'static str], overwrite: bool },
 }
@@ -97,6 +100,12 @@ impl Places {
     pub(crate) fn writes_clips(mut self, option: &'static str, path: &Path, overwrite: bool) -> Self {
         let kind = Kind::Whole { of: Whole::Clips, overwrite };
         self.outputs.push(Output { option, path: path.to_owned(), kind });
+        self
+    }
+
+    /// A folder in which nothing lies yet, outside of everything that is read.
+    pub(crate) fn writes_new(mut self, option: &'static str, path: &Path) -> Self {
+        self.outputs.push(Output { option, path: path.to_owned(), kind: Kind::New });
         self
     }
 
@@ -156,6 +165,7 @@ impl Places {
                 Kind::Frames { overwrite } | Kind::Files { overwrite, .. } => {
                     output.check_folder(*overwrite, &seen)?;
                 }
+                Kind::New => new::check(option, path, &seen)?,
                 Kind::Whole { of, overwrite } => {
                     let folder = absolute(path);
                     let inside = self.outputs.iter().find(|o| absolute(&o.path).parent() == Some(&folder));

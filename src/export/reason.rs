@@ -73,7 +73,8 @@ fn notes(checkpoint: &Checkpoint) -> Result<Vec<String>, ExportError> {
     let adapter = ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"];
     if let Some(name) = adapter.iter().find(|name| checkpoint.dir().join(name).exists()) {
         notes.push(format!(
-            "{name} lies beside the weights and is not applied: merge it into them, and export what comes out"
+            "{name} lies beside the weights and is not applied: perihelion merge {0} {0} -o DIR makes a checkpoint with it",
+            checkpoint.dir().display()
         ));
     }
     Ok(notes)

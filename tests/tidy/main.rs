@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["backend"],
     &["quantize"],
     &["model"],
-    &["export", "onnx"],
+    &["export", "merge", "onnx"],
     &["engine"],
     &["frames"],
     &["runtime"],
