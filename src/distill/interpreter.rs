@@ -42,6 +42,14 @@ impl<'n> Interpreter<'n> {
         Interpreter { network, weights, buffers: HashMap::new(), ends: None, dtype }
     }
 
+    /// A clone of which nothing is learnt: weights and what buffers hold are numbers, and runs are not remembered.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let weights = self.weights.iter().map(Tensor::detached).collect();
+        let buffers = self.buffers.iter().map(|(id, held)| (*id, held.detached())).collect();
+        Interpreter { network: self.network, weights, buffers, ends: self.ends.clone(), dtype: self.dtype }
+    }
+
     /// The network.
     pub fn network(&self) -> &'n Network {
         self.network

@@ -126,6 +126,12 @@ impl Tensor {
         })
     }
 
+    /// The same elements, of which nothing is learnt.
+    #[must_use]
+    pub(super) fn detached(&self) -> Tensor {
+        Tensor::plain(self.values())
+    }
+
     /// The same elements in another shape.
     #[must_use]
     pub fn reshaped(&self, shape: &[usize]) -> Tensor {

@@ -23,6 +23,14 @@ impl Value {
         }
     }
 
+    /// The same, of which nothing is learnt.
+    pub(super) fn detached(&self) -> Value {
+        match self {
+            Value::Real(x) => Value::Real(x.detached()),
+            Value::Whole(x) => Value::Whole(x.clone()),
+        }
+    }
+
     pub(super) fn sliced(&self, axis: usize, start: usize, len: usize) -> Value {
         match self {
             Value::Real(x) => Value::Real(x.sliced(axis, start, len)),

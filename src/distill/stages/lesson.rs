@@ -9,6 +9,7 @@ use crate::camera::{FrameSize, Grid, PreprocessError, Preprocessor, VideoLayout}
 use crate::distill::DistillError;
 use crate::distill::recipe::{Recipe, Scenes};
 use crate::models::reason2::{Media, Prompt, Question};
+use crate::quality::answers::TOKENS_MAX;
 use crate::scenes::robot::{Asked, Clip, ClipOptions, Split, Topic};
 use crate::scenes::{FPS, Rng};
 
@@ -16,6 +17,8 @@ use crate::scenes::{FPS, Rng};
 const TRIES: usize = 32;
 /// Kinds that are tried one after the other before a recipe's questions are said to be none.
 const LEADS: usize = 64;
+/// Clips that a measurement looks at together.
+const MEASURED_AT_ONCE: u64 = 16;
 /// Of the choices that a measurement's questions leave open, apart from the seeds of clips.
 const CHOICES: u64 = 0x9e37_79b9;
 
@@ -275,7 +278,8 @@ impl Lessons {
         answer.push(manifest.stop_token_ids[0]);
         let limit = |name| reasoner.network.limit(name).expect("the network declares it");
         let n_group = prompt.visual.iter().map(|span| span.len).max().unwrap_or(0);
-        let n_tokens = prompt.ids.len() + answer.len();
+        // What is answered may be longer than what is true.
+        let n_tokens = prompt.ids.len() + answer.len().max(TOKENS_MAX);
         for (what, found, expected) in [
             ("tokens of a question and its answer", n_tokens, limit("context")),
             ("tokens of a group of frames", n_group, limit("image_tokens")),
@@ -295,6 +299,12 @@ impl Lesson {
     pub(super) fn n_patches(&self) -> usize {
         self.grid.h * self.grid.w
     }
+}
+
+/// The clips of a measurement, some at a time.
+pub(super) fn together(n_clips: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let from = (0..n_clips).step_by(MEASURED_AT_ONCE as usize);
+    from.map(move |first| first..n_clips.min(first + MEASURED_AT_ONCE))
 }
 
 fn refused(recipe: &Recipe, why: &PreprocessError) -> DistillError {

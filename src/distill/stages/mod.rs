@@ -1,6 +1,8 @@
 //! What is learnt, a file each: which network, of what, by which loss.
 
 mod denoiser;
+#[cfg(test)]
+mod differences;
 mod judged;
 mod lesson;
 mod pipeline;

@@ -80,41 +80,69 @@ impl<'r> Reading<'r> {
 
     /// Greedy answers to all questions, each with the token that ends it if one of them came; `tokens_max` at most.
     pub(super) fn answers(&self, tokens_max: usize) -> Result<Vec<Vec<u32>>, RunError> {
-        let posed = &self.lesson.posed;
-        let mut answers = vec![Vec::new(); posed.len()];
-        let mut lengths: Vec<usize> = posed.iter().map(|posed| posed.prompt.ids.len()).collect();
+        let all: Vec<(usize, Sampling)> =
+            (0..self.lesson.posed.len()).map(|posed| (posed, Sampling::default())).collect();
+        self.said(&all, tokens_max)
+    }
+
+    /// Answers to questions that are put by their index, each as often as one likes, with how tokens are chosen; each with the token that
+    /// ends it if one of them came, `tokens_max` at most, or broken off where logits are no numbers. Nothing is learnt of how they came
+    /// about.
+    pub(super) fn said(
+        &self,
+        put: &[(usize, Sampling)],
+        tokens_max: usize,
+    ) -> Result<Vec<Vec<u32>>, RunError> {
+        let length = |(posed, _): &(usize, Sampling)| self.lesson.posed[*posed].prompt.ids.len();
+        let mut answers = vec![Vec::new(); put.len()];
+        let mut lengths: Vec<usize> = put.iter().map(length).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        for length in lengths {
+        for n in lengths {
             // Those whose caches are as long as each other's go on together.
-            let members: Vec<usize> =
-                (0..posed.len()).filter(|i| posed[*i].prompt.ids.len() == length).collect();
-            self.say(&members, length, tokens_max, &mut answers)?;
+            let members: Vec<usize> = (0..put.len()).filter(|i| length(&put[*i]) == n).collect();
+            self.say(put, &members, tokens_max, &mut answers)?;
         }
         Ok(answers)
     }
 
+    /// Reads questions as long as each other, each of them once, however many members of the batch go on from it: those, and the logits
+    /// behind their questions, `[members, vocabulary]`.
+    fn heard(&self, members: &[usize]) -> Result<(Interpreter<'r>, Vec<f32>), RunError> {
+        let mut asked = members.to_vec();
+        asked.sort_unstable();
+        asked.dedup();
+        let posed: Vec<&Posed> = asked.iter().map(|i| &self.lesson.posed[*i]).collect();
+        let mut on = self.on.detached();
+        on.gather(&posed.iter().map(|posed| posed.view).collect::<Vec<usize>>());
+        let texts: Vec<Vec<u32>> =
+            posed.iter().map(|posed| posed.prompt.ids[self.lesson.n_common..].to_vec()).collect();
+        let ends: Vec<(usize, usize)> =
+            texts.iter().enumerate().map(|(i, text)| (i, text.len() - 1)).collect();
+        let hidden = self.read(&mut on, &posed, &texts, &ends)?;
+        let logits = head(&mut on, hidden)?.to_f32();
+        let rows: Vec<usize> =
+            members.iter().map(|i| asked.binary_search(i).expect("it is one of them")).collect();
+        on.gather(&rows);
+        let n = logits.len() / asked.len();
+        Ok((on, rows.iter().flat_map(|row| &logits[row * n..][..n]).copied().collect()))
+    }
+
     fn say(
         &self,
+        put: &[(usize, Sampling)],
         members: &[usize],
-        length: usize,
         tokens_max: usize,
         answers: &mut [Vec<u32>],
     ) -> Result<(), RunError> {
         let manifest = &self.reasoner.manifest;
-        let posed: Vec<&Posed> = members.iter().map(|i| &self.lesson.posed[*i]).collect();
-        let mut on = self.on.clone();
-        on.gather(&posed.iter().map(|posed| posed.view).collect::<Vec<usize>>());
-        let n_begun = length - self.lesson.n_common;
-        let ends: Vec<(usize, usize)> = (0..members.len()).map(|i| (i, n_begun - 1)).collect();
-        let texts: Vec<Vec<u32>> =
-            posed.iter().map(|posed| posed.prompt.ids[self.lesson.n_common..].to_vec()).collect();
-        let hidden = self.read(&mut on, &posed, &texts, &ends)?;
-        let mut logits = head(&mut on, hidden)?.to_f32();
+        let posed: Vec<&Posed> = members.iter().map(|i| &self.lesson.posed[put[*i].0]).collect();
+        let length = posed[0].prompt.ids.len();
+        let (mut on, mut logits) = self.heard(&members.iter().map(|i| put[*i].0).collect::<Vec<usize>>())?;
         let mut samplers: Vec<Sampler> = Vec::new();
-        for posed in &posed {
+        for (posed, i) in posed.iter().zip(members) {
             let mut sampler = Sampler::new(manifest.vocab_size);
-            sampler.begin(Sampling::default(), &posed.prompt.ids).expect("greedy is allowed");
+            sampler.begin(put[*i].1, &posed.prompt.ids).expect("recipes are checked");
             samplers.push(sampler);
         }
         let positions: Vec<i32> = posed.iter().map(|posed| posed.prompt.next_position).collect();

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::judged::Tally;
-use super::lesson::{Lesson, Lessons};
+use super::lesson::{Lesson, Lessons, together};
 use super::reading::Reading;
 use super::reasoner::Reasoner;
 use super::{Means, Stage, seeing};
@@ -17,9 +17,6 @@ use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, SftRecipe, Train};
 use crate::distill::tape::Tensor;
 use crate::scenes::Rng;
-
-/// Clips that a measurement looks at together.
-const MEASURED_AT_ONCE: u64 = 16;
 
 pub(super) struct Sft {
     train: Train,
@@ -84,8 +81,7 @@ impl Stage for Sft {
     fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let (mut surprise, mut n_tokens) = (0.0, 0);
         let mut tally = Tally::default();
-        for first in (0..self.of.measured).step_by(MEASURED_AT_ONCE as usize) {
-            let clips = first..self.of.measured.min(first + MEASURED_AT_ONCE);
+        for clips in together(self.of.measured) {
             for lesson in &self.lessons.measured(&self.reasoner, clips)? {
                 let reading = Reading::new(&self.reasoner, weights, lesson)?;
                 let (of_lesson, n) = self.surprise(&reading, lesson)?;
@@ -107,7 +103,7 @@ impl Stage for Sft {
 mod tests {
     use super::*;
     use crate::distill::recipe::StageRecipe;
-    use crate::distill::stages::tiny_reason;
+    use crate::distill::stages::{differences, tiny_reason};
 
     const RECIPE: &str = "output = \"run\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9]\n\
         [train]\nsteps = 2\nbatch = 3\nlearning_rate = 0.002\n\
@@ -131,44 +127,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (recipe, mut stage) = stage(folder.path());
         let parameters = stage.parameters(recipe.seed);
-        // Matrices are larger than a run begins with: where nothing happens, nothing is compared.
-        let values = |p: &Parameter| -> Vec<f64> {
-            let scale = if p.shape().len() == 1 { 1.0 } else { 8.0 };
-            p.values().iter().map(|v| f64::from(*v) * scale).collect()
-        };
-        let values: Vec<Vec<f64>> = parameters.iter().map(values).collect();
-        let mut loss = |weights: &[Tensor]| stage.loss(weights, &|| Vec::new(), &mut Rng::new(3)).unwrap();
-        let leaves: Vec<Tensor> =
-            values.iter().zip(&parameters).map(|(v, p)| Tensor::learnt(v.clone(), &p.shape())).collect();
-        let mut slopes = loss(&leaves).backward();
-        let mut rng = Rng::new(4);
-        let mut n_compared = 0;
-        for (i, parameter) in parameters.iter().enumerate() {
-            let slope = slopes
-                .gradient::<f64>(&leaves[i])
-                .unwrap_or_else(|| panic!("{} learns nothing", parameter.name));
-            let along: Vec<f64> = slope.iter().map(|_| rng.uniform(-1.0, 1.0)).collect();
-            let found: f64 = slope.iter().zip(&along).map(|(s, a)| s * a).sum();
-            let size: f64 = slope.iter().zip(&along).map(|(s, a)| (s * a).powi(2)).sum::<f64>().sqrt();
-            let mut moved = |by: f64| {
-                let of = |(j, (v, p)): (usize, (&Vec<f64>, &Parameter))| {
-                    let values = if i == j {
-                        v.iter().zip(&along).map(|(v, a)| v + by * a).collect()
-                    } else {
-                        v.clone()
-                    };
-                    Tensor::constant(values, &p.shape())
-                };
-                loss(&values.iter().zip(&parameters).enumerate().map(of).collect::<Vec<_>>()).item()
-            };
-            let h = 1e-6;
-            let expected = (moved(h) - moved(-h)) / (2.0 * h);
-            let is_near = (found - expected).abs() <= 1e-4 * size.max(1e-4);
-            assert!(is_near, "{}: expected {expected}, found {found}, size {size}", parameter.name);
-            n_compared += usize::from(1e-7 < size);
-        }
-        // A key's bias moves all scores alike; every other weight counts.
-        assert!(parameters.len() - 4 < n_compared, "{n_compared} of {}", parameters.len());
+        let values = differences::enlarged(&parameters);
+        differences::agree(&parameters, &values, |weights| {
+            stage.loss(weights, &|| Vec::new(), &mut Rng::new(3)).unwrap()
+        });
     }
 
     #[test]
