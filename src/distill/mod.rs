@@ -25,7 +25,9 @@ mod value;
 pub use error::DistillError;
 pub use interpreter::Interpreter;
 pub use real::Real;
-pub use recipe::{Recipe, Scenes, SftRecipe, StageRecipe, StudentRecipe, TeacherRecipe, Train, VaeRecipe};
+pub use recipe::{
+    GrpoRecipe, Recipe, Scenes, SftRecipe, StageRecipe, StudentRecipe, TeacherRecipe, Train, VaeRecipe,
+};
 pub use run::{CHECKPOINT, Step};
 pub use tape::{Slopes, Tensor};
 pub use trainer::{Event, Outcome, train};

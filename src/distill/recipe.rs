@@ -15,7 +15,7 @@ use super::optimizer::Settings;
 use crate::bounded;
 
 pub use predict::{StudentRecipe, TeacherRecipe, VaeRecipe};
-pub use reason::SftRecipe;
+pub use reason::{GrpoRecipe, SftRecipe};
 
 /// No recipe is longer.
 const RECIPE_BYTES_MAX: u64 = 1 << 20;
@@ -54,6 +54,7 @@ struct Written {
     teacher: Option<TeacherRecipe>,
     student: Option<StudentRecipe>,
     sft: Option<SftRecipe>,
+    grpo: Option<GrpoRecipe>,
 }
 
 /// What is learnt, by the table that a recipe has.
@@ -67,6 +68,8 @@ pub enum StageRecipe {
     Student(StudentRecipe),
     /// Table `sft`.
     Sft(SftRecipe),
+    /// Table `grpo`.
+    Grpo(GrpoRecipe),
 }
 
 impl StageRecipe {
@@ -74,7 +77,7 @@ impl StageRecipe {
     pub(super) fn begins_taught(&self) -> bool {
         match self {
             StageRecipe::Vae(_) | StageRecipe::Teacher(_) => false,
-            StageRecipe::Student(_) => true,
+            StageRecipe::Student(_) | StageRecipe::Grpo(_) => true,
             StageRecipe::Sft(sft) => sft.from.is_some(),
         }
     }
@@ -162,17 +165,20 @@ impl Recipe {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Recipe, String> {
-        let Written { output, seed, scenes, train, vae, teacher, student, sft } =
+        let Written { output, seed, scenes, train, vae, teacher, student, sft, grpo } =
             toml::from_str(text).map_err(|why| why.to_string().trim_end().to_owned())?;
         let tables = [
             vae.map(StageRecipe::Vae),
             teacher.map(StageRecipe::Teacher),
             student.map(StageRecipe::Student),
             sft.map(StageRecipe::Sft),
+            grpo.map(StageRecipe::Grpo),
         ];
         let mut tables = tables.into_iter().flatten();
         let (Some(stage), None) = (tables.next(), tables.next()) else {
-            return Err("expected one table of [vae], [teacher], [student] or [sft]: what is learnt".into());
+            return Err(
+                "expected one table of [vae], [teacher], [student], [sft] or [grpo]: what is learnt".into()
+            );
         };
         scenes.check()?;
         train.check()?;
@@ -181,6 +187,7 @@ impl Recipe {
             StageRecipe::Teacher(teacher) => teacher.check(&scenes)?,
             StageRecipe::Student(student) => student.check(&scenes)?,
             StageRecipe::Sft(sft) => sft.check(&scenes)?,
+            StageRecipe::Grpo(grpo) => grpo.check(&scenes, &train)?,
         }
         let bytes = train.batch * scenes.frames_max() * scenes.size * scenes.size * 3 * size_of::<f32>();
         if STEP_BYTES_MAX < bytes {

@@ -6,7 +6,7 @@
 //! log.jsonl           one object a step, and one for each measurement
 //! loss.csv, loss.svg  the steps for spreadsheets and eyes
 //! measured-NAME.svg   each figure that is measured
-//! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher
+//! inputs.sha256       digest of what the run learns from besides clips: a VAE, a teacher, a checkpoint of Reason
 //! state.safetensors   weights, running means and moments at the last save
 //! checkpoint/         a directory that `export` reads, or the next stage
 //! ```
@@ -129,8 +129,8 @@ impl RunFolder {
         if bounded::read(&place, INPUTS_BYTES_MAX).map_err(|e| DistillError::io(&place, e))?
             != inputs.as_bytes()
         {
-            let why = "the VAE or the teacher is not the one that the run was begun with; put that one back, or begin a run in \
-                another `output`";
+            let why = "the VAE, the teacher or the checkpoint of Reason is not the one that the run was begun with; put that one back, \
+                or begin a run in another `output`";
             return Err(DistillError::run(&dir, why));
         }
         let state = dir.join(STATE);

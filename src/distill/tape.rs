@@ -221,6 +221,12 @@ impl Tensor {
         Tensor(Taped::float_sqrt(self.0.clone()))
     }
 
+    /// The exponentials.
+    #[must_use]
+    pub(super) fn exp(&self) -> Tensor {
+        Tensor(Taped::float_exp(self.0.clone()))
+    }
+
     pub(super) fn cos(&self) -> Tensor {
         Tensor(Taped::float_cos(self.0.clone()))
     }

@@ -13,6 +13,7 @@ use perihelion::model::Model;
 use perihelion::quality::answers::answers;
 use perihelion::quality::world::World;
 use perihelion::runtime::reason::Reason;
+use serde_json::Value;
 
 use crate::agree::agree;
 use crate::tiny_reason;
@@ -22,6 +23,13 @@ const SFT: &str = "output = \"sft\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\
     [train]\nsteps = 6\nbatch = 2\nparts = 2\nlearning_rate = 0.002\nwarmup = 2\nvalidate_every = 4\n\
     [sft]\nlike = \"like\"\ntasks = [[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]\nquestions = 2\n\
     auxiliary = 0.5\nmeasured = 3\n";
+
+/// Behind `SFT`: what goes on from its checkpoint.
+const GRPO: &str = "output = \"grpo\"\nseed = 6\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9, 1]\n\
+    [train]\nsteps = 5\nbatch = 2\nparts = 2\nlearning_rate = 0.002\nvalidate_every = 3\n\
+    [grpo]\nlike = \"like\"\nfrom = \"sft/checkpoint\"\n\
+    tasks = [[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]\nquestions = 2\ngroup = 3\nkl = 0.1\n\
+    measured = 3\n";
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -38,22 +46,21 @@ fn refused(folder: &Path, text: &str) -> String {
         panic!("it was trained")
     });
     let why = trained.unwrap_err();
-    assert!(!folder.join("sft").exists(), "{why}");
+    assert!(!folder.join("sft").exists() && !folder.join("grpo").exists(), "{why}");
     let why = why.to_string();
     assert!(why.contains("refused.toml"), "{why}");
     why
 }
 
-#[test]
-fn a_run_of_reason_that_was_stopped_goes_on_as_if_it_had_not_been() {
-    let folder = folder();
+/// Trains by a recipe at once, and by the same one in three goes: with equal losses, and with equal files at the end. Gives the first
+/// run's recipe, losses and last measurement.
+fn stopped_and_not(folder: &Path, text: &str, output: &str) -> (Recipe, Vec<f64>, Value) {
     let [whole, stopped] = ["a", "b"].map(|name| {
-        let text = SFT.replace("\"sft\"", &format!("\"{name}\""));
-        recipe(folder.path(), &format!("{name}.toml"), &text)
+        let text = text.replace(&format!("output = \"{output}\""), &format!("output = \"{name}\""));
+        recipe(folder, &format!("{name}.toml"), &text)
     });
     let (expected, outcome) = losses(&whole, false, usize::MAX);
-    assert_eq!((expected.len(), outcome.finished), (6, true));
-    assert!(expected.iter().all(|loss| loss.is_finite()) && expected[5] < expected[0], "{expected:?}");
+    assert!(outcome.finished && expected.iter().all(|loss| loss.is_finite()), "{expected:?}");
     let found =
         [losses(&stopped, false, 2).0, losses(&stopped, true, 2).0, losses(&stopped, true, usize::MAX).0];
     assert_eq!(found.concat(), expected);
@@ -62,8 +69,22 @@ fn a_run_of_reason_that_was_stopped_goes_on_as_if_it_had_not_been() {
     {
         assert!(file(&whole.output, name) == file(&stopped.output, name), "{name} differs");
     }
-    let log = String::from_utf8(file(&whole.output, "log.jsonl")).unwrap();
-    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let last = measured(&whole).pop().unwrap();
+    (whole, expected, last)
+}
+
+/// The measurements in a run's log.
+fn measured(recipe: &Recipe) -> Vec<Value> {
+    let log = String::from_utf8(file(&recipe.output, "log.jsonl")).unwrap();
+    let rows = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    rows.filter(|row| row.get("seconds").is_none()).collect()
+}
+
+#[test]
+fn a_run_of_reason_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let folder = folder();
+    let (whole, losses, last) = stopped_and_not(folder.path(), SFT, "sft");
+    assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
     for name in ["validation_loss", "what", "count", "push"] {
         assert!(last[name].is_number(), "{name}: {last}");
     }
@@ -72,6 +93,86 @@ fn a_run_of_reason_that_was_stopped_goes_on_as_if_it_had_not_been() {
     fs::write(&config, fs::read_to_string(&config).unwrap().replace("0.7", "0.8")).unwrap();
     let again = train(&whole, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
     assert!(again.contains("is not the one"), "{again}");
+}
+
+#[test]
+fn a_run_that_learns_from_its_own_answers_goes_on_with_the_very_answers_that_would_have_come() {
+    let folder = folder();
+    let sft = recipe(folder.path(), "sft.toml", SFT);
+    losses(&sft, false, 5);
+    let (whole, found, last) = stopped_and_not(folder.path(), GRPO, "grpo");
+    assert!(found.len() == 5 && found.iter().any(|loss| *loss != 0.0), "{found:?}");
+    for name in ["reward", "answer_tokens", "what", "count", "push"] {
+        assert!(last[name].is_number(), "{name}: {last}");
+    }
+    let other = GRPO.replace("seed = 6", "seed = 7").replace("\"grpo\"", "\"c\"");
+    assert_ne!(losses(&recipe(folder.path(), "c.toml", &other), false, usize::MAX).0, found);
+    // The weights that it began with, which it stays near, are others by now.
+    losses(&sft, true, usize::MAX);
+    let again = train(&whole, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(again.contains("is not the one"), "{again}");
+}
+
+#[test]
+fn answers_that_are_all_alike_change_no_weight_but_by_its_decay() {
+    let folder = folder();
+    let sft = SFT.replace("steps = 6", "steps = 2").replace("auxiliary = 0.5", "auxiliary = 0.0");
+    losses(&recipe(folder.path(), "sft.toml", &sft), false, usize::MAX);
+    // No order of four is guessed by what has learnt for two steps, and form is worth nothing.
+    let tasks = "[[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]";
+    let text = GRPO
+        .replace(tasks, "[[\"puzzle\", 1.0]]")
+        .replace("kl = 0.1", "format = 0.0")
+        .replace("steps = 5", "steps = 2\nweight_decay = 5.0")
+        .replace("frames = [9, 1]", "frames = [9]");
+    let grpo = recipe(folder.path(), "grpo.toml", &text);
+    assert_eq!(losses(&grpo, false, usize::MAX).0, [0.0, 0.0]);
+    let [before, after] =
+        ["sft", "grpo"].map(|run| Tensors::open(&folder.path().join(run).join("state.safetensors")).unwrap());
+    // The second step is half as long as the first.
+    let kept = (1.0 - 0.002 * 5.0) * (1.0 - 0.5 * 0.002 * 5.0);
+    let mut n_compared = 0;
+    for stem in before.names().filter_map(|name| name.strip_suffix(".mean")) {
+        let values = |tensors: &Tensors, part| tensors.tensor(&format!("{stem}.{part}")).unwrap().to_f32();
+        for (before, after) in values(&before, "mean").iter().zip(values(&after, "values")) {
+            assert!((after - kept * before).abs() <= 1e-6 * before.abs(), "{stem}: {before}, {after}");
+            n_compared += 1;
+        }
+    }
+    assert!(1000 < n_compared, "{n_compared}");
+}
+
+#[test]
+fn answers_become_better_by_what_they_are_worth() {
+    let folder = folder();
+    let tasks = "[[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]";
+    let easy = |text: &str| {
+        text.replace(tasks, "[[\"count\", 1.0]]")
+            .replace("frames = [9, 1]", "frames = [2]")
+            .replace("parts = 2\n", "")
+            .replace("questions = 2", "questions = 1")
+    };
+    // It has begun to speak in numbers, and sometimes names the right one.
+    let sft = easy(SFT)
+        .replace("learning_rate = 0.002", "learning_rate = 0.01")
+        .replace("steps = 6", "steps = 30")
+        .replace("validate_every = 4", "validate_every = 30")
+        .replace("auxiliary = 0.5", "auxiliary = 0.0");
+    losses(&recipe(folder.path(), "sft.toml", &sft), false, usize::MAX);
+    let text = easy(GRPO)
+        .replace("steps = 5", "steps = 48\nema = 0.5")
+        .replace("batch = 2", "batch = 4")
+        .replace("learning_rate = 0.002", "learning_rate = 0.004")
+        .replace("validate_every = 3", "validate_every = 4")
+        .replace("group = 3", "group = 16")
+        .replace("kl = 0.1\n", "")
+        .replace("measured = 3", "measured = 64");
+    let grpo = recipe(folder.path(), "grpo.toml", &text);
+    losses(&grpo, false, usize::MAX);
+    let rewards: Vec<f64> = measured(&grpo).iter().map(|row| row["reward"].as_f64().unwrap()).collect();
+    let mean = |rewards: &[f64]| rewards.iter().sum::<f64>() / rewards.len() as f64;
+    let (before, after) = (mean(&rewards[..2]), mean(&rewards[9..]));
+    assert!(rewards.len() == 12 && 1.5 * before < after, "{before} to {after}: {rewards:?}");
 }
 
 #[test]
@@ -166,6 +267,35 @@ fn recipes_of_reason_that_cannot_be_are_refused_with_file_and_key() {
     fs::write(dir.join("like/tokenizer.json"), "{}").unwrap();
     let why = refused(dir, SFT);
     assert!(why.contains("`sft.like`: ") && why.contains("tokenizer.json"), "{why}");
+}
+
+#[test]
+fn recipes_of_what_learns_from_its_own_answers_that_cannot_be_are_refused_with_file_and_key() {
+    let folder = folder();
+    for (from, to, expected) in [
+        ("group = 3", "groups = 3", "unknown field `groups`"),
+        ("from = \"sft/checkpoint\"\n", "", "missing field `from`"),
+        ("from = \"sft/checkpoint\"", "from = \"nowhere\"", "`grpo.from`: "),
+        ("from = \"sft/checkpoint\"", "from = \"SMALL\"", "`grpo.from`: "),
+        ("like = \"like\"", "like = \"nowhere\"", "`grpo.like`: "),
+        ("\"count\"", "\"conut\"", "`grpo.tasks` names `conut`, which is no task"),
+        ("questions = 2", "questions = 65", "`grpo.questions` is 65; expected 1 to 64"),
+        ("group = 3", "group = 1", "`grpo.group` is 1; expected 2 to 64"),
+        ("group = 3", "group = 65", "`grpo.group` is 65; expected 2 to 64"),
+        ("kl = 0.1", "kl = -0.1", "`grpo.kl` is -0.1; expected 0 to"),
+        ("kl = 0.1", "temperature = 0.0", "`grpo.temperature` is 0; expected 0.01 to 100"),
+        ("kl = 0.1", "temperature = nan", "`grpo.temperature` is NaN"),
+        ("kl = 0.1", "format = 1.1", "`grpo.format` is 1.1; expected 0 to 1"),
+        ("measured = 3", "measured = 0", "`grpo.measured` is 0"),
+        ("batch = 2", "batch = 4096", "make 24576 answers at once; expected 16384 at most"),
+        ("[grpo]", "[sft]\n[grpo]", "missing field `like`"),
+    ] {
+        let to = to.replace("SMALL", concat!(env!("CARGO_MANIFEST_DIR"), "/engines/small-reason"));
+        let why = refused(folder.path(), &GRPO.replacen(from, &to, 1));
+        assert!(why.contains(expected), "{to}: {why}");
+    }
+    let both = format!("{GRPO}[sft]\nlike = \"like\"\ntasks = [[\"what\", 1.0]]\n");
+    assert!(refused(folder.path(), &both).contains("[sft] or [grpo]: what is learnt"));
 }
 
 #[test]

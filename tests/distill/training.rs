@@ -237,7 +237,7 @@ fn an_input_that_is_replaced_is_seen_and_what_was_read_of_it_is_written() {
     });
     assert!(read == written, "the teacher's checkpoint has another VAE than it was taught with");
     let refused = train(&teacher, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
-    assert!(refused.contains("the VAE or the teacher is not the one"), "{refused}");
+    assert!(refused.contains("the VAE, the teacher or the checkpoint of Reason is not the one"), "{refused}");
 }
 
 #[test]

@@ -15,7 +15,8 @@ use disabled as compiled;
 #[cfg(feature = "distill")]
 use enabled as compiled;
 
-/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps, a model that answers.
+/// Train a model by a recipe: a VAE, a teacher that forecasts with it, a student of few steps, a model that answers, from
+/// true answers or from what its own are worth.
 /// Builds without the feature `distill` cannot
 #[cfg_attr(not(feature = "distill"), allow(dead_code, reason = "read where training is compiled in"))]
 #[derive(Debug, Args)]
@@ -26,7 +27,8 @@ very steps that would have come, unless the recipe's [train] is another by then.
 
 Example:
   perihelion distill engines/small-predict/vae.toml
-  perihelion distill engines/small-reason/sft.toml")]
+  perihelion distill engines/small-reason/sft.toml
+  perihelion distill engines/small-reason/grpo.toml")]
 pub(crate) struct Options {
     /// What is learnt, of what and how
     #[arg(value_name = "RECIPE.toml")]

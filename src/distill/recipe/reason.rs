@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Scenes, within};
+use super::{Scenes, Train, within};
 use crate::scenes::robot::Topic;
 
 /// Questions about one clip at most.
 const QUESTIONS_MAX: usize = 64;
 /// Clips of one measurement at most.
 const MEASURED_MAX: u64 = 10_000;
+/// Answers to one question, at least and at most: one alone is its group's mean.
+const GROUP: [usize; 2] = [2, 64];
+/// Answers that are computed together at most: memory is asked for by their number.
+const ANSWERS_MAX: usize = 1 << 14;
 
 /// A model in the layout of Qwen3-VL that learns to answer questions about clips from true answers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -34,8 +38,51 @@ pub struct SftRecipe {
     pub measured: u64,
 }
 
+/// A model in the layout of Qwen3-VL that goes on learning from what its own answers are worth.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpoRecipe {
+    /// A checkpoint whose layout the model has, relative to the recipe: sizes, tokenizer, chat template, preprocessing. Its weights are
+    /// not looked at.
+    pub like: PathBuf,
+    /// The checkpoint whose weights the model begins with, relative to the recipe: what is never answered right is never rewarded.
+    pub from: PathBuf,
+    /// How often each kind of question leads: pairs of its name and a share.
+    pub tasks: Vec<(String, f64)>,
+    /// Questions about one clip.
+    #[serde(default = "questions")]
+    pub questions: usize,
+    /// Answers to one question, which are judged by their mean.
+    #[serde(default = "group")]
+    pub group: usize,
+    /// Temperature at which they are sampled; above 0.
+    #[serde(default = "temperature")]
+    pub temperature: f64,
+    /// Weight of how far the answers' likelihoods have come from those of the first weights, in rewards a nat; 0 leaves it out.
+    #[serde(default)]
+    pub kl: f64,
+    /// Share of the reward that is given for an answer's form alone.
+    #[serde(default = "format")]
+    pub format: f64,
+    /// Clips of the validation split that a measurement asks about.
+    #[serde(default = "measured")]
+    pub measured: u64,
+}
+
 fn questions() -> usize {
     4
+}
+
+fn group() -> usize {
+    8
+}
+
+fn temperature() -> f64 {
+    1.0
+}
+
+fn format() -> f64 {
+    0.1
 }
 
 fn measured() -> u64 {
@@ -48,6 +95,30 @@ impl SftRecipe {
         within("sft.auxiliary", self.auxiliary, 0.0, 1e3)?;
         within("sft.measured", self.measured, 1, MEASURED_MAX)?;
         check_tasks("sft", &self.tasks, scenes)
+    }
+
+    /// The tasks and their shares.
+    pub(in crate::distill) fn topics(&self) -> Vec<(Topic, f64)> {
+        topics(&self.tasks)
+    }
+}
+
+impl GrpoRecipe {
+    pub(super) fn check(&self, scenes: &Scenes, train: &Train) -> Result<(), String> {
+        within("grpo.questions", self.questions, 1, QUESTIONS_MAX)?;
+        within("grpo.group", self.group, GROUP[0], GROUP[1])?;
+        within("grpo.temperature", self.temperature, 0.01, 100.0)?;
+        within("grpo.kl", self.kl, 0.0, 1e3)?;
+        within("grpo.format", self.format, 0.0, 1.0)?;
+        within("grpo.measured", self.measured, 1, MEASURED_MAX)?;
+        let n_answers = train.batch * self.questions * self.group;
+        if ANSWERS_MAX < n_answers {
+            return Err(format!(
+                "`train.batch`, `grpo.questions` and `grpo.group` make {n_answers} answers at once; expected {ANSWERS_MAX} at most, the \
+                 rest by `train.parts`"
+            ));
+        }
+        check_tasks("grpo", &self.tasks, scenes)
     }
 
     /// The tasks and their shares.

@@ -1,10 +1,11 @@
-//! Greedy answers to a lesson's questions, counted by kind as `report` counts them.
+//! What answers to a lesson's questions are worth: greedy ones counted by kind as `report` counts them, others rewarded one by one.
 
-use super::lesson::Lesson;
+use super::lesson::{Lesson, Posed};
 use super::reading::Reading;
 use super::reasoner::Reasoner;
 use crate::distill::DistillError;
 use crate::quality::answers::{TOKENS_MAX, is_right};
+use crate::quality::boxes::{box_in, iou};
 use crate::scenes::robot::Topic;
 
 /// Right answers by kind of question.
@@ -36,4 +37,22 @@ impl Tally {
     pub(super) fn shares(self) -> impl Iterator<Item = (&'static str, f64)> {
         self.0.into_iter().map(|(topic, right, asked)| (topic.name(), f64::from(right) / f64::from(asked)))
     }
+}
+
+/// The reward of an answer of up to [`TOKENS_MAX`] tokens, 0 to 1. `format` of it is for its form: it ended by itself, and names a box
+/// where one is asked for. The rest is for what it says: all or nothing by the judge that `report` asks, but of a box the intersection
+/// over union itself, so that nearer ones are worth more before any is right.
+///
+/// An answer that broke off, since its logits were no numbers, is worth no number either.
+pub(super) fn reward(reasoner: &Reasoner, posed: &Posed, answer: &[u32], format: f64) -> f64 {
+    let has_ended = answer.last().is_some_and(|last| reasoner.manifest.stop_token_ids.contains(last));
+    if !has_ended && answer.len() < TOKENS_MAX {
+        return f64::NAN;
+    }
+    let text = reasoner.tokenizer.decode(answer);
+    let (said, has_form) = match posed.topic {
+        Topic::Where => (iou(&text, &posed.truth), box_in(&text).is_some()),
+        _ => (f64::from(u8::from(is_right(&text, &posed.truth, false))), true),
+    };
+    (1.0 - format) * said + format * f64::from(u8::from(has_ended && has_form))
 }

@@ -3,6 +3,7 @@
 mod denoiser;
 #[cfg(test)]
 mod differences;
+mod grpo;
 mod judged;
 mod lesson;
 mod pipeline;
@@ -61,6 +62,7 @@ pub(super) fn stage(recipe: &Recipe) -> Result<Box<dyn Stage>, DistillError> {
         StageRecipe::Teacher(of) => Box::new(teacher::Teacher::new(recipe, of)?),
         StageRecipe::Student(of) => Box::new(student::Student::new(recipe, of)?),
         StageRecipe::Sft(of) => Box::new(sft::Sft::new(recipe, of)?),
+        StageRecipe::Grpo(of) => Box::new(grpo::Grpo::new(recipe, of)?),
     })
 }
 
