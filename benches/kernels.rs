@@ -190,6 +190,7 @@ fn attention(c: &mut Criterion<CpuTime>) {
             Numbers::new(m * kv_heads * dim),
         );
         let (q, k, v) = (q.all(), k.all(), v.all());
+        let (k, v) = (Keys::F32(k), Keys::F32(v));
         let a = Attention { q, k, v, n, m, heads, kv_heads, dim, scale: 0.1, causal };
         let name = format!("{n}x{m}x{heads}x{dim}");
         if n == 1 {

@@ -7,7 +7,7 @@
 
 use perihelion::backend::cpu::{Cpu, Isa};
 use perihelion::backend::reference::Reference;
-use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session, WeightFormat};
+use perihelion::backend::{Elements, OpenOptions, Run, RunError, Session, Stored, WeightFormat};
 use perihelion::graph::{
     Binary, Buffer, BufferId, Dim, Graph, GraphBuilder, GraphId, Merge, Network, Op, Purpose, RotaryStyle,
     Symbol, Unary, ValueId, WeightId, Weights,
@@ -224,9 +224,9 @@ fn runs_alike(network: &Network) -> Result<Vec<Result<Vec<f32>, RunError>>, Test
     let expected = run_all(&mut Reference::new(network, &weights));
     let cpu = Cpu::with_isa(Isa::Portable);
     let options = OpenOptions { threads: Some(1) };
-    let formats = vec![WeightFormat::F32; network.weights.len()];
+    let stored = Stored::from(vec![WeightFormat::F32; network.weights.len()]);
     // It may say that it cannot compute this network; it may not compute another.
-    let Ok(mut session) = cpu.prepare(network, &weights, &formats, &options) else {
+    let Ok(mut session) = cpu.prepare(network, &weights, &stored, &options) else {
         return Ok(expected);
     };
     for (expected, found) in expected.iter().zip(run_all(session.as_mut())) {

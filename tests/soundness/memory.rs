@@ -29,7 +29,7 @@ mod board;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use perihelion_kernels::{
-    Affine, Attention, CopyAxis, Epilogue, Isa, Kernels, Linear, PanelFormat, Panels, SCRATCH_FLOATS,
+    Affine, Attention, CopyAxis, Epilogue, Isa, Kernels, Keys, Linear, PanelFormat, Panels, SCRATCH_FLOATS,
     copy_axis, pack_panels, panels_bytes,
 };
 use perihelion_tensor::{DType, TensorView};
@@ -105,8 +105,8 @@ impl Stages {
         let y = self.read(self.y);
         Attention {
             q: y,
-            k: y,
-            v: y,
+            k: Keys::F32(y),
+            v: Keys::F32(y),
             n: N,
             m: N,
             heads: HEADS,

@@ -198,9 +198,10 @@ static AVX512_BF16: Kernels = {
             |a, tasks, out, scratch| {
                 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
                 fn run(a: &$args<'_>, tasks: Range<usize>, out: &mut Out<'_>, scratch: &mut [f32]) {
-                    // SAFETY: this function enables the features that both tokens stand for.
-                    let (token, pairs) =
-                        unsafe { (super::avx512::Avx512::new(), super::pairs_x86::Avx512Bf16::new()) };
+                    // SAFETY: this function enables the features that the token stands for.
+                    let token = unsafe { super::avx512::Avx512::new() };
+                    // SAFETY: as above.
+                    let pairs = unsafe { super::pairs_x86::Avx512Bf16::new() };
                     $module::run_pairs::<_, _, 12>(token, pairs, a, tasks, out, scratch);
                 }
                 // SAFETY: `Kernels::of` gives this table out only where the CPU has these features.
