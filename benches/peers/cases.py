@@ -120,11 +120,16 @@ IN_PAIRS = ("avx512_bf16 kernels", dict(PERIHELION_ISA="avx512_bf16"))
 
 
 def of_ours(formats):
-    """Configurations of ours: its name, the precision it counts as, what the engine was built in, its environment."""
+    """Configurations of ours: its name, the precision it counts as, what the engine was built in, its environment.
+
+    The first engine in bf16 is asked as it is, the last with products in pairs.
+    """
+    in_bf16 = [asked for asked in formats if asked.startswith("bf16")]
     for asked in formats:
         precision = asked.partition(",")[0]
-        yield asked, precision, asked, {}
-        if precision == "bf16":
+        if asked not in in_bf16[1:]:
+            yield asked, precision, asked, {}
+        if asked in in_bf16[-1:]:
             yield f"{asked}, {IN_PAIRS[0]}", precision, asked, IN_PAIRS[1]
 
 
@@ -167,7 +172,7 @@ def text_cases(place, shape, group=None, threads=1, only=None):
         for precision in ("f32", "bf16"):
             command = [place.python, HERE / "torch_reason.py", place.checkpoint(shape), "--dtype", precision, "--threads", threads,
                        "--image-size", 0, "--prompt-tokens", CONTEXT, "--generate", GENERATED, "--runs", 1]
-            add("torch", precision, precision, command, theirs_text(told))
+            add("torch", precision, precision, command, theirs_text(told), (place.checkpoint(shape) / "model.safetensors",))
     return cases
 
 

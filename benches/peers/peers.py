@@ -8,7 +8,7 @@
 Random weights: what is measured is speed and memory, on the same checkpoints. The first run installs (`install.sh`) and makes models under DIR, which takes an hour
 and 30 GB (50 with `--two-billion`); what is there is not made again. In each round every case of a group takes its turn, in an order that moves on by
 one a round; a figure is the median of the rounds. With one thread a process is pinned to one core and runs on the clock of its own processor
-time (`cpu_clock.c`); the cases beside a busy core have two threads, two cores, the wall clock, and a neighbour that never sleeps on the second core.
+time (`cpu_clock.c`), and its model is in the page cache; the cases beside a busy core have two threads, two cores, the wall clock, and a neighbour that never sleeps on the second core.
 
 Rates are compared, of the tokens that were read, at the same context. Every configuration has its precision in its name. What a peer cannot do stays in the table
 with the reason. A case is ended at `--limit` seconds of processor time. It needs nothing but Python; plan a quiet machine.
@@ -57,12 +57,24 @@ def groups(place, shapes):
     return by_group
 
 
+def in_page_cache(path):
+    """Reads a model, and what lies beside it under its name: all are loaded as by a process that is started again, none from the disk."""
+    for file in (path, path.with_suffix(".bin")):
+        if file.exists():
+            with open(file, "rb", buffering=0) as opened:
+                piece = bytearray(1 << 22)
+                while opened.readinto(piece):
+                    pass
+
+
 def turn(place, case, limit_s):
     """One run of a case: its figures, or why there are none."""
     for path in case.needs:
         if not path.exists():
             why = path.with_suffix(".failed")
             return dict(failed=why.read_text().strip() if why.exists() else f"{place.said(path)} was not made")
+    for path in case.needs:
+        in_page_cache(path)
     cores = sorted(os.sched_getaffinity(0))
     pinned = cores[-1:] if case.threads == 1 else cores[:case.threads]
     environment = dict(OMP_NUM_THREADS=str(case.threads), MKL_NUM_THREADS=str(case.threads)) | case.environment

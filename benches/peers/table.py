@@ -98,7 +98,7 @@ def cell(row):
 def plot(report):
     """Ratios as bars on a logarithmic scale, against the best of any precision."""
     bars = [row for row in report["rows"] if row["against"] == "any precision" and row["ratio"]]
-    left, width, line = 430, 420, 22
+    left, width, line = 520, 420, 22
     reach = max([2.0, *(max(row["ratio"], 1 / row["ratio"]) for row in bars)])
     at = lambda value: left + width / 2 * (1 + math.log(value) / math.log(reach))
     height = line * (len(bars) + 2)
@@ -106,7 +106,7 @@ def plot(report):
              f'<rect width="100%" height="100%" fill="white"/><text x="8" y="15">Ours against the best peer of any precision: right of the line is ahead</text>']
     for i, row in enumerate(bars):
         y, x, one = line * (i + 1) + 4, at(row["ratio"]), at(1)
-        name = html.escape(f"{row['work']}, {row['precision']}"[:72])
+        name = html.escape(f"{row['work']}, {row['precision']}"[:90])
         parts.append(f'<text x="8" y="{y + 13}" font-size="11">{name}</text><rect x="{min(x, one):.1f}" y="{y}" width="{max(abs(x - one), 1):.1f}" '
                      f'height="{line - 6}" fill="{"#2a7" if 1 <= row["ratio"] else "#b53"}"><title>{html.escape(row["peer"])}</title></rect>'
                      f'<text x="{max(x, one) + 4:.1f}" y="{y + 13}" font-size="11">{number(row["ratio"])}</text>')
