@@ -118,7 +118,7 @@ fn an_engine_for_a_gpu_that_is_not_here_is_written_untried_and_only_if_asked() {
     // It can be looked at; what runs it is said, and what is lacking.
     let inspected = bench.command(&["inspect", "a.engine", "--json"]).output().unwrap();
     let inspected: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
-    assert_eq!((&inspected["backend"], &inspected["precision"]), (&"tensorrt".into(), &"f16".into()));
+    assert_eq!((&inspected["backend"], &inspected["precision"]), (&"tensorrt".into(), &"f16,kv=f16".into()));
     assert_eq!((&inspected["bound_to"]["gpu"], &inspected["is_tried"]), (&"sm_86".into(), &false.into()));
     let kv = inspected["formats"].as_array().unwrap().iter().find(|part| part["part"] == "kv").unwrap();
     assert_eq!(kv["format"], "f16", "caches are kept in what their plans compute in");
