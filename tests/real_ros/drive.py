@@ -310,23 +310,17 @@ def types_are_described():
         seen = lambda: ("eye", "/robot") in peer.node.get_node_names_and_namespaces() and len(info()) >= 25
         expect(peer.until(seen, 10) is not None, "the node is not found")
         kinds = sorted({kind for _, of in info() for kind in of})
-        unheard = 0
         for kind in kinds:
             known = beside_ros(kind)
             type_hash = next(row["hash_string"] for row in known["type_hashes"] if row["type_name"] == kind)
             request = GetTypeDescription.Request(type_name=kind, type_hash=type_hash, include_type_sources=True)
             reply = call(peer, GetTypeDescription, f"{NODE}/get_type_description", request)
-            if reply is None:
-                # A long reply is lost with one of its fragments (README's limits); what it says is asked here, not how it comes.
-                unheard += 1
-                reply = call(peer, GetTypeDescription, f"{NODE}/get_type_description", request)
             expect(reply is not None and reply.successful, f"{kind} is not described: {reply and reply.failure_reason}")
             if reply is not None and reply.successful:
                 told = plain(reply.type_description)
                 expect(told == known["type_description_msg"], f"{kind} is described as {told}")
                 expect(len(reply.type_sources) == 1 + len(told["referenced_type_descriptions"]), f"{kind}: sources {reply.type_sources}")
-        expect(unheard <= 1, f"{unheard} of {len(kinds)} calls heard no reply")
-        print(f"  {len(kinds)} types, {unheard} asked twice: {kinds}")
+        print(f"  {len(kinds)} types: {kinds}")
         request.type_hash = request.type_hash.replace("a", "b")
         reply = call(peer, GetTypeDescription, f"{NODE}/get_type_description", request)
         expect(reply is not None and not reply.successful and reply.failure_reason, "a wrong hash is described")
