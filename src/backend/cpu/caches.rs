@@ -39,7 +39,7 @@ pub(super) fn narrow(network: &Network, caches: Option<WeightFormat>) -> Result<
             _ if read[i] || !is_between => "not attention alone reads it".to_owned(),
             _ => continue,
         };
-        return Err(format!("cache `{}` cannot be kept in bf16: {why}", buffer.name));
+        return Err(format!("cache `{}` cannot be kept in bf16: {why}; leave `kv` in f32", buffer.name));
     }
     Ok(narrow)
 }

@@ -10,7 +10,7 @@ use super::bind::Shapes;
 use super::caches;
 use super::context::{BufferPlace, Context};
 use super::cost::{self, nanoseconds};
-use super::kernels::{Isa, Kernels, SCRATCH_FLOATS, narrow_to, widen_to};
+use super::kernels::{Isa, Kernels, SCRATCH_FLOATS};
 use super::lower::lower;
 use super::pack::PackedWeights;
 use super::placement::{Placement, Step, place};
@@ -20,7 +20,7 @@ use super::step::BoundStep;
 use crate::backend::run::{rows_of, whole_rows};
 use crate::backend::{BackendError, Elements, Memory, Run, RunError, Session, WeightFormat};
 use crate::graph::{BufferId, GraphId, Network, Purpose};
-use crate::tensor::DType;
+use crate::tensor::{DType, narrow, widen};
 
 /// See the module.
 pub(super) struct CpuSession {
@@ -196,7 +196,7 @@ impl Session for CpuSession {
         let buffer = self.buffers[buffer.index()];
         let to = self.arena.get_mut(buffer.place, buffer.words(part));
         match buffer.is_narrow {
-            true => narrow_to(words, bytemuck::cast_slice_mut(to)),
+            true => narrow(DType::Bf16, words, bytemuck::cast_slice_mut(to)),
             false => to.copy_from_slice(words),
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Session for CpuSession {
         let buffer = self.buffers[buffer.index()];
         let from = self.arena.read(buffer.place, buffer.words(part));
         match buffer.is_narrow {
-            true => widen_to(bytemuck::cast_slice(from), out),
+            true => widen(DType::Bf16, bytemuck::cast_slice(from), out),
             false => out.copy_from_slice(from),
         }
         Ok(())

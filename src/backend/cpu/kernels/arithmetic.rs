@@ -14,8 +14,8 @@ pub(super) type Pairs = [f32; CHUNK / 2];
 ///
 /// A *step* is what one instruction takes of a row and of a panel's columns: an element, or a pair of them whose bits share a lane.
 pub(super) trait Arithmetic<S: Simd>: Copy {
-    /// Whether a step is a pair.
-    const IN_PAIRS: bool;
+    /// Columns of a step.
+    const COLUMNS: usize;
 
     /// Adds to `sum` the products of a step.
     fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V;
@@ -26,11 +26,11 @@ pub(super) trait Arithmetic<S: Simd>: Copy {
     /// Makes steps of the first `len` elements of rows, in their place.
     fn rows(self, s: S, rows: &mut [BlockRow], len: usize);
 
-    /// One step of columns: two of them, or the last one of an odd number.
-    fn pair(self, s: S, columns: &[[u16; LANES]]) -> S::V;
+    /// A step of columns, or what is left of one.
+    fn step(self, s: S, columns: &[[u16; LANES]]) -> S::V;
 
-    /// Pairs of a row of at most [`CHUNK`] elements.
-    fn row(self, s: S, x: &[f32], to: &mut Pairs);
+    /// Steps of a row of at most [`CHUNK`] elements, in `room` if they are not its elements.
+    fn row<'a>(self, s: S, x: &'a [f32], room: &'a mut Pairs) -> &'a [f32];
 }
 
 /// Every product in f32.
@@ -38,7 +38,7 @@ pub(super) trait Arithmetic<S: Simd>: Copy {
 pub(super) struct InF32;
 
 impl<S: Simd> Arithmetic<S> for InF32 {
-    const IN_PAIRS: bool = false;
+    const COLUMNS: usize = 1;
 
     #[inline(always)]
     fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V {
@@ -57,11 +57,13 @@ impl<S: Simd> Arithmetic<S> for InF32 {
     #[inline(always)]
     fn rows(self, _: S, _: &mut [BlockRow], _: usize) {}
 
-    fn pair(self, _: S, _: &[[u16; LANES]]) -> S::V {
-        unreachable!("a step is an element")
+    #[inline(always)]
+    fn step(self, s: S, columns: &[[u16; LANES]]) -> S::V {
+        s.load_bf16(&columns[0])
     }
 
-    fn row(self, _: S, _: &[f32], _: &mut Pairs) {
-        unreachable!("a step is an element")
+    #[inline(always)]
+    fn row<'a>(self, _: S, x: &'a [f32], _: &'a mut Pairs) -> &'a [f32] {
+        x
     }
 }

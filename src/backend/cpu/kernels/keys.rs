@@ -1,6 +1,7 @@
 //! Keys and values in the format in which a cache holds them. Arithmetic is in f32, whatever that is.
 
 use half::bf16;
+use perihelion_tensor::DType;
 
 use super::simd::{LANES, Simd};
 
@@ -58,21 +59,8 @@ pub fn narrow(a: &Narrow<'_>, tasks: std::ops::Range<usize>, out: &mut super::ou
     assert!(a.len.is_multiple_of(2), "rows are whole words");
     for row in tasks {
         let words = out.part(row * a.len / 2..(row + 1) * a.len / 2);
-        narrow_to(&a.x[row * a.len..(row + 1) * a.len], bytemuck::cast_slice_mut(words));
-    }
-}
-
-/// Rounds each element.
-pub fn narrow_to(from: &[f32], to: &mut [u16]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = bf16::from_f32(*from).to_bits();
-    }
-}
-
-/// Widens each element.
-pub fn widen_to(from: &[u16], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from.widen();
+        let x = &a.x[row * a.len..(row + 1) * a.len];
+        perihelion_tensor::narrow(DType::Bf16, x, bytemuck::cast_slice_mut(words));
     }
 }
 

@@ -51,7 +51,7 @@ pub use conv3d::Conv3d;
 pub use decode_attention::{DECODE_QUERIES_MAX, DecodeAttention, JoinRanges, decode_partial_floats};
 pub use elementwise::{AXES_MAX, Affine, Binary, Unary};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
-pub use keys::{Keys, Narrow, narrow, narrow_to, widen_to};
+pub use keys::{Keys, Narrow, narrow};
 pub use layout::{CopyAxis, Transpose, Upsample, copy_axis, transpose, upsample};
 pub use linear::Linear;
 pub use matmul::Epilogue;

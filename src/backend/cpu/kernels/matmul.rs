@@ -209,7 +209,7 @@ fn run_block<S: Simd, A: Arithmetic<S>, R: RowSource, const T: usize>(
             let sums = &mut blocks.sums[(pair - panels.start) * BLOCK_ROWS..];
             let one = pair + 1 == panels.end;
             let (low, high) = match data {
-                PanelData::F32(_) if A::IN_PAIRS => unreachable!("pairs are of bfloat16"),
+                PanelData::F32(_) if A::COLUMNS != 1 => unreachable!("pairs are of bfloat16"),
                 PanelData::F32(w) => (&w[of(pair)], if one { &[][..] } else { &w[of(pair + 1)] }),
                 PanelData::Bf16(w) => {
                     let (low, high) = blocks.wide.split_at_mut(CHUNK);

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::arithmetic::Arithmetic;
+use super::arithmetic::{Arithmetic, Pairs};
 use super::block::CHUNK;
 use super::matmul::Finish;
 use super::out::Out;
@@ -29,22 +29,60 @@ pub(super) fn panels(weight: &Panels<'_>, tasks: Range<usize>) -> Range<usize> {
     tasks.start * PANELS_PER_TASK..weight.n_panels().min(tasks.end * PANELS_PER_TASK)
 }
 
-/// A stored number that widens to f32.
-trait Stored: Copy {
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
+/// Panels as strips take them, step by step (see [`super::arithmetic`]).
+trait Steps<S: Simd>: Copy {
+    type Element: Copy;
+    /// Columns of a step.
+    const COLUMNS: usize;
+
+    /// Steps of a row of at most [`CHUNK`] elements; `room` is for those that are not its elements.
+    fn row<'a>(self, s: S, x: &'a [f32], room: &'a mut Pairs) -> &'a [f32];
+    /// A step of a panel, or what is left of one.
+    fn columns(self, s: S, columns: &[[Self::Element; LANES]]) -> S::V;
+    fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V;
 }
 
-impl Stored for f32 {
+/// Panels of f32.
+#[derive(Clone, Copy)]
+struct Wide;
+
+impl<S: Simd> Steps<S> for Wide {
+    type Element = f32;
+    const COLUMNS: usize = 1;
+
     #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[f32; LANES]) -> S::V {
-        s.load(from)
+    fn row<'a>(self, _: S, x: &'a [f32], _: &'a mut Pairs) -> &'a [f32] {
+        x
+    }
+    #[inline(always)]
+    fn columns(self, s: S, columns: &[[f32; LANES]]) -> S::V {
+        s.load(&columns[0])
+    }
+    #[inline(always)]
+    fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V {
+        s.mul_add(w, x, sum)
     }
 }
 
-impl Stored for u16 {
+/// Panels of bfloat16 in an arithmetic.
+#[derive(Clone, Copy)]
+struct Narrow<A>(A);
+
+impl<S: Simd, A: Arithmetic<S>> Steps<S> for Narrow<A> {
+    type Element = u16;
+    const COLUMNS: usize = A::COLUMNS;
+
     #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::V {
-        s.load_bf16(from)
+    fn row<'a>(self, s: S, x: &'a [f32], room: &'a mut Pairs) -> &'a [f32] {
+        self.0.row(s, x, room)
+    }
+    #[inline(always)]
+    fn columns(self, s: S, columns: &[[u16; LANES]]) -> S::V {
+        self.0.step(s, columns)
+    }
+    #[inline(always)]
+    fn mul_add(self, s: S, w: S::V, x: S::V, sum: S::V) -> S::V {
+        self.0.mul_add(s, w, x, sum)
     }
 }
 
@@ -68,11 +106,8 @@ pub(super) fn run<S: Simd, A: Arithmetic<S>>(
     let mut panel = panels.start;
     while panel < panels.end {
         let n_panels = match data {
-            PanelData::F32(w) => by_rows(s, Strips(w), x, m, k, panel..panels.end, &mut sums),
-            PanelData::Bf16(w) if A::IN_PAIRS => {
-                by_rows(s, PairStrips(arithmetic, w), x, m, k, panel..panels.end, &mut sums)
-            }
-            PanelData::Bf16(w) => by_rows(s, Strips(w), x, m, k, panel..panels.end, &mut sums),
+            PanelData::F32(w) => by_rows(s, Wide, x, m, k, w, panel..panels.end, &mut sums),
+            PanelData::Bf16(w) => by_rows(s, Narrow(arithmetic), x, m, k, w, panel..panels.end, &mut sums),
         };
         for (i, sum) in sums[..n_panels * m].iter().enumerate() {
             finish.write(s, s.load(sum), i % m, panel + i / m, out);
@@ -84,25 +119,27 @@ pub(super) fn run<S: Simd, A: Arithmetic<S>>(
 /// Sums the first panels of `panels` for all `m` rows: one panel or as many as go side by side. How many it were; the sums are
 /// the rows' of the first panel, of the second and so on.
 #[inline(always)]
-fn by_rows<S: Simd, W: Summed<S>>(
+#[expect(clippy::too_many_arguments, reason = "the loop's own variables, split off for reading")]
+fn by_rows<S: Simd, W: Steps<S>>(
     s: S,
-    w: W,
+    steps: W,
     x: &[f32],
     m: usize,
     k: usize,
+    w: &[[W::Element; LANES]],
     panels: Range<usize>,
     sums: &mut [[f32; LANES]; SUMS_MAX],
 ) -> usize {
     let (first, left) = (panels.start, panels.len());
     match (m, left) {
-        (1, 4..) => w.strip::<1, 4>(s, x, k, first, sums),
-        (1, _) => w.strip::<1, 1>(s, x, k, first, sums),
-        (2, 2..) => w.strip::<2, 2>(s, x, k, first, sums),
-        (2, _) => w.strip::<2, 1>(s, x, k, first, sums),
-        (3, 2..) => w.strip::<3, 2>(s, x, k, first, sums),
-        (3, _) => w.strip::<3, 1>(s, x, k, first, sums),
-        (4, 2..) => w.strip::<4, 2>(s, x, k, first, sums),
-        (4, _) => w.strip::<4, 1>(s, x, k, first, sums),
+        (1, 4..) => strip::<S, W, 1, 4>(s, steps, x, k, w, first, sums),
+        (1, _) => strip::<S, W, 1, 1>(s, steps, x, k, w, first, sums),
+        (2, 2..) => strip::<S, W, 2, 2>(s, steps, x, k, w, first, sums),
+        (2, _) => strip::<S, W, 2, 1>(s, steps, x, k, w, first, sums),
+        (3, 2..) => strip::<S, W, 3, 2>(s, steps, x, k, w, first, sums),
+        (3, _) => strip::<S, W, 3, 1>(s, steps, x, k, w, first, sums),
+        (4, 2..) => strip::<S, W, 4, 2>(s, steps, x, k, w, first, sums),
+        (4, _) => strip::<S, W, 4, 1>(s, steps, x, k, w, first, sums),
         _ => {
             debug_assert_eq!(m, 0, "more rows go to the matrix product");
             left
@@ -110,115 +147,51 @@ fn by_rows<S: Simd, W: Summed<S>>(
     }
 }
 
-/// Panels, in a way to sum them.
-trait Summed<S: Simd>: Copy {
-    /// `P` panels from `panel` on, for all `M` rows. `P`.
-    fn strip<const M: usize, const P: usize>(
-        self,
-        s: S,
-        x: &[f32],
-        k_len: usize,
-        panel: usize,
-        totals: &mut [[f32; LANES]; SUMS_MAX],
-    ) -> usize;
-}
-
-/// Product by product, in f32.
-#[derive(Clone, Copy)]
-struct Strips<'w, E>(&'w [[E; LANES]]);
-
-impl<S: Simd, E: Stored> Summed<S> for Strips<'_, E> {
-    #[inline(always)]
-    fn strip<const M: usize, const P: usize>(
-        self,
-        s: S,
-        x: &[f32],
-        k_len: usize,
-        panel: usize,
-        totals: &mut [[f32; LANES]; SUMS_MAX],
-    ) -> usize {
-        let w = self.0;
-        let ahead = AHEAD_BYTES / size_of::<[E; LANES]>();
-        let totals = &mut totals[..P * M];
-        totals.fill([0.0; LANES]);
-        for start in (0..k_len).step_by(CHUNK) {
-            let len = CHUNK.min(k_len - start);
-            let mut columns: [&[[E; LANES]]; P] = [&[]; P];
+/// `P` panels from `panel` on, for all `M` rows. `P`.
+#[inline(always)]
+fn strip<S: Simd, W: Steps<S>, const M: usize, const P: usize>(
+    s: S,
+    steps: W,
+    x: &[f32],
+    k_len: usize,
+    w: &[[W::Element; LANES]],
+    panel: usize,
+    totals: &mut [[f32; LANES]; SUMS_MAX],
+) -> usize {
+    let ahead = AHEAD_BYTES / size_of::<[W::Element; LANES]>();
+    let totals = &mut totals[..P * M];
+    totals.fill([0.0; LANES]);
+    let mut rooms = [[0.0; CHUNK / 2]; M];
+    for start in (0..k_len).step_by(CHUNK) {
+        let len = CHUNK.min(k_len - start);
+        let n_steps = len.div_ceil(W::COLUMNS);
+        let mut columns: [&[[W::Element; LANES]]; P] = [&[]; P];
+        for p in 0..P {
+            columns[p] = &w[(panel + p) * k_len + start..][..len];
+        }
+        let mut rows: [&[f32]; M] = [&[]; M];
+        for ((m, row), room) in rows.iter_mut().enumerate().zip(&mut rooms) {
+            *row = &steps.row(s, &x[m * k_len + start..][..len], room)[..n_steps];
+        }
+        // Says once what the loop would ask for every step.
+        assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == n_steps));
+        let mut sums = [[s.zero(); M]; P];
+        for step in 0..n_steps {
+            let k = step * W::COLUMNS;
             for p in 0..P {
-                columns[p] = &w[(panel + p) * k_len + start..][..len];
-            }
-            let mut rows: [&[f32]; M] = [&[]; M];
-            for m in 0..M {
-                rows[m] = &x[m * k_len + start..][..len];
-            }
-            // Says once what the loop would ask for every element.
-            assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == len));
-            let mut sums = [[s.zero(); M]; P];
-            for k in 0..len {
-                for p in 0..P {
-                    s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
-                    let column = E::load(s, &columns[p][k]);
-                    for m in 0..M {
-                        sums[p][m] = s.mul_add(column, s.splat(rows[m][k]), sums[p][m]);
-                    }
-                }
-            }
-            for p in 0..P {
+                s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
+                let column = steps.columns(s, &columns[p][k..len.min(k + W::COLUMNS)]);
                 for m in 0..M {
-                    let total = &mut totals[p * M + m];
-                    s.store(s.add(s.load(total), sums[p][m]), total);
+                    sums[p][m] = steps.mul_add(s, column, s.splat(rows[m][step]), sums[p][m]);
                 }
             }
         }
-        P
-    }
-}
-
-/// In pairs of bfloat16.
-#[derive(Clone, Copy)]
-struct PairStrips<'w, A>(A, &'w [[u16; LANES]]);
-
-impl<S: Simd, A: Arithmetic<S>> Summed<S> for PairStrips<'_, A> {
-    #[inline(always)]
-    fn strip<const M: usize, const P: usize>(
-        self,
-        s: S,
-        x: &[f32],
-        k_len: usize,
-        panel: usize,
-        totals: &mut [[f32; LANES]; SUMS_MAX],
-    ) -> usize {
-        let PairStrips(arithmetic, w) = self;
-        let ahead = AHEAD_BYTES / size_of::<[u16; LANES]>();
-        let totals = &mut totals[..P * M];
-        totals.fill([0.0; LANES]);
-        let mut rows = [[0.0; CHUNK / 2]; M];
-        for start in (0..k_len).step_by(CHUNK) {
-            let len = CHUNK.min(k_len - start);
+        for p in 0..P {
             for m in 0..M {
-                arithmetic.row(s, &x[m * k_len + start..][..len], &mut rows[m]);
-            }
-            let mut columns: [&[[u16; LANES]]; P] = [&[]; P];
-            for p in 0..P {
-                columns[p] = &w[(panel + p) * k_len + start..][..len];
-            }
-            let mut sums = [[s.zero(); M]; P];
-            for k in (0..len).step_by(2) {
-                for p in 0..P {
-                    s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
-                    let column = arithmetic.pair(s, &columns[p][k..len.min(k + 2)]);
-                    for m in 0..M {
-                        sums[p][m] = arithmetic.mul_add(s, column, s.splat(rows[m][k / 2]), sums[p][m]);
-                    }
-                }
-            }
-            for p in 0..P {
-                for m in 0..M {
-                    let total = &mut totals[p * M + m];
-                    s.store(s.add(s.load(total), sums[p][m]), total);
-                }
+                let total = &mut totals[p * M + m];
+                s.store(s.add(s.load(total), sums[p][m]), total);
             }
         }
-        P
     }
+    P
 }

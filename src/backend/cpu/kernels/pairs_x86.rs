@@ -39,7 +39,7 @@ impl Avx512Bf16 {
 }
 
 impl Arithmetic<Avx512> for Avx512Bf16 {
-    const IN_PAIRS: bool = true;
+    const COLUMNS: usize = 2;
 
     #[inline(always)]
     fn mul_add(self, _: Avx512, w: __m512, x: __m512, sum: __m512) -> __m512 {
@@ -52,7 +52,7 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
         let to = &mut to[..from.len().div_ceil(2)];
         for (to, columns) in to.iter_mut().zip(from.chunks(2)) {
             // SAFETY: the token proves that the CPU has the feature; the array is as long as what is written.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.pair(s, columns)) };
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.step(s, columns)) };
         }
         to
     }
@@ -72,7 +72,7 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
     }
 
     #[inline(always)]
-    fn pair(self, _: Avx512, columns: &[[u16; LANES]]) -> __m512 {
+    fn step(self, _: Avx512, columns: &[[u16; LANES]]) -> __m512 {
         // SAFETY: the token proves that the CPU has the features; two columns lie side by side, and are as long as what is read.
         unsafe {
             let both = match columns {
@@ -89,8 +89,8 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
     }
 
     #[inline(always)]
-    fn row(self, _: Avx512, x: &[f32], to: &mut Pairs) {
-        for (from, to) in x.chunks(ROUNDED).zip(to.as_chunks_mut::<LANES>().0) {
+    fn row<'a>(self, _: Avx512, x: &'a [f32], room: &'a mut Pairs) -> &'a [f32] {
+        for (from, to) in x.chunks(ROUNDED).zip(room.as_chunks_mut::<LANES>().0) {
             let mut whole = [0.0; ROUNDED];
             let from = from.as_array().unwrap_or_else(|| {
                 whole[..from.len()].copy_from_slice(from);
@@ -99,5 +99,6 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
             // SAFETY: the token proves that the CPU has the feature; the array is as long as what is written.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.round(from)) };
         }
+        room
     }
 }

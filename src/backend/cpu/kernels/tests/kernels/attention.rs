@@ -120,14 +120,6 @@ fn decode_attention_agrees_with_f64() {
     }
 }
 
-/// Rounded to bfloat16, as bits and as what they stand for.
-fn rounded(values: &[f32]) -> (Vec<u16>, Vec<f32>) {
-    let (mut bits, mut wide) = (vec![0; values.len()], vec![0.0; values.len()]);
-    narrow_to(values, &mut bits);
-    widen_to(&bits, &mut wide);
-    (bits, wide)
-}
-
 #[test]
 fn narrow_keys_and_values_are_taken_for_what_they_stand_for() {
     for seed in 0..24 {

@@ -62,6 +62,14 @@ fn the_expected_instruction_set_is_tried() {
     }
 }
 
+/// Rounded to bfloat16, as bits and as what they stand for.
+fn rounded(values: &[f32]) -> (Vec<u16>, Vec<f32>) {
+    let (mut bits, mut wide) = (vec![0; values.len()], vec![0.0; values.len()]);
+    perihelion_tensor::narrow(DType::Bf16, values, bytemuck::cast_slice_mut(&mut bits));
+    perihelion_tensor::widen(DType::Bf16, bytemuck::cast_slice(&bits), &mut wide);
+    (bits, wide)
+}
+
 fn scratch() -> Vec<f32> {
     vec![f32::NAN; SCRATCH_FLOATS]
 }

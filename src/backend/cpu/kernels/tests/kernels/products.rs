@@ -15,14 +15,6 @@ fn linear_in_f64(x: &[f32], m: usize, w: &Packed, bias: Option<&[f32]>) -> Vec<f
     out
 }
 
-/// What rounding to bfloat16 makes of values.
-fn rounded(values: &[f32]) -> Vec<f32> {
-    let (mut bits, mut wide) = (vec![0; values.len()], vec![0.0; values.len()]);
-    narrow_to(values, &mut bits);
-    widen_to(&bits, &mut wide);
-    wide
-}
-
 fn run_linear(kernels: &Kernels, a: &Linear<'_>, out: &mut [f32]) {
     (kernels.linear)(a, 0..a.tasks(), &mut Out::new(out), &mut scratch());
 }
@@ -37,7 +29,7 @@ fn linear_agrees_with_f64() {
         let w = Packed::random(&mut random, format, n, k);
         let (x, bias) = (random.values(m * k), random.values(n));
         let bias = (seed % 2 == 0).then_some(&bias[..]);
-        let of_rounded = linear_in_f64(&rounded(&x), m, &w, bias);
+        let of_rounded = linear_in_f64(&rounded(&x).1, m, &w, bias);
         let of_exact = linear_in_f64(&x, m, &w, bias);
         for kernels in tables() {
             let rounds = kernels.isa.rounds_activations() && format == PanelFormat::Bf16;
@@ -264,7 +256,7 @@ fn conv3d_agrees_with_f64() {
             epilogue: Epilogue::None,
         };
         let of_exact = conv_in_f64(&a, &w);
-        let of_rounded = conv_in_f64(&Conv3d { x: &rounded(&x), ..a }, &w);
+        let of_rounded = conv_in_f64(&Conv3d { x: &rounded(&x).1, ..a }, &w);
         for kernels in tables() {
             let rounds = kernels.isa.rounds_activations() && format == PanelFormat::Bf16;
             let expected = if rounds { &of_rounded } else { &of_exact };
