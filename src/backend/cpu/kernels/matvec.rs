@@ -176,13 +176,12 @@ fn strip<S: Simd, W: Steps<S>, const M: usize, const P: usize>(
         // Says once what the loop would ask for every step.
         assert!(columns.iter().all(|c| c.len() == len) && rows.iter().all(|r| r.len() == n_steps));
         let mut sums = [[s.zero(); M]; P];
-        for step in 0..n_steps {
-            let k = step * W::COLUMNS;
+        for k in (0..len).step_by(W::COLUMNS) {
             for p in 0..P {
                 s.prefetch(columns[p].as_ptr().wrapping_add(k + ahead));
                 let column = steps.columns(s, &columns[p][k..len.min(k + W::COLUMNS)]);
                 for m in 0..M {
-                    sums[p][m] = steps.mul_add(s, column, s.splat(rows[m][step]), sums[p][m]);
+                    sums[p][m] = steps.mul_add(s, column, s.splat(rows[m][k / W::COLUMNS]), sums[p][m]);
                 }
             }
         }
