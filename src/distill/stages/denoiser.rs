@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::pipeline::{configs, fixed};
+use super::pipeline::{ACTIONS, configs, fixed};
 use super::vae::{decode, encode};
 use super::{Values, check_size, decibels, digest, pipeline};
 use crate::backend::Run;
@@ -19,8 +19,10 @@ use crate::distill::optimizer::{Parameter, Rule};
 use crate::distill::recipe::{Recipe, Scenes};
 use crate::distill::tape::Tensor;
 use crate::graph::{BufferId, Network, Weight, WeightId, Weights as _};
-use crate::models::names::{Folders, Names};
-use crate::models::predict25::{ClipOptions, LatentShape, PredictConfig, Spelling, TextEmbedding, places};
+use crate::models::names::Names;
+use crate::models::predict25::{
+    ClipOptions, LatentShape, PredictCheckpoint, PredictConfig, Spelling, TextEmbedding, places,
+};
 use crate::models::wan_vae::{self, ENCODER_STATES, FRAMES_PER_LATENT, LATENTS_PER_CALL};
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
@@ -45,6 +47,7 @@ pub(super) struct Denoiser {
     transformer: Value,
     vae: Checkpoint,
     text: TextEmbedding,
+    clip: ClipOptions,
     network: Network,
     names: Names,
     fixed: HashMap<WeightId, Vec<f32>>,
@@ -102,6 +105,7 @@ impl Denoiser {
             given: given.to_vec(),
             fixed: fixed(&network, &config, &vae, &names)?,
             latent: config.latent_shape(&options),
+            clip: options,
             index,
             transformer,
             vae,
@@ -112,10 +116,13 @@ impl Denoiser {
         })
     }
 
-    /// The digest of the weights that do not learn.
-    pub(super) fn inputs(&self) -> String {
-        let ids = (0..self.network.weights.len()).map(|i| WeightId(i as u32));
-        digest(ids.filter_map(|id| self.fixed.get(&id)).map(Vec::as_slice))
+    /// The digest of the weights that do not learn, and of those that are begun with.
+    pub(super) fn inputs(&self, first: &HashMap<String, Vec<f32>>) -> String {
+        let all = self.network.weights.iter().enumerate();
+        let of = |(i, weight): (usize, &Weight)| {
+            self.fixed.get(&WeightId(i as u32)).or_else(|| first.get(&weight.name))
+        };
+        digest(all.filter_map(of).map(Vec::as_slice))
     }
 
     /// Of one clip, as patches.
@@ -132,23 +139,46 @@ impl Denoiser {
         self.network.weights.iter().enumerate().map(of).collect()
     }
 
-    /// The weights that a checkpoint of the same configs has, by their names.
-    pub(super) fn read(&self, folders: Folders<'_, '_>) -> Result<HashMap<String, Vec<f32>>, DistillError> {
-        // What has no place here, such as what takes actions that no config speaks of, would be lost.
-        Names::expect_no_others(&[&self.names], folders)?;
-        let mut network = self.network.clone();
-        let constants = self.names.read(&mut network, folders)?;
+    /// The weights of a checkpoint, by their names, which a run begins with.
+    pub(super) fn first(
+        &self,
+        checkpoint: &PredictCheckpoint,
+    ) -> Result<HashMap<String, Vec<f32>>, DistillError> {
+        let options = ClipOptions {
+            actions: checkpoint.config().actions(self.clip.n_frames, None)?,
+            ..self.clip.clone()
+        };
+        let (network, constants) = checkpoint.network(&options, std::slice::from_ref(&self.text))?;
+        // It would be lost, such as what takes actions that no config speaks of.
+        if let Some(weight) = network.weights.iter().find(|w| self.network.weight(&w.name).is_none()) {
+            let why = format!(
+                "its `{}` has no place in what is trained; expected configs that speak of it",
+                weight.name
+            );
+            return Err(DistillError::run(checkpoint.config().dir(), &why));
+        }
         let of = |(i, weight): (usize, &Weight)| {
             (weight.name.clone(), constants.weight(WeightId(i as u32)).to_f32())
         };
-        Ok(self.network.weights.iter().enumerate().map(of).collect())
+        Ok(network.weights.iter().enumerate().map(of).collect())
     }
 
-    /// The weights of a teacher that has learnt nothing.
-    pub(super) fn untaught(&self, seed: u64) -> Vec<Parameter> {
+    /// The first weight that learns and is not among these with as many values; what takes actions may be missing.
+    pub(super) fn missing<'d>(&'d self, first: &HashMap<String, Vec<f32>>) -> Option<&'d Weight> {
+        let is_there = |weight: &Weight| match first.get(&weight.name) {
+            Some(values) => values.len() == weight.shape.iter().product::<usize>(),
+            None => weight.name.contains(ACTIONS),
+        };
+        let learns = |i: usize| !self.fixed.contains_key(&WeightId(i as u32));
+        let all = self.network.weights.iter().enumerate().filter(|(i, _)| learns(*i));
+        all.map(|(_, weight)| weight).find(|weight| !is_there(weight))
+    }
+
+    /// The weights of a teacher that has learnt what `first` has, and otherwise nothing.
+    pub(super) fn begun(&self, seed: u64, first: &HashMap<String, Vec<f32>>) -> Vec<Parameter> {
         self.parameters(|i, weight| {
             let rng = &mut generator(seed, Purpose::Weights, i as u64);
-            pipeline::values(rng, &self.network, weight)
+            first.get(&weight.name).cloned().unwrap_or_else(|| pipeline::values(rng, &self.network, weight))
         })
     }
 
