@@ -20,6 +20,7 @@ mod gaze;
 mod guest;
 mod hearing;
 mod image_topics;
+mod imagining;
 mod lookout;
 mod occasion;
 mod onlooker;
@@ -34,6 +35,7 @@ mod screen;
 mod seen;
 mod sight;
 mod standing;
+mod term;
 mod topics;
 mod turns;
 mod watch;
@@ -47,7 +49,7 @@ pub use answerer::{Answer, Answerer, Checker, Outcome, Question};
 pub use board::Summary;
 pub use cameras::{AskCameras, CAMERAS_MAX, Cameras, CamerasError, NamedCamera};
 pub use forecast_shape::ForecastShape;
-pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
+pub use forecaster::{Beside, Forecast, Forecaster, Glimpse, Look};
 pub use image_topics::ImageTopic;
 pub use occasion::{AskWhen, Because};
 pub use onlooker::{Acquaintance, Onlooker, OnlookerOption, Scene, View};
@@ -268,7 +270,10 @@ impl Performance<'_> {
         let parameters = Arc::clone(parameters);
         let foreseen = forecaster.as_ref().map(|forecaster| forecaster.shape().clone());
         let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience, asks };
-        let _mute = answerer.is_none().then(|| asks.attended(Attendance::Mute, || {}));
+        let _mute = (
+            answerer.is_none().then(|| asks.questions.attended(Attendance::Mute, || {})),
+            forecaster.is_none().then(|| asks.wishes.attended(Attendance::Mute, || {})),
+        );
         let (mut roles, mut watched, mut pairing) = (Vec::new(), Vec::new(), None);
         if let (Some(forecaster), Some(eye)) = (forecaster, sight.forecasts.first()) {
             let (role, state) = Forecasting::open(&stage, forecaster, (sight.forecast, eye.clone()))?;

@@ -42,5 +42,5 @@ unset RMW_IMPLEMENTATION ROS_LOCALHOST_ONLY
 # Made once for each environment, as long as the texts are the same.
 typed=$(dirname "$(dirname "$python")")/typed
 "$python" "$here/typed.py" "$typed"
-PYTHONPATH=$typed "$python" "$here/asks.py" "$perihelion" "$reason" "$work"
+PYTHONPATH=$typed "$python" "$here/asks.py" "$perihelion" "$reason" "$predict" "$driven" "$work"
 exec "$python" "$here/drive.py" "$perihelion" "$reason" "$predict" "$driven" "$work"

@@ -295,6 +295,7 @@ pub(super) const SERVICES: &[(&str, &str, &str)] = &[
 /// Services and actions of our own, as their files have them.
 pub(super) const FILES: &[(&str, &str)] = &[
     ("perihelion_msgs/srv/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/srv/Ask.srv")),
+    ("perihelion_msgs/srv/Imagine", include_str!("../../../jetson/ros2/perihelion_msgs/srv/Imagine.srv")),
     ("perihelion_msgs/action/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/action/Ask.action")),
 ];
 

@@ -370,8 +370,9 @@ mod tests {
     ];
 
     /// As the generator of Jazzy and Kilted makes them of our own texts (`tests/real_ros/described.py`).
-    const GENERATED: [(&str, &str); 5] = [
+    const GENERATED: [(&str, &str); 6] = [
         ("perihelion_msgs/srv/Ask", "5c25649bc42d777d4e154802f9cc045b48de4d244fc728d32d1112b5445763e4"),
+        ("perihelion_msgs/srv/Imagine", "0b21d42835b855dba88d535ce024e859458b4e339fb99866fd66e16845096c86"),
         ("perihelion_msgs/action/Ask", "8bb8455dc22e688588aa915319c10bc83f820422f60b38ef781368f276cf0093"),
         (
             "perihelion_msgs/action/Ask_SendGoal",

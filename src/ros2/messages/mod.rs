@@ -29,7 +29,7 @@ pub use action::{
     CancelReply, CancelRequest, FeedbackMessage, GetResultReply, GetResultRequest, GoalId, GoalInfo,
     GoalStatus, GoalStatuses, SendGoalReply, SendGoalRequest,
 };
-pub use asks::{AskFeedback, AskReply, AskRequest};
+pub use asks::{AskFeedback, AskReply, AskRequest, ImagineReply, ImagineRequest};
 pub use definitions::definition;
 pub use description::{
     Field, FieldType, IndividualType, TypeDescription, TypeReply, TypeRequest, TypeSource,
@@ -37,7 +37,7 @@ pub use description::{
 pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};
-pub use image::{CompressedImageView, ImageView};
+pub use image::{CompressedImageView, ImageMessage, ImageView};
 pub use lifecycle::{
     ChangeReply, ChangeRequest, EmptyRequest, Labelled, StateReply, StatesReply, TransitionDescription,
     TransitionEvent, TransitionsReply,
