@@ -21,6 +21,7 @@ mod guest;
 mod hearing;
 mod image_topics;
 mod imagining;
+mod lens;
 mod lookout;
 mod occasion;
 mod onlooker;
@@ -63,6 +64,7 @@ pub use sight::{CameraReport, Report};
 use self::asking::Asking;
 use self::forecasting::Forecasting;
 use self::gaze::Gaze;
+use self::lens::Lens;
 use self::lookout::Lookout;
 use self::occasion::Occasion;
 use self::options::{Topics, max_age};
@@ -269,7 +271,9 @@ impl Performance<'_> {
         let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
         let foreseen = forecaster.as_ref().map(|forecaster| forecaster.shape().clone());
-        let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience, asks };
+        let lenses = Lens::of_all(&sight.images);
+        let stage =
+            Stage { transport, options, topics, parameters, occasion, audience: &audience, asks, lenses };
         let _mute = (
             answerer.is_none().then(|| asks.questions.attended(Attendance::Mute, || {})),
             forecaster.is_none().then(|| asks.wishes.attended(Attendance::Mute, || {})),
@@ -363,6 +367,8 @@ struct Stage<'a> {
     occasion: Option<Arc<Occasion>>,
     audience: &'a Audience<'a>,
     asks: &'a Asks,
+    /// Of each camera, in their order.
+    lenses: Vec<Arc<Lens>>,
 }
 
 /// How long an answer about `newest` may take, if work on it began then.

@@ -8,6 +8,7 @@
 
 mod action;
 mod asks;
+mod camera_info;
 mod definitions;
 mod description;
 mod diagnostic;
@@ -30,6 +31,7 @@ pub use action::{
     GoalStatus, GoalStatuses, SendGoalReply, SendGoalRequest,
 };
 pub use asks::{AskFeedback, AskReply, AskRequest, ImagineReply, ImagineRequest};
+pub use camera_info::{CameraInfo, RegionOfInterest};
 pub use definitions::definition;
 pub use description::{
     Field, FieldType, IndividualType, TypeDescription, TypeReply, TypeRequest, TypeSource,

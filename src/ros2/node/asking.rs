@@ -60,7 +60,7 @@ impl<'a> Asking<'a> {
         answerer: &'a mut dyn Answerer,
         gaze: Gaze,
     ) -> Result<(Turns<'a>, Vec<Watched<'a>>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience, asks } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, asks, lenses } = stage;
         let asks: &'a Asks = asks;
         let occasion = occasion.as_ref().expect("there is one where questions are put");
         let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
@@ -85,7 +85,7 @@ impl<'a> Asking<'a> {
         let ears: Vec<_> = gaze.eyes().iter().map(|eye| Arc::clone(&eye.listener)).collect();
         let wake = move || ears.iter().for_each(|listener| listener.nudge());
         let role = Self {
-            mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener)?,
+            mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener, lenses)?,
             pictures: Vec::with_capacity(gaze.eyes().len()),
             gaze,
             occasion: Arc::clone(occasion),
@@ -213,7 +213,8 @@ impl Role for Asking<'_> {
                     now: ended,
                 });
                 self.audience.hears_of(Said::Answer(&published), Some((lead, places(&answer, &asked))));
-                board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
+                let camera = self.gaze.asked(frames).next().map_or(0, |(camera, _)| camera);
+                board.unpublished(self.mouth.show(&answer, &asked, camera, published.age_ms));
                 Verdict::Served
             }
             other => board.verdict(other, &names),

@@ -31,7 +31,7 @@ use crate::ros2::transport::Delivery;
 
 pub(super) struct Forecasting<'a> {
     gaze: Gaze,
-    screen: Screen,
+    screen: Screen<'a>,
     plan: Option<Arc<StandingPlan>>,
     planning: Option<Arc<Planning>>,
     occasion: Option<Arc<Occasion>>,
@@ -52,7 +52,7 @@ pub(super) struct Forecasting<'a> {
 /// Who hears how far what came lies from what was expected.
 struct Ears<'e, 'a> {
     eye: &'e Eye,
-    screen: &'e Screen,
+    screen: &'e Screen<'e>,
     occasion: Option<&'e Occasion>,
     parameters: &'e SharedParameters,
     audience: &'e Audience<'a>,
@@ -85,7 +85,7 @@ impl<'a> Forecasting<'a> {
         forecaster: &'a mut dyn Forecaster,
         (camera, eye): (usize, Eye),
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience, asks } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, asks, lenses } = stage;
         let asks: &'a Asks = asks;
         forecaster.begin();
         let shape = forecaster.shape().clone();
@@ -107,7 +107,13 @@ impl<'a> Forecasting<'a> {
         let ear = Arc::clone(&eye.listener);
         let image_topic = options.image_topics()?.swap_remove(camera).topic;
         let role = Self {
-            screen: Screen::open(*transport, topics, &eye.listener, &shape)?,
+            screen: Screen::open(
+                *transport,
+                topics,
+                (&eye.listener, &lenses[camera]),
+                &shape,
+                audience.recording.goes_on(),
+            )?,
             gaze: Gaze::new(vec![eye.clone()], &options.cameras),
             plan: plan.clone(),
             planning: planning.clone(),
@@ -168,13 +174,14 @@ impl Role for Forecasting<'_> {
         let newest = frames.last().expect("a clip has at least one frame");
         let is_late = || clock.runs() && newest.deadline_steady_ns <= clock.now().steady_ns;
         let (mut n_shown, mut is_cut, mut unpublished) = (0, false, 0);
+        let mut info = screen.info(newest);
         let mut tell = |glimpse: Glimpse<'_>| match glimpse {
             Glimpse::Surprise { frame, ahead, latent, pixels } => {
                 unpublished += ears.hear(&frames[frame], ahead, latent, pixels);
             }
             Glimpse::Frame { .. } if is_cut || is_late() => is_cut = true,
             Glimpse::Frame { ahead, rgb } => {
-                unpublished += u64::from(!screen.show(newest, ahead, rgb));
+                unpublished += screen.show(newest, ahead, rgb, info.as_mut());
                 if let Some(onlooker) = audience.onlooker.get() {
                     onlooker.foresees(ahead, rgb);
                 }

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use super::answer::{milliseconds, time};
 use super::forecast_shape::ForecastShape;
 use super::forecaster::Forecast;
+use super::lens::{InfoTopic, Lens};
 use super::options::Topics;
 use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
 use crate::frames::listener::Listener;
 use crate::ros2::messages::{
-    Float32, ForecastMessage, Header, HeaderView, ImageView, Message, ShortString, SurpriseMessage, Text,
-    Time, encode, encode_padded, padding_bytes,
+    CameraInfo, Float32, ForecastMessage, Header, HeaderView, ImageView, Message, ShortString,
+    SurpriseMessage, Text, Time, encode, encode_padded, padding_bytes,
 };
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
@@ -66,8 +67,10 @@ pub(super) struct Made<'a> {
 }
 
 /// The topics of an engine that forecasts.
-pub(super) struct Screen {
+pub(super) struct Screen<'a> {
     frames: Box<dyn Publisher>,
+    info: InfoTopic<'a>,
+    lens: Arc<Lens>,
     json: Box<dyn Publisher>,
     typed: Box<dyn Publisher>,
     surprise: Box<dyn Publisher>,
@@ -77,16 +80,20 @@ pub(super) struct Screen {
     listener: Arc<Listener>,
 }
 
-impl Screen {
+impl<'a> Screen<'a> {
+    /// Announces its topics. What it shows is of the camera of this lens.
     pub(super) fn open(
-        transport: &dyn Transport,
+        transport: &'a dyn Transport,
         topics: &Topics,
-        listener: &Arc<Listener>,
+        (listener, lens): (&Arc<Listener>, &Arc<Lens>),
         shape: &ForecastShape,
+        is_recorded: bool,
     ) -> Result<Self, TransportError> {
         let advertise = |topic: &str, ros_type| transport.advertise(topic, ros_type, Delivery::Reliable);
         Ok(Self {
             frames: advertise(&topics.forecast, ImageView::TYPE)?,
+            info: InfoTopic::open(transport, &topics.forecast_info, is_recorded)?,
+            lens: Arc::clone(lens),
             json: advertise(&topics.forecast_json, Text::TYPE)?,
             typed: advertise(&topics.forecast_typed, ForecastMessage::TYPE)?,
             surprise: advertise(&topics.surprise, Float32::TYPE)?,
@@ -118,9 +125,23 @@ impl Screen {
         }
     }
 
-    /// Publishes it; false if it was not taken.
-    pub(super) fn show(&self, newest: &Received, ahead: usize, rgb: &[u8]) -> bool {
-        self.frames.publish(encode_image(self.image(newest, ahead, rgb))).is_ok()
+    /// What is told of the lens beside the frames of a forecast made from a clip that ends with `newest`, if anything is.
+    pub(super) fn info(&self, newest: &Received) -> Option<CameraInfo> {
+        self.info.of(&self.lens, newest, [self.shape.width as u32, self.shape.height as u32])
+    }
+
+    /// Publishes a frame, and what is told beside it; returns how many messages were not taken.
+    pub(super) fn show(
+        &self,
+        newest: &Received,
+        ahead: usize,
+        rgb: &[u8],
+        info: Option<&mut CameraInfo>,
+    ) -> u64 {
+        let image = self.image(newest, ahead, rgb);
+        let is_lost = self.frames.publish(encode_image(image)).is_err();
+        let is_info_lost = info.is_some_and(|info| !self.info.show(info, image.header.stamp));
+        u64::from(is_lost) + u64::from(is_info_lost)
     }
 
     /// Publishes what a frame that came was compared with; returns how many messages were not taken.
