@@ -147,10 +147,6 @@ fn a_balanced_network_computes_what_the_network_does() {
             ids.iter().map(|id| network.weights[id.index()].name.clone()).collect()
         };
         let found = groups(network);
-        println!(
-            "{name}: {:?}",
-            found.iter().map(|g| (names(&g.divided), names(&g.multiplied))).collect::<Vec<_>>()
-        );
         assert!(n_groups <= found.len(), "{name}: {} groups", found.len());
         assert!(some.is_empty() || found.iter().any(|group| names(&group.divided) == [some]));
         let factor = |i: usize| {

@@ -98,6 +98,10 @@ def groups(model):
         block = f"model.visual.blocks.{i}"
         found[f"{block}.norm1"] = ([f"{block}.attn.qkv"], None)
         found[f"{block}.norm2"] = ([f"{block}.mlp.linear_fc1"], None)
+    # The last merger has its norm before patches become one row.
+    for i in range(len(model.config.vision_config.deepstack_visual_indexes)):
+        merger = f"model.visual.deepstack_merger_list.{i}"
+        found[f"{merger}.norm"] = ([f"{merger}.linear_fc1"], None)
     return found
 
 
@@ -113,7 +117,8 @@ def smoothed(model, scales, given):
     """What is wrong with the factors of scales; else the model's weights are then balanced by them."""
     modules = dict(model.named_modules())
     of = {balance["divided"][0]: balance for balance in scales["balances"]}
-    expected = groups(model)
+    # Of what the prompt reaches: text alone is seen by no encoder.
+    expected = {name: group for name, group in groups(model).items() if f"{group[0][0]}.weight" in given}
     if set(of) != {f"{name}.weight" for name in expected}:
         return f"balanced are {sorted(of)}, expected {sorted(expected)}"
     changes = []
