@@ -17,7 +17,7 @@ use perihelion::ros2::node::{
     Answer, Answerer, Engines, Forecast, ForecastShape, Forecaster, Glimpse, Look, NamedCamera, NodeOptions,
     Outcome, Question, run,
 };
-use perihelion::ros2::transport::{Memory, TopicSeen};
+use perihelion::ros2::transport::{Memory, TopicSeen, Transport as _};
 use script::{Event, MS, Script, image_body};
 
 const OF_FORECASTS: &str = "/eye/forecast/camera_info";
