@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 
-use super::super::pipeline::{self, ACTIONS};
 use super::Denoiser;
 use crate::distill::DistillError;
 use crate::distill::draw::{Purpose, generator};
 use crate::distill::optimizer::{Parameter, Rule};
+use crate::distill::stages::pipeline::{self, ACTIONS};
 use crate::graph::{Weight, WeightId, Weights as _};
 use crate::models::predict25::{ClipOptions, PredictCheckpoint};
 
 impl Denoiser {
     /// The weights before the first step: `learnt` gives those that learn.
-    pub(in super::super) fn parameters(&self, learnt: impl Fn(usize, &Weight) -> Vec<f32>) -> Vec<Parameter> {
+    pub(in crate::distill::stages) fn parameters(
+        &self,
+        learnt: impl Fn(usize, &Weight) -> Vec<f32>,
+    ) -> Vec<Parameter> {
         let of = |(i, weight): (usize, &Weight)| match self.fixed.get(&WeightId(i as u32)) {
             Some(values) => Parameter::new(&weight.name, &weight.shape, values.clone(), Rule::Fixed),
             None => Parameter::new(&weight.name, &weight.shape, learnt(i, weight), pipeline::rule(weight)),
@@ -21,7 +24,7 @@ impl Denoiser {
     }
 
     /// The weights of a checkpoint, by their names, which a run begins with.
-    pub(in super::super) fn first(
+    pub(in crate::distill::stages) fn first(
         &self,
         checkpoint: &PredictCheckpoint,
     ) -> Result<HashMap<String, Vec<f32>>, DistillError> {
@@ -45,7 +48,10 @@ impl Denoiser {
     }
 
     /// The first weight that learns and is not among these with as many values; what takes actions may be missing.
-    pub(in super::super) fn missing<'d>(&'d self, first: &HashMap<String, Vec<f32>>) -> Option<&'d Weight> {
+    pub(in crate::distill::stages) fn missing<'d>(
+        &'d self,
+        first: &HashMap<String, Vec<f32>>,
+    ) -> Option<&'d Weight> {
         let is_there = |weight: &Weight| match first.get(&weight.name) {
             Some(values) => values.len() == weight.shape.iter().product::<usize>(),
             None => weight.name.contains(ACTIONS),
@@ -56,7 +62,11 @@ impl Denoiser {
     }
 
     /// The weights of a teacher that has learnt what `first` has, and otherwise nothing.
-    pub(in super::super) fn begun(&self, seed: u64, first: &HashMap<String, Vec<f32>>) -> Vec<Parameter> {
+    pub(in crate::distill::stages) fn begun(
+        &self,
+        seed: u64,
+        first: &HashMap<String, Vec<f32>>,
+    ) -> Vec<Parameter> {
         self.parameters(|i, weight| {
             let rng = &mut generator(seed, Purpose::Weights, i as u64);
             first.get(&weight.name).cloned().unwrap_or_else(|| pipeline::values(rng, &self.network, weight))
