@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use perihelion::backend::ActivationScales;
+use perihelion::backend::reference::Reference;
+use perihelion::backend::{ActivationScales, Balance};
 use perihelion::container::hex;
+use perihelion::graph::{WeightId, Weights};
 use perihelion::model::Model;
+use perihelion::quantize::{Balanced, groups, groups_of};
 use serde_json::Value;
 
 fn perihelion(arguments: &[&str]) -> Output {
@@ -113,6 +116,212 @@ fn the_scales_that_ship_are_of_the_checkpoints_that_ship() {
     }
 }
 
+/// Root of the mean square of what golden outputs are off, over that of their elements: of the output that is off most.
+fn golden_error(model: &Model, network: &perihelion::graph::Network, weights: &dyn Weights) -> f64 {
+    let mut session = Reference::new(network, weights);
+    let mut worst = 0.0f64;
+    for step in model.golden().iter().flat_map(|case| &case.steps) {
+        let found = step.run(&mut session).unwrap();
+        for (output, found) in step.outputs.iter().zip(&found) {
+            let square = |v: f64| v * v;
+            let off: f64 = output.values.iter().zip(found).map(|(e, f)| square(f64::from(e - f))).sum();
+            let all: f64 = output.values.iter().map(|e| square(f64::from(*e))).sum();
+            worst = worst.max((off / all).sqrt());
+        }
+    }
+    worst
+}
+
+/// Factors of any size: the network is to stay the same network.
+#[test]
+fn a_balanced_network_computes_what_the_network_does() {
+    let world = world();
+    for (name, n_groups, some) in [
+        // Of each of the language's layers four, of each of the vision's two norms.
+        ("reason", 5 * 4 + 4 * 2, "model.language_model.layers.0.mlp.up_proj.weight"),
+        ("predict", 0, ""),
+    ] {
+        let model = Model::open(Path::new(&world.path(name))).unwrap();
+        let network = model.network();
+        let names = |ids: &[WeightId]| -> Vec<String> {
+            ids.iter().map(|id| network.weights[id.index()].name.clone()).collect()
+        };
+        let found = groups(network);
+        assert!(n_groups <= found.len(), "{name}: {} groups", found.len());
+        assert!(some.is_empty() || found.iter().any(|group| names(&group.divided) == [some]));
+        let factor = |i: usize| {
+            ((i * 37 % 101) as f32 / 101.0 - 0.5).exp2() * if i.is_multiple_of(7) { 16.0 } else { 0.3 }
+        };
+        let balances: Vec<Balance> = found
+            .iter()
+            .map(|group| Balance {
+                divided: names(&group.divided),
+                multiplied: names(&group.multiplied),
+                alpha: 0.5,
+                factors: (0..group.n_channels).map(factor).collect(),
+            })
+            .collect();
+        let balanced = Balanced::new(network, &model, &balances).unwrap();
+        balanced.network().verify().unwrap();
+        let share = golden_error(&model, balanced.network(), &balanced);
+        println!("{name}: {} groups, off by {share:.1e}", found.len());
+        assert!(share < 2e-6, "{name}: {share}");
+        // A balance that is half done is another network.
+        for group in balances.iter().take(4) {
+            let mut rest = balances.clone();
+            rest.retain(|of| of == group);
+            rest[0].factors[0] *= 3.0;
+            let other = Balanced::new(network, &model, &rest).unwrap();
+            let half = Half { whole: &other, plain: &model, of: &group.multiplied, network };
+            assert!(1e-4 < golden_error(&model, other.network(), &half), "{:?}", group.divided);
+        }
+        let Some(first) = balances.first() else { continue };
+        let refused = |of: Balance| groups_of(network, &[of]).unwrap_err().to_string();
+        let why = refused(Balance { factors: first.factors[1..].to_vec(), ..first.clone() });
+        assert!(why.contains("factors, one for each channel"), "{why}");
+        let why = refused(Balance { multiplied: first.multiplied[1..].to_vec(), ..first.clone() });
+        assert!(why.contains("all that are given the same"), "{why}");
+        let why = refused(Balance { divided: vec!["lm_head.weight".to_owned()], ..first.clone() });
+        assert!(why.contains("nothing is given what lm_head.weight alone scales"), "{why}");
+    }
+}
+
+/// Balanced weights, but for some that are as the model has them.
+struct Half<'a> {
+    whole: &'a dyn Weights,
+    plain: &'a Model,
+    of: &'a [String],
+    network: &'a perihelion::graph::Network,
+}
+
+impl Weights for Half<'_> {
+    fn weight(&self, id: WeightId) -> perihelion::tensor::TensorView<'_> {
+        match self.of.contains(&self.network.weights[id.index()].name) {
+            true => self.plain.weight(id),
+            false => self.whole.weight(id),
+        }
+    }
+}
+
+/// Of a file of scales and of its report: what every product costs is told before and after, and what stays wide has no scale.
+#[test]
+fn smoothing_lessens_what_eight_bits_cost_and_the_worst_stay_in_sixteen() {
+    let world = world();
+    let more = ["--samples", "6", "--smooth", "auto", "--keep", "auto"];
+    let report = world.calibrate("reason", "clips", "smooth.json", &more);
+    let found = scales(world, "reason", "smooth.json");
+    let model = Model::open(Path::new(&world.path("reason"))).unwrap();
+    groups_of(model.network(), &found.balances).unwrap();
+    let seen = report["tensors"].as_array().unwrap();
+    let error = |of: &Value| of["error"].as_f64().unwrap();
+    let balanced: Vec<&Value> = seen.iter().filter(|seen| seen["before"].is_object()).collect();
+    let multiplied: usize = found.balances.iter().map(|balance| balance.multiplied.len()).sum();
+    assert!(10 < multiplied && balanced.len() == multiplied, "{} of {multiplied}", balanced.len());
+    // Of a sample, and by a magnitude that is chosen from all: so most, and not each.
+    let n_better = balanced.iter().filter(|seen| error(seen) < error(&seen["before"])).count();
+    assert!(multiplied * 3 / 4 <= n_better, "{n_better} of {multiplied}");
+    let of = |golden: &str| report["golden"][golden]["rms_share"].as_f64().unwrap();
+    println!("all {}, kept {}, wide {:?}", of("all"), of("kept"), found.wide);
+    assert_eq!(report["golden"]["is_near"], true);
+    assert!(of("kept") <= 0.06 && of("kept") <= of("all"), "{}", report["golden"]);
+    for seen in seen {
+        let weight = seen["weight"].as_str().unwrap();
+        let is_wide = found.wide.iter().any(|name| name == weight);
+        assert_eq!(seen["wide"] == true, is_wide, "{weight}");
+        assert_eq!(found.by_weight().contains_key(weight), !is_wide, "{weight}");
+    }
+    // Nothing costs more alone than what is kept wide.
+    let alone = |seen: &Value| seen["alone"]["rms_share"].as_f64();
+    let least_wide =
+        seen.iter().filter(|seen| seen["wide"] == true).filter_map(alone).fold(f64::MAX, f64::min);
+    let most_narrow = seen.iter().filter(|seen| seen["wide"] != true).filter_map(alone).fold(0.0, f64::max);
+    assert!(most_narrow <= least_wide, "{most_narrow}, {least_wide}");
+    // A share that is typed is that of all groups, and the same bytes come again.
+    for out in ["half.json", "again.json"] {
+        world.calibrate("reason", "clips", out, &["--samples", "2", "--smooth", "0.5", "--method", "max"]);
+    }
+    assert_eq!(fs::read(world.path("half.json")).unwrap(), fs::read(world.path("again.json")).unwrap());
+    let half = scales(world, "reason", "half.json");
+    assert_eq!(half.balances.len(), groups(model.network()).len());
+    assert!(half.balances.iter().all(|balance| balance.alpha == 0.5) && half.wide.is_empty());
+    // For a person.
+    let [model, clips, out] = ["reason", "clips", "text.json"].map(|name| world.path(name));
+    let arguments = ["calibrate", &model, "--data", &clips, "-o", &out];
+    let text = String::from_utf8(done(&[&arguments[..], &more].concat())).unwrap();
+    for word in ["moved", "error before", "golden", "bits", "as a whole in the output that is off most"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+/// What is asked of `build` is asked before the backend is: the CPU's takes of scales only what is moved to weights.
+#[test]
+fn scales_that_are_not_the_models_are_refused_by_what_is_wrong() {
+    let world = world();
+    world.calibrate("reason", "clips", "good.json", &["--samples", "2", "--smooth", "0.5"]);
+    let good: Value = serde_json::from_slice(&fs::read(world.path("good.json")).unwrap()).unwrap();
+    let refused = |model: &str, bytes: &[u8]| {
+        let (model, file, out) = (world.path(model), world.path("bad.json"), world.path("never.engine"));
+        fs::write(&file, bytes).unwrap();
+        let output = perihelion(&["build", &model, "--scales", &file, "-o", &out]);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(!stderr.contains("panicked") && !Path::new(&out).exists(), "{stderr}");
+        stderr
+    };
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut other = good.clone();
+        change(&mut other);
+        refused("reason", &serde_json::to_vec(&other).unwrap())
+    };
+    let balance = |key: &'static str, value: Value| changed(&|all| all["balances"][0][key] = value.clone());
+    let factors = || good["balances"][0]["factors"].as_array().unwrap().clone();
+    let with_factor = |value: Value| {
+        let mut factors = factors();
+        factors[3] = value;
+        balance("factors", factors.into())
+    };
+    for (why, words) in [
+        (
+            refused("predict", &serde_json::to_vec(&good).unwrap()),
+            &["bad.json", "are of model", "this one is"][..],
+        ),
+        (
+            refused("reason", &serde_json::to_vec(&good).unwrap()[..999]),
+            &["bad.json", "EOF", "as `calibrate` writes it"],
+        ),
+        (with_factor(0.into()), &["bad.json", "factor 0 in channel 3", "expected 1e-6"]),
+        (with_factor((-1.5).into()), &["factor -1.5"]),
+        (with_factor(Value::Null), &["bad.json", "null"]),
+        (balance("factors", factors()[1..].into()), &["bad.json", "factors, one for each channel"]),
+        (balance("alpha", 2.into()), &["alpha 2"]),
+        (
+            balance("multiplied", serde_json::json!(["nobody"])),
+            &["bad.json", "`nobody`", "no weight of the model"],
+        ),
+        (
+            balance("divided", serde_json::json!(["model.language_model.norm.weight"])),
+            &["bad.json", "norm.weight alone scales"],
+        ),
+        (changed(&|all| all["wide"] = serde_json::json!(["nobody"])), &["`nobody`"]),
+        (
+            changed(&|all| all["wide"] = all["tensors"][0]["weight"].clone().as_str().into_iter().collect()),
+            &["is wide"],
+        ),
+        (changed(&|all| all["format"] = 1.into()), &["format 1", "neither"]),
+        (changed(&|all| all["balances"] = serde_json::json!([])), &["takes no scales of activations"]),
+    ] {
+        assert!(words.iter().all(|word| why.contains(word)), "{words:?}: {why}");
+    }
+    // With the network's own factors an engine answers its golden cases, and says whose scales it has.
+    let [model, good, out] = ["reason", "good.json", "good.engine"].map(|name| world.path(name));
+    let built = done(&["build", &model, "--scales", &good, "-o", &out, "--json"]);
+    let built: Value = serde_json::from_slice(&built).unwrap();
+    assert!(built["golden_worst"].as_f64().unwrap() < 0.5, "{built}");
+    let engine = perihelion::engine::Engine::open(Path::new(&out)).unwrap();
+    assert!(engine.manifest().scales_sha256.is_some());
+    engine.session(&Default::default()).unwrap();
+}
+
 #[test]
 fn questions_of_a_file_are_asked() {
     let world = world();
@@ -176,6 +385,17 @@ fn what_cannot_be_calibrated_is_refused_and_nothing_is_written() {
         (1, &predict, &one, &[], &["one", "1 frames", "forecasts from 5"]),
         (1, &reason, &mixed, &[], &["mixed", "inner", "and folders as"]),
         (2, &reason, &clips, &["--percentile", "99"], &["for --method percentile"]),
+        (2, &reason, &clips, &["--smooth", "1.5"], &["--smooth", "1.5", "0 to 1"]),
+        (2, &reason, &clips, &["--smooth", "NaN"], &["--smooth", "0 to 1"]),
+        (2, &reason, &clips, &["--bits", "4"], &["--smooth"]),
+        (
+            2,
+            &reason,
+            &clips,
+            &["--smooth", "auto", "--bits", "4", "--keep", "auto"],
+            &["--keep", "eight bits"],
+        ),
+        (2, &reason, &clips, &["--keep", "some"], &["--keep", "auto"]),
         (2, &predict, &clips, &["--prompt", "?"], &["--prompt", "models of Reason"]),
         (2, &reason, &clips, &["--max-context", "1000000"], &["at most", "positions"]),
         (2, &predict, &good, &[], &["takes clips"]),

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use perihelion::frames::clock::Clock;
 use perihelion::ros2::lifecycle::{self, Crew};
 use perihelion::ros2::messages::{
-    AskReply, AskRequest, ByteOrder, ChangeReply, ChangeRequest, EmptyRequest, ImageView, Labelled, Message,
-    NamesRequest, ParameterValue, SetReply, SetRequest, StateReply, StatesReply, Text, TransitionEvent,
-    TransitionsReply, ValuesReply, WireParameter, decode, encode,
+    AskReply, AskRequest, ByteOrder, ChangeReply, ChangeRequest, EmptyRequest, ImageView, ImagineReply,
+    ImagineRequest, Labelled, Message, NamesRequest, ParameterValue, SetReply, SetRequest, StateReply,
+    StatesReply, Text, TransitionEvent, TransitionsReply, ValuesReply, WireParameter, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{Answer, Answerer, Checker, Engines, NodeOptions, Outcome, Question};
@@ -355,12 +355,14 @@ fn questions_of_others_are_answered_while_it_is_active_and_told_why_not_in_betwe
                 manager.call("ask", &AskRequest { prompt: prompt.to_owned(), ..AskRequest::default() });
             (reply.error, reply.answer.text)
         };
+        let imagine = || manager.call::<ImagineReply>("imagine", &ImagineRequest::default()).error;
         let away = ("the node is not active".to_owned(), String::new());
-        assert_eq!(ask("Where?"), away);
+        assert_eq!((ask("Where?"), imagine()), (away.clone(), away.0.clone()));
         assert!(manager.change("configure"));
         for _ in 0..2 {
-            assert_eq!(ask("Where?"), away);
+            assert_eq!((ask("Where?"), imagine()), (away.clone(), away.0.clone()));
             assert!(manager.change("activate"));
+            assert_eq!(imagine(), "no engine of this node forecasts");
             // Of the camera, until somebody has been answered.
             let is_over = AtomicBool::new(false);
             std::thread::scope(|scope| {

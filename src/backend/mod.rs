@@ -31,7 +31,7 @@ pub use memory::Memory;
 pub use parts::{CACHE_PART, parts, takes_format};
 pub use payload::{Payload, SECTION_ALIGN_BYTES, SectionSink, Sections};
 pub use run::{Elements, Run, RunError};
-pub use scales::{ActivationScale, ActivationScales, ScalesError};
+pub use scales::{ActivationScale, ActivationScales, Balance, ScalesError};
 pub use stored::Stored;
 pub use traits::{Backend, OpenOptions, PlanMade, PlanTold, Session, Told};
 

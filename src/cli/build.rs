@@ -23,6 +23,7 @@ use crate::export::Progress as Stage;
 use crate::graph::Network;
 use crate::model::Model;
 use crate::models::wan_vae::{ENCODER_STATES, LATENTS_PER_CALL};
+use crate::quantize::groups_of;
 
 /// Compiles a model, or what a recipe says of one, for one backend and tries it on the model's golden cases.
 #[derive(Debug, Args)]
@@ -55,8 +56,9 @@ pub(crate) struct Options {
     /// says) where they have none [default: the recipe's, or f32]
     #[arg(long, value_name = "FORMAT|PART=FORMAT,...")]
     precision: Option<FormatChoice>,
-    /// TensorRT: how large this model's activations become, as a JSON file, so that those are of eight bits or fewer too where weights are;
-    /// without, only weights are
+    /// How large this model's activations become, as a JSON file that `calibrate` writes. On TensorRT those are then of eight bits or fewer
+    /// too where weights are, but for what the file keeps in 16; without, only weights are. Where the file moves magnitude to weights,
+    /// these are changed, also on the CPU
     #[arg(long, value_name = "FILE")]
     scales: Option<PathBuf>,
     /// Tokens of prompt and answer together, at most [default: 4096, or what the checkpoint was made for]
@@ -163,9 +165,12 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let scales = options.scales.as_deref().map(ActivationScales::open).transpose()?;
     if let (Some(scales), Some(path)) = (&scales, &options.scales) {
         let names = model.network().weights.iter().map(|weight| &weight.name[..]);
-        scales.check_of(&hex(&model.digest()), names).with_context(|| path.display().to_string())?;
+        let of_model = scales.check_of(&hex(&model.digest()), names);
+        let balances = || groups_of(model.network(), &scales.balances);
+        of_model.and_then(|()| balances()).with_context(|| path.display().to_string())?;
     }
     let scales = scales.map(Arc::new);
+    let of_report = scales.clone();
     let machine = For { target: asked.target, may_be_untried: options.untried, scales };
     // What a recipe says of memory is of its own formats: typed ones are the user's to weigh.
     let as_said = |recipe: &&Recipe| recipe.backend == build.backend && options.precision.is_none();
@@ -179,7 +184,10 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let progress = Progress::new("build");
     // Before the engine, which may be refused for what this shows.
     let mut stage = |at: Stage| progress.set(at.done, at.total, at.stage);
-    let accuracy = options.report.then(|| engine::accuracy(&model, &build, &mut stage)).transpose()?;
+    let accuracy = options
+        .report
+        .then(|| engine::accuracy(&model, &build, of_report.as_ref(), &mut stage))
+        .transpose()?;
     let summary = engine::build_for(&model, &build, &machine, &options.output, &mut |what| match what {
         BuildTold::Stage(at) => progress.set(at.done, at.total, at.stage),
         BuildTold::Note(note) => progress.say(&format!("note: {note}")),

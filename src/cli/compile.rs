@@ -19,6 +19,7 @@ use crate::backend::{ActivationScales, BackendError, FormatChoice, Stored, Weigh
 use crate::container::{Kind, hex};
 use crate::graph::Network;
 use crate::model::Model;
+use crate::quantize::groups_of;
 
 /// Makes TensorRT plans of a model's graphs, on machines without a GPU too, and says what is in them: a look ahead. Engines are `build`'s
 #[derive(Debug, clap::Args)]
@@ -103,7 +104,9 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let whose = || Usage("--scales are a model's: give the model's file and not its checkpoint".into());
         let names = network.weights.iter().map(|weight| &weight.name[..]);
         let digest = digest.as_deref().ok_or_else(whose)?;
-        scales.check_of(digest, names).with_context(|| path.display().to_string())?;
+        let balances = || groups_of(&network, &scales.balances);
+        let of_model = scales.check_of(digest, names).and_then(|()| balances());
+        of_model.with_context(|| path.display().to_string())?;
     }
     let stored = Stored::new(&parts, &network, scales.map(Arc::new))?;
     check_target(&network, &stored, &options.target)?;

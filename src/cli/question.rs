@@ -14,7 +14,7 @@ use crate::runtime::reason::{AnswerSettings, Picture, Request, Shown};
 pub(super) const FILE_PIXELS_MAX: u64 = 64 << 20;
 
 /// A line of a batch. Paths are relative to the batch's file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchLine {
     /// Repeated in the line's answer.
@@ -64,7 +64,7 @@ impl BatchLine {
 }
 
 /// A directory of frames, or the frames themselves.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Video {
     Directory(PathBuf),

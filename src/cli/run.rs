@@ -39,9 +39,10 @@ use crate::ros2::transport::{
 /// Subscribes to `image` (or `image/compressed`), or to the topics of several cameras. With an engine that answers it subscribes
 /// to `~/prompt`, publishes `~/answer`, `~/answer/json` and, typed, `~/answer/typed`, `~/detections` and `~/annotated/compressed`,
 /// and answers what other nodes ask by the service or the action `~/ask`; with one that forecasts it publishes `~/forecast`,
-/// `~/forecast/json`, `~/surprise` and `~/surprise/pixels`, and, if that takes actions, subscribes to `cmd_vel`, `~/actions` and
-/// `~/plan/request`, whose result is `~/plan/result`; with either, `/diagnostics` and `/rosout`. Everything after `--ros-args` is
-/// as for any ROS 2 node: remap rules, parameters, parameter files, log level.
+/// `~/forecast/json`, `~/surprise` and `~/surprise/pixels`, forecasts what other nodes want by the service `~/imagine`, and, if that
+/// takes actions, subscribes to `cmd_vel`, `~/actions` and `~/plan/request`, whose result is `~/plan/result`; with either,
+/// `/diagnostics` and `/rosout`. Everything after `--ros-args` is as for any ROS 2 node: remap rules, parameters, parameter files,
+/// log level.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perihelion run small-reason.engine --prompt \"Is the path clear?\" --ros-args -r image:=/camera/image_raw

@@ -26,7 +26,8 @@ pub use error::DistillError;
 pub use interpreter::Interpreter;
 pub use real::Real;
 pub use recipe::{
-    GrpoRecipe, Recipe, Scenes, SftRecipe, StageRecipe, StudentRecipe, TeacherRecipe, Train, VaeRecipe,
+    GkdRecipe, GrpoRecipe, Recipe, Scenes, SftRecipe, StageRecipe, StudentRecipe, TeacherRecipe, Train,
+    VaeRecipe,
 };
 pub use run::{CHECKPOINT, Step};
 pub use tape::{Slopes, Tensor};

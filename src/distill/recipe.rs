@@ -15,7 +15,7 @@ use super::optimizer::Settings;
 use crate::bounded;
 
 pub use predict::{StudentRecipe, TeacherRecipe, VaeRecipe};
-pub use reason::{GrpoRecipe, SftRecipe};
+pub use reason::{GkdRecipe, GrpoRecipe, SftRecipe};
 
 /// No recipe is longer.
 const RECIPE_BYTES_MAX: u64 = 1 << 20;
@@ -55,6 +55,7 @@ struct Written {
     student: Option<StudentRecipe>,
     sft: Option<SftRecipe>,
     grpo: Option<GrpoRecipe>,
+    gkd: Option<GkdRecipe>,
 }
 
 /// What is learnt, by the table that a recipe has.
@@ -70,15 +71,19 @@ pub enum StageRecipe {
     Sft(SftRecipe),
     /// Table `grpo`.
     Grpo(GrpoRecipe),
+    /// Table `gkd`.
+    Gkd(GkdRecipe),
 }
 
 impl StageRecipe {
     /// Whether the first weights have learnt already, so that a running mean of weights need not forget them fast.
     pub(super) fn begins_taught(&self) -> bool {
         match self {
-            StageRecipe::Vae(_) | StageRecipe::Teacher(_) => false,
+            StageRecipe::Vae(vae) => vae.from.is_some(),
+            StageRecipe::Teacher(teacher) => teacher.from.is_some(),
             StageRecipe::Student(_) | StageRecipe::Grpo(_) => true,
             StageRecipe::Sft(sft) => sft.from.is_some(),
+            StageRecipe::Gkd(gkd) => gkd.from.is_some(),
         }
     }
 }
@@ -165,7 +170,7 @@ impl Recipe {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Recipe, String> {
-        let Written { output, seed, scenes, train, vae, teacher, student, sft, grpo } =
+        let Written { output, seed, scenes, train, vae, teacher, student, sft, grpo, gkd } =
             toml::from_str(text).map_err(|why| why.to_string().trim_end().to_owned())?;
         let tables = [
             vae.map(StageRecipe::Vae),
@@ -173,11 +178,13 @@ impl Recipe {
             student.map(StageRecipe::Student),
             sft.map(StageRecipe::Sft),
             grpo.map(StageRecipe::Grpo),
+            gkd.map(StageRecipe::Gkd),
         ];
         let mut tables = tables.into_iter().flatten();
         let (Some(stage), None) = (tables.next(), tables.next()) else {
             return Err(
-                "expected one table of [vae], [teacher], [student], [sft] or [grpo]: what is learnt".into()
+                "expected one table of [vae], [teacher], [student], [sft], [grpo] or [gkd]: what is learnt"
+                    .into(),
             );
         };
         scenes.check()?;
@@ -188,6 +195,7 @@ impl Recipe {
             StageRecipe::Student(student) => student.check(&scenes)?,
             StageRecipe::Sft(sft) => sft.check(&scenes)?,
             StageRecipe::Grpo(grpo) => grpo.check(&scenes, &train)?,
+            StageRecipe::Gkd(gkd) => gkd.check(&scenes)?,
         }
         let bytes = train.batch * scenes.frames_max() * scenes.size * scenes.size * 3 * size_of::<f32>();
         if STEP_BYTES_MAX < bytes {

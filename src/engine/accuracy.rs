@@ -4,10 +4,13 @@
 //! Why not leave it to the self-test: that asks whether an engine answers rightly, of all parts at once. Whoever chooses formats wants
 //! to know which part is worth finer ones.
 
+use std::sync::Arc;
+
 use super::sums::{OutputAccuracy, Sums};
 use super::{EngineError, build};
 use crate::backend::{
-    CACHE_PART, CacheFormat, PartFormat, PartFormats, Sections, Session, Stored, WeightFormat, backend,
+    ActivationScales, CACHE_PART, CacheFormat, PartFormat, PartFormats, Sections, Session, Stored,
+    WeightFormat, backend,
 };
 use crate::export::Progress;
 use crate::graph::Network;
@@ -36,14 +39,16 @@ pub struct PartAccuracy {
 pub fn accuracy(
     model: &Model,
     options: &super::BuildOptions,
+    scales: Option<&Arc<ActivationScales>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<PartAccuracy>, EngineError> {
-    let network = build::limited(model, &options.limits)?;
+    let weights = build::balanced(model, &build::limited(model, &options.limits)?, scales)?;
+    let network = weights.network().clone();
     // What damaged weights cost is nobody's question.
     model.verify(|done, total| progress(Progress { stage: "checking the model", done, total }))?;
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
     let backend = backend(&options.backend).map_err(failed)?;
-    let (formats, stored) = build::stored(model, &network, options, None, backend.as_ref())?;
+    let (formats, stored) = build::stored(model, &network, options, scales.cloned(), backend.as_ref())?;
     // Where a backend keeps caches by what weights are, they are no part of their own.
     let is_asked = matches!(backend.storing().caches, CacheFormat::AsAsked(_));
     let counts = |p: &&PartFormat| p.format != WeightFormat::F32 && (is_asked || p.part != CACHE_PART);
@@ -61,7 +66,7 @@ pub fn accuracy(
     for (done, (part, format, stored)) in tried.into_iter().enumerate() {
         progress(Progress { stage: "accuracy by part", done: done as u64, total });
         let mut sections = Sections::default();
-        backend.build(&network, model, &stored, &mut sections, &mut |_| ()).map_err(failed)?;
+        backend.build(&network, &weights, &stored, &mut sections, &mut |_| ()).map_err(failed)?;
         let opened = backend.open(network.clone(), &stored, &sections, &options.open);
         let outputs = compared(model, &network, opened.map_err(failed)?.as_mut())?;
         all.push(PartAccuracy { part: part.map(str::to_owned), format, outputs });

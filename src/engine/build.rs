@@ -15,6 +15,7 @@ use crate::export::Progress;
 use crate::graph::Network;
 use crate::install::check_room;
 use crate::model::{GoldenCase, Model};
+use crate::quantize::Balanced;
 
 /// What a model does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +110,8 @@ pub fn build_for(
     let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
     model.verify(|done, total| stage("checking the model", done, total))?;
     let is_tried = untriable.is_none();
-    let untried = write(model, network, builder.as_ref(), (formats, &stored), is_tried, out, told)?;
+    let weights = balanced(model, &network, machine.scales.as_ref())?;
+    let untried = write(model, &weights, builder.as_ref(), (formats, &stored), is_tried, out, told)?;
     let engine = Engine::open(untried.path())?;
     let mut stage = |stage, done, total| told(BuildTold::Stage(Progress { stage, done, total }));
     let tried = if is_tried {
@@ -156,6 +158,17 @@ pub(super) fn limited(model: &Model, limits: &[(String, usize)]) -> Result<Netwo
     }
 }
 
+/// The model's weights, with magnitude moved to them as scales say.
+pub(super) fn balanced<'a>(
+    model: &'a Model,
+    network: &Network,
+    scales: Option<&Arc<ActivationScales>>,
+) -> Result<Balanced<'a>, EngineError> {
+    let balances = scales.map_or(&[][..], |scales| &scales.balances);
+    let wrong = |source| EngineError::Scales { path: model.path().to_owned(), source };
+    Balanced::new(network, model, balances).map_err(wrong)
+}
+
 /// The formats that were asked for, by part, and what they mean to a backend that accepts them.
 pub(super) fn stored(
     model: &Model,
@@ -174,7 +187,7 @@ pub(super) fn stored(
 
 fn write(
     model: &Model,
-    network: Network,
+    weights: &Balanced<'_>,
     backend: &dyn Backend,
     (formats, stored): (PartFormats, &Stored),
     is_tried: bool,
@@ -182,23 +195,24 @@ fn write(
     told: &mut dyn FnMut(BuildTold<'_>),
 ) -> Result<Untried, EngineError> {
     let failed = |source| EngineError::Backend { path: model.path().to_owned(), source };
+    let network = weights.network().clone();
     let estimate = backend.estimate_bytes(&network, stored).unwrap_or(0);
     check_room(path, estimate).map_err(|source| ContainerError::Io { path: path.to_owned(), source })?;
     let mut file = Writer::create(path, Kind::Engine)?;
-    let weights = |done, total| BuildTold::Stage(Progress { stage: "weights", done, total });
+    let written = |done, total| BuildTold::Stage(Progress { stage: "weights", done, total });
     let hears = &mut |what: Told<'_>| match what {
-        Told::Weights(done) => told(weights(done, estimate.max(done))),
+        Told::Weights(done) => told(written(done, estimate.max(done))),
         Told::Plan(plan) => told(BuildTold::Plan(plan)),
         Told::Note(note) => told(BuildTold::Note(note)),
     };
     let mut sections = EngineSections { file: &mut file, failed: None };
-    let built = backend.build(&network, model, stored, &mut sections, hears);
+    let built = backend.build(&network, weights, stored, &mut sections, hears);
     // The container's own error names the file; the backend has seen only that writing failed.
     if let Some(why) = sections.failed {
         return Err(why.into());
     }
     let total = built.map_err(failed)?;
-    told(weights(total, total));
+    told(written(total, total));
     let golden = model.golden().iter().filter(|case| case.misfit(&network).is_none()).cloned();
     let (golden, golden_bytes) = GoldenCase::pack(&golden.collect::<Vec<_>>(), &network);
     file.add(GOLDEN, &golden_bytes)?;

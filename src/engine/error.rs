@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{BackendError, FormatError, RunError};
+use crate::backend::{BackendError, FormatError, RunError, ScalesError};
 use crate::container::ContainerError;
 use crate::graph::GraphError;
 use crate::model::ModelError;
@@ -32,6 +32,14 @@ pub enum EngineError {
         path: PathBuf,
         /// Expected, found.
         what: String,
+    },
+    /// The scales are not the model's.
+    #[error("{}: {source}", path.display())]
+    Scales {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: ScalesError,
     },
     /// It was built for something else.
     #[error(

@@ -8,6 +8,7 @@
 mod accuracy;
 mod build;
 mod error;
+mod keeping;
 mod manifest;
 mod self_test;
 mod sums;
@@ -15,6 +16,7 @@ mod sums;
 pub use accuracy::{PartAccuracy, accuracy};
 pub use build::{BuildOptions, BuildTold, For, Summary, Tried, build, build_for};
 pub use error::EngineError;
+pub use keeping::{GoldenError, Keeping, keeping};
 pub use manifest::{EngineManifest, ModelSource};
 pub use self_test::{SelfTest, self_test};
 pub use sums::OutputAccuracy;
@@ -185,7 +187,7 @@ mod tests {
             changed.replace("3.0", "-1.0"),
             changed.replace("3.0", "1e999"),
             changed.replace(r#"}]"#, r#"},{"weight":"w","amax":1.0,"method":"max"}]"#),
-            changed.replace(r#""format":1"#, r#""format":2"#),
+            changed.replace(r#""format":1"#, r#""format":3"#),
         ] {
             let why = scales(bad.as_bytes(), &digest(bad.as_bytes())).unwrap_err();
             assert!(why.contains("its scales:"), "{bad}: {why}");

@@ -7,11 +7,11 @@ use crate::model::GoldenStep;
 
 /// How far an engine's outputs may lie from the reference evaluation's.
 #[derive(Clone, Copy, Debug)]
-struct Allowed {
+pub(super) struct Allowed {
     /// The largest difference, as a share of the largest element.
-    largest: f32,
+    pub(super) largest: f32,
     /// Root of the mean square of the differences, over that of the elements.
-    rms: f32,
+    pub(super) rms: f32,
 }
 
 /// What a format explains.
@@ -23,7 +23,7 @@ struct Allowed {
 /// times what those checkpoints are off. With 4 bits in every part the logits of a prompt of few tokens are off by 0.6 as a whole, though
 /// answers stay right: what is refused then is what has little or nothing to do with the right ones. Floats of 8 bits have four
 /// significant ones, fewer than whole numbers of 8 bits use, and are allowed twice as much as those. The coarsest format of any part counts.
-fn allowed(rounding: WeightFormat) -> Allowed {
+pub(super) fn allowed(rounding: WeightFormat) -> Allowed {
     let (largest, rms) = match rounding {
         WeightFormat::F32 => (2e-4, f32::INFINITY),
         WeightFormat::F16 | WeightFormat::Bf16 => (8e-2, f32::INFINITY),

@@ -49,6 +49,11 @@ impl Sums {
         (self.off / self.square.max(f64::MIN_POSITIVE)).sqrt()
     }
 
+    /// The largest difference, over the largest element of its run.
+    pub(super) fn largest_share(&self) -> f64 {
+        self.largest_share
+    }
+
     pub(super) fn of(self, buffer: String) -> OutputAccuracy {
         let rms_share = self.rms_share();
         OutputAccuracy { buffer, rms_share, largest_share: self.largest_share, top1: self.top1 }

@@ -108,6 +108,21 @@ impl Ledger {
         true
     }
 
+    /// As [`Ledger::take`], and leaves all of it for whoever takes it, or has: it follows the same frames, and is as new as it was.
+    pub(super) fn lend(&mut self, frames: &mut Vec<Received>, now_steady_ns: Option<i64>) -> bool {
+        self.expire(now_steady_ns);
+        let is_good = |newest: &Received| now_steady_ns.is_none_or(|now| now < newest.deadline_steady_ns);
+        let in_ring = self.held.iter().filter(|held| held.in_ring).count();
+        if in_ring < self.options.clip_frames || !self.newest().is_some_and(is_good) {
+            return false;
+        }
+        for held in self.held.iter_mut().filter(|held| held.in_ring) {
+            held.in_question = true;
+            frames.push(held.received.clone());
+        }
+        true
+    }
+
     /// Lets the frames whose fate is open be served this much later than was said of them.
     pub(super) fn postpone(&mut self, longer_ns: i64) {
         for held in &mut self.held {

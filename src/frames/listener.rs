@@ -132,6 +132,14 @@ impl Listener {
         self.lock().ledger.take(frames, now)
     }
 
+    /// As [`Listener::take`], for whoever looks beside: the next take hands out what it would have, and what was taken already is lent
+    /// as long as nothing newer came.
+    pub fn lend(&self, frames: &mut Vec<Received>) -> bool {
+        frames.clear();
+        let now = self.aging_ns();
+        self.lock().ledger.lend(frames, now)
+    }
+
     /// The newest frame that waits, which goes on waiting: for whoever only looks on. It is given however old it is.
     pub fn newest(&self) -> Option<Received> {
         self.look(Received::clone)

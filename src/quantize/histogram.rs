@@ -18,7 +18,7 @@ pub struct Histogram {
 }
 
 /// How well numbers of eight bits stand for what was counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Fit {
     /// The share of numbers that are cut.
     pub cut_share: f64,

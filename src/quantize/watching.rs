@@ -1,9 +1,10 @@
 //! A session that looks on.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Histogram;
 use super::taps::{Tap, tapped};
+use super::{Histogram, Sample};
 use crate::backend::{
     Backend, BackendError, Elements, Memory, OpenOptions, Run, RunError, Sections, Session, Stored,
     WeightFormat,
@@ -13,16 +14,76 @@ use crate::tensor::DType;
 
 /// What products were given, by their weights.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<Mutex<Vec<Histogram>>>);
+pub struct Watched(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// By weight.
+    seen: Vec<Seen>,
+    /// By weight: what each channel is divided by before it is counted.
+    divisors: HashMap<WeightId, Vec<f32>>,
+    /// Whether only magnitudes are counted, since all else is known.
+    is_again: bool,
+}
+
+/// What the products with one weight were given.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    histogram: Histogram,
+    /// The largest magnitude of each channel; nothing while nothing was seen.
+    largest: Vec<f32>,
+    sample: Sample,
+}
 
 impl Watched {
-    fn held(&self) -> MutexGuard<'_, Vec<Histogram>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was seen of a weight's products; nothing was if it is empty.
     pub fn of(&self, weight: WeightId) -> Histogram {
-        self.held()[weight.index()].clone()
+        self.held().seen[weight.index()].histogram.clone()
+    }
+
+    /// The largest magnitude of each channel that a weight's products were given; empty if nothing was.
+    pub fn largest(&self, weight: WeightId) -> Vec<f32> {
+        self.held().seen[weight.index()].largest.clone()
+    }
+
+    /// Some rows of what a weight's products were given.
+    pub fn sample(&self, weight: WeightId) -> Sample {
+        self.held().seen[weight.index()].sample.clone()
+    }
+
+    /// Counts magnitudes anew, of channels that are divided by these first; what is not named is counted as it is.
+    pub fn again(&self, divisors: HashMap<WeightId, Vec<f32>>) {
+        let mut held = self.held();
+        held.seen.iter_mut().for_each(|seen| seen.histogram = Histogram::default());
+        (held.divisors, held.is_again) = (divisors, true);
+    }
+}
+
+impl Held {
+    fn add(&mut self, weight: WeightId, given: &[f32], row_len: usize) {
+        let Seen { histogram, largest, sample } = &mut self.seen[weight.index()];
+        match self.divisors.get(&weight) {
+            None => histogram.add(given),
+            Some(divisors) => {
+                let mut divided = given.to_vec();
+                for row in divided.chunks_exact_mut(divisors.len().max(1)) {
+                    row.iter_mut().zip(divisors).for_each(|(v, divisor)| *v /= divisor);
+                }
+                histogram.add(&divided);
+            }
+        }
+        if self.is_again {
+            return;
+        }
+        largest.resize(row_len, 0.0);
+        for row in given.chunks_exact(row_len.max(1)) {
+            largest.iter_mut().zip(row).for_each(|(most, v)| *most = most.max(v.abs()));
+        }
+        sample.add(given, row_len);
     }
 }
 
@@ -54,7 +115,8 @@ impl Watching {
         let formats: Vec<WeightFormat> = network.weights.iter().map(|weight| exact(weight.dtype)).collect();
         let (stored, mut sections) = (Stored::from(formats), Sections::default());
         backend.build(&network, weights, &stored, &mut sections, &mut |_| ())?;
-        let watched = Watched(Arc::new(Mutex::new(vec![Histogram::default(); network.weights.len()])));
+        let seen = vec![Seen::default(); network.weights.len()];
+        let watched = Watched(Arc::new(Mutex::new(Held { seen, ..Held::default() })));
         let session = backend.open(network, &stored, &sections, options)?;
         Ok((Watching { session, taps, watched: watched.clone() }, watched))
     }
@@ -91,7 +153,9 @@ impl Session for Watching {
         for tap in &self.taps[graph.index()] {
             let given = self.session.view(tap.buffer, 0, tap.rows.value(run.extents))?;
             for weight in &tap.weights {
-                watched[weight.index()].add(given);
+                // A product takes the last axis, which its matrix has as columns.
+                let row_len = self.session.network().weights[weight.index()].shape[1];
+                watched.add(*weight, given, row_len);
             }
         }
         Ok(())
@@ -178,6 +242,20 @@ mod tests {
         // A run that is refused is not seen.
         assert!(session.run(GraphId(0), &Run { extents: &[9], ..Run::default() }).is_err());
         assert_eq!(watched.of(WeightId(0)), a);
+        // By channel, and of rows: here all of them.
+        assert_eq!(watched.largest(WeightId(0)), [3.0, 20.0]);
+        assert_eq!(watched.sample(WeightId(0)).rows(), [-1.0, 0.25, 3.0, 0.5, 0.0, 20.0]);
+        assert_eq!(watched.largest(WeightId(1))[0], 100.0);
+        // Once more, by channels that are divided; what is known of them stays.
+        watched.again([(WeightId(0), vec![3.0, 40.0])].into());
+        assert_eq!((watched.of(WeightId(0)).n(), watched.of(WeightId(1)).n()), (0, 0));
+        session.write(x, 0, Elements::F32(&[6.0, -4.0])).unwrap();
+        session.run(GraphId(0), &Run { extents: &[1], ..Run::default() }).unwrap();
+        assert_eq!((watched.of(WeightId(0)).n(), watched.of(WeightId(0)).largest()), (2, 2.0));
+        assert_eq!(watched.of(WeightId(2)).largest(), 6.0);
+        assert_eq!(watched.largest(WeightId(0)), [3.0, 20.0]);
+        session.write(x, 0, Elements::F32(&[-100.0, 0.0])).unwrap();
+        session.run(GraphId(1), &Run::default()).unwrap();
         // What the network itself gives is as before.
         let mut y = [0.0; 2];
         session.read(network.buffer("y").unwrap(), 0, &mut y).unwrap();

@@ -20,6 +20,8 @@ mod gaze;
 mod guest;
 mod hearing;
 mod image_topics;
+mod imagining;
+mod lens;
 mod lookout;
 mod occasion;
 mod onlooker;
@@ -34,6 +36,7 @@ mod screen;
 mod seen;
 mod sight;
 mod standing;
+mod term;
 mod topics;
 mod turns;
 mod watch;
@@ -47,7 +50,7 @@ pub use answerer::{Answer, Answerer, Checker, Outcome, Question};
 pub use board::Summary;
 pub use cameras::{AskCameras, CAMERAS_MAX, Cameras, CamerasError, NamedCamera};
 pub use forecast_shape::ForecastShape;
-pub use forecaster::{Forecast, Forecaster, Glimpse, Look};
+pub use forecaster::{Beside, Forecast, Forecaster, Glimpse, Look};
 pub use image_topics::ImageTopic;
 pub use occasion::{AskWhen, Because};
 pub use onlooker::{Acquaintance, Onlooker, OnlookerOption, Scene, View};
@@ -61,6 +64,7 @@ pub use sight::{CameraReport, Report};
 use self::asking::Asking;
 use self::forecasting::Forecasting;
 use self::gaze::Gaze;
+use self::lens::Lens;
 use self::lookout::Lookout;
 use self::occasion::Occasion;
 use self::options::{Topics, max_age};
@@ -267,8 +271,13 @@ impl Performance<'_> {
         let occasion = answerer.is_some().then(|| Arc::new(Occasion::new(parameters)));
         let parameters = Arc::clone(parameters);
         let foreseen = forecaster.as_ref().map(|forecaster| forecaster.shape().clone());
-        let stage = Stage { transport, options, topics, parameters, occasion, audience: &audience, asks };
-        let _mute = answerer.is_none().then(|| asks.attended(Attendance::Mute, || {}));
+        let lenses = Lens::of_all(&sight.images);
+        let stage =
+            Stage { transport, options, topics, parameters, occasion, audience: &audience, asks, lenses };
+        let _mute = (
+            answerer.is_none().then(|| asks.questions.attended(Attendance::Mute, || {})),
+            forecaster.is_none().then(|| asks.wishes.attended(Attendance::Mute, || {})),
+        );
         let (mut roles, mut watched, mut pairing) = (Vec::new(), Vec::new(), None);
         if let (Some(forecaster), Some(eye)) = (forecaster, sight.forecasts.first()) {
             let (role, state) = Forecasting::open(&stage, forecaster, (sight.forecast, eye.clone()))?;
@@ -358,6 +367,8 @@ struct Stage<'a> {
     occasion: Option<Arc<Occasion>>,
     audience: &'a Audience<'a>,
     asks: &'a Asks,
+    /// Of each camera, in their order.
+    lenses: Vec<Arc<Lens>>,
 }
 
 /// How long an answer about `newest` may take, if work on it began then.

@@ -13,7 +13,7 @@ use crate::backend::RunError;
 use crate::camera::FrameSize;
 use crate::frames::frame::Received;
 use crate::frames::scaled::Scaled;
-use crate::ros2::node::{Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome, PlanRequest};
+use crate::ros2::node::{Beside, Forecast, ForecastShape, Forecaster, Glimpse, Look, Outcome, PlanRequest};
 use crate::ros2::planner;
 use crate::ros2::reason::SharedReason;
 use crate::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict, to_byte};
@@ -110,8 +110,14 @@ impl PredictForecaster {
     ) -> Result<Forecast, ForecastError> {
         let limits = Limits { deadline: look.deadline, stop: Some(look.stop) };
         let given = &look.frames[look.frames.len() - self.shape.n_given..];
+        let PredictSettings { seed, latent_only } = match look.beside {
+            Some(Beside { seed, with_frames }) => {
+                PredictSettings { seed: seed.unwrap_or(self.settings.seed), latent_only: !with_frames }
+            }
+            None => self.settings,
+        };
         let request = ForecastRequest {
-            noise: Noise::Seed(self.settings.seed),
+            noise: Noise::Seed(seed),
             actions: look.plan,
             limits,
             ..ForecastRequest::default()
@@ -130,13 +136,13 @@ impl PredictForecaster {
         let encode_ms = lap_ms();
         self.predict.denoise(&request, |_| {})?;
         let denoise_ms = lap_ms();
-        let is_awaited = self.awaited.is_none();
+        let is_awaited = look.beside.is_none() && self.awaited.is_none();
         if is_awaited {
             self.expectation.take(&self.predict);
             self.awaited = given.last().map(|newest| newest.place + 1);
         }
         let mut is_cut = false;
-        if !self.settings.latent_only {
+        if !latent_only {
             let Self { predict, expectation, rgb, shape, .. } = self;
             let n_decoded = predict.decode(limits, |decoded| {
                 if is_awaited {
@@ -155,7 +161,6 @@ impl PredictForecaster {
             })?;
             is_cut = n_decoded < shape.n_given + shape.horizon;
         }
-        let PredictSettings { seed, latent_only } = self.settings;
         let n_steps = self.predict.n_steps();
         let (step_ms, decode_ms) = (denoise_ms / n_steps as f64, lap_ms());
         Ok(Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only })
@@ -183,6 +188,26 @@ impl Forecaster for PredictForecaster {
             Err(ForecastError::Run(RunError::Stopped)) => Outcome::Stopped,
             Err(error) => Outcome::Failed(error.to_string()),
         }
+    }
+
+    fn check_beside(&self, plan: Option<&[f32]>) -> Result<(), String> {
+        if self.predict.encoder_states() < 2 {
+            return Err("the engine holds the encoder's caches of one clip alone, with which what comes is compared: build it \
+                        with --encoder-states 2"
+                .to_owned());
+        }
+        let actions = self.predict.manifest().clip.actions.as_ref();
+        let Some((plan, actions)) = plan.zip(actions) else { return Ok(()) };
+        for (step, row) in plan.chunks(actions.names.len()).enumerate() {
+            for ((value, name), [low, high]) in row.iter().zip(&actions.names).zip(&actions.limits) {
+                if !(*low..=*high).contains(value) {
+                    return Err(format!(
+                        "actions: {name} of step {step} is {value}; the checkpoint's limits are {low} to {high}"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn plan(

@@ -17,6 +17,7 @@ mod tiny_reason;
 
 mod agree;
 mod command;
+mod gkd;
 mod ops;
 mod reason;
 mod training;

@@ -19,7 +19,7 @@ use crate::agree::agree;
 use crate::tiny_reason;
 use crate::training::{file, losses, recipe};
 
-const SFT: &str = "output = \"sft\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9, 1]\n\
+pub(crate) const SFT: &str = "output = \"sft\"\nseed = 5\n[scenes]\nsize = 32\nobjects = 2\nclips = 50\nframes = [9, 1]\n\
     [train]\nsteps = 6\nbatch = 2\nparts = 2\nlearning_rate = 0.002\nwarmup = 2\nvalidate_every = 4\n\
     [sft]\nlike = \"like\"\ntasks = [[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]\nquestions = 2\n\
     auxiliary = 0.5\nmeasured = 3\n";
@@ -31,14 +31,14 @@ const GRPO: &str = "output = \"grpo\"\nseed = 6\n[scenes]\nsize = 32\nobjects = 
     tasks = [[\"what\", 1.0], [\"count\", 1.0], [\"puzzle\", 1.0], [\"push\", 1.0]]\nquestions = 2\ngroup = 3\nkl = 0.1\n\
     measured = 3\n";
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     tiny_reason::write(&folder.path().join("like"));
     folder
 }
 
 /// What a recipe is refused with, before anything is written.
-fn refused(folder: &Path, text: &str) -> String {
+pub(crate) fn refused(folder: &Path, text: &str) -> String {
     let path = folder.join("refused.toml");
     fs::write(&path, text).unwrap();
     let trained: Result<(), perihelion::distill::DistillError> = Recipe::open(&path).and_then(|recipe| {
@@ -46,7 +46,7 @@ fn refused(folder: &Path, text: &str) -> String {
         panic!("it was trained")
     });
     let why = trained.unwrap_err();
-    assert!(!folder.join("sft").exists() && !folder.join("grpo").exists(), "{why}");
+    assert!(["sft", "grpo", "gkd"].iter().all(|run| !folder.join(run).exists()), "{why}");
     let why = why.to_string();
     assert!(why.contains("refused.toml"), "{why}");
     why
@@ -54,7 +54,7 @@ fn refused(folder: &Path, text: &str) -> String {
 
 /// Trains by a recipe at once, and by the same one in three goes: with equal losses, and with equal files at the end. Gives the first
 /// run's recipe, losses and last measurement.
-fn stopped_and_not(folder: &Path, text: &str, output: &str) -> (Recipe, Vec<f64>, Value) {
+pub(crate) fn stopped_and_not(folder: &Path, text: &str, output: &str) -> (Recipe, Vec<f64>, Value) {
     let [whole, stopped] = ["a", "b"].map(|name| {
         let text = text.replace(&format!("output = \"{output}\""), &format!("output = \"{name}\""));
         recipe(folder, &format!("{name}.toml"), &text)
@@ -74,7 +74,7 @@ fn stopped_and_not(folder: &Path, text: &str, output: &str) -> (Recipe, Vec<f64>
 }
 
 /// The measurements in a run's log.
-fn measured(recipe: &Recipe) -> Vec<Value> {
+pub(crate) fn measured(recipe: &Recipe) -> Vec<Value> {
     let log = String::from_utf8(file(&recipe.output, "log.jsonl")).unwrap();
     let rows = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     rows.filter(|row| row.get("seconds").is_none()).collect()
@@ -295,7 +295,7 @@ fn recipes_of_what_learns_from_its_own_answers_that_cannot_be_are_refused_with_f
         assert!(why.contains(expected), "{to}: {why}");
     }
     let both = format!("{GRPO}[sft]\nlike = \"like\"\ntasks = [[\"what\", 1.0]]\n");
-    assert!(refused(folder.path(), &both).contains("[sft] or [grpo]: what is learnt"));
+    assert!(refused(folder.path(), &both).contains("[grpo] or [gkd]: what is learnt"));
 }
 
 #[test]

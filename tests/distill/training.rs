@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use perihelion::checkpoint::Tensors;
+use perihelion::checkpoint::{CheckpointWriter, NewTensor, Tensors};
 use perihelion::distill::{Event, Outcome, Recipe, train};
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
@@ -262,6 +262,128 @@ fn a_student_of_a_teacher_that_takes_no_actions_learns_too() {
     let refused = train(&odd, false, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
     assert!(refused.contains("16"), "{refused}");
     assert!(!odd.output.exists());
+}
+
+/// The largest difference of two runs' weights of one file.
+fn off(a: &Path, b: &Path, name: &str) -> f32 {
+    let [a, b] = [a, b].map(|run| Tensors::open(&run.join("checkpoint").join(name)).unwrap());
+    assert!(a.names().eq(b.names()));
+    let of = |tensors: &Tensors, name: &str| tensors.tensor(name).unwrap().to_f32();
+    let pairs = a.names().flat_map(|name| of(&a, name).into_iter().zip(of(&b, name)).collect::<Vec<_>>());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+const VAE_FILE: &str = "vae/diffusion_pytorch_model.safetensors";
+const DENOISER_FILE: &str = "transformer/diffusion_pytorch_model.safetensors";
+
+/// Such a recipe that takes one step of no length from a checkpoint.
+fn from(text: &str, table: &str, checkpoint: &str) -> String {
+    let text = text
+        .replacen("output = \"", "output = \"from-", 1)
+        .replace(table, &format!("{table}\nfrom = \"{checkpoint}\""));
+    let lines = text.lines().map(|line| match line.split_once(" = ") {
+        Some(("steps", _)) => "steps = 1".to_owned(),
+        Some(("warmup", _)) => "warmup = 0".to_owned(),
+        Some(("learning_rate", _)) => "learning_rate = 1e-9".to_owned(),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_begun_from_a_checkpoint_begins_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = trained(folder.path());
+    let vae = folder.path().join("vae");
+    let again = recipe(folder.path(), "a.toml", &from(VAE, "[vae]", "vae/checkpoint"));
+    losses(&again, false, usize::MAX);
+    let found = off(&vae, &again.output, VAE_FILE);
+    assert!(found < 1e-6, "{found}");
+    // A run that was begun with other weights is not gone on with.
+    let place = vae.join("checkpoint").join(VAE_FILE);
+    let whole = fs::read(&place).unwrap();
+    let mut other = whole.clone();
+    let middle = other.len() / 2;
+    other[middle] ^= 0x40;
+    fs::write(&place, other).unwrap();
+    let refused = train(&again, true, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+    assert!(refused.contains("is not the one that the run was begun with"), "{refused}");
+    fs::write(&place, whole).unwrap();
+
+    let again = recipe(folder.path(), "b.toml", &from(TEACHER, "[teacher]", "teacher/checkpoint"));
+    losses(&again, false, usize::MAX);
+    let found = off(&teacher, &again.output, DENOISER_FILE);
+    assert!(found < 1e-6, "{found}");
+    let name = "checkpoint/text_embedding.safetensors";
+    assert!(file(&teacher, name) == file(&again.output, name), "another text than the one it knows");
+}
+
+#[test]
+fn a_teacher_that_takes_actions_is_begun_from_one_that_takes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = trained(folder.path());
+    let (whole, bare) = (teacher.join("checkpoint"), folder.path().join("bare"));
+    let mut index: serde_json::Value = serde_json::from_slice(&file(&whole, "model_index.json")).unwrap();
+    index["perihelion"].as_object_mut().unwrap().remove("actions").unwrap();
+    let tensors = Tensors::open(&whole.join(DENOISER_FILE)).unwrap();
+    let write = |dir: &Path, is_kept: &dyn Fn(&str) -> bool| {
+        let mut writer = CheckpointWriter::create(dir, None).unwrap();
+        writer.json("model_index.json", &index).unwrap();
+        for name in ["text_embedding.safetensors", "transformer/config.json", "vae/config.json", VAE_FILE] {
+            writer.file(name, &file(&whole, name)).unwrap();
+        }
+        writer
+            .file("scheduler/scheduler_config.json", &file(&whole, "scheduler/scheduler_config.json"))
+            .unwrap();
+        let kept = tensors.names().filter(|name| is_kept(name)).map(|name| {
+            let view = tensors.tensor(name).unwrap();
+            NewTensor::new(name, view.dtype, view.shape, move || view.bytes.into())
+        });
+        writer.tensors(DENOISER_FILE, kept.collect()).unwrap();
+        writer.finish().unwrap();
+    };
+    write(&bare, &|name| !name.contains("action"));
+    let text = from(TEACHER, "[teacher]", "bare");
+    let again = recipe(folder.path(), "a.toml", &text);
+    losses(&again, false, usize::MAX);
+    let trained = Tensors::open(&again.output.join("checkpoint").join(DENOISER_FILE)).unwrap();
+    let mut new = 0;
+    for name in trained.names() {
+        let [found, expected] = [&trained, &tensors].map(|all| all.tensor(name).unwrap().to_f32());
+        let off = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+        match name.contains("action") {
+            true => new += 1,
+            false => assert!(off < 1e-6, "{name}: {off}"),
+        }
+    }
+    assert_eq!(new, 8, "two perceptrons of two layers");
+
+    let refused = |text: &str| {
+        let recipe = recipe(folder.path(), "refused.toml", &text.replace("from-", "refused-"));
+        let why = train(&recipe, false, &AtomicBool::new(false), &mut |_| ()).unwrap_err().to_string();
+        assert!(!recipe.output.exists(), "{why}");
+        why
+    };
+    for (from, to, expected) in [
+        ("\"bare\"", "\"nowhere\"", "`teacher.from`: "),
+        ("layers = 2", "layers = 3", "`teacher.from`: it has no `transformer_blocks.2"),
+        ("adaln_dim = 4", "adaln_dim = 5", "`teacher.from`: it has no `"),
+        ("text_dim = 6", "text_dim = 5", "`teacher.from`: its texts are of 6 values"),
+    ] {
+        let why = refused(&text.replace(from, to));
+        assert!(why.contains(expected), "{to}: {why}");
+    }
+    write(&folder.path().join("cut"), &|name| !name.contains("action") && !name.contains("ff.net.2"));
+    let why = refused(&text.replace("\"bare\"", "\"cut\""));
+    assert!(why.contains("ff.net.2"), "{why}");
+    let text = self::from(VAE, "[vae]", "vae/checkpoint");
+    for (from, to, expected) in [
+        ("vae/checkpoint", "nowhere", "`vae.from`: "),
+        ("z_dim = 4", "z_dim = 5", "`vae.from`: a VAE of other sizes"),
+    ] {
+        let why = refused(&text.replace(from, to));
+        assert!(why.contains(expected), "{to}: {why}");
+    }
 }
 
 #[test]

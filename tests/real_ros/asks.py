@@ -1,6 +1,6 @@
-"""Nodes of rclpy ask a node of ours, by its service and by its action, with types that ROS's own generators have made.
+"""Nodes of rclpy ask a node of ours, by its services and by its action, with types that ROS's own generators have made.
 
-    python asks.py PERIHELION REASON_ENGINE WORK_DIR
+    python asks.py PERIHELION REASON_ENGINE PREDICT_ENGINE DRIVEN_ENGINE WORK_DIR
 
 `typed.py` has made these, and PYTHONPATH says where.
 """
@@ -12,18 +12,19 @@ import time
 from action_msgs.msg import GoalStatus, GoalStatusArray
 from action_msgs.srv import CancelGoal
 from perihelion_msgs.action import Ask as AskAction
-from perihelion_msgs.msg import Answer
-from perihelion_msgs.srv import Ask
+from perihelion_msgs.msg import Answer, Forecast
+from perihelion_msgs.srv import Ask, Imagine
 from rclpy.action import ActionClient, get_action_names_and_types
 from rclpy.action.graph import get_action_server_names_and_types_by_node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 from unique_identifier_msgs.msg import UUID
 
 from camera import Camera
 from ours import Ours, Peer
 
-PERIHELION, REASON, WORK = sys.argv[1:4]
-NAME = "/robot/eye/ask"
+PERIHELION, REASON, PREDICT, DRIVEN, WORK = sys.argv[1:6]
+NAME, IMAGINE = "/robot/eye/ask", "/robot/eye/imagine"
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
 # Every token is as likely as the others, so that an answer is long.
 LONG = ["-p", "greedy:=false", "-p", "temperature:=1000.0", "-p", "max_tokens:=2000"]
@@ -163,6 +164,71 @@ def unknown(asker):
     expect(reply.status == GoalStatus.STATUS_UNKNOWN and reply.result == AskAction.Result(), f"of a goal that nobody knows: {reply}")
 
 
+class Wisher:
+    """A node with a camera and a client for forecasts."""
+
+    def __init__(self, peer):
+        self.peer, self.camera, self.period = peer, Camera(peer), 1 / 30
+        self.service = peer.node.create_client(Imagine, IMAGINE)
+        self.shown = {}
+        peer.node.create_subscription(Image, "/robot/eye/forecast", self.keep, 100)
+        found = lambda: self.service.service_is_ready() and self.camera.is_seen()
+        expect(peer.until(found, 10) is not None, "the service is not found")
+        peer.spin(0.5)
+        self.next = time.monotonic()
+
+    def keep(self, image):
+        self.shown[ns(image.header.stamp), image.header.frame_id] = bytes(image.data)
+
+    def ask(self, seconds=20.0, **request):
+        """The reply; frames are shown meanwhile."""
+        future, until = self.service.call_async(Imagine.Request(**request)), time.monotonic() + seconds
+        while not future.done() and time.monotonic() < until:
+            self.camera.send()
+            self.next = max(self.next + self.period, time.monotonic() - self.period)
+            self.peer.spin(max(0.0, self.next - time.monotonic()))
+        expect(future.done(), f"no reply to {request}")
+        return future.result() if future.done() else Imagine.Response()
+
+
+def imagined(engine, name, rate_hz, n_frames, size, actions):
+    """A forecast of the newest clip with its frames; what is asked for another time is another; what cannot be is said."""
+    with Peer(f"wisher_of_{name}") as peer:
+        node = Ours(PERIHELION, WORK, f"imagines_{name}", (engine,), ("--max-age", "30"), ("-p", "max_rate:=0.5"))
+        wisher = Wisher(peer)
+        first = wisher.ask(want_frames=True, max_age=20.0)
+        newest = ns(first.forecast.header.stamp)
+        expect(first.error == "" and newest in wisher.camera.sent, f"{first.error!r}: a forecast of {first.forecast.header}")
+        expect(first.forecast.forecast_frames == len(first.frames) == n_frames, f"{len(first.frames)} frames")
+        stamps = [ns(frame.header.stamp) for frame in first.frames]
+        expect(stamps == [newest + round(i * 10**9 / rate_hz) for i in range(1, n_frames + 1)], f"stamps of the future: {stamps} after {newest}")
+        expect(all((frame.width, frame.height, frame.encoding, len(frame.data)) == (*size, "rgb8", 3 * size[0] * size[1]) for frame in first.frames), "sizes")
+        expect(ns(first.forecast.valid_until) - newest == 20 * 10**9, f"valid until {first.forecast.valid_until}")
+        other = wisher.ask(want_frames=True, seed=12345)
+        expect(other.forecast.seed == 12345 != first.forecast.seed and other.frames[0].data != first.frames[0].data, "another noise makes the same frames")
+        unseen = wisher.ask()
+        expect(unseen.error == "" and len(unseen.frames) == 0 and unseen.forecast.latent_only, f"without frames: {unseen.forecast}")
+        if actions:
+            driven = wisher.ask(want_frames=True, actions=actions, action_width=2)
+            expect(driven.forecast.actions == "request of 1 steps" and driven.error == "", f"{driven.error!r}: {driven.forecast.actions!r}")
+            wrong = (dict(actions=[1.0] * 3), "whole rows of 2"), (dict(actions=[float("nan"), 0.0]), "finite"), (dict(action_width=5), "expected 2")
+        else:
+            wrong = ((dict(actions=[1.0]), "takes none"),)
+        for request, why in (*wrong, (dict(camera="rear"), "not forecast"), (dict(max_age=-1.0), "max_age")):
+            reply = wisher.ask(**request)
+            expect(why in reply.error and reply.forecast == Forecast() and len(reply.frames) == 0, f"{why}: {reply.error}")
+        heard = {stamp for stamp, _ in wisher.shown}
+        expect(heard, "the standing forecast does not go on")
+        bytes_of = sum(len(frame.data) for frame in first.frames)
+        made = [wisher.ask(want_frames=True) for _ in range(10)]
+        expect(all(reply.error == "" and len(reply.frames) == n_frames for reply in made), f"{[reply.error for reply in made]}")
+        print(f"  {name}: replies of {bytes_of} bytes of frames")
+        expect(node.process.poll() is None, "the node has ended")
+        node.stop()
+        account = node.account("forecasts")
+        expect(account["received"] == sum(account[key] for key in ("answered", "clip_members", "dropped", "in_flight")), f"{account}")
+
+
 def managed():
     """A managed node that is not active aborts goals, with the reason."""
     with Peer("manager") as peer:
@@ -176,6 +242,11 @@ def managed():
         expect(peer.until(asked.done, 10) is not None, "no result")
         reply = asked.result()
         expect((reply.status, reply.result.error) == (ABORTED, "the node is not active"), f"{reply}")
+        service = peer.node.create_client(Imagine, IMAGINE)
+        expect(peer.until(service.service_is_ready, 10) is not None, "the service is not found")
+        peer.spin(0.5)
+        wanted = service.call_async(Imagine.Request())
+        expect(peer.until(wanted.done, 10) is not None and wanted.result().error == "the node is not active", "a forecast of a node at rest")
         node.stop()
 
 
@@ -194,6 +265,8 @@ def main():
         flooded(asker)
         expect(node.process.poll() is None, "the node has ended")
         node.stop()
+    imagined(PREDICT, "small", 8.0, 8, (64, 64), [])
+    imagined(DRIVEN, "driven", 4.0, 8, (16, 32), [0.5, -1.0])
     managed()
     print(f"asks ({os.environ['ROS_DISTRO']}): {len(problems)} problems after {time.monotonic() - STARTED:.0f} s")
     sys.exit(bool(problems))

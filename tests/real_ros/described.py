@@ -14,7 +14,7 @@ from rosidl_generator_type_description import generate_type_hash
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = {"perihelion_msgs": ROOT / "jetson" / "ros2" / "perihelion_msgs", "vision_msgs": ROOT / "tests" / "fixtures" / "vision_msgs"}
-NEEDED = ("action_msgs", "builtin_interfaces", "geometry_msgs", "service_msgs", "std_msgs", "unique_identifier_msgs")
+NEEDED = ("action_msgs", "builtin_interfaces", "geometry_msgs", "sensor_msgs", "service_msgs", "std_msgs", "unique_identifier_msgs")
 CONVERT = dict(msg=convert_msg_to_idl, srv=convert_srv_to_idl, action=convert_action_to_idl)
 SHARE = pathlib.Path(sys.prefix) / "share"
 

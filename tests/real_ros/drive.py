@@ -97,7 +97,7 @@ def look_at_graph(node):
     # The camera is subscribed to last.
     while time.monotonic() < until and not (is_there() and IMAGE in dict(node.get_subscriber_names_and_types_by_node("eye", "/robot"))):
         time.sleep(0.02)
-    text, image, number = (["std_msgs/msg/String"], ["sensor_msgs/msg/Image"], ["std_msgs/msg/Float32"])
+    text, image, number, lens = (["std_msgs/msg/String"], ["sensor_msgs/msg/Image"], ["std_msgs/msg/Float32"], ["sensor_msgs/msg/CameraInfo"])
     publishers = dict(get("eye", "/robot"))
     wanted = {
         f"{NODE}/answer": text,
@@ -107,7 +107,9 @@ def look_at_graph(node):
         f"{NODE}/ask/_action/status": ["action_msgs/msg/GoalStatusArray"],
         f"{NODE}/detections": ["vision_msgs/msg/Detection2DArray"],
         f"{NODE}/annotated/compressed": ["sensor_msgs/msg/CompressedImage"],
+        f"{NODE}/annotated/camera_info": lens,
         f"{NODE}/forecast": image,
+        f"{NODE}/forecast/camera_info": lens,
         f"{NODE}/forecast/json": text,
         f"{NODE}/surprise": number,
         f"{NODE}/surprise/pixels": number,
@@ -126,7 +128,7 @@ def look_at_graph(node):
                        ("get_logger_levels", "rcl_interfaces/srv/GetLoggerLevels"),
                        ("ask", "perihelion_msgs/srv/Ask"), ("ask/_action/send_goal", "perihelion_msgs/action/Ask_SendGoal"),
                        ("ask/_action/cancel_goal", "action_msgs/srv/CancelGoal"),
-                       ("ask/_action/get_result", "perihelion_msgs/action/Ask_GetResult"),
+                       ("ask/_action/get_result", "perihelion_msgs/action/Ask_GetResult"), ("imagine", "perihelion_msgs/srv/Imagine"),
                        ("set_logger_levels", "rcl_interfaces/srv/SetLoggerLevels")):
         expect(services.get(f"{NODE}/{name}") == [kind], f"{name} is {services.get(f'{NODE}/{name}')}")
     endpoints = node.get_subscriptions_info_by_topic(IMAGE)

@@ -7,13 +7,12 @@ import os
 import shutil
 import sys
 
-from lifecycle_msgs.msg import Transition, TransitionEvent
-from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
 from camera import Camera
-from ours import Ours, Peer
+from manager import Manager
+from ours import Ours, Peer, children, figures
 
 PERIHELION, REASON, WORK = sys.argv[1:4]
 N_ROUNDS = 50
@@ -31,50 +30,11 @@ def expect(holds, what):
         print(f"  WRONG: {what}")
 
 
-class Manager:
-    """Asks one managed node, and hears of its transitions."""
-
-    def __init__(self, peer, name):
-        self.peer, self.name, self.clients, self.events = peer, name, {}, []
-        hear = lambda event: self.events.append((state(event.start_state), state(event.goal_state)))
-        peer.node.create_subscription(TransitionEvent, f"{name}/transition_event", hear, 10)
-
-    def ask(self, kind, service, **fields):
-        if service not in self.clients:
-            self.clients[service] = self.peer.node.create_client(kind, f"{self.name}/{service}")
-            expect(self.peer.until(self.clients[service].service_is_ready, 10) is not None, f"{self.name}/{service} is not found")
-        asked = self.clients[service].call_async(kind.Request(**fields))
-        expect(self.peer.until(asked.done, 30) is not None, f"{self.name}/{service} gives no reply")
-        return asked.result()
-
-    def change(self, number=0, label=""):
-        return self.ask(ChangeState, "change_state", transition=Transition(id=number, label=label)).success
-
-    def state(self):
-        return state(self.ask(GetState, "get_state").current_state)
-
-    def states(self):
-        return [state(one) for one in self.ask(GetAvailableStates, "get_available_states").available_states]
-
-    def transitions(self, service="get_available_transitions"):
-        found = self.ask(GetAvailableTransitions, service).available_transitions
-        return [(state(one.transition), state(one.start_state), state(one.goal_state)) for one in found]
-
-    def heard(self, n):
-        self.peer.until(lambda: n <= len(self.events), 5)
-        events, self.events[:] = self.events[:], []
-        return events
-
-
-def state(message):
-    return message.id, message.label
-
-
 def beside_theirs(peer, ours):
     """Everything that is told of states, and the events of a way through them, is as rcl_lifecycle has it."""
     node = LifecycleNode("theirs", context=peer.context)
     peer.executor.add_node(node)
-    theirs = Manager(peer, "/theirs")
+    theirs = Manager(peer, "/theirs", expect)
     both = lambda ask: [ask(manager) for manager in (ours, theirs)]
     same = lambda what, pair: expect(pair[0] == pair[1], f"{what}: {pair[0]}, of rclpy {pair[1]}")
     same("all states", both(Manager.states))
@@ -113,22 +73,6 @@ def a_bad_engine(ours, node, engine):
     os.remove(engine)
     expect(not ours.change(1) and node.process.poll() is None, "an engine that is not there")
     shutil.copy(REASON, engine)
-
-
-def figures(pid):
-    """Threads, descriptors, and KiB of memory of its own."""
-    with open(f"/proc/{pid}/status") as file:
-        status = dict(line.split(":", 1) for line in file)
-    return int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")), int(status["RssAnon"].split()[0])
-
-
-def children(pid):
-    """Processes that any of its threads has started."""
-    found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children") as file:
-            found += [int(word) for word in file.read().split()]
-    return found
 
 
 def up_and_down(peer, ours, node):
@@ -186,7 +130,7 @@ def main():
     shutil.copy(REASON, engine)
     with Peer("manager") as peer:
         node = Ours(PERIHELION, WORK, "managed", (engine,), ("--lifecycle", "--max-age", "30"), begins="managed: unconfigured")
-        ours = Manager(peer, "/robot/eye")
+        ours = Manager(peer, "/robot/eye", expect)
         beside_theirs(peer, ours)
         refusals(ours)
         a_bad_engine(ours, node, engine)

@@ -101,3 +101,19 @@ class Peer:
 
     def __exit__(self, *_):
         self.leave()
+
+
+def figures(pid):
+    """Threads, descriptors, and KiB of memory of its own."""
+    with open(f"/proc/{pid}/status") as file:
+        status = dict(line.split(":", 1) for line in file)
+    return int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")), int(status["RssAnon"].split()[0])
+
+
+def children(pid):
+    """Processes that any of its threads has started."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children") as file:
+            found += [int(word) for word in file.read().split()]
+    return found

@@ -29,11 +29,11 @@ from rosidl_typesupport_introspection_c import generate_c as generate_introspect
 
 PACKAGE = "perihelion_msgs"
 TEXTS = pathlib.Path(__file__).resolve().parents[2] / "jetson" / "ros2" / PACKAGE
-NEEDED = ("action_msgs", "builtin_interfaces", "service_msgs", "std_msgs", "unique_identifier_msgs")
+NEEDED = ("action_msgs", "builtin_interfaces", "sensor_msgs", "service_msgs", "std_msgs", "unique_identifier_msgs")
 PREFIX = pathlib.Path(sys.prefix)
 DESCRIBED = "described"
 # What is tried: the rest would take as long again to compile.
-FILES = ("msg/Answer.msg", "srv/Ask.srv", "action/Ask.action")
+FILES = ("msg/Answer.msg", "msg/Forecast.msg", "srv/Ask.srv", "srv/Imagine.srv", "action/Ask.action")
 # How messages are written, and how they are described to Fast DDS.
 SUPPORTS = ("rosidl_typesupport_fastrtps_c", "rosidl_typesupport_introspection_c")
 

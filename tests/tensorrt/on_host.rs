@@ -13,6 +13,7 @@ use perihelion::backend::{
     RunError, Sections, Session, Stored, WeightFormat,
 };
 use perihelion::graph::{Buffer, BufferId, GraphBuilder, GraphId, Network, Op, Purpose, Unary, Weights};
+use perihelion::quantize::Balanced;
 use perihelion::tensor::DType;
 
 use crate::case::{Case, Held};
@@ -336,6 +337,7 @@ fn engines_of_fewer_bits_answer_the_golden_cases() {
     let network = model.network();
     for (text, has_scales, [largest, rms]) in [
         ("language=int8,vision=f16", false, [0.2, 0.08]),
+        ("language=int8,vision=f16", true, [0.2, 0.08]),
         ("language=fp8,vision=bf16,kv=bf16", true, [0.4, 0.16]),
         ("language=int4,vision=f16", false, [0.8, 0.9]),
         ("language=nvfp4,vision=f16", true, [0.8, 0.9]),
@@ -343,9 +345,11 @@ fn engines_of_fewer_bits_answer_the_golden_cases() {
         let calibrated = || ActivationScales::open("calibration/small-reason.scales.json".as_ref()).unwrap();
         let scales = has_scales.then(|| Arc::new(calibrated()));
         let as_asked = Stored { scales, ..stored(network, text.parse().unwrap()) };
-        let sections = built(network, &model, &as_asked).unwrap();
+        let balances = as_asked.scales.as_ref().map_or(&[][..], |scales| &scales.balances);
+        let weights = Balanced::new(network, &model, balances).unwrap();
+        let sections = built(weights.network(), &weights, &as_asked).unwrap();
         let device = Host::new(None, false, &Record::default());
-        let mut session = open_on(network.clone(), &as_asked, &sections, device).unwrap();
+        let mut session = open_on(weights.network().clone(), &as_asked, &sections, device).unwrap();
         // Of each output, as the self-test judges them.
         let (mut worst_share, mut of_all) = (0.0f32, 0.0f64);
         for step in model.golden().iter().flat_map(|case| &case.steps) {

@@ -140,9 +140,9 @@ impl Backend for Cpu {
     }
 
     fn accepts(&self, network: &Network, stored: &Stored) -> Result<(), BackendError> {
-        if stored.scales.is_some() {
-            let why =
-                "this backend takes no scales of activations: it finds them as it runs; leave --scales out";
+        if stored.scales.as_ref().is_some_and(|scales| scales.balances.is_empty()) {
+            let why = "this backend takes no scales of activations: it finds them as it runs; leave --scales out, or give those of \
+                       `calibrate --smooth`, which move magnitude to weights";
             return Err(BackendError::Unsupported { why: why.into() });
         }
         caches::narrow(network, stored.caches).map_err(|why| BackendError::Unsupported { why })?;

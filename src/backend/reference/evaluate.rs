@@ -60,10 +60,17 @@ impl Evaluation<'_, '_> {
             Op::Constant { weight } => self.constant(*weight),
             Op::Linear { weight, bias } => {
                 let bias = bias.map(|b| self.vector(b));
-                let weight = self.reference.weights.weight(*weight);
+                let (id, weight) = (*weight, self.reference.weights.weight(*weight));
                 let (n, k) = (weight.shape[0], weight.shape[1]);
                 let x = self.f32s(input(0));
-                Values::F32(dense::linear(x, k, n, weight.dtype, weight.bytes, bias.as_deref()))
+                match self.reference.products.and_then(|products| products(id, &weight, x)) {
+                    Some(mut y) => {
+                        let rows = y.chunks_mut(n.max(1)).zip(std::iter::repeat(bias.iter().flatten()));
+                        rows.for_each(|(row, bias)| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+                        Values::F32(y)
+                    }
+                    None => Values::F32(dense::linear(x, k, n, weight.dtype, weight.bytes, bias.as_deref())),
+                }
             }
             Op::Embedding { weight } => {
                 let table = self.reference.weights.weight(*weight);

@@ -22,8 +22,8 @@ pub use pointwise::erf;
 
 use super::run::{rows_of, whole_rows};
 use super::{Elements, Memory, Run, RunError, Session};
-use crate::graph::{BufferId, GraphId, Network, Purpose, Weights};
-use crate::tensor::DType;
+use crate::graph::{BufferId, GraphId, Network, Purpose, WeightId, Weights};
+use crate::tensor::{DType, TensorView};
 
 /// Elements of a value or a buffer, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,11 @@ pub struct Reference<'a> {
     network: &'a Network,
     weights: &'a dyn Weights,
     buffers: Vec<Values>,
+    products: Option<&'a Products<'a>>,
 }
+
+/// Another way to make `x Wᵀ` with a weight, of its matrix and `x`; none for those that stay as they are.
+pub type Products<'a> = dyn Fn(WeightId, &TensorView<'_>, &[f32]) -> Option<Vec<f32>> + Sync + 'a;
 
 impl<'a> Reference<'a> {
     /// Buffers of zeros at their declared maxima; memory that is never touched is never claimed from the system.
@@ -71,7 +75,12 @@ impl<'a> Reference<'a> {
             DType::I32 => Values::I32(vec![0; b.len()]),
             _ => Values::F32(vec![0.0; b.len()]),
         });
-        Reference { network, weights, buffers: buffers.collect() }
+        Reference { network, weights, buffers: buffers.collect(), products: None }
+    }
+
+    /// The same with some products made otherwise: what a narrower type costs is seen without a device that has it.
+    pub fn with_products(self, products: &'a Products<'a>) -> Self {
+        Reference { products: Some(products), ..self }
     }
 }
 

@@ -57,7 +57,7 @@ pub use layers::{
 };
 pub use lint::{Budget, Kernel, Program, lint, programs};
 pub use lower::{Given, Lowered, Placed, Sink, Source, lower};
-pub use precision::{CacheForm, Rules, STORING, check_target, rules};
+pub use precision::{CacheForm, Rules, STORING, check_target, products_alone, rules};
 pub use quantize::{Quantized, e2m1, e4m3, of_e2m1, of_e4m3, quantize};
 pub use sections::{MakeAlone, write_sections};
 pub use session::{Claim, Device, Failure, Place, Space, open_on};

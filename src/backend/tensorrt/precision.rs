@@ -175,7 +175,7 @@ pub fn check_target(network: &Network, stored: &Stored, target: &Target) -> Resu
 }
 
 /// By weight: whether products take it, and nothing else does.
-fn products_alone(network: &Network) -> Vec<bool> {
+pub fn products_alone(network: &Network) -> Vec<bool> {
     let (mut products, mut others) = (vec![false; network.weights.len()], vec![false; network.weights.len()]);
     for node in network.graphs.iter().flat_map(|graph| &graph.nodes) {
         for weight in node.op.touches().weights {

@@ -18,7 +18,9 @@ const PROMPT: &str = "Describe what happens.";
 const TOKENS_MAX: usize = 32;
 
 /// Asks all questions of the data; says how many.
-pub(super) fn answers(mut reason: Reason, data: Data, options: &Options) -> anyhow::Result<usize> {
+pub(super) fn answers(reason: &mut Reason, data: &Data, options: &Options) -> anyhow::Result<usize> {
+    // What was read and seen before is to be read and seen again.
+    reason.forget();
     let tokens_max = options.max_tokens.unwrap_or(TOKENS_MAX);
     let progress = Progress::counting("calibrate");
     let samples = options.samples.unwrap_or(usize::MAX);
@@ -27,10 +29,10 @@ pub(super) fn answers(mut reason: Reason, data: Data, options: &Options) -> anyh
             let settings = AnswerSettings { tokens_max, ..AnswerSettings::default() };
             let folder = path.parent().unwrap_or(std::path::Path::new("")).to_owned();
             let n = lines.len().min(samples);
-            for (done, (number, line)) in lines.into_iter().take(n).enumerate() {
+            for (done, (number, line)) in lines.iter().take(n).enumerate() {
                 progress.set(done as u64, n as u64, "questions");
                 let of_line = || format!("{}:{number}", path.display());
-                let question = Question::from_line(line, &folder, &settings).with_context(of_line)?;
+                let question = Question::from_line(line.clone(), &folder, &settings).with_context(of_line)?;
                 let asked = question.with_request(None, |request| reason.ask(request, None, &mut |_, _| ()));
                 asked.with_context(of_line)?;
             }
@@ -44,7 +46,7 @@ pub(super) fn answers(mut reason: Reason, data: Data, options: &Options) -> anyh
                     break;
                 }
                 progress.set(done as u64, clips.len() as u64, "clips");
-                let asked = ask(&mut reason, clip, (prompt, tokens_max), samples - n_asked);
+                let asked = ask(reason, clip, (prompt, tokens_max), samples - n_asked);
                 n_asked += asked.with_context(|| clip.dir.display().to_string())?;
             }
             Ok(n_asked)
@@ -112,14 +114,14 @@ pub(super) fn check_forecasts(
 }
 
 /// Forecasts all clips of data that was checked; says how many.
-pub(super) fn forecasts(mut predict: Predict, data: &Data, options: &Options) -> anyhow::Result<usize> {
+pub(super) fn forecasts(predict: &mut Predict, data: &Data, options: &Options) -> anyhow::Result<usize> {
     let Data::Clips(clips) = data else { return Ok(0) };
     let manifest = predict.manifest().clone();
     let progress = Progress::counting("calibrate");
     let n = options.samples.unwrap_or(clips.len()).min(clips.len());
     for (done, clip) in clips[..n].iter().enumerate() {
         progress.set(done as u64, n as u64, "clips");
-        let forecast = forecast(&mut predict, &manifest, clip, done as u64);
+        let forecast = forecast(predict, &manifest, clip, done as u64);
         forecast.with_context(|| clip.dir.display().to_string())?;
     }
     Ok(n)

@@ -1,24 +1,25 @@
-//! What a calibration has seen: the scales, and how well numbers of eight bits fit.
+//! What a calibration has found: the scales, how well numbers of eight bits fit, and what they cost layer by layer.
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::backend::{ActivationScale, ActivationScales};
+use super::narrowing::{Given, Narrowing, Product};
+use crate::backend::ActivationScales;
 use crate::cli::output;
-use crate::container::hex;
+use crate::engine::GoldenError;
 use crate::install;
 use crate::model::Model;
-use crate::quantize::{Method, Watched, products};
 
-/// Products that a person is told of: those that fit worst.
+/// Products that a person is told of: those that are off most.
 const TOLD: usize = 10;
 
-/// What was seen.
+/// What was found.
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
-    scales: &'a Path,
+    #[serde(rename = "scales")]
+    path: &'a Path,
     model: String,
     method: String,
     /// Clips or questions.
@@ -28,12 +29,33 @@ pub(super) struct Report<'a> {
     unseen: Vec<String>,
     /// Matrices whose products were given nothing but zeros.
     zeros: Vec<String>,
+    /// With `--keep`: what eight bits cost the golden cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    golden: Option<Golden>,
+    #[serde(skip)]
+    scales: ActivationScales,
 }
 
-/// What one product was given.
+/// What one product is given.
 #[derive(Serialize)]
 struct Seen {
     weight: String,
+    #[serde(flatten)]
+    now: Figures,
+    /// With `--smooth`, where magnitude was moved: the share that the matrix has taken, and what there was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Figures>,
+    /// With `--keep`: what this product alone costs the golden cases, and whether what it is given stays in 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alone: Option<GoldenError>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    wide: bool,
+}
+
+#[derive(Serialize)]
+struct Figures {
     /// Numbers.
     n: u64,
     largest: f32,
@@ -43,50 +65,48 @@ struct Seen {
     /// Signal to noise with eight bits, in decibels; and with the largest number as the magnitude.
     sqnr_db: f64,
     sqnr_db_of_max: f64,
+    /// How far the product of few bits is off, weights too: root of the mean square, over that of the true product.
+    error: f64,
+}
+
+/// What eight bits cost the golden cases, of each the output that is off most.
+#[derive(Serialize)]
+struct Golden {
+    /// With every product in them.
+    all: GoldenError,
+    /// With what some are given left in 16 bits.
+    kept: GoldenError,
+    /// Whether that is as near as it is to be.
+    is_near: bool,
 }
 
 impl<'a> Report<'a> {
-    /// Of a model that was watched; `scales` is where its scales will lie.
-    ///
-    /// # Errors
-    /// If a product was given what is no number.
-    pub(super) fn of(
-        model: &Model,
-        watched: &Watched,
-        method: Method,
-        samples: usize,
-        scales: &'a Path,
-    ) -> anyhow::Result<Self> {
-        let (mut tensors, mut unseen, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
-        let network = model.network();
-        for id in products(network) {
-            let (weight, seen) = (&network.weights[id.index()].name, watched.of(id));
-            if 0 < seen.not_finite() {
-                bail!(
-                    "{}: what the product with `{weight}` is given has {} infinities or no numbers: the model itself is broken on this \
-                     data",
-                    model.path().display(),
-                    seen.not_finite()
-                );
+    /// Of a model; `path` is where its scales will lie.
+    pub(super) fn of(model: &Model, narrowing: &Narrowing, samples: usize, path: &'a Path) -> Self {
+        let scales = narrowing.scales(model);
+        let keeping = narrowing.keeping.as_ref();
+        let seen = |product: &Product| {
+            let alone = keeping.and_then(|of| of.alone.iter().find(|(id, _)| *id == product.id));
+            Seen {
+                weight: product.name.clone(),
+                now: Figures::of(product.given()),
+                alpha: product.balanced.as_ref().map(|balanced| balanced.alpha),
+                before: product.balanced.as_ref().map(|_| Figures::of(&product.plain)),
+                alone: alone.map(|(_, error)| *error),
+                wide: narrowing.is_wide(product.id),
             }
-            let Some(amax) = method.amax(&seen) else {
-                let list = if seen.n() == 0 { &mut unseen } else { &mut zeros };
-                list.push(weight.clone());
-                continue;
-            };
-            let fit = seen.fit(amax);
-            tensors.push(Seen {
-                weight: weight.clone(),
-                n: seen.n(),
-                largest: seen.largest(),
-                amax,
-                cut_share: fit.cut_share,
-                sqnr_db: fit.sqnr_db,
-                sqnr_db_of_max: seen.fit(seen.largest()).sqnr_db,
-            });
+        };
+        Self {
+            path,
+            model: scales.model.clone(),
+            method: narrowing.method.to_string(),
+            samples,
+            tensors: narrowing.products.iter().map(seen).collect(),
+            unseen: narrowing.unseen.clone(),
+            zeros: narrowing.zeros.clone(),
+            golden: keeping.map(|of| Golden { all: of.all, kept: of.kept, is_near: of.is_near }),
+            scales,
         }
-        let (model, method) = (hex(&model.digest()), method.to_string());
-        Ok(Self { scales, model, method, samples, tensors, unseen, zeros })
     }
 
     /// Writes the file of scales.
@@ -94,36 +114,79 @@ impl<'a> Report<'a> {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn write_scales(&self) -> anyhow::Result<()> {
-        let scale = |seen: &Seen| ActivationScale {
-            weight: seen.weight.clone(),
-            amax: seen.amax,
-            method: self.method.clone(),
-        };
-        let scales = ActivationScales::new(&self.model, self.tensors.iter().map(scale).collect());
-        let text = serde_json::to_vec_pretty(&scales)?;
-        install::write(self.scales, &text).with_context(|| self.scales.display().to_string())
+        let text = serde_json::to_vec_pretty(&self.scales)?;
+        install::write(self.path, &text).with_context(|| self.path.display().to_string())
     }
 
     /// For a person: the worst products first.
     pub(super) fn text(&self) -> String {
         let mut worst: Vec<&Seen> = self.tensors.iter().collect();
-        worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
-        let heads = ["product with", "largest", "amax", "cut", "signal to noise", "uncut"];
-        let mut rows = vec![heads.map(str::to_owned).to_vec()];
+        // What a layer costs the outputs counts, where that is known.
+        let cost = |seen: &Seen| seen.alone.map_or(seen.now.error, |alone| alone.rms_share);
+        worst.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+        let heads = ["product with", "largest", "amax", "cut", "signal to noise", "uncut", "error"];
+        let is_smoothed = !self.scales.balances.is_empty();
+        let more_heads = [(is_smoothed, "moved"), (is_smoothed, "error before")].into_iter();
+        let more_heads = more_heads.chain([self.golden.is_some(); 2].into_iter().zip(["golden", "bits"]));
+        let more_heads: Vec<&str> =
+            more_heads.filter(|(is_there, _)| *is_there).map(|(_, head)| head).collect();
+        let mut rows = vec![heads.into_iter().chain(more_heads).map(str::to_owned).collect()];
         for seen in worst.iter().take(TOLD) {
-            rows.push(vec![
+            let now = &seen.now;
+            let mut row = vec![
                 seen.weight.clone(),
-                format!("{:.3}", seen.largest),
-                format!("{:.3}", seen.amax),
-                format!("{:.4} %", 100.0 * seen.cut_share),
-                format!("{:.1} dB", seen.sqnr_db),
-                format!("{:.1} dB", seen.sqnr_db_of_max),
-            ]);
+                format!("{:.3}", now.largest),
+                format!("{:.3}", now.amax),
+                format!("{:.4} %", 100.0 * now.cut_share),
+                format!("{:.1} dB", now.sqnr_db),
+                format!("{:.1} dB", now.sqnr_db_of_max),
+                percent(now.error),
+            ];
+            if is_smoothed {
+                row.push(seen.alpha.map_or_else(String::new, |alpha| format!("{alpha}")));
+                row.push(seen.before.as_ref().map_or_else(String::new, |before| percent(before.error)));
+            }
+            if self.golden.is_some() {
+                row.push(seen.alone.map_or_else(String::new, |alone| percent(alone.rms_share)));
+                row.push(if seen.wide { "16" } else { "8" }.to_owned());
+            }
+            rows.push(row);
         }
         let more = match self.tensors.len().saturating_sub(TOLD) {
             0 => String::new(),
-            more => format!("and {more} that fit better\n"),
+            more => format!("and {more} that cost less\n"),
         };
+        format!(
+            "{}: {} scales by {}, of {} samples\n\n{}{more}{}{}",
+            self.path.display(),
+            self.scales.tensors.len(),
+            self.method,
+            self.samples,
+            output::table(&rows),
+            self.golden.as_ref().map_or_else(String::new, |golden| self.of_golden(golden)),
+            self.without_scales()
+        )
+    }
+
+    fn of_golden(&self, golden: &Golden) -> String {
+        let Golden { all, kept, is_near } = golden;
+        let wide = self.scales.wide.len();
+        let told = format!(
+            "golden cases: off by {} as a whole in the output that is off most with all products in eight bits",
+            percent(all.rms_share)
+        );
+        match (wide, is_near) {
+            (0, _) => format!("{told}: none is left in 16\n"),
+            (_, true) => format!("{told}, by {} with what {wide} are given in 16\n", percent(kept.rms_share)),
+            (_, false) => format!(
+                "{told}, by {} with what all are given in 16: their weights alone cost too much; give parts another format\n",
+                percent(kept.rms_share)
+            ),
+        }
+    }
+
+    /// What there is no scale for.
+    fn without_scales(&self) -> String {
         let without = |weights: &[String], why: &str| match weights {
             [] => String::new(),
             [first, ..] => format!(
@@ -131,17 +194,18 @@ impl<'a> Report<'a> {
                 weights.len()
             ),
         };
-        let unseen = without(
-            &self.unseen,
-            "were never reached: give data of every kind that the model takes, as images",
-        ) + &without(&self.zeros, "were given nothing but zeros");
-        format!(
-            "{}: {} scales by {}, of {} samples\n\n{}{more}{unseen}",
-            self.scales.display(),
-            self.tensors.len(),
-            self.method,
-            self.samples,
-            output::table(&rows)
-        )
+        without(&self.unseen, "were never reached: give data of every kind that the model takes, as images")
+            + &without(&self.zeros, "were given nothing but zeros")
     }
+}
+
+impl Figures {
+    fn of(given: &Given) -> Self {
+        let Given { n, largest, amax, fit, sqnr_db_of_max, error } = *given;
+        Figures { n, largest, amax, cut_share: fit.cut_share, sqnr_db: fit.sqnr_db, sqnr_db_of_max, error }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
 }

@@ -14,7 +14,7 @@ mod rotary;
 mod rows;
 
 pub(super) use attention::attention;
-pub use choice::log_likelihood;
+pub use choice::{divergence, log_likelihood};
 pub(super) use conv::{Convolution, conv3d};
 pub(super) use dense::linear;
 pub(super) use moves::upsample;

@@ -10,6 +10,8 @@ use super::{Scenes, within};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeRecipe {
+    /// The checkpoint whose VAE is begun with, relative to the recipe: it must have the sizes below. Random weights if none is named.
+    pub from: Option<PathBuf>,
     /// Channels of the first level.
     pub base_dim: usize,
     /// Factors of it, level by level.
@@ -32,6 +34,9 @@ pub struct VaeRecipe {
 pub struct TeacherRecipe {
     /// The checkpoint of a VAE, which gives the latents, relative to the recipe.
     pub vae: PathBuf,
+    /// The checkpoint whose denoiser is begun with, relative to the recipe: it must have the sizes below, and what takes actions is begun
+    /// at random where it takes none. Random weights if none is named.
+    pub from: Option<PathBuf>,
     /// Attention heads.
     pub heads: usize,
     /// Channels of a head.

@@ -69,6 +69,40 @@ pub struct GrpoRecipe {
     pub measured: u64,
 }
 
+/// A model in the layout of Qwen3-VL that learns from another's shares of the next token, as a rule a larger one's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GkdRecipe {
+    /// A checkpoint whose layout the model has, relative to the recipe: sizes, tokenizer, chat template, preprocessing. Its weights are
+    /// not looked at.
+    pub like: PathBuf,
+    /// The checkpoint whose weights the model begins with, relative to the recipe; random ones if none is named.
+    pub from: Option<PathBuf>,
+    /// The checkpoint that it learns from, relative to the recipe: with the same tokenizer, chat template and preprocessing.
+    pub teacher: PathBuf,
+    /// How often each kind of question leads: pairs of its name and a share.
+    pub tasks: Vec<(String, f64)>,
+    /// Questions about one clip.
+    #[serde(default = "questions")]
+    pub questions: usize,
+    /// Share of clips about which the model learns at answers of its own, and not at true ones.
+    #[serde(default = "half")]
+    pub on_policy: f64,
+    /// Which divergence: 0 covers all that the teacher finds likely, 1 keeps to its likeliest.
+    #[serde(default = "half")]
+    pub beta: f64,
+    /// Temperature at which shares are compared and answers are sampled; above 0.
+    #[serde(default = "temperature")]
+    pub temperature: f64,
+    /// Clips of the validation split that a measurement asks about.
+    #[serde(default = "measured")]
+    pub measured: u64,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
 fn questions() -> usize {
     4
 }
@@ -119,6 +153,22 @@ impl GrpoRecipe {
             ));
         }
         check_tasks("grpo", &self.tasks, scenes)
+    }
+
+    /// The tasks and their shares.
+    pub(in crate::distill) fn topics(&self) -> Vec<(Topic, f64)> {
+        topics(&self.tasks)
+    }
+}
+
+impl GkdRecipe {
+    pub(super) fn check(&self, scenes: &Scenes) -> Result<(), String> {
+        within("gkd.questions", self.questions, 1, QUESTIONS_MAX)?;
+        within("gkd.on_policy", self.on_policy, 0.0, 1.0)?;
+        within("gkd.beta", self.beta, 0.0, 1.0)?;
+        within("gkd.temperature", self.temperature, 0.01, 100.0)?;
+        within("gkd.measured", self.measured, 1, MEASURED_MAX)?;
+        check_tasks("gkd", &self.tasks, scenes)
     }
 
     /// The tasks and their shares.

@@ -1,6 +1,8 @@
 //! What teacher and students have in common: a pipeline's network with its VAE fixed, latents of clips, one call of the denoiser, and
 //! forecasts of it.
 
+mod first;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -8,18 +10,17 @@ use serde_json::Value;
 
 use super::pipeline::{configs, fixed};
 use super::vae::{decode, encode};
-use super::{Values, check_size, decibels, digest, pipeline};
+use super::{Values, check_size, decibels, digest};
 use crate::backend::Run;
 use crate::checkpoint::{Checkpoint, CheckpointWriter, NewTensor};
 use crate::distill::DistillError;
 use crate::distill::clips::Clips;
-use crate::distill::draw::{Purpose, generator, normal};
+use crate::distill::draw::normal;
 use crate::distill::interpreter::Interpreter;
-use crate::distill::optimizer::{Parameter, Rule};
 use crate::distill::recipe::{Recipe, Scenes};
 use crate::distill::tape::Tensor;
-use crate::graph::{BufferId, Network, Weight, WeightId, Weights as _};
-use crate::models::names::{Folders, Names};
+use crate::graph::{BufferId, Network, Weight, WeightId};
+use crate::models::names::Names;
 use crate::models::predict25::{ClipOptions, LatentShape, PredictConfig, Spelling, TextEmbedding, places};
 use crate::models::wan_vae::{self, ENCODER_STATES, FRAMES_PER_LATENT, LATENTS_PER_CALL};
 use crate::scenes::Rng;
@@ -45,6 +46,7 @@ pub(super) struct Denoiser {
     transformer: Value,
     vae: Checkpoint,
     text: TextEmbedding,
+    clip: ClipOptions,
     network: Network,
     names: Names,
     fixed: HashMap<WeightId, Vec<f32>>,
@@ -102,6 +104,7 @@ impl Denoiser {
             given: given.to_vec(),
             fixed: fixed(&network, &config, &vae, &names)?,
             latent: config.latent_shape(&options),
+            clip: options,
             index,
             transformer,
             vae,
@@ -112,44 +115,18 @@ impl Denoiser {
         })
     }
 
-    /// The digest of the weights that do not learn.
-    pub(super) fn inputs(&self) -> String {
-        let ids = (0..self.network.weights.len()).map(|i| WeightId(i as u32));
-        digest(ids.filter_map(|id| self.fixed.get(&id)).map(Vec::as_slice))
+    /// The digest of the weights that do not learn, and of those that are begun with.
+    pub(super) fn inputs(&self, first: &HashMap<String, Vec<f32>>) -> String {
+        let all = self.network.weights.iter().enumerate();
+        let of = |(i, weight): (usize, &Weight)| {
+            self.fixed.get(&WeightId(i as u32)).or_else(|| first.get(&weight.name))
+        };
+        digest(all.filter_map(of).map(Vec::as_slice))
     }
 
     /// Of one clip, as patches.
     pub(super) fn len(&self) -> usize {
         self.latent.len()
-    }
-
-    /// The weights before the first step: `learnt` gives those that learn.
-    pub(super) fn parameters(&self, learnt: impl Fn(usize, &Weight) -> Vec<f32>) -> Vec<Parameter> {
-        let of = |(i, weight): (usize, &Weight)| match self.fixed.get(&WeightId(i as u32)) {
-            Some(values) => Parameter::new(&weight.name, &weight.shape, values.clone(), Rule::Fixed),
-            None => Parameter::new(&weight.name, &weight.shape, learnt(i, weight), pipeline::rule(weight)),
-        };
-        self.network.weights.iter().enumerate().map(of).collect()
-    }
-
-    /// The weights that a checkpoint of the same configs has, by their names.
-    pub(super) fn read(&self, folders: Folders<'_, '_>) -> Result<HashMap<String, Vec<f32>>, DistillError> {
-        // What has no place here, such as what takes actions that no config speaks of, would be lost.
-        Names::expect_no_others(&[&self.names], folders)?;
-        let mut network = self.network.clone();
-        let constants = self.names.read(&mut network, folders)?;
-        let of = |(i, weight): (usize, &Weight)| {
-            (weight.name.clone(), constants.weight(WeightId(i as u32)).to_f32())
-        };
-        Ok(self.network.weights.iter().enumerate().map(of).collect())
-    }
-
-    /// The weights of a teacher that has learnt nothing.
-    pub(super) fn untaught(&self, seed: u64) -> Vec<Parameter> {
-        self.parameters(|i, weight| {
-            let rng = &mut generator(seed, Purpose::Weights, i as u64);
-            pipeline::values(rng, &self.network, weight)
-        })
     }
 
     /// Clips of a split, with numbers of given frames as the recipe shares them; each is encoded once.

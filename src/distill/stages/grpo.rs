@@ -21,7 +21,7 @@ use std::path::Path;
 
 use super::judged::{Tally, reward};
 use super::lesson::{Lesson, Lessons, together};
-use super::reading::Reading;
+use super::reading::{Reading, at_random};
 use super::reasoner::Reasoner;
 use super::{Means, Stage};
 use crate::distill::DistillError;
@@ -32,6 +32,9 @@ use crate::distill::tape::Tensor;
 use crate::quality::answers::TOKENS_MAX;
 use crate::runtime::Sampling;
 use crate::scenes::Rng;
+
+/// Of a recipe: where layout and weights are.
+const KEYS: [&str; 2] = ["grpo.like", "grpo.from"];
 
 pub(super) struct Grpo {
     train: Train,
@@ -53,7 +56,7 @@ struct Said {
 
 impl Grpo {
     pub(super) fn new(recipe: &Recipe, of: &GrpoRecipe) -> Result<Grpo, DistillError> {
-        let reasoner = Reasoner::new(recipe, "grpo", &of.like, Some(&of.from))?;
+        let reasoner = Reasoner::new(recipe, KEYS, &of.like, Some(&of.from))?;
         let lessons = Lessons::new(recipe, &reasoner, of.topics(), of.questions)?;
         let first = || reasoner.parameters(recipe.seed).iter().map(Parameter::mean_tensor).collect();
         let reference = (0.0 < of.kl).then(first);
@@ -70,7 +73,7 @@ impl Grpo {
     ) -> Result<Vec<Said>, DistillError> {
         let questions = (0..lesson.posed.len()).flat_map(|posed| std::iter::repeat_n(posed, n));
         let put: Vec<(usize, Sampling)> =
-            questions.map(|posed| (posed, sampling(self.of.temperature, rng))).collect();
+            questions.map(|posed| (posed, at_random(self.of.temperature, rng))).collect();
         let answers = reading.said(&put, TOKENS_MAX)?;
         let of = |((posed, _), answer): (&(usize, Sampling), &Vec<u32>)| {
             reward(&self.reasoner, &lesson.posed[*posed], answer, self.of.format)
@@ -169,12 +172,6 @@ impl Stage for Grpo {
     }
 }
 
-/// Every token by its likelihood at this temperature, with a seed of its own.
-fn sampling(temperature: f64, rng: &mut Rng) -> Sampling {
-    let seed = (rng.unit() * (1u64 << 53) as f64) as u64;
-    Sampling { greedy: false, temperature: temperature as f32, top_k: 0, seed, ..Sampling::default() }
-}
-
 /// Each reward less the mean of all: exactly nought where all are alike.
 fn advantages(rewards: &[f64]) -> Vec<f64> {
     let off = rewards.iter().map(|reward| reward - rewards[0]);
@@ -206,7 +203,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let recipe = Recipe::open(&path).unwrap();
         let StageRecipe::Grpo(of) = &recipe.stage else { panic!("another stage: {:?}", recipe.stage) };
-        let random = Reasoner::new(&recipe, "grpo", &of.like, None).unwrap();
+        let random = Reasoner::new(&recipe, KEYS, &of.like, None).unwrap();
         let values: Vec<Vec<f32>> = random.parameters(3).iter().map(|p| p.values().to_vec()).collect();
         random.write(&values, &folder.join("from")).unwrap();
         Grpo::new(&recipe, of).unwrap()
@@ -231,7 +228,7 @@ mod tests {
         for lesson in &lessons {
             let reading = Reading::new(&stage.reasoner, &tensors(&parameters, &values), lesson).unwrap();
             let put: Vec<(usize, Sampling)> = (0..lesson.posed.len())
-                .flat_map(|i| [(i, sampling(1.5, rng)), (i, sampling(1.5, rng))])
+                .flat_map(|i| [(i, at_random(1.5, rng)), (i, at_random(1.5, rng))])
                 .collect();
             let answers = reading.said(&put, 5).unwrap();
             let said = |((posed, _), answer): (&(usize, Sampling), Vec<u32>)| Said {
@@ -284,7 +281,7 @@ mod tests {
             let reading = Reading::new(&stage.reasoner, &weights, lesson).unwrap();
             let rng = &mut Rng::new(7);
             let put: Vec<(usize, Sampling)> = [2, 0, 1, 0, 2, 0]
-                .map(|i| (i % lesson.posed.len(), sampling(1.0, rng)))
+                .map(|i| (i % lesson.posed.len(), at_random(1.0, rng)))
                 .into_iter()
                 .chain([(0, Sampling::default())])
                 .collect();

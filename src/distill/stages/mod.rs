@@ -3,6 +3,7 @@
 mod denoiser;
 #[cfg(test)]
 mod differences;
+mod gkd;
 mod grpo;
 mod judged;
 mod lesson;
@@ -63,6 +64,7 @@ pub(super) fn stage(recipe: &Recipe) -> Result<Box<dyn Stage>, DistillError> {
         StageRecipe::Student(of) => Box::new(student::Student::new(recipe, of)?),
         StageRecipe::Sft(of) => Box::new(sft::Sft::new(recipe, of)?),
         StageRecipe::Grpo(of) => Box::new(grpo::Grpo::new(recipe, of)?),
+        StageRecipe::Gkd(of) => Box::new(gkd::Gkd::new(recipe, of)?),
     })
 }
 

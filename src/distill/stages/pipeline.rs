@@ -12,9 +12,12 @@ use crate::distill::optimizer::Rule;
 use crate::distill::recipe::{Recipe, TeacherRecipe};
 use crate::graph::{Network, Weight, WeightId, Weights as _};
 use crate::models::names::{Names, Rule as Stored};
-use crate::models::predict25::{PredictConfig, TextEmbedding};
+use crate::models::predict25::{Generation, PredictCheckpoint, PredictConfig, TextEmbedding};
 use crate::models::wan_vae;
 use crate::scenes::{FPS, Rng};
+
+/// What the names of all weights contain that take actions, and no others'.
+pub(super) const ACTIONS: &str = "action_embedder";
 
 /// The weights that do not learn: the VAE's, and those that no checkpoint has.
 pub(super) fn fixed(
@@ -41,11 +44,23 @@ pub(super) fn fixed(
     Ok(all)
 }
 
+/// Whether a checkpoint is of the kind that is trained.
+pub(super) fn check_taught(checkpoint: &PredictCheckpoint) -> Result<(), String> {
+    let config = checkpoint.config();
+    if config.generation != Generation::Predict25 {
+        return Err("a checkpoint of Predict 2; Predict 2.5 is trained".into());
+    }
+    if config.denoiser.text_projection.is_some() {
+        return Err("a denoiser that projects its texts; those are trained that take them as they are".into());
+    }
+    Ok(())
+}
+
 /// As PyTorch's linear maps begin, but that gates, shifts, scales and what comes out are zero: every block begins as nothing.
 pub(super) fn values(rng: &mut Rng, network: &Network, weight: &Weight) -> Vec<f32> {
     let n: usize = weight.shape.iter().product();
     let name = &weight.name[..];
-    let of_actions = name.contains("action_embedder");
+    let of_actions = name.contains(ACTIONS);
     let is_zero = (name.ends_with("linear_2.weight") && !of_actions)
         || name.starts_with("proj_out")
         || (of_actions && name.contains(".fc2."));

@@ -13,6 +13,7 @@ use crate::distill::tape::Tensor;
 use crate::graph::{BufferId, GraphId, Network};
 use crate::models::reason2::{PREFILL_TOKENS_MAX, PatchInputs};
 use crate::runtime::{Sampler, Sampling};
+use crate::scenes::Rng;
 
 /// A network that has read what the prompts of a lesson begin with.
 pub(super) struct Reading<'r> {
@@ -207,6 +208,12 @@ impl<'r> Reading<'r> {
         piece.index = vec![-1; n_rows];
         prefill(on, &piece, self.lesson.n_common, 1, ends)
     }
+}
+
+/// Every token by its likelihood at this temperature, with a seed of its own.
+pub(super) fn at_random(temperature: f64, rng: &mut Rng) -> Sampling {
+    let seed = (rng.unit() * (1u64 << 53) as f64) as u64;
+    Sampling { greedy: false, temperature: temperature as f32, top_k: 0, seed, ..Sampling::default() }
 }
 
 /// Tokens of members that lie side by side.

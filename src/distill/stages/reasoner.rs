@@ -20,6 +20,9 @@ use crate::tensor::DType;
 /// Deviation of random weights where the config has no `initializer_range`: transformers'.
 const DEVIATION: f64 = 0.02;
 
+/// The file that says which tokens there are.
+const TOKENIZER: &str = "tokenizer.json";
+
 pub(super) struct Reasoner {
     pub(super) config: Reason2Config,
     pub(super) network: Network,
@@ -34,31 +37,33 @@ pub(super) struct Reasoner {
 }
 
 impl Reasoner {
-    /// The network in the layout of the checkpoint `like`, with the weights of `from` or random ones. `table` is the recipe's, for errors.
+    /// The network in the layout of the checkpoint `like`, with the weights of `from` or random ones. `keys` are theirs in the recipe, for
+    /// errors.
     pub(super) fn new(
         recipe: &Recipe,
-        table: &str,
+        keys: [&str; 2],
         like: &Path,
         from: Option<&Path>,
     ) -> Result<Reasoner, DistillError> {
+        let [key_like, key_from] = keys;
         let wrong = |key: &str, why: &dyn std::fmt::Display| DistillError::Recipe {
             path: recipe.path.clone(),
-            why: format!("`{table}.{key}`: {why}"),
+            why: format!("`{key}`: {why}"),
         };
-        let files = Checkpoint::open_configs(&recipe.beside(like)).map_err(|why| wrong("like", &why))?;
-        let mut config = Reason2Config::parse(files.config()).map_err(|why| wrong("like", &why))?;
-        let (manifest, tokenizer, _) =
-            reason_manifest(&files, &config, &ReasonOptions::default()).map_err(|why| wrong("like", &why))?;
+        let files = Checkpoint::open_configs(&recipe.beside(like)).map_err(|why| wrong(key_like, &why))?;
+        let mut config = Reason2Config::parse(files.config()).map_err(|why| wrong(key_like, &why))?;
+        let (manifest, tokenizer, _) = reason_manifest(&files, &config, &ReasonOptions::default())
+            .map_err(|why| wrong(key_like, &why))?;
         if manifest.stop_token_ids.is_empty() {
             return Err(wrong(
-                "like",
+                key_like,
                 &"no token ends an answer; expected an `eos_token_id` in generation_config.json",
             ));
         }
         let source = from.map(|from| Checkpoint::open(&recipe.beside(from)));
-        let source = source.transpose().map_err(|why| wrong("from", &why))?;
+        let source = source.transpose().map_err(|why| wrong(key_from, &why))?;
         let head = match &source {
-            Some(source) => config.head(source.tensors()).map_err(|why| wrong("from", &why))?,
+            Some(source) => config.head(source.tensors()).map_err(|why| wrong(key_from, &why))?,
             None if config.tie_word_embeddings => Head::Embedding,
             None => Head::Own,
         };
@@ -75,7 +80,7 @@ impl Reasoner {
             Ok(ids.map(|id| constants.weight(id).to_f32()).collect())
         });
         let first =
-            first.transpose().map_err(|why: crate::checkpoint::CheckpointError| wrong("from", &why))?;
+            first.transpose().map_err(|why: crate::checkpoint::CheckpointError| wrong(key_from, &why))?;
         let mut beside = files.configs()?;
         let mut written = files.config().value().clone();
         written["dtype"] = json!("float32");
@@ -101,6 +106,23 @@ impl Reasoner {
             hasher.update(bytemuck::cast_slice::<f32, u8>(values));
         }
         hex(hasher)
+    }
+
+    /// What another is shown or told otherwise, if it is.
+    pub(super) fn differs(&self, other: &Reasoner) -> Option<&'static str> {
+        let (a, b) = (&self.manifest, &other.manifest);
+        // As it is meant, however it is spaced.
+        let tokens = |of: &Reasoner| -> Option<Value> {
+            let (_, content) = of.beside.iter().find(|(name, _)| *name == TOKENIZER)?;
+            serde_json::from_slice(content).ok()
+        };
+        match () {
+            () if a.preprocess != b.preprocess => Some("pixels"),
+            () if tokens(self) != tokens(other) || a.vocab_size != b.vocab_size => Some("tokens"),
+            () if a.prompt != b.prompt => Some("prompts"),
+            () if a.stop_token_ids != b.stop_token_ids => Some("ends of answers"),
+            () => None,
+        }
     }
 
     /// The weights before the first step.

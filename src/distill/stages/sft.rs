@@ -27,7 +27,7 @@ pub(super) struct Sft {
 
 impl Sft {
     pub(super) fn new(recipe: &Recipe, of: &SftRecipe) -> Result<Sft, DistillError> {
-        let reasoner = Reasoner::new(recipe, "sft", &of.like, of.from.as_deref())?;
+        let reasoner = Reasoner::new(recipe, ["sft.like", "sft.from"], &of.like, of.from.as_deref())?;
         let lessons = Lessons::new(recipe, &reasoner, of.topics(), of.questions)?;
         Ok(Sft { train: recipe.train.clone(), of: of.clone(), reasoner, lessons })
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::denoiser::{DECODED, Denoiser, mixed, shifted, shifted_times};
-use super::{Means, Stage, digest};
+use super::{Means, Stage, digest, pipeline};
 use crate::checkpoint::Checkpoint;
 use crate::distill::DistillError;
 use crate::distill::draw::normal;
@@ -20,7 +20,7 @@ use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, StudentRecipe, Train};
 use crate::distill::tape::Tensor;
-use crate::models::predict25::{Generation, PredictCheckpoint, TextEmbedding};
+use crate::models::predict25::{PredictCheckpoint, TextEmbedding};
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
 
@@ -43,15 +43,7 @@ impl Student {
         let dir = recipe.beside(&of.teacher);
         let checkpoint = PredictCheckpoint::open(&dir)?;
         let config = checkpoint.config();
-        let refused = |why: &str| Err(DistillError::run(&dir, why));
-        if config.generation != Generation::Predict25 {
-            return refused("a teacher of Predict 2; students are trained of Predict 2.5");
-        }
-        if config.denoiser.text_projection.is_some() {
-            return refused(
-                "a teacher that projects its texts; students are trained of those that take them as they are",
-            );
-        }
+        pipeline::check_taught(&checkpoint).map_err(|why| DistillError::run(&dir, why))?;
         // Its own keys are set below: what stands there is an object, or nothing.
         config.notes()?;
         let text = TextEmbedding::load(&config.denoiser, "default", &dir.join(TextEmbedding::FILE))?;
@@ -68,7 +60,7 @@ impl Student {
         let transformer = checkpoint.transformer().config().value().clone();
         let vae = Checkpoint::open(checkpoint.vae().dir())?;
         let denoiser = Denoiser::new(recipe, &of.given, index, transformer, vae, text)?;
-        let first = denoiser.read(&checkpoint.folders())?;
+        let first = denoiser.first(&checkpoint)?;
         let teacher = denoiser.parameters(|_, weight| first[&weight.name].clone());
         let teacher = teacher.iter().map(Parameter::mean_tensor).collect();
         Ok(Student { train: recipe.train.clone(), of: of.clone(), denoiser, teacher, first })

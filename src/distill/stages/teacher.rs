@@ -3,6 +3,7 @@
 //! Latents of some frames are given and stand clean in place; the others are mixed with noise by σ, and the network predicts noise minus
 //! latents. σ is a shifted logit-normal, with a share of the noisiest. The VAE is fixed.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::denoiser::{Batch, DECODED, Denoiser, MEASURED, mixed, shifted, shifted_times};
@@ -14,6 +15,8 @@ use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
 use crate::distill::recipe::{Recipe, TeacherRecipe, Train};
 use crate::distill::tape::Tensor;
+use crate::graph::Weight;
+use crate::models::predict25::{PredictCheckpoint, TextEmbedding};
 use crate::models::wan_vae;
 use crate::scenes::Rng;
 use crate::scenes::robot::Split;
@@ -25,6 +28,8 @@ pub(super) struct Teacher {
     train: Train,
     of: TeacherRecipe,
     denoiser: Denoiser,
+    /// The weights to begin with; random ones where there are none.
+    first: HashMap<String, Vec<f32>>,
 }
 
 impl Teacher {
@@ -33,9 +38,28 @@ impl Teacher {
         let channels = vae.config().root()?.extent("z_dim")?;
         let index = pipeline::index(recipe, of.given[0].0);
         let transformer = pipeline::transformer(of, channels);
-        let text = pipeline::text(recipe.seed, of.text_dim);
+        let wrong = |why: String| DistillError::Recipe {
+            path: recipe.path.clone(),
+            why: format!("`teacher.from`: {why}"),
+        };
+        let from = of.from.as_ref().map(|from| recipe.beside(from));
+        let from = from.map(|dir| taught(&dir, of).map_err(wrong)).transpose()?;
+        let (from, text) = match from {
+            Some((checkpoint, text)) => (Some(checkpoint), text),
+            None => (None, pipeline::text(recipe.seed, of.text_dim)),
+        };
         let denoiser = Denoiser::new(recipe, &of.given, index, transformer, vae, text)?;
-        Ok(Teacher { train: recipe.train.clone(), of: of.clone(), denoiser })
+        let first = from.map(|from| denoiser.first(&from)).transpose()?;
+        if let Some(weight) = first.as_ref().and_then(|first| denoiser.missing(first)) {
+            let Weight { name, shape, .. } = weight;
+            return Err(wrong(format!("it has no `{name}` of the shape {shape:?} that the recipe asks for")));
+        }
+        Ok(Teacher {
+            train: recipe.train.clone(),
+            of: of.clone(),
+            denoiser,
+            first: first.unwrap_or_default(),
+        })
     }
 
     /// The mean square of what velocities are off, over what is not given.
@@ -57,13 +81,27 @@ impl Teacher {
     }
 }
 
+/// A checkpoint to begin with, and the text that it knows.
+fn taught(dir: &Path, of: &TeacherRecipe) -> Result<(PredictCheckpoint, TextEmbedding), String> {
+    let checkpoint = PredictCheckpoint::open(dir).map_err(|e| e.to_string())?;
+    pipeline::check_taught(&checkpoint)?;
+    let path = dir.join(TextEmbedding::FILE);
+    let config = &checkpoint.config().denoiser;
+    let text = TextEmbedding::load(config, "default", &path).map_err(|e| e.to_string())?;
+    let width = text.values.len() / text.n_tokens;
+    if width != of.text_dim {
+        return Err(format!("its texts are of {width} values; the recipe has `text_dim` {}", of.text_dim));
+    }
+    Ok((checkpoint, text))
+}
+
 impl Stage for Teacher {
     fn inputs(&self) -> String {
-        self.denoiser.inputs()
+        self.denoiser.inputs(&self.first)
     }
 
     fn parameters(&self, seed: u64) -> Vec<Parameter> {
-        self.denoiser.untaught(seed)
+        self.denoiser.begun(seed, &self.first)
     }
 
     fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {

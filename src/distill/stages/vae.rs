@@ -5,13 +5,14 @@
 //! Each step draws a length of clip: a causal network learns where its zeros in front end, so that it must see clips at least as long
 //! as those it will decode. Mean and deviation of the latents are measured when a checkpoint is written, and stand in its config.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::{Means, Stage, Values, check_size, decibels, digest, uniform};
 use crate::backend::Run;
-use crate::checkpoint::CheckpointWriter;
+use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::distill::DistillError;
 use crate::distill::clips::Clips;
 use crate::distill::draw::{Purpose, generator, normal};
@@ -20,7 +21,7 @@ use crate::distill::ops;
 use crate::distill::optimizer::{Parameter, Rule};
 use crate::distill::recipe::{Recipe, Scenes, Train, VaeRecipe};
 use crate::distill::tape::Tensor;
-use crate::graph::{BufferId, Network, Weight};
+use crate::graph::{BufferId, Network, Weight, WeightId, Weights as _};
 use crate::models::names::Names;
 use crate::models::wan_vae::{
     self, ClipSize, ENCODER_STATES, FRAMES_PER_LATENT, LATENTS_PER_CALL, WanVaeConfig,
@@ -40,6 +41,8 @@ pub(super) struct Vae {
     of: VaeRecipe,
     config: WanVaeConfig,
     network: Network,
+    /// The weights to begin with; none for random ones.
+    first: Option<Vec<Vec<f32>>>,
 }
 
 impl Vae {
@@ -56,12 +59,14 @@ impl Vae {
         };
         let network = network(&config, &recipe.scenes);
         check_size(recipe, &network)?;
+        let first = of.from.as_deref().map(|from| first(recipe, from, &config, &network)).transpose()?;
         Ok(Vae {
             scenes: recipe.scenes.clone(),
             train: recipe.train.clone(),
             of: of.clone(),
             config,
             network,
+            first,
         })
     }
 
@@ -102,6 +107,34 @@ impl Vae {
             |(sum, square): (&f64, &f64)| (square / n - (sum / n).powi(2)).max(1e-8).sqrt() as f32;
         Ok((mean, sums.iter().zip(&squares).map(deviation).collect()))
     }
+}
+
+/// The weights of a checkpoint's VAE, which must be of the recipe's sizes.
+fn first(
+    recipe: &Recipe,
+    from: &Path,
+    config: &WanVaeConfig,
+    network: &Network,
+) -> Result<Vec<Vec<f32>>, DistillError> {
+    let wrong = |why: &dyn Display| DistillError::Recipe {
+        path: recipe.path.clone(),
+        why: format!("`vae.from`: {why}"),
+    };
+    let checkpoint = Checkpoint::open(&recipe.beside(from).join(wan_vae::FOLDER)).map_err(|e| wrong(&e))?;
+    let found = WanVaeConfig::parse(checkpoint.config()).map_err(|e| wrong(&e))?;
+    // Those are of its latents, and are measured anew.
+    let (latents_mean, latents_std) = (config.latents_mean.clone(), config.latents_std.clone());
+    let found = WanVaeConfig { latents_mean, latents_std, ..found };
+    if found != *config {
+        return Err(wrong(&format!("a VAE of other sizes: {found:?}; the recipe has {config:?}")));
+    }
+    let names = Names::new(network, |weight| wan_vae::rule(config, weight));
+    let folders = [(wan_vae::FOLDER, checkpoint.tensors())];
+    Names::expect_no_others(&[&names], &folders).map_err(|e| wrong(&e))?;
+    let mut network = network.clone();
+    let constants = names.read(&mut network, &folders).map_err(|e| wrong(&e))?;
+    let ids = (0..network.weights.len()).map(|i| WeightId(i as u32));
+    Ok(ids.map(|id| constants.weight(id).to_f32()).collect())
 }
 
 /// The network for the longest clips, a whole clip in two calls.
@@ -151,13 +184,13 @@ pub(super) fn decode(on: &mut Interpreter<'_>, latents: &Tensor) -> Result<Tenso
 
 impl Stage for Vae {
     fn inputs(&self) -> String {
-        digest(std::iter::empty())
+        digest(self.first.iter().flatten().map(Vec::as_slice))
     }
 
     fn parameters(&self, seed: u64) -> Vec<Parameter> {
         let of = |(i, weight): (usize, &Weight)| {
             let rng = &mut generator(seed, Purpose::Weights, i as u64);
-            parameter(rng, &self.network, weight)
+            parameter(rng, &self.network, weight, self.first.as_ref().map(|first| first[i].clone()))
         };
         self.network.weights.iter().enumerate().map(of).collect()
     }
@@ -241,13 +274,13 @@ impl Stage for Vae {
     }
 }
 
-/// As PyTorch's convolutions begin; norms begin as ones.
-fn parameter(rng: &mut Rng, network: &Network, weight: &Weight) -> Parameter {
+/// Without a beginning, as PyTorch's convolutions begin; norms begin as ones.
+fn parameter(rng: &mut Rng, network: &Network, weight: &Weight, first: Option<Vec<f32>>) -> Parameter {
     let (name, shape) = (&weight.name[..], &weight.shape[..]);
-    let values = match name.ends_with(".gamma") {
+    let values = first.unwrap_or_else(|| match name.ends_with(".gamma") {
         true => vec![1.0; shape.iter().product()],
         false => uniform(rng, network, weight),
-    };
+    });
     let is_outer = ["conv_in", "conv_out"].iter().any(|outer| name.contains(outer));
     Parameter::new(name, shape, values, if is_outer { Rule::AdamW } else { Rule::Muon })
 }

@@ -51,7 +51,7 @@ impl Names {
 
 /// The action's server.
 pub(super) struct Action {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<AskRequest>>,
     clock: Arc<Clock>,
     book: Mutex<Book>,
 }
@@ -77,7 +77,7 @@ impl Action {
     pub(super) fn open(
         transport: &dyn Transport,
         names: &Names,
-        queue: &Arc<Queue>,
+        queue: &Arc<Queue<AskRequest>>,
     ) -> Result<Arc<Self>, TransportError> {
         let voice = Voice {
             feedback: transport.advertise(&names.feedback, FEEDBACK_TYPE, Delivery::Reliable)?,
@@ -191,7 +191,7 @@ impl Client {
     }
 }
 
-impl Asker for Client {
+impl Asker<AskRequest> for Client {
     fn because(&self) -> &'static str {
         "action"
     }
@@ -210,12 +210,12 @@ impl Asker for Client {
         }
     }
 
-    fn ended(mut self: Box<Self>, ending: Ending) {
+    fn ended(mut self: Box<Self>, ending: Ending<AskRequest>) {
         if !self.pending.is_empty() {
             self.feed_back();
         }
         let status = match &ending {
-            Ending::Answered(..) => Status::Succeeded,
+            Ending::Served(_) => Status::Succeeded,
             Ending::Canceled(_) => Status::Canceled,
             Ending::Failed(..) => Status::Aborted,
         };

@@ -1,12 +1,14 @@
-//! Questions of other nodes, beside the standing one: the service `~/ask`, and the action of the same name.
+//! What other nodes ask, beside the standing question and the standing forecast: a question by the service `~/ask` or the action of
+//! the same name, and a forecast by the service `~/imagine`.
 //!
-//! A question waits in one short queue until whoever answers takes it, and has one answer or one reason why there is none, whatever
-//! becomes of the node. It is there in every state of the node: where nobody answers, it says so at once.
+//! A request waits in the short queue of its kind until whoever serves it takes it, and ends once, with what it asks for or a reason why
+//! there is none, whatever becomes of the node. The services are there in every state of the node: where nobody serves, they say so at once.
 //!
 //! Why the same name twice: an action's services and topics lie below its name, so that neither hides the other.
 
 mod action;
 mod goals;
+mod kind;
 mod queue;
 mod service;
 mod ticket;
@@ -19,17 +21,20 @@ use self::action::Action;
 use self::queue::Queue;
 pub(super) use self::queue::{Attendance, Attending};
 use super::arguments::Remap;
+use super::messages::{AskRequest, ImagineRequest};
 use super::names::{NameError, NodeName};
 use super::transport::{Transport, TransportError};
 
-/// The one name.
-const NAME: &str = "~/ask";
+/// The one name of the service and the action that answer.
+const ASK: &str = "~/ask";
+const IMAGINE: &str = "~/imagine";
 
-/// What the service and the parts of the action are called.
+/// What the services and the parts of the action are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
-    service: String,
+    ask: String,
     action: action::Names,
+    imagine: String,
 }
 
 impl Names {
@@ -38,41 +43,34 @@ impl Names {
     /// # Errors
     /// If what one is remapped to is not allowed.
     pub(super) fn of(node: &NodeName, remaps: &[Remap]) -> Result<Self, NameError> {
-        Ok(Self { service: node.service(NAME, remaps)?, action: action::Names::of(node, remaps, NAME)? })
+        Ok(Self {
+            ask: node.service(ASK, remaps)?,
+            action: action::Names::of(node, remaps, ASK)?,
+            imagine: node.service(IMAGINE, remaps)?,
+        })
     }
 }
 
-/// The questions of other nodes.
+/// What other nodes ask.
 pub(super) struct Asks {
-    queue: Arc<Queue>,
+    /// About what is seen.
+    pub(super) questions: Arc<Queue<AskRequest>>,
+    /// For forecasts.
+    pub(super) wishes: Arc<Queue<ImagineRequest>>,
     action: Arc<Action>,
 }
 
 impl Asks {
-    /// Offers the service and the action, at which nobody answers yet.
+    /// Offers the services and the action, at which nobody serves yet.
     ///
     /// # Errors
     /// If the transport cannot.
     pub(super) fn open(transport: &dyn Transport, names: &Names) -> Result<Self, TransportError> {
-        let queue: Arc<Queue> = Arc::default();
-        service::offer(transport, &names.service, &queue)?;
-        let action = Action::open(transport, &names.action, &queue)?;
-        Ok(Self { queue, action })
-    }
-
-    /// Lets questions be answered, or not, until the guard goes. `wake` is called when one has come.
-    pub(super) fn attended(&self, attendance: Attendance, wake: impl Fn() + Send + 'static) -> Attending<'_> {
-        self.queue.attended(attendance, Box::new(wake))
-    }
-
-    /// The question whose turn it is.
-    pub(super) fn next(&self) -> Option<Ticket> {
-        self.queue.next()
-    }
-
-    /// How many were answered, and how many were not.
-    pub(super) fn counts(&self) -> [u64; 2] {
-        self.queue.counts()
+        let (questions, wishes): (Arc<Queue<AskRequest>>, Arc<Queue<ImagineRequest>>) = Default::default();
+        service::offer(transport, &names.ask, &questions)?;
+        let action = Action::open(transport, &names.action, &questions)?;
+        service::offer(transport, &names.imagine, &wishes)?;
+        Ok(Self { questions, wishes, action })
     }
 }
 

@@ -1,46 +1,58 @@
-//! Questions that wait for their turn: a few, and only while somebody answers.
+//! Requests of one kind that wait for their turn: a few, and only while somebody serves them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ticket::{self, Ending, Tally, Ticket};
+use super::kind::Kind;
+use super::ticket::{Ending, Tally, Ticket};
 
-/// Questions that wait, beside the one that is looked at. Who comes then asks again: a robot wants to know about now.
+/// Requests that wait, beside the one that is looked at. Who comes then asks again: a robot wants to know about now.
 const WAITING_MAX: usize = 4;
 
-/// Who is there for questions.
+/// Who is there for requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::ros2) enum Attendance {
     /// Nobody, as in a managed node that is not active.
     #[default]
     Away,
-    /// Engines that do not answer.
+    /// Engines that do nothing of the kind.
     Mute,
-    /// One that answers.
+    /// One that does.
     There,
 }
 
-#[derive(Default)]
-pub(super) struct Queue {
-    book: Mutex<Book>,
+pub(in crate::ros2) struct Queue<K: Kind> {
+    book: Mutex<Book<K>>,
     tally: Arc<Tally>,
 }
 
-#[derive(Default)]
-struct Book {
+struct Book<K: Kind> {
     attendance: Attendance,
-    waiting: VecDeque<Ticket>,
+    waiting: VecDeque<Ticket<K>>,
     wake: Option<Box<dyn Fn() + Send>>,
 }
 
 /// Says that nobody is there any more when it goes, also to those that wait.
-pub(in crate::ros2) struct Attending<'a>(&'a Queue);
+pub(in crate::ros2) struct Attending<'a, K: Kind>(&'a Queue<K>);
 
-impl Queue {
-    pub(super) fn attended(&self, attendance: Attendance, wake: Box<dyn Fn() + Send>) -> Attending<'_> {
+impl<K: Kind> Default for Queue<K> {
+    fn default() -> Self {
+        let (attendance, waiting, wake, tally) = Default::default();
+        Self { book: Mutex::new(Book { attendance, waiting, wake }), tally }
+    }
+}
+
+impl<K: Kind> Queue<K> {
+    /// Lets requests be served, or not, until the guard goes. `wake` is called when one has come.
+    pub(in crate::ros2) fn attended(
+        &self,
+        attendance: Attendance,
+        wake: impl Fn() + Send + 'static,
+    ) -> Attending<'_, K> {
         let mut book = self.book();
-        (book.attendance, book.wake) = (attendance, Some(wake));
+        book.attendance = attendance;
+        book.wake = Some(Box::new(wake));
         Attending(self)
     }
 
@@ -48,26 +60,27 @@ impl Queue {
         &self.tally
     }
 
-    pub(super) fn counts(&self) -> [u64; 2] {
-        [&self.tally.answered, &self.tally.failed].map(|n| n.load(Relaxed))
+    /// How many were served, and how many were not.
+    pub(in crate::ros2) fn counts(&self) -> [u64; 2] {
+        [&self.tally.served, &self.tally.failed].map(|n| n.load(Relaxed))
     }
 
-    /// Whether a question that comes now would wait for its answer, and not be ended at once for want of room.
+    /// Whether a request that comes now would wait for its turn, and not be ended at once for want of room.
     pub(super) fn has_room(&self) -> bool {
         self.book().waiting.len() < WAITING_MAX
     }
 
-    /// Lets a question wait, or ends it.
-    pub(super) fn add(&self, ticket: Ticket) {
-        let refusal = match ticket::check(ticket.request()) {
+    /// Lets a request wait, or ends it.
+    pub(super) fn add(&self, ticket: Ticket<K>) {
+        let refusal = match ticket.request().check() {
             Err(problem) => problem,
             Ok(()) => {
                 let mut book = self.book();
                 match book.attendance {
                     Attendance::Away => "the node is not active".to_owned(),
-                    Attendance::Mute => "no engine of this node answers questions".to_owned(),
+                    Attendance::Mute => K::MUTE.to_owned(),
                     Attendance::There if WAITING_MAX <= book.waiting.len() => {
-                        format!("{WAITING_MAX} questions wait already; ask again later")
+                        format!("{WAITING_MAX} {} wait already; ask again later", K::SEVERAL)
                     }
                     Attendance::There => {
                         book.waiting.push_back(ticket);
@@ -82,8 +95,8 @@ impl Queue {
         ticket.end(Ending::failed(refusal));
     }
 
-    /// The next question; those that nobody wants any more are ended.
-    pub(super) fn next(&self) -> Option<Ticket> {
+    /// The request whose turn it is; those that nobody wants any more are ended.
+    pub(in crate::ros2) fn next(&self) -> Option<Ticket<K>> {
         self.withdraw();
         self.book().waiting.pop_front()
     }
@@ -101,12 +114,12 @@ impl Queue {
         }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, Book<K>> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Attending<'_> {
+impl<K: Kind> Drop for Attending<'_, K> {
     fn drop(&mut self) {
         let mut book = self.0.book();
         (book.attendance, book.wake) = (Attendance::Away, None);
@@ -128,12 +141,12 @@ mod tests {
 
     struct Ear(Sender<AskReply>);
 
-    impl Asker for Ear {
+    impl Asker<AskRequest> for Ear {
         fn because(&self) -> &'static str {
             "test"
         }
 
-        fn ended(self: Box<Self>, ending: Ending) {
+        fn ended(self: Box<Self>, ending: Ending<AskRequest>) {
             self.0.send(ending.into_reply()).unwrap();
         }
     }
@@ -154,13 +167,13 @@ mod tests {
         let heard = || heard.try_iter().map(|reply| reply.error).collect::<Vec<_>>();
         queue.add(ticket(0));
         assert_eq!(heard(), ["the node is not active"]);
-        let mute = queue.attended(Attendance::Mute, Box::new(|| {}));
+        let mute = queue.attended(Attendance::Mute, || {});
         queue.add(ticket(0));
         assert_eq!(heard(), ["no engine of this node answers questions"]);
         drop(mute);
         let woken = Arc::new(AtomicBool::new(false));
         let bell = Arc::clone(&woken);
-        let there = queue.attended(Attendance::There, Box::new(move || bell.store(true, Relaxed)));
+        let there = queue.attended(Attendance::There, move || bell.store(true, Relaxed));
         for i in 0..6 {
             queue.add(ticket(i));
         }
@@ -170,7 +183,7 @@ mod tests {
         give_up[1].store(true, Relaxed);
         let first = queue.next().unwrap();
         assert_eq!((first.request().prompt.as_str(), heard()), ("0", vec!["canceled".to_owned()]));
-        first.end(Ending::Answered(Box::default(), "stop".into()));
+        first.end(Ending::Served(Box::default()));
         drop(there);
         let stopped = "the node has stopped answering".to_owned();
         assert_eq!(heard(), [String::new(), stopped.clone(), stopped]);

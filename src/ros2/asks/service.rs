@@ -1,17 +1,22 @@
-//! `~/ask` as a service: one request, one reply, when the answer has ended.
+//! A kind of request as a service: one request, one reply, when it has ended.
 
 use std::sync::Arc;
 
+use super::kind::Kind;
 use super::queue::Queue;
 use super::ticket::{Asker, Ending, Ticket};
-use crate::ros2::messages::{AskRequest, decode, encode};
+use crate::ros2::messages::{decode, encode};
 use crate::ros2::transport::{Reply, Transport, TransportError};
 
-pub(super) fn offer(transport: &dyn Transport, name: &str, queue: &Arc<Queue>) -> Result<(), TransportError> {
+pub(super) fn offer<K: Kind>(
+    transport: &dyn Transport,
+    name: &str,
+    queue: &Arc<Queue<K>>,
+) -> Result<(), TransportError> {
     let queue = Arc::clone(queue);
     let handler = move |body: &[u8], order, reply| {
         // What cannot be read has no reply.
-        if let Ok(request) = decode::<AskRequest>(body, order) {
+        if let Ok(request) = decode::<K>(body, order) {
             queue.add(Ticket::new(
                 request,
                 Box::new(Caller(reply)),
@@ -20,17 +25,17 @@ pub(super) fn offer(transport: &dyn Transport, name: &str, queue: &Arc<Queue>) -
             ));
         }
     };
-    transport.serve(name, "perihelion_msgs/srv/Ask", Box::new(handler))
+    transport.serve(name, K::SERVICE, Box::new(handler))
 }
 
 struct Caller(Reply);
 
-impl Asker for Caller {
+impl<K: Kind> Asker<K> for Caller {
     fn because(&self) -> &'static str {
         "service"
     }
 
-    fn ended(self: Box<Self>, ending: Ending) {
+    fn ended(self: Box<Self>, ending: Ending<K>) {
         self.0.give(encode(&ending.into_reply()));
     }
 }

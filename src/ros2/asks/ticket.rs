@@ -1,59 +1,47 @@
-//! One question on its way: what is asked, and the way back to whoever asked.
+//! One request on its way: what is asked, and the way back to whoever asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::ros2::messages::{AnswerMessage, AskReply, AskRequest};
+use super::kind::Kind;
 
-/// Bytes of a prompt at most, as the parameter has it, and of the name of a camera.
-const PROMPT_BYTES_MAX: usize = 16 << 10;
-const CAMERA_BYTES_MAX: usize = 255;
-/// Seconds at most, beyond which a number is a slip; 0 is the node's.
-const MAX_AGE_S: (f64, f64) = (1e-3, 86_400.0);
 /// Of a reason, which may repeat a stranger's text.
 const ERROR_CHARS_MAX: usize = 500;
 
-/// How a question ended.
-pub(in crate::ros2) enum Ending {
-    /// With an answer, for this reason.
-    Answered(Box<AnswerMessage>, String),
+/// How a request ended.
+pub(in crate::ros2) enum Ending<K: Kind> {
+    /// With what was asked for.
+    Served(Box<K::Reply>),
     /// Because whoever asked wanted no more; as far as it went.
-    Canceled(Box<AnswerMessage>),
-    /// Without an answer, or with one that did not end, and why.
-    Failed(Box<AnswerMessage>, String),
+    Canceled(Box<K::Reply>),
+    /// Without it, or with a part of it that did not end, and why.
+    Failed(Box<K::Reply>, String),
 }
 
-impl Ending {
-    /// Without any answer.
+impl<K: Kind> Ending<K> {
+    /// Without any part of it.
     pub(in crate::ros2) fn failed(why: impl Into<String>) -> Self {
         Self::Failed(Box::default(), why.into())
     }
 
     /// As it is told.
-    pub(super) fn into_reply(self) -> AskReply {
-        match self {
-            Self::Answered(answer, finish_reason) => {
-                AskReply { error: String::new(), answer: *answer, finish_reason }
-            }
-            Self::Canceled(answer) => AskReply {
-                error: "canceled".to_owned(),
-                answer: *answer,
-                finish_reason: "canceled".to_owned(),
-            },
-            Self::Failed(answer, why) => {
-                let error = why.chars().take(ERROR_CHARS_MAX).collect();
-                AskReply { error, answer: *answer, finish_reason: String::new() }
-            }
-        }
+    pub(super) fn into_reply(self) -> K::Reply {
+        let (mut reply, why, is_canceled) = match self {
+            Self::Served(reply) => return *reply,
+            Self::Canceled(reply) => (reply, "canceled".to_owned(), true),
+            Self::Failed(reply, why) => (reply, why.chars().take(ERROR_CHARS_MAX).collect(), false),
+        };
+        K::give_reason(&mut reply, why, is_canceled);
+        *reply
     }
 }
 
 /// The way back to whoever asked.
-pub(super) trait Asker: Send {
+pub(super) trait Asker<K: Kind>: Send {
     /// What is told of the way of asking.
     fn because(&self) -> &'static str;
 
-    /// The question is put.
+    /// It is its turn.
     fn begun(&mut self) {}
 
     /// A piece of the answer is there.
@@ -62,28 +50,28 @@ pub(super) trait Asker: Send {
     }
 
     /// It has ended.
-    fn ended(self: Box<Self>, ending: Ending);
+    fn ended(self: Box<Self>, ending: Ending<K>);
 }
 
-/// How many questions ended in which way.
+/// How many requests ended in which way.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) answered: AtomicU64,
+    pub(super) served: AtomicU64,
     pub(super) failed: AtomicU64,
 }
 
-/// A question. It ends once: with what is said of it, or, where it is dropped, with that nobody answers.
-pub(in crate::ros2) struct Ticket {
-    request: AskRequest,
+/// A request. It ends once: with what is said of it, or, where it is dropped, with that nobody serves it.
+pub(in crate::ros2) struct Ticket<K: Kind> {
+    request: K,
     give_up: Arc<AtomicBool>,
     tally: Arc<Tally>,
-    asker: Option<Box<dyn Asker>>,
+    asker: Option<Box<dyn Asker<K>>>,
 }
 
-impl Ticket {
+impl<K: Kind> Ticket<K> {
     pub(super) fn new(
-        request: AskRequest,
-        asker: Box<dyn Asker>,
+        request: K,
+        asker: Box<dyn Asker<K>>,
         give_up: Arc<AtomicBool>,
         tally: Arc<Tally>,
     ) -> Self {
@@ -91,7 +79,7 @@ impl Ticket {
     }
 
     /// What is asked.
-    pub(in crate::ros2) fn request(&self) -> &AskRequest {
+    pub(in crate::ros2) fn request(&self) -> &K {
         &self.request
     }
 
@@ -110,7 +98,7 @@ impl Ticket {
         self.give_up.load(Relaxed)
     }
 
-    /// Says that the question is put now.
+    /// Says that it is its turn now.
     pub(in crate::ros2) fn begin(&mut self) {
         self.asker.iter_mut().for_each(|asker| asker.begun());
     }
@@ -121,15 +109,15 @@ impl Ticket {
     }
 
     /// Ends it.
-    pub(in crate::ros2) fn end(mut self, ending: Ending) {
+    pub(in crate::ros2) fn end(mut self, ending: Ending<K>) {
         self.close(ending);
     }
 
-    fn close(&mut self, ending: Ending) {
+    fn close(&mut self, ending: Ending<K>) {
         let Some(asker) = self.asker.take() else { return };
         match &ending {
-            Ending::Answered(..) => {
-                self.tally.answered.fetch_add(1, Relaxed);
+            Ending::Served(_) => {
+                self.tally.served.fetch_add(1, Relaxed);
             }
             Ending::Canceled(_) => {}
             Ending::Failed(_, why) => {
@@ -137,7 +125,7 @@ impl Ticket {
                 // At powers of two: who asks again and again must not fill the log.
                 if failed.is_power_of_two() {
                     let why: String = why.chars().take(ERROR_CHARS_MAX).collect();
-                    log::warn!("a question of another node has no answer ({failed} so far): {why:?}");
+                    log::warn!("{} ({failed} so far): {why:?}", K::UNSERVED);
                 }
             }
         }
@@ -145,48 +133,8 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl<K: Kind> Drop for Ticket<K> {
     fn drop(&mut self) {
         self.close(Ending::failed("the node has stopped answering"));
     }
-}
-
-/// Says what is wrong with a question whoever answers it.
-pub(super) fn check(request: &AskRequest) -> Result<(), String> {
-    let AskRequest { prompt, camera, choices, max_age, .. } = request;
-    let bounded = |what: &str, text: &str, max: usize| match text.len() {
-        n if max < n => Err(format!("{what}: expected at most {max} bytes, found {n}")),
-        _ if text.contains('\0') => Err(format!("{what}: it has a NUL in it")),
-        _ => Ok(()),
-    };
-    bounded("prompt", prompt, PROMPT_BYTES_MAX)?;
-    bounded("camera", camera, CAMERA_BYTES_MAX)?;
-    // How many, and how long, the parameter of this name says.
-    choices.iter().try_for_each(|choice| bounded("choices", choice, PROMPT_BYTES_MAX))?;
-    let (least, most) = MAX_AGE_S;
-    match *max_age {
-        0.0 => Ok(()),
-        age if (least..=most).contains(&age) => Ok(()),
-        age => Err(format!("max_age: expected 0, or {least} to {most} seconds, found {age}")),
-    }
-}
-
-#[cfg(test)]
-#[test]
-fn what_no_question_can_be_is_named() {
-    let wrong = |request: AskRequest| check(&request).unwrap_err();
-    let long = "x".repeat(PROMPT_BYTES_MAX + 1);
-    assert!(
-        wrong(AskRequest { prompt: long.clone(), ..AskRequest::default() }).starts_with("prompt: expected")
-    );
-    assert!(wrong(AskRequest { prompt: "a\0b".into(), ..AskRequest::default() }).contains("NUL"));
-    assert!(wrong(AskRequest { camera: long.clone(), ..AskRequest::default() }).starts_with("camera"));
-    assert!(wrong(AskRequest { choices: vec![long], ..AskRequest::default() }).starts_with("choices"));
-    for max_age in [f64::NAN, -1.0, f64::INFINITY, 1e-9, 1e9] {
-        assert!(wrong(AskRequest { max_age, ..AskRequest::default() }).starts_with("max_age"), "{max_age}");
-    }
-    assert_eq!(
-        check(&AskRequest { prompt: "x".repeat(PROMPT_BYTES_MAX), max_age: 3.0, ..AskRequest::default() }),
-        Ok(())
-    );
 }

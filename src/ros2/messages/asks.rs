@@ -1,8 +1,9 @@
-//! `perihelion_msgs/srv/Ask` and `action/Ask`: a question of another node, and what it is answered.
+//! `perihelion_msgs/srv/Ask` and `action/Ask`: a question of another node, and what it is answered; `srv/Imagine`: a forecast that
+//! another node wants, and what is foreseen.
 
 use serde::{Deserialize, Serialize};
 
-use super::AnswerMessage;
+use super::{AnswerMessage, ForecastMessage, ImageMessage};
 
 /// The request of the service, and the goal of the action, which are laid out alike.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,4 +38,32 @@ pub struct AskFeedback {
     pub text: String,
     /// The last piece of it.
     pub added: String,
+}
+
+/// The request of `perihelion_msgs/srv/Imagine`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImagineRequest {
+    /// Rows of actions, one after the other; none are those that the node's own forecasts take.
+    pub actions: Vec<f32>,
+    /// Values of a row; 0 leaves it to the engine.
+    pub action_width: u32,
+    /// Of the noise; 0 is the node's.
+    pub seed: u64,
+    /// Seconds from the newest frame's stamp to the end of the forecast at most; 0 is the node's.
+    pub max_age: f64,
+    /// Whether its frames are wanted.
+    pub want_frames: bool,
+    /// The camera that is forecast; empty leaves it to the node.
+    pub camera: String,
+}
+
+/// The reply of `perihelion_msgs/srv/Imagine`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImagineReply {
+    /// Why there is no forecast.
+    pub error: String,
+    /// How it was made.
+    pub forecast: ForecastMessage,
+    /// Its frames, nearest first, if they were wanted.
+    pub frames: Vec<ImageMessage>,
 }

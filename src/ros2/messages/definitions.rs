@@ -38,6 +38,17 @@ pub(super) const TYPES: &[(&str, &[&str], &str)] = &[
         &["std_msgs/msg/Header"],
         "std_msgs/Header header\nstring format\nuint8[] data\n",
     ),
+    (
+        "sensor_msgs/msg/RegionOfInterest",
+        &[],
+        "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify\n",
+    ),
+    (
+        "sensor_msgs/msg/CameraInfo",
+        &["std_msgs/msg/Header", "sensor_msgs/msg/RegionOfInterest"],
+        "std_msgs/Header header\nuint32 height\nuint32 width\nstring distortion_model\nfloat64[] d\nfloat64[9] k\n\
+         float64[9] r\nfloat64[12] p\nuint32 binning_x\nuint32 binning_y\nsensor_msgs/RegionOfInterest roi\n",
+    ),
     ("geometry_msgs/msg/Vector3", &[], "float64 x\nfloat64 y\nfloat64 z\n"),
     (
         "geometry_msgs/msg/Twist",
@@ -295,6 +306,7 @@ pub(super) const SERVICES: &[(&str, &str, &str)] = &[
 /// Services and actions of our own, as their files have them.
 pub(super) const FILES: &[(&str, &str)] = &[
     ("perihelion_msgs/srv/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/srv/Ask.srv")),
+    ("perihelion_msgs/srv/Imagine", include_str!("../../../jetson/ros2/perihelion_msgs/srv/Imagine.srv")),
     ("perihelion_msgs/action/Ask", include_str!("../../../jetson/ros2/perihelion_msgs/action/Ask.action")),
 ];
 

@@ -227,7 +227,7 @@ mod tests {
     use crate::ros2::messages::definitions::{FILES, SERVICES, TYPES};
 
     /// As ROS 2 Jazzy and Kilted have them beside their types.
-    const HASHES: [(&str, &str); 41] = [
+    const HASHES: [(&str, &str); 43] = [
         (
             "unique_identifier_msgs/msg/UUID",
             "1b8e8aca958cbea28fe6ef60bf6c19b683c97a9ef60bb34752067d0f2f7ab437",
@@ -279,6 +279,11 @@ mod tests {
         (
             "sensor_msgs/msg/CompressedImage",
             "15640771531571185e2efc8a100baf923961a4d15d5569652e6cb6691e8e371a",
+        ),
+        ("sensor_msgs/msg/CameraInfo", "b3dfd68ff46c9d56c80fd3bd4ed22c7a4ddce8c8348f2f59c299e73118e7e275"),
+        (
+            "sensor_msgs/msg/RegionOfInterest",
+            "ad16bcba5f9131dcdba6fbded19f726f5440e3c513b4fb586dd3027eeed8abb1",
         ),
         ("geometry_msgs/msg/Vector3", "cc12fe83e4c02719f1ce8070bfd14aecd40f75a96696a67a2a1f37f7dbb0765d"),
         ("geometry_msgs/msg/Twist", "9c45bf16fe0983d80e3cfe750d6835843d265a9a6c46bd2e609fcddde6fb8d2a"),
@@ -370,8 +375,9 @@ mod tests {
     ];
 
     /// As the generator of Jazzy and Kilted makes them of our own texts (`tests/real_ros/described.py`).
-    const GENERATED: [(&str, &str); 5] = [
+    const GENERATED: [(&str, &str); 6] = [
         ("perihelion_msgs/srv/Ask", "5c25649bc42d777d4e154802f9cc045b48de4d244fc728d32d1112b5445763e4"),
+        ("perihelion_msgs/srv/Imagine", "0b21d42835b855dba88d535ce024e859458b4e339fb99866fd66e16845096c86"),
         ("perihelion_msgs/action/Ask", "8bb8455dc22e688588aa915319c10bc83f820422f60b38ef781368f276cf0093"),
         (
             "perihelion_msgs/action/Ask_SendGoal",

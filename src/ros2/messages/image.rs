@@ -1,10 +1,10 @@
-//! `sensor_msgs/Image` and `CompressedImage`, borrowed.
+//! `sensor_msgs/Image` and `CompressedImage`, borrowed; an `Image` within another message, owned.
 //!
 //! The same struct reads and writes: `data` is a slice of the received sample, or of the frame that we publish.
 
 use serde::{Deserialize, Serialize};
 
-use super::{HeaderView, Message, ShortString};
+use super::{Header, HeaderView, Message, ShortString};
 
 /// `sensor_msgs/msg/Image`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,40 @@ pub struct ImageView<'a> {
 
 impl Message for ImageView<'_> {
     const TYPE: &'static str = "sensor_msgs/msg/Image";
+}
+
+/// `sensor_msgs/msg/Image` as a part of a message that outlives what it was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMessage {
+    /// When and where.
+    pub header: Header,
+    /// Rows.
+    pub height: u32,
+    /// Pixels of a row.
+    pub width: u32,
+    /// The pixel format, such as `rgb8`.
+    pub encoding: String,
+    /// Whether the samples of wide pixels stand most significant byte first.
+    pub is_bigendian: u8,
+    /// Bytes from one row to the next.
+    pub step: u32,
+    /// The rows.
+    #[serde(with = "serde_bytes")]
+    pub data: Vec<u8>,
+}
+
+impl From<&ImageView<'_>> for ImageMessage {
+    fn from(view: &ImageView<'_>) -> Self {
+        Self {
+            header: Header { stamp: view.header.stamp, frame_id: view.header.frame_id.as_str().to_owned() },
+            height: view.height,
+            width: view.width,
+            encoding: view.encoding.as_str().to_owned(),
+            is_bigendian: view.is_bigendian,
+            step: view.step,
+            data: view.data.to_vec(),
+        }
+    }
 }
 
 /// `sensor_msgs/msg/CompressedImage`.
@@ -64,6 +98,12 @@ mod tests {
         let back: ImageView<'_> = decode(&body, ByteOrder::Little).unwrap();
         assert_eq!(back, image(&[1, 2, 3, 4, 5, 6]));
         assert!(body.as_ptr_range().contains(&back.data.as_ptr()));
+    }
+
+    #[test]
+    fn what_is_owned_is_written_as_what_is_borrowed() {
+        let view = image(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!(encode(&ImageMessage::from(&view)), encode(&view));
     }
 
     #[test]

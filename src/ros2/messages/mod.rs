@@ -8,6 +8,7 @@
 
 mod action;
 mod asks;
+mod camera_info;
 mod definitions;
 mod description;
 mod diagnostic;
@@ -29,7 +30,8 @@ pub use action::{
     CancelReply, CancelRequest, FeedbackMessage, GetResultReply, GetResultRequest, GoalId, GoalInfo,
     GoalStatus, GoalStatuses, SendGoalReply, SendGoalRequest,
 };
-pub use asks::{AskFeedback, AskReply, AskRequest};
+pub use asks::{AskFeedback, AskReply, AskRequest, ImagineReply, ImagineRequest};
+pub use camera_info::{CameraInfo, RegionOfInterest};
 pub use definitions::definition;
 pub use description::{
     Field, FieldType, IndividualType, TypeDescription, TypeReply, TypeRequest, TypeSource,
@@ -37,7 +39,7 @@ pub use description::{
 pub use diagnostic::{DiagnosticArray, DiagnosticStatus, KeyValue, Log};
 pub use discovery::{Gid, NodeEntities, ParticipantEntities};
 pub use geometry::{Twist, Vector3};
-pub use image::{CompressedImageView, ImageView};
+pub use image::{CompressedImageView, ImageMessage, ImageView};
 pub use lifecycle::{
     ChangeReply, ChangeRequest, EmptyRequest, Labelled, StateReply, StatesReply, TransitionDescription,
     TransitionEvent, TransitionsReply,

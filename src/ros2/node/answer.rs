@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::answerer::Answer;
+use super::lens::{InfoTopic, Lens};
 use super::options::Topics;
 use super::seen;
 use crate::camera::Decoder;
@@ -113,6 +114,9 @@ pub(super) struct Mouth<'a> {
     detections: Box<dyn Publisher>,
     /// Its name, and what is published there.
     annotated: (String, Box<dyn Publisher>),
+    annotated_info: InfoTopic<'a>,
+    /// Of each camera.
+    lenses: Vec<Arc<Lens>>,
     decoder: Decoder,
     listener: Arc<Listener>,
 }
@@ -122,6 +126,7 @@ impl<'a> Mouth<'a> {
         transport: &'a dyn Transport,
         topics: &Topics,
         listener: &Arc<Listener>,
+        lenses: &[Arc<Lens>],
     ) -> Result<Self, TransportError> {
         let picture =
             transport.advertise(&topics.annotated, CompressedImageView::TYPE, Delivery::Reliable)?;
@@ -132,13 +137,17 @@ impl<'a> Mouth<'a> {
             typed: transport.advertise(&topics.answer_typed, AnswerMessage::TYPE, LATEST)?,
             detections: transport.advertise(&topics.detections, Detections::TYPE, Delivery::Reliable)?,
             annotated: (topics.annotated.clone(), picture),
+            // Who records looks at no picture.
+            annotated_info: InfoTopic::open(transport, &topics.annotated_info, false)?,
+            lenses: lenses.to_vec(),
             decoder: Decoder::new(),
             listener: Arc::clone(listener),
         })
     }
 
-    /// Shows the newest frame, or the first camera's, with the answer over it, if somebody looks; whether that could not be published.
-    pub(super) fn show(&mut self, answer: &Answer, asked: &Asked<'_>, age_ms: f64) -> bool {
+    /// Shows the newest frame, or the first camera's, with the answer over it, if somebody looks; `camera` is whose that is. Returns how
+    /// many messages could not be published.
+    pub(super) fn show(&mut self, answer: &Answer, asked: &Asked<'_>, camera: usize, age_ms: f64) -> u64 {
         let (topic, publisher) = &self.annotated;
         let is_ours = |ros_type: &str| ros_type == CompressedImageView::TYPE;
         let is_watched = self
@@ -147,22 +156,27 @@ impl<'a> Mouth<'a> {
             .iter()
             .any(|seen| seen.name == *topic && is_ours(&seen.ros_type) && 0 < seen.subscribers);
         let shown = if asked.is_together() { asked.frames.first() } else { asked.frames.last() };
-        let newest = &shown.expect("a question has at least one frame").frame;
+        let received = shown.expect("a question has at least one frame");
+        let newest = &received.frame;
         // It was decoded for the engine, or cannot be.
         let decoded = is_watched.then(|| newest.decode(&mut self.decoder)).and_then(Result::ok);
-        let Some(decoded) = decoded else { return false };
+        let Some(decoded) = decoded else { return 0 };
         let picture = decoded.picture();
         let size = [picture.size.width, picture.size.height];
         let text = marked(&answer.text, answer.is_cut);
         let Some(mut data) = seen::annotated(picture.rgb, size, &text, places(answer, asked), age_ms) else {
-            return false;
+            return 0;
         };
-        let header = HeaderView { stamp: Time::from_ns(newest.stamp_ns), frame_id: newest.frame_id };
+        let stamp = Time::from_ns(newest.stamp_ns);
+        let header = HeaderView { stamp, frame_id: newest.frame_id };
         let format = ShortString::new("jpeg").expect("it is short");
         // Readers of JPEG stop at its end.
         data.resize(data.len().next_multiple_of(4), 0);
         let body = encode_padded(&CompressedImageView { header, format, data: &data });
-        publisher.publish(body).is_err()
+        let is_lost = publisher.publish(body).is_err();
+        let info = self.annotated_info.of(&self.lenses[camera], received, size.map(|side| side as u32));
+        let is_info_lost = info.is_some_and(|mut info| !self.annotated_info.show(&mut info, stamp));
+        u64::from(is_lost) + u64::from(is_info_lost)
     }
 
     pub(super) fn say(&self, answer: &Answer, asked: &Asked<'_>, age: Age) -> Published {

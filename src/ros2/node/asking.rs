@@ -22,7 +22,7 @@ use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
 use crate::ros2::asks::{Asks, Attendance, Attending};
 use crate::ros2::diagnostics::{Status, Work};
-use crate::ros2::messages::{Flag, Message, Text};
+use crate::ros2::messages::{AskRequest, Flag, Message, Text};
 use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::transport::Delivery;
 use crate::runtime::reason::AnswerSettings;
@@ -50,7 +50,7 @@ pub(super) struct Asking<'a> {
     /// Where images come from.
     image_topics: Vec<String>,
     /// Last, so that those who wait are told when all else is.
-    _attending: Attending<'a>,
+    _attending: Attending<'a, AskRequest>,
 }
 
 impl<'a> Asking<'a> {
@@ -60,7 +60,7 @@ impl<'a> Asking<'a> {
         answerer: &'a mut dyn Answerer,
         gaze: Gaze,
     ) -> Result<(Turns<'a>, Vec<Watched<'a>>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience, asks } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, asks, lenses } = stage;
         let asks: &'a Asks = asks;
         let occasion = occasion.as_ref().expect("there is one where questions are put");
         let prompt = Arc::new(StandingPrompt::new(&options.prompt, Arc::clone(parameters)));
@@ -76,7 +76,7 @@ impl<'a> Asking<'a> {
                 status.figures.push(("prompt", prompt.current()));
                 let asked = asked.asked().map(|(because, n)| format!("{} {n}", because.name()));
                 status.figures.push(("asked", asked.collect::<Vec<_>>().join(", ")));
-                let [answered, failed] = asks.counts();
+                let [answered, failed] = asks.questions.counts();
                 status.figures.push(("asked_beside", format!("answered {answered}, failed {failed}")));
             };
             Watched::new(Work::Answers, (options, parameters), forming_s, (camera, eye), Box::new(detail))
@@ -85,7 +85,7 @@ impl<'a> Asking<'a> {
         let ears: Vec<_> = gaze.eyes().iter().map(|eye| Arc::clone(&eye.listener)).collect();
         let wake = move || ears.iter().for_each(|listener| listener.nudge());
         let role = Self {
-            mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener)?,
+            mouth: Mouth::open(*transport, topics, &gaze.eyes()[0].listener, lenses)?,
             pictures: Vec::with_capacity(gaze.eyes().len()),
             gaze,
             occasion: Arc::clone(occasion),
@@ -100,7 +100,7 @@ impl<'a> Asking<'a> {
             asks,
             guest: None,
             image_topics: options.image_topics()?.into_iter().map(|image| image.topic).collect(),
-            _attending: asks.attended(Attendance::There, wake),
+            _attending: asks.questions.attended(Attendance::There, wake),
         };
         let parameters = Arc::clone(parameters);
         let period_ns = Box::new(move || parameters.read(ask_period_ns));
@@ -149,7 +149,7 @@ impl Role for Asking<'_> {
         let waiting = self.guest.take();
         self.guest = waiting.and_then(|guest| guest.waits(self.parameters.read(max_age), &self.image_topics));
         while self.guest.is_none() {
-            let ticket = self.asks.next()?;
+            let ticket = self.asks.questions.next()?;
             let standing = self.standing();
             let check = |prompt: &str, settings: &AnswerSettings| {
                 self.checker.as_ref().map_or(Ok(()), |check| check(prompt, settings))
@@ -213,7 +213,8 @@ impl Role for Asking<'_> {
                     now: ended,
                 });
                 self.audience.hears_of(Said::Answer(&published), Some((lead, places(&answer, &asked))));
-                board.unpublished(u64::from(self.mouth.show(&answer, &asked, published.age_ms)));
+                let camera = self.gaze.asked(frames).next().map_or(0, |(camera, _)| camera);
+                board.unpublished(self.mouth.show(&answer, &asked, camera, published.age_ms));
                 Verdict::Served
             }
             other => board.verdict(other, &names),

@@ -18,10 +18,21 @@ pub struct Look<'a> {
     pub frames: &'a [Received],
     /// Rows of actions for the frames after the clip, [`ForecastShape::horizon`] of them; none where the engine takes none.
     pub plan: Option<&'a [f32]>,
+    /// What is another than in the engine's own forecasts, where somebody else wants one.
+    pub beside: Option<Beside>,
     /// When a forecast is of no use any more; `None` where time stands still.
     pub deadline: Option<Instant>,
     /// Set when the node is to leave.
     pub stop: &'a AtomicBool,
+}
+
+/// A forecast beside the engine's own: nothing that comes is held against it, and what is held against them is as without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// Of the noise, if it is to be another.
+    pub seed: Option<u64>,
+    /// Whether its frames are told.
+    pub with_frames: bool,
 }
 
 /// What an engine tells while it looks, each as soon as it is there.
@@ -78,6 +89,15 @@ pub trait Forecaster: Send {
 
     /// Compares, then forecasts by the deadline, or says why not. Must look at `deadline` and `stop` often.
     fn look(&mut self, look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast>;
+
+    /// Whether it can forecast beside its own forecasts, for these rows of actions where they are not those of its own.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn check_beside(&self, plan: Option<&[f32]>) -> Result<(), String> {
+        let _ = plan;
+        Ok(())
+    }
 
     /// Ranks plans by what would follow `given`, the clip of the look that was made last; the members of the result, or why there
     /// is none. Must look at `deadline` and `stop` often.

@@ -1,5 +1,5 @@
 //! Predict's role: compares the frames that came with the forecast made before, forecasts from the newest clip, and publishes
-//! both while they are made.
+//! both while they are made. In between it forecasts what others want.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use super::answerer::Outcome;
 use super::board::{Delivered, Notes};
 use super::forecaster::{Forecaster, Glimpse, Look};
-use super::gaze::{Eye, Gaze};
+use super::gaze::{Eye, Gaze, Wanted};
+use super::imagining::Wish;
 use super::occasion::{AskWhen, Occasion};
-use super::options::ask_period_ns;
+use super::options::{ask_period_ns, max_age};
 use super::plan::StandingPlan;
 use super::planning::Planning;
-use super::screen::{PublishedSurprise, Screen};
+use super::screen::{Made, PublishedSurprise, Screen};
+use super::term::Term;
 use super::turns::{Role, Turns};
 use super::watch::Watched;
 use super::{Audience, NodeError, Said, Stage, time_left};
@@ -21,14 +23,15 @@ use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
+use crate::ros2::asks::{Asks, Attendance, Attending};
 use crate::ros2::diagnostics::{Level, Status, Work};
-use crate::ros2::messages::{Float32MultiArray, Message, Twist};
+use crate::ros2::messages::{Float32MultiArray, ImageMessage, ImagineReply, ImagineRequest, Message, Twist};
 use crate::ros2::parameter_store::SharedParameters;
 use crate::ros2::transport::Delivery;
 
 pub(super) struct Forecasting<'a> {
     gaze: Gaze,
-    screen: Screen,
+    screen: Screen<'a>,
     plan: Option<Arc<StandingPlan>>,
     planning: Option<Arc<Planning>>,
     occasion: Option<Arc<Occasion>>,
@@ -37,6 +40,42 @@ pub(super) struct Forecasting<'a> {
     rows: Vec<f32>,
     forecaster: &'a mut dyn Forecaster,
     audience: &'a Audience<'a>,
+    asks: &'a Asks,
+    /// What another node wants, whose turn is next.
+    wish: Option<Wish>,
+    /// Where images come from.
+    image_topic: String,
+    /// Last, so that those who wait are told when all else is.
+    _attending: Attending<'a, ImagineRequest>,
+}
+
+/// Who hears how far what came lies from what was expected.
+struct Ears<'e, 'a> {
+    eye: &'e Eye,
+    screen: &'e Screen<'e>,
+    occasion: Option<&'e Occasion>,
+    parameters: &'e SharedParameters,
+    audience: &'e Audience<'a>,
+}
+
+impl Ears<'_, '_> {
+    /// Tells it of a frame that came so many frames after a clip; returns how many messages were not taken.
+    fn hear(&self, came: &Received, ahead: usize, latent: Option<f32>, pixels: Option<f32>) -> u64 {
+        let Self { eye: Eye { listener, board, .. }, screen, occasion, parameters, audience } = self;
+        let surprise = PublishedSurprise { stamp_ns: came.seen_ns, ahead, latent, pixels };
+        listener.compared(came.place);
+        board.surprised(latent, pixels);
+        if let (Some(occasion), Some(latent)) = (occasion, latent) {
+            occasion.surprised(latent);
+        }
+        let limit = parameters.read(AskWhen::of).surprise;
+        if latent.is_some_and(|latent| limit < f64::from(latent)) {
+            audience.recording.surprised(came.receipt);
+        }
+        let unpublished = screen.compare(&surprise, came);
+        audience.hears(Said::Surprise(&surprise));
+        unpublished
+    }
 }
 
 impl<'a> Forecasting<'a> {
@@ -46,7 +85,8 @@ impl<'a> Forecasting<'a> {
         forecaster: &'a mut dyn Forecaster,
         (camera, eye): (usize, Eye),
     ) -> Result<(Turns<'a>, Watched<'a>), NodeError> {
-        let Stage { transport, options, topics, parameters, occasion, audience, .. } = stage;
+        let Stage { transport, options, topics, parameters, occasion, audience, asks, lenses } = stage;
+        let asks: &'a Asks = asks;
         forecaster.begin();
         let shape = forecaster.shape().clone();
         let plan = StandingPlan::new(&shape);
@@ -64,8 +104,16 @@ impl<'a> Forecasting<'a> {
             }
         }
         let planning = Planning::open(*transport, topics, &shape)?;
+        let ear = Arc::clone(&eye.listener);
+        let image_topic = options.image_topics()?.swap_remove(camera).topic;
         let role = Self {
-            screen: Screen::open(*transport, topics, &eye.listener, &shape)?,
+            screen: Screen::open(
+                *transport,
+                topics,
+                (&eye.listener, &lenses[camera]),
+                &shape,
+                audience.recording.goes_on(),
+            )?,
             gaze: Gaze::new(vec![eye.clone()], &options.cameras),
             plan: plan.clone(),
             planning: planning.clone(),
@@ -74,6 +122,10 @@ impl<'a> Forecasting<'a> {
             rows: Vec::new(),
             forecaster,
             audience,
+            asks,
+            wish: None,
+            image_topic,
+            _attending: asks.wishes.attended(Attendance::There, move || ear.nudge()),
         };
         let limits = Arc::clone(parameters);
         let detail = move |notes: &Notes, status: &mut Status| {
@@ -88,6 +140,8 @@ impl<'a> Forecasting<'a> {
                 status.figures.push(("plans_ranked", ranked.to_string()));
                 status.figures.push(("plans_refused", refused.to_string()));
             }
+            let [made, failed] = asks.wishes.counts();
+            status.figures.push(("forecast_beside", format!("made {made}, failed {failed}")));
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
         let detail = Box::new(detail);
@@ -112,31 +166,22 @@ impl Role for Forecasting<'_> {
     fn serve(&mut self, frames: &[Received], began: Moment, stop: &AtomicBool) -> Verdict {
         let Self { gaze, screen, plan, occasion, parameters, rows, audience, .. } = self;
         audience.recording.used(frames);
-        let Eye { listener, board, .. } = &gaze.eyes()[0];
+        let eye = &gaze.eyes()[0];
+        let Eye { listener, board, .. } = eye;
+        let ears = Ears { eye, screen, occasion: occasion.as_deref(), parameters, audience };
         let actions = plan.as_ref().map(|plan| plan.read(rows));
         let clock = listener.clock();
         let newest = frames.last().expect("a clip has at least one frame");
         let is_late = || clock.runs() && newest.deadline_steady_ns <= clock.now().steady_ns;
         let (mut n_shown, mut is_cut, mut unpublished) = (0, false, 0);
+        let mut info = screen.info(newest);
         let mut tell = |glimpse: Glimpse<'_>| match glimpse {
             Glimpse::Surprise { frame, ahead, latent, pixels } => {
-                let stamp_ns = frames[frame].seen_ns;
-                let surprise = PublishedSurprise { stamp_ns, ahead, latent, pixels };
-                listener.compared(frames[frame].place);
-                board.surprised(latent, pixels);
-                if let (Some(occasion), Some(latent)) = (&occasion, latent) {
-                    occasion.surprised(latent);
-                }
-                let limit = parameters.read(AskWhen::of).surprise;
-                if latent.is_some_and(|latent| limit < f64::from(latent)) {
-                    audience.recording.surprised(frames[frame].receipt);
-                }
-                unpublished += screen.compare(&surprise, &frames[frame]);
-                audience.hears(Said::Surprise(&surprise));
+                unpublished += ears.hear(&frames[frame], ahead, latent, pixels);
             }
             Glimpse::Frame { .. } if is_cut || is_late() => is_cut = true,
             Glimpse::Frame { ahead, rgb } => {
-                unpublished += u64::from(!screen.show(newest, ahead, rgb));
+                unpublished += screen.show(newest, ahead, rgb, info.as_mut());
                 if let Some(onlooker) = audience.onlooker.get() {
                     onlooker.foresees(ahead, rgb);
                 }
@@ -146,6 +191,7 @@ impl Role for Forecasting<'_> {
         let look = Look {
             frames,
             plan: actions.is_some().then_some(&rows[..]),
+            beside: None,
             deadline: clock.runs().then(|| Instant::now() + time_left(newest, began)),
             stop,
         };
@@ -158,8 +204,9 @@ impl Role for Forecasting<'_> {
                 let ended = clock.now();
                 let given = &frames[frames.len() - self.forecaster.shape().n_given..];
                 let age = newest.age(clock, ended);
-                let (published, is_lost) =
-                    screen.report(&forecast, actions.as_deref(), given, n_shown, began, age);
+                let actions = actions.as_deref();
+                let made = Made { forecast: &forecast, actions, given, n_frames: n_shown, began };
+                let (published, is_lost) = screen.report(&made, age);
                 let camera_ns = ended.steady_ns.saturating_sub(newest.receipt.steady_ns);
                 board.forecast(&published);
                 board.delivered(&Delivered {
@@ -180,6 +227,81 @@ impl Role for Forecasting<'_> {
         if !matches!(verdict, Verdict::Rejected(..)) {
             self.rank_plans(frames, stop);
         }
+        self.wish.iter_mut().for_each(Wish::waits_anew);
+        verdict
+    }
+
+    fn guest(&mut self) -> Option<Wanted> {
+        let (waiting, max_age) = (self.wish.take(), self.parameters.read(max_age));
+        let shape = self.forecaster.shape();
+        self.wish = waiting.and_then(|wish| wish.waits(max_age, shape, &self.image_topic));
+        while self.wish.is_none() {
+            let ticket = self.asks.wishes.next()?;
+            let check = |rows: Option<&[f32]>| self.forecaster.check_beside(rows);
+            self.wish = Wish::of(ticket, shape, self.gaze.eyes()[0].name.as_deref(), check);
+        }
+        Some(Wanted::Lent)
+    }
+
+    fn serve_guest(
+        &mut self,
+        frames: &[Received],
+        began: Moment,
+        stop: &AtomicBool,
+        _alive: &mut dyn FnMut(),
+    ) -> Verdict {
+        let Self { gaze, screen, plan, occasion, parameters, rows, audience, wish, .. } = self;
+        let wish = wish.take().expect("it was told of a moment ago");
+        audience.recording.used(frames);
+        let eye = &gaze.eyes()[0];
+        let ears = Ears { eye, screen, occasion: occasion.as_deref(), parameters, audience };
+        let newest = frames.last().expect("a clip has at least one frame");
+        let (clock, term) = (gaze.clock(), Term::of(wish.max_age_s(), gaze, newest));
+        let standing = plan.as_ref().map(|plan| plan.read(rows));
+        let (plan, source) = match (wish.rows(), &standing) {
+            (Some(own), _) => (Some(&own.values[..]), Some(&own.source)),
+            (None, Some(source)) => (Some(&rows[..]), Some(source)),
+            (None, None) => (None, None),
+        };
+        let (mut shown, mut is_cut, mut unpublished) = (Vec::new(), false, 0);
+        let mut tell = |glimpse: Glimpse<'_>| match glimpse {
+            // Whoever looks, what came is compared with what was expected.
+            Glimpse::Surprise { frame, ahead, latent, pixels } => {
+                unpublished += ears.hear(&frames[frame], ahead, latent, pixels);
+            }
+            Glimpse::Frame { .. } if is_cut || term.is_over(clock) => is_cut = true,
+            Glimpse::Frame { ahead, rgb } => {
+                shown.push(ImageMessage::from(&screen.image(newest, ahead, rgb)));
+            }
+        };
+        let (beside, deadline) = (Some(wish.beside()), term.deadline(clock, began));
+        let outcome = self.forecaster.look(&Look { frames, plan, beside, deadline, stop }, &mut tell);
+        eye.board.unpublished(unpublished);
+        let too_late = Verdict::Dropped(DropReason::MadeTooLate);
+        let (result, verdict) = match outcome {
+            Outcome::Made(_) if shown.is_empty() && term.is_over(clock) => {
+                (Err("max_age had passed when the forecast ended".to_owned()), too_late)
+            }
+            Outcome::Made(mut forecast) => {
+                forecast.is_cut |= is_cut;
+                let given = &frames[frames.len() - self.forecaster.shape().n_given..];
+                let (actions, n_frames) = (source.map(String::as_str), shown.len());
+                let made = Made { forecast: &forecast, actions, given, n_frames, began };
+                let forecast = screen.message(&made, newest.age(clock, clock.now()), term.max_age_ns);
+                (Ok(ImagineReply { error: String::new(), forecast, frames: shown }), Verdict::Served)
+            }
+            Outcome::Expired => {
+                (Err("max_age had passed before there was anything to see".to_owned()), too_late)
+            }
+            Outcome::Stopped => {
+                (Err("the node has stopped answering".to_owned()), Verdict::Dropped(DropReason::Stopped))
+            }
+            Outcome::Rejected { frame, reason, message } => {
+                (Err(format!("the image: {message}")), Verdict::Rejected(frame, reason))
+            }
+            Outcome::Failed(message) => (Err(message), Verdict::Dropped(DropReason::EngineFailed)),
+        };
+        wish.end(result);
         verdict
     }
 }

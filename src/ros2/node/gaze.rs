@@ -51,6 +51,8 @@ pub(super) enum Wanted {
     Of(usize),
     /// Of this one alone, whoever's turn it is.
     Only(usize),
+    /// The newest of the first one, which stay there for the next question, and may have been those of the last.
+    Lent,
 }
 
 /// How the frames of several cameras find together.
@@ -134,6 +136,11 @@ impl Gaze {
             (_, Wanted::Only(camera)) => {
                 let is_there = self.eyes[camera].listener.take(frames);
                 self.asked.extend(is_there.then_some(camera));
+                is_there
+            }
+            (_, Wanted::Lent) => {
+                let is_there = self.eyes[0].listener.lend(frames);
+                self.asked.extend(is_there.then_some(0));
                 is_there
             }
             (Some(tolerance_ns), _) => self.take_all(frames, tolerance_ns),

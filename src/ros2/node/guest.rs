@@ -3,28 +3,26 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::PUBLISHING;
 use super::answer::{Asked, message};
 use super::answerer::{Answerer, Outcome, Question};
 use super::answering;
 use super::gaze::{Gaze, Wanted};
+use super::term::{self, Term};
 use super::turns::Ending as Flagging;
 use crate::frames::accounts::DropReason;
 use crate::frames::clock::Moment;
 use crate::frames::frame::Received;
 use crate::frames::listener::Verdict;
 use crate::ros2::asks::{Ending, Ticket};
-use crate::ros2::messages::AnswerMessage;
+use crate::ros2::messages::{AskReply, AskRequest};
 use crate::runtime::reason::AnswerSettings;
 
 /// How often is looked whether the node is to leave, while somebody else's question has a stop of its own.
 const LOOK: Duration = Duration::from_millis(5);
-/// For an image is waited as long as one may be old, and at least so long.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// A question whose turn is next.
 pub(super) struct Guest {
-    ticket: Ticket,
+    ticket: Ticket<AskRequest>,
     prompt: String,
     settings: Option<AnswerSettings>,
     wanted: Wanted,
@@ -40,7 +38,7 @@ pub(super) struct Standing {
 impl Guest {
     /// Takes a question up, or ends it where it is none for this node; `check` knows what the engine would refuse.
     pub(super) fn of(
-        ticket: Ticket,
+        ticket: Ticket<AskRequest>,
         standing: Standing,
         gaze: &Gaze,
         check: impl FnOnce(&str, &AnswerSettings) -> Result<(), String>,
@@ -72,13 +70,13 @@ impl Guest {
             self.ticket.end(Ending::Canceled(Box::default()));
             return None;
         }
-        let patience = max_age.max(PATIENCE_MIN);
+        let patience = term::patience(max_age);
         if self.since.elapsed() < patience {
             return Some(self);
         }
         let topics = match self.wanted {
             Wanted::Only(camera) => &topics[camera..=camera],
-            Wanted::Any | Wanted::Of(_) => topics,
+            Wanted::Any | Wanted::Of(_) | Wanted::Lent => topics,
         };
         let (seconds, topics) = (patience.as_secs_f64(), topics.join(", "));
         self.ticket.end(Ending::failed(format!("no image to ask about came on {topics} within {seconds} s")));
@@ -96,15 +94,7 @@ impl Guest {
     ) -> Verdict {
         let Self { mut ticket, prompt, settings, .. } = self;
         let (clock, lead, names) = (gaze.clock(), gaze.lead(frames), gaze.names());
-        let max_age_ns = match ticket.request().max_age {
-            0.0 => gaze.max_age_ns(),
-            seconds => (seconds * 1e9) as i64,
-        };
-        let longer_ns = max_age_ns.saturating_sub(gaze.max_age_ns());
-        let deadline_ns = lead.deadline_steady_ns.saturating_add(longer_ns);
-        let left =
-            Duration::from_nanos(u64::try_from(deadline_ns.saturating_sub(began.steady_ns)).unwrap_or(0))
-                .saturating_sub(PUBLISHING);
+        let term = Term::of(ticket.request().max_age, gaze, lead);
         let give_up = ticket.give_up().clone();
         let question = Question {
             frames,
@@ -112,7 +102,7 @@ impl Guest {
             prompt: &prompt,
             settings: settings.as_ref(),
             clip_rate_hz,
-            deadline: clock.runs().then(|| Instant::now() + left),
+            deadline: term.deadline(clock, began),
             stop: &give_up,
         };
         ticket.begin();
@@ -126,12 +116,13 @@ impl Guest {
         });
         let because = ticket.because();
         let asked = Asked { frames, lead, cameras: &names, prompt: &prompt, because, began };
-        let told = |text: &str, is_cut| -> Box<AnswerMessage> {
-            Box::new(message(text, is_cut, &asked, lead.age(clock, clock.now()), max_age_ns))
+        let told = |text: &str, is_cut| -> Box<AskReply> {
+            let answer = message(text, is_cut, &asked, lead.age(clock, clock.now()), term.max_age_ns);
+            Box::new(AskReply { answer, ..AskReply::default() })
         };
         let is_begun = !said.is_empty();
         let (ending, verdict) = match outcome {
-            Outcome::Made(answer) if clock.runs() && deadline_ns <= clock.now().steady_ns => {
+            Outcome::Made(answer) if term.is_over(clock) => {
                 let why = "max_age had passed when the answer ended".to_owned();
                 (Ending::Failed(told(&answer.text, true), why), Verdict::Dropped(DropReason::MadeTooLate))
             }
@@ -141,8 +132,10 @@ impl Guest {
                     ticket.say(rest);
                 }
                 let finish = answer.details.get("finish_reason").and_then(|reason| reason.as_str());
-                let finish = finish.unwrap_or(if answer.is_cut { "deadline" } else { "stop" }).to_owned();
-                (Ending::Answered(told(&answer.text, answer.is_cut), finish), Verdict::Served)
+                let finish = finish.unwrap_or(if answer.is_cut { "deadline" } else { "stop" });
+                let mut reply = told(&answer.text, answer.is_cut);
+                finish.clone_into(&mut reply.finish_reason);
+                (Ending::Served(reply), Verdict::Served)
             }
             Outcome::Stopped => {
                 let verdict = if is_begun { Verdict::Served } else { Verdict::Dropped(DropReason::Stopped) };
@@ -167,7 +160,7 @@ impl Guest {
 }
 
 fn understood(
-    ticket: &Ticket,
+    ticket: &Ticket<AskRequest>,
     standing: Standing,
     gaze: &Gaze,
     check: impl FnOnce(&str, &AnswerSettings) -> Result<(), String>,

@@ -2,7 +2,7 @@
 
 use super::cameras::{CamerasError, UNNAMED};
 use super::options::NodeOptions;
-use super::topics::image;
+use super::topics::{camera_info, image};
 use crate::frames::camera::CameraOptions;
 use crate::ros2::qos::Side;
 use crate::ros2::transport::{ImageReliability, ImageTransport};
@@ -14,6 +14,8 @@ pub struct ImageTopic {
     pub camera: Option<String>,
     /// The absolute name of the topic that is subscribed to.
     pub topic: String,
+    /// That of the topic where the camera tells of its lens.
+    pub info: String,
     /// Which image message it carries.
     pub transport: ImageTransport,
     /// Whether images that are lost on the way are sent again.
@@ -39,6 +41,7 @@ impl NodeOptions {
             let named = self.cameras.named.get(i);
             let transport = named.and_then(|camera| camera.image_transport).unwrap_or(self.image_transport);
             let topic = image(&self.name, &self.remaps, base, transport)?;
+            let info = camera_info(&self.name, &self.remaps, &topic, transport)?;
             let camera = named.map(|camera| camera.name.clone());
             let name = |camera: &Option<String>| camera.clone().unwrap_or_default();
             if let Some(other) = topics.iter().find(|other| other.topic == topic) {
@@ -54,7 +57,7 @@ impl NodeOptions {
                 Some(false) => ImageReliability::BestEffort,
                 None => named.and_then(|camera| camera.image_reliability).unwrap_or(self.image_reliability),
             };
-            topics.push(ImageTopic { camera, topic, transport, reliability });
+            topics.push(ImageTopic { camera, topic, info, transport, reliability });
         }
         Ok(topics)
     }
@@ -108,6 +111,25 @@ mod tests {
                 -p qos_overrides./robot/front/image.subscription.reliability:=best_effort"
             ),
             [topic("/robot/front/image", Raw, BestEffort), topic("/rear/compressed", Compressed, Reliable)]
+        );
+    }
+
+    #[test]
+    fn a_camera_tells_of_its_lens_beside_its_images() {
+        let of = |cameras: &[&str], ros: &str| -> Vec<String> {
+            told(cameras, ros).unwrap().into_iter().map(|one| one.info).collect()
+        };
+        assert_eq!(of(&[], ""), ["/robot/camera_info"]);
+        assert_eq!(of(&[], "-r image:=/cam/image_raw"), ["/cam/camera_info"]);
+        assert_eq!(of(&[], "-r image:=/cam/image_raw -p image_transport:=compressed"), ["/cam/camera_info"]);
+        assert_eq!(of(&[], "-r image:=/raw"), ["/camera_info"]);
+        assert_eq!(
+            of(&[], "-p image_transport:=compressed -r image/compressed:=/front/jpeg"),
+            ["/front/camera_info"]
+        );
+        assert_eq!(
+            of(&["front=/front/image", "rear=/rear/left/image"], "-r /front/camera_info:=/calibrated"),
+            ["/calibrated", "/rear/left/camera_info"]
         );
     }
 

@@ -120,25 +120,37 @@ impl StandingPlan {
     }
 
     fn hold(&self, rows: &[f32], source: String) -> Result<(), String> {
-        let width = self.width;
-        if rows.is_empty() || !rows.len().is_multiple_of(width) {
-            return Err(format!("{} values are no whole rows of {width}", rows.len()));
-        }
-        let n_rows = rows.len() / width;
-        if self.horizon < n_rows {
-            return Err(format!("{n_rows} steps are more than the {} of a forecast", self.horizon));
-        }
-        if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-            let (row, column) = (at / width, at % width);
-            return Err(format!("action {column} of step {row} is not a finite number"));
-        }
+        check_rows(rows, self.width, self.horizon)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = &rows[rows.len() - width..];
-        for (i, to) in state.rows.chunks_exact_mut(width).enumerate() {
-            to.copy_from_slice(rows.get(i * width..(i + 1) * width).unwrap_or(last));
-        }
+        hold_last(rows, self.width, &mut state.rows);
         state.source = source;
         Ok(())
+    }
+}
+
+/// Whether these are rows of so many actions, of steps that a forecast has.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check_rows(rows: &[f32], width: usize, horizon: usize) -> Result<(), String> {
+    if rows.is_empty() || !rows.len().is_multiple_of(width) {
+        return Err(format!("{} values are no whole rows of {width}", rows.len()));
+    }
+    let n_rows = rows.len() / width;
+    if horizon < n_rows {
+        return Err(format!("{n_rows} steps are more than the {horizon} of a forecast"));
+    }
+    match rows.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(format!("action {} of step {} is not a finite number", at % width, at / width)),
+        None => Ok(()),
+    }
+}
+
+/// Copies checked rows to those of a whole forecast; where they are fewer, their last is held.
+pub(super) fn hold_last(rows: &[f32], width: usize, whole: &mut [f32]) {
+    let last = &rows[rows.len() - width..];
+    for (i, to) in whole.chunks_exact_mut(width).enumerate() {
+        to.copy_from_slice(rows.get(i * width..(i + 1) * width).unwrap_or(last));
     }
 }
 

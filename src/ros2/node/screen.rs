@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use super::answer::{milliseconds, time};
 use super::forecast_shape::ForecastShape;
 use super::forecaster::Forecast;
+use super::lens::{InfoTopic, Lens};
 use super::options::Topics;
 use crate::frames::clock::Moment;
 use crate::frames::frame::{Age, Received};
 use crate::frames::listener::Listener;
 use crate::ros2::messages::{
-    Float32, ForecastMessage, Header, HeaderView, ImageView, Message, ShortString, SurpriseMessage, Text,
-    Time, encode, encode_padded, padding_bytes,
+    CameraInfo, Float32, ForecastMessage, Header, HeaderView, ImageView, Message, ShortString,
+    SurpriseMessage, Text, Time, encode, encode_padded, padding_bytes,
 };
 use crate::ros2::transport::{Delivery, Publisher, Transport, TransportError};
 
@@ -51,9 +52,25 @@ pub struct PublishedSurprise {
     pub pixels: Option<f32>,
 }
 
+/// A forecast and what it was made from.
+#[derive(Clone, Copy)]
+pub(super) struct Made<'a> {
+    pub(super) forecast: &'a Forecast,
+    /// Where its actions come from, if it takes any.
+    pub(super) actions: Option<&'a str>,
+    /// The clip.
+    pub(super) given: &'a [Received],
+    /// Frames that were shown.
+    pub(super) n_frames: usize,
+    /// When work on it began.
+    pub(super) began: Moment,
+}
+
 /// The topics of an engine that forecasts.
-pub(super) struct Screen {
+pub(super) struct Screen<'a> {
     frames: Box<dyn Publisher>,
+    info: InfoTopic<'a>,
+    lens: Arc<Lens>,
     json: Box<dyn Publisher>,
     typed: Box<dyn Publisher>,
     surprise: Box<dyn Publisher>,
@@ -63,16 +80,20 @@ pub(super) struct Screen {
     listener: Arc<Listener>,
 }
 
-impl Screen {
+impl<'a> Screen<'a> {
+    /// Announces its topics. What it shows is of the camera of this lens.
     pub(super) fn open(
-        transport: &dyn Transport,
+        transport: &'a dyn Transport,
         topics: &Topics,
-        listener: &Arc<Listener>,
+        (listener, lens): (&Arc<Listener>, &Arc<Lens>),
         shape: &ForecastShape,
+        is_recorded: bool,
     ) -> Result<Self, TransportError> {
         let advertise = |topic: &str, ros_type| transport.advertise(topic, ros_type, Delivery::Reliable);
         Ok(Self {
             frames: advertise(&topics.forecast, ImageView::TYPE)?,
+            info: InfoTopic::open(transport, &topics.forecast_info, is_recorded)?,
+            lens: Arc::clone(lens),
             json: advertise(&topics.forecast_json, Text::TYPE)?,
             typed: advertise(&topics.forecast_typed, ForecastMessage::TYPE)?,
             surprise: advertise(&topics.surprise, Float32::TYPE)?,
@@ -89,11 +110,11 @@ impl Screen {
         newest.seen_ns.saturating_add(ns.round() as i64)
     }
 
-    /// Publishes one frame of a forecast made from a clip that ends with `newest`; false if it was not taken.
-    pub(super) fn show(&self, newest: &Received, ahead: usize, rgb: &[u8]) -> bool {
+    /// One frame of a forecast made from a clip that ends with `newest`.
+    pub(super) fn image<'f>(&self, newest: &Received, ahead: usize, rgb: &'f [u8]) -> ImageView<'f> {
         let (width, height) = (self.shape.width as u32, self.shape.height as u32);
         let stamp = Time::from_ns(self.stamp_ns(newest, ahead));
-        let image = ImageView {
+        ImageView {
             header: HeaderView { stamp, frame_id: newest.frame.frame_id },
             height,
             width,
@@ -101,8 +122,26 @@ impl Screen {
             is_bigendian: 0,
             step: 3 * width,
             data: rgb,
-        };
-        self.frames.publish(encode_image(image)).is_ok()
+        }
+    }
+
+    /// What is told of the lens beside the frames of a forecast made from a clip that ends with `newest`, if anything is.
+    pub(super) fn info(&self, newest: &Received) -> Option<CameraInfo> {
+        self.info.of(&self.lens, newest, [self.shape.width as u32, self.shape.height as u32])
+    }
+
+    /// Publishes a frame, and what is told beside it; returns how many messages were not taken.
+    pub(super) fn show(
+        &self,
+        newest: &Received,
+        ahead: usize,
+        rgb: &[u8],
+        info: Option<&mut CameraInfo>,
+    ) -> u64 {
+        let image = self.image(newest, ahead, rgb);
+        let is_lost = self.frames.publish(encode_image(image)).is_err();
+        let is_info_lost = info.is_some_and(|info| !self.info.show(info, image.header.stamp));
+        u64::from(is_lost) + u64::from(is_info_lost)
     }
 
     /// Publishes what a frame that came was compared with; returns how many messages were not taken.
@@ -125,17 +164,9 @@ impl Screen {
             + u64::from(self.surprise_typed.publish(encode_padded(&typed)).is_err())
     }
 
-    /// Publishes the report of a forecast of which `n_frames` were shown, for actions from the source that is named; the second
-    /// value says if it was not taken.
-    pub(super) fn report(
-        &self,
-        forecast: &Forecast,
-        actions: Option<&str>,
-        given: &[Received],
-        n_frames: usize,
-        began: Moment,
-        age: Age,
-    ) -> (PublishedForecast, bool) {
+    /// Publishes the report of a forecast; the second value says if it was not taken.
+    pub(super) fn report(&self, made: &Made<'_>, age: Age) -> (PublishedForecast, bool) {
+        let Made { forecast, actions, given, n_frames, began } = *made;
         let newest = given.last().expect("a clip has at least one frame");
         let (stamp_ns, now, age_ms) = (newest.frame.stamp_ns, age.now, age.ms());
         let forecast_ms = milliseconds(now.steady_ns, began.steady_ns);
@@ -174,9 +205,21 @@ impl Screen {
         if let Some(actions) = actions {
             json.insert("actions".into(), json!(actions));
         }
-        let typed = ForecastMessage {
+        let typed = self.message(made, age, self.listener.max_age_ns());
+        let text = encode(&Text::padded(Value::Object(json.clone()).to_string()));
+        let is_lost = self.json.publish(text).is_err() | self.typed.publish(encode_padded(&typed)).is_err();
+        (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms, step_ms }, is_lost)
+    }
+
+    /// The report as a message, of a forecast that may be acted upon for so long after its clip was seen.
+    pub(super) fn message(&self, made: &Made<'_>, age: Age, max_age_ns: i64) -> ForecastMessage {
+        let Made { forecast, actions, given, n_frames, began } = *made;
+        let Forecast { is_cut, encode_ms, denoise_ms, step_ms, decode_ms, n_steps, seed, latent_only } =
+            *forecast;
+        let newest = given.last().expect("a clip has at least one frame");
+        ForecastMessage {
             header: Header {
-                stamp: Time::from_ns(stamp_ns),
+                stamp: Time::from_ns(newest.frame.stamp_ns),
                 frame_id: newest.frame.frame_id.as_str().to_owned(),
             },
             stamps: given.iter().map(|received| Time::from_ns(received.frame.stamp_ns)).collect(),
@@ -187,10 +230,10 @@ impl Screen {
             truncated: is_cut,
             fps: self.shape.rate_hz,
             forecast_until: Time::from_ns(self.stamp_ns(newest, n_frames)),
-            age_ms,
-            forecast_ms,
-            camera_to_forecast_ms: milliseconds(now.steady_ns, newest.receipt.steady_ns),
-            valid_until: Time::from_ns(age.reaches_ns(self.listener.max_age_ns())),
+            age_ms: age.ms(),
+            forecast_ms: milliseconds(age.now.steady_ns, began.steady_ns),
+            camera_to_forecast_ms: milliseconds(age.now.steady_ns, newest.receipt.steady_ns),
+            valid_until: Time::from_ns(age.reaches_ns(max_age_ns)),
             encode_ms,
             denoise_ms,
             step_ms,
@@ -199,10 +242,7 @@ impl Screen {
             seed,
             latent_only,
             actions: actions.unwrap_or_default().to_owned(),
-        };
-        let text = encode(&Text::padded(Value::Object(json.clone()).to_string()));
-        let is_lost = self.json.publish(text).is_err() | self.typed.publish(encode_padded(&typed)).is_err();
-        (PublishedForecast { json, stamp_ns, n_frames, is_cut, age_ms, forecast_ms, step_ms }, is_lost)
+        }
     }
 }
 

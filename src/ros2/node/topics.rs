@@ -7,7 +7,7 @@ use crate::ros2::qos::{Endpoint, Side};
 use crate::ros2::transport::ImageTransport;
 
 /// The names that the node gives to its topics.
-pub(super) const NAMES: [&str; 23] = [
+pub(super) const NAMES: [&str; 25] = [
     "image",
     "image/compressed",
     "~/prompt",
@@ -17,7 +17,9 @@ pub(super) const NAMES: [&str; 23] = [
     "~/answer/typed",
     "~/detections",
     "~/annotated/compressed",
+    "~/annotated/camera_info",
     "~/forecast",
+    "~/forecast/camera_info",
     "~/forecast/json",
     "~/forecast/typed",
     "~/surprise",
@@ -46,7 +48,9 @@ pub(super) struct Topics {
     pub(super) answer_typed: String,
     pub(super) detections: String,
     pub(super) annotated: String,
+    pub(super) annotated_info: String,
     pub(super) forecast: String,
+    pub(super) forecast_info: String,
     pub(super) forecast_json: String,
     pub(super) forecast_typed: String,
     pub(super) surprise: String,
@@ -73,7 +77,12 @@ pub(super) fn endpoints(
     for base in images {
         for transport in ImageTransport::ALL {
             let topic = image(node, remaps, base, transport)?;
+            let info = camera_info(node, remaps, &topic, transport)?;
             endpoints.push(Endpoint { topic, side: Side::Subscription, is_of_images: true });
+            let info = Endpoint { topic: info, side: Side::Subscription, is_of_images: false };
+            if !endpoints.contains(&info) {
+                endpoints.push(info);
+            }
         }
     }
     Ok(endpoints)
@@ -100,6 +109,25 @@ pub(super) fn image(
     }
 }
 
+/// The absolute name of the topic where the camera whose images are on `image` tells of its lens: beside them, as image_transport
+/// has it.
+///
+/// # Errors
+/// If what it is remapped to is not allowed.
+pub(super) fn camera_info(
+    node: &NodeName,
+    remaps: &[Remap],
+    image: &str,
+    transport: ImageTransport,
+) -> Result<String, NameError> {
+    let base = match transport {
+        ImageTransport::Raw => image,
+        ImageTransport::Compressed => image.strip_suffix("/compressed").unwrap_or(image),
+    };
+    let beside = base.rsplit_once('/').map_or("", |(namespace, _)| namespace);
+    node.topic(&format!("{beside}/camera_info"), remaps)
+}
+
 impl Topics {
     /// The names of this node under these rules.
     ///
@@ -118,7 +146,9 @@ impl Topics {
             answer_typed: name("~/answer/typed")?,
             detections: name("~/detections")?,
             annotated: name("~/annotated/compressed")?,
+            annotated_info: name("~/annotated/camera_info")?,
             forecast: name("~/forecast")?,
+            forecast_info: name("~/forecast/camera_info")?,
             forecast_json: name("~/forecast/json")?,
             forecast_typed: name("~/forecast/typed")?,
             surprise: name("~/surprise")?,
@@ -141,7 +171,9 @@ impl Topics {
             &self.answer_typed,
             &self.detections,
             &self.annotated,
+            &self.annotated_info,
             &self.forecast,
+            &self.forecast_info,
             &self.forecast_json,
             &self.forecast_typed,
             &self.surprise,

@@ -90,6 +90,9 @@ impl<'a> Turns<'a> {
             return self.take_own(stop);
         };
         if !self.was_guest && self.take_guest(wanted, stop, alive) {
+            alive();
+            // At once, before anything newer is waited for: its frames may be those that were lent.
+            self.take_own(stop);
             return Turn::Served;
         }
         let was_guest = self.was_guest;

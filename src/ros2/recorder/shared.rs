@@ -233,6 +233,11 @@ fn nanoseconds(duration: Duration) -> i64 {
 pub struct Recording(pub(super) Option<Arc<Shared>>);
 
 impl Recording {
+    /// Whether anything is recorded.
+    pub fn goes_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// An engine looks at these frames.
     pub fn used(&self, frames: &[Received]) {
         if let Some(shared) = &self.0 {

@@ -3,6 +3,7 @@
 //! For tests of the node, and for programs that have their camera in the same process.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::subscriptions::Subscriptions;
@@ -50,13 +51,17 @@ impl Memory {
 
     /// Plays another node that calls a service and waits for its reply; `None` if nobody offers it, or it gives none.
     pub fn call(&self, service: &str, body: &[u8]) -> Option<Vec<u8>> {
+        self.request(service, body)?.recv().ok()?
+    }
+
+    /// As [`Memory::call`], without waiting: the reply, or that there is none, comes here.
+    pub fn request(&self, service: &str, body: &[u8]) -> Option<Receiver<Option<Vec<u8>>>> {
         let (sender, heard) = std::sync::mpsc::channel();
         let mut services = self.shared.services.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, handler) = services.iter_mut().find(|(name, _)| name == service)?;
         // Who does not wait any more has ended.
         handler(body, ByteOrder::Little, Reply::by(move |reply| drop(sender.send(reply))));
-        drop(services);
-        heard.recv().ok()?
+        Some(heard)
     }
 
     /// Takes the bodies published to `topic` since the last call, oldest first.

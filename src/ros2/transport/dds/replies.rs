@@ -5,10 +5,12 @@
 //! Fast DDS drops such fragments, asks for them again for ever, and what comes after them waits. So a longer reply leaves
 //! twice under one number: first in fragments of our own, with the parameter; then by RustDDS without it, whose fragments are
 //! sound. The reader keeps the parameter of the fragment that came first. RustDDS repeats what was lost on the way; the reply is
-//! nobody's where all of ours are lost, and where one is and the reader's network takes the whole reply in one datagram, as loopback
-//! alone does up to 64 KiB.
+//! nobody's where all of ours are lost, as they are to a reader that has not met our writer yet.
 //!
-//! Why not leave them to our own fragments alone: the reader would confirm, and ask for, what RustDDS knows nothing of.
+//! Where everybody who hears the service is on this machine's loopback interface alone, RustDDS sends up to 64 KiB in one datagram, rightly,
+//! and repeats it so: those it is left to.
+//!
+//! Why not leave the others to our own fragments alone: the reader would confirm, and ask for, what RustDDS knows nothing of.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -27,6 +29,10 @@ const SHORT_BYTES_MAX: usize = 1024;
 const LONG_BYTES_MIN: usize = 1500;
 /// The datagrams of ours that carry 64 KiB: beyond that RustDDS writes fragments on any network, and one of ours is enough.
 const DATAGRAMS_MAX: usize = 64;
+/// Of a datagram, what goes before a body of RustDDS's at most.
+const OVERHEAD_BYTES_MAX: usize = 512;
+/// Tells how long a datagram the loopback interface takes.
+const LOOPBACK_MTU: &str = "/sys/class/net/lo/mtu";
 /// What tells a reader that the body is little-endian CDR.
 const ENCODING: [u8; 4] = [0, 1, 0, 0];
 
@@ -36,6 +42,8 @@ pub(super) struct Replies {
     topic: String,
     participant: DomainParticipant,
     socket: Arc<UdpSocket>,
+    /// Bytes of a body that the loopback interface takes in one datagram; none if that is not known.
+    whole_bytes_max: usize,
     /// What RustDDS numbered its last.
     last: i64,
     /// A reply that somebody may have under the next number, and RustDDS could not take.
@@ -49,7 +57,9 @@ impl Replies {
         participant: DomainParticipant,
         socket: Arc<UdpSocket>,
     ) -> Self {
-        Self { publisher, topic, participant, socket, last: 0, owed: None }
+        let mtu = std::fs::read_to_string(LOOPBACK_MTU).ok().and_then(|text| text.trim().parse().ok());
+        let whole_bytes_max = mtu.unwrap_or(0_usize).saturating_sub(OVERHEAD_BYTES_MAX);
+        Self { publisher, topic, participant, socket, whole_bytes_max, last: 0, owed: None }
     }
 
     pub(super) fn guid(&self) -> GUID {
@@ -72,7 +82,7 @@ impl Replies {
             self.owed = None;
         }
         let stamp = Timestamp::now();
-        let long = request.filter(|_| SHORT_BYTES_MAX < body.len());
+        let long = request.filter(|_| SHORT_BYTES_MAX < body.len() && !self.goes_whole(body.len()));
         let long = long.map(|request| (request, self.addresses(request.writer_guid)));
         // Where we know nobody who hears us, RustDDS alone may still reach whom it knows.
         let Some((asker, addresses)) = long.filter(|(_, addresses)| !addresses.is_empty()) else {
@@ -109,12 +119,26 @@ impl Replies {
         }
     }
 
-    /// The readers of our replies that the participant of this entity has.
+    /// Whether RustDDS sends a body of so many bytes to all readers in one datagram. It cuts what it sends by the narrowest of their
+    /// ways.
+    fn goes_whole(&self, n_bytes: usize) -> bool {
+        let is_near = |reader: DiscoveredReaderData| {
+            let locators = reader.reader_proxy.unicast_locator_list;
+            let mut ways = locators.iter().filter(|locator| locator.is_udp()).peekable();
+            ways.peek().is_some() && ways.all(|locator| SocketAddr::from(*locator).ip().is_loopback())
+        };
+        n_bytes <= self.whole_bytes_max && self.all_readers().all(is_near)
+    }
+
+    /// The readers of our replies.
+    fn all_readers(&self) -> impl Iterator<Item = DiscoveredReaderData> {
+        let all = self.participant.discovered_readers().into_iter();
+        all.filter(|reader| *reader.subscription_topic_data.topic_name() == self.topic)
+    }
+
+    /// Those that the participant of this entity has.
     fn readers(&self, asker: GUID) -> impl Iterator<Item = DiscoveredReaderData> {
-        self.participant.discovered_readers().into_iter().filter(move |reader| {
-            reader.reader_proxy.remote_reader_guid.prefix == asker.prefix
-                && *reader.subscription_topic_data.topic_name() == self.topic
-        })
+        self.all_readers().filter(move |reader| reader.reader_proxy.remote_reader_guid.prefix == asker.prefix)
     }
 
     /// Whether it is known where the participant of this entity reads them.
