@@ -1,7 +1,7 @@
 //! Pictures out of messages and files, decoded into one buffer.
 
 use super::came::Pixels;
-use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert, size_in_header};
+use crate::camera::{Decoder, FrameError, RawFrame, convert, size_in_header};
 use crate::ros2::messages::{
     CompressedImageView, HeaderView, ImageView, Message, decode, split_encapsulation,
 };

@@ -102,7 +102,7 @@ pub(crate) fn text(n: usize) -> Vec<Frame> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Film {
     pub(crate) frames: Vec<(i64, Frame)>,
-    now_ns: i64,
+    pub(crate) now_ns: i64,
 }
 
 impl Film {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use parquet::basic::{Compression, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
-use parquet::file::reader::{FileReader as _, RowGroupReader as _, SerializedFileReader};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use super::pages;
 

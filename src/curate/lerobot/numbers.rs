@@ -122,7 +122,7 @@ impl Tally {
             let variance =
                 levels().map(|(level, n)| (level - mean) * (level - mean) * n as f64).sum::<f64>() / n;
             let min = levels().next().map_or(f64::NAN, |(level, _)| level);
-            let max = levels().last().map_or(f64::NAN, |(level, _)| level);
+            let max = levels().next_back().map_or(f64::NAN, |(level, _)| level);
             let quantiles = if n < 2.0 { [mean; QUANTILES.len()] } else { quantiles(min, max, levels()) };
             Numbers { min, max, mean, std: variance.sqrt(), quantiles }.scaled(255.0)
         })

@@ -121,11 +121,11 @@ impl Head {
 const I32: u8 = 5;
 const STRUCT: u8 = 12;
 
+/// Takes the value of a field of this number and kind.
+type Take<'t, 'a> = dyn FnMut(i64, u8, &mut &'a [u8]) -> Option<()> + 't;
+
 /// Reads a structure, of which `take` takes each field's value.
-fn each_field<'a>(
-    rest: &mut &'a [u8],
-    take: &mut dyn FnMut(i64, u8, &mut &'a [u8]) -> Option<()>,
-) -> Option<()> {
+fn each_field<'a>(rest: &mut &'a [u8], take: &mut Take<'_, 'a>) -> Option<()> {
     let mut field = 0i64;
     loop {
         let head = byte(rest)?;
