@@ -205,6 +205,22 @@ pub fn size_in_header(data: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
+/// Channels as the header of a JPEG or a PNG says them: 3 of packed colour, 1 of grey. As [`size_in_header`].
+pub fn channels_in_header(data: &[u8]) -> Option<u8> {
+    match Compression::of(data)? {
+        Compression::Jpeg => jpeg::channels(&data[..data.len().min(HEADER_BYTES_MAX)]),
+        Compression::Png => match data.get(25)? {
+            0 => Some(1),
+            2 => Some(3),
+            4 => Some(2),
+            6 => Some(4),
+            // A palette's numbers.
+            _ => None,
+        },
+        Compression::Gif => None,
+    }
+}
+
 fn limits(rgb: &[u8]) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(8 * (rgb.len() as u64 / 3) + WORK_BYTES_MAX);

@@ -57,14 +57,22 @@ pub(super) fn dimensions(data: &[u8]) -> Result<(u32, u32), Damaged> {
 
 /// Width and height from the frame header, whatever else it says.
 pub(super) fn size(data: &[u8]) -> Option<(u32, u32)> {
+    let header = frame_header(data)?;
+    let at = |offset| u16_at(header, offset).map(u32::from).ok();
+    Some((at(3)?, at(1)?))
+}
+
+/// How many channels its header says.
+pub(super) fn channels(data: &[u8]) -> Option<u8> {
+    frame_header(data)?.get(5).copied()
+}
+
+fn frame_header(data: &[u8]) -> Option<&[u8]> {
     let mut walk = Walk::new(data);
     loop {
         match walk.segment().ok()? {
             (SOS | EOI, _) => return None,
-            (code, body) if is_frame(code) => {
-                let at = |offset| u16_at(body, offset).map(u32::from).ok();
-                return Some((at(3)?, at(1)?));
-            }
+            (code, body) if is_frame(code) => return Some(body),
             _ => {}
         }
     }

@@ -28,7 +28,7 @@ mod video;
 
 pub use compression::Compression;
 pub use convert::{RawFrame, convert};
-pub use decode::{Decoder, size_in_header};
+pub use decode::{Decoder, channels_in_header, size_in_header};
 pub use error::{FrameError, PreprocessError, ShortName};
 pub use files::{
     FrameFiles, Image, ImageFileError, frame_files, load_frames, load_frames_dir, load_image, natural_order,

@@ -4,6 +4,7 @@ mod merge;
 mod place;
 mod work;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,15 +16,17 @@ use super::progress::Progress;
 use super::{Context, Usage, one_of, output};
 use crate::curate::{
     Format, Parameters, Part, Source, SourceRecord, Summary, find, finish, read_record, survey, take_share,
+    text_name_problem,
 };
 
 /// Make a clean set of clips of a robot's logs: cut, sorted out, without near duplicates, with a manifest and a page
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
-A source is a bag (MCAP, or its folder) or a folder of frames; folders of them are looked through. DIR then has manifest.json (where each
-clip came from, what was left out, why), index.html (the same with pictures), and frames/000000/ and on, each as `calibrate --data` and
-`imagine --frames` take them, or shards/000000.tar and on for WebDataset, a sample for each clip.
+A source is a bag (MCAP, or its folder), a folder of frames or a LeRobot data set (v3.0 with images); folders of them are looked through.
+DIR then has manifest.json (where each clip came from, what was left out, why), index.html (the same with pictures), and the clips:
+frames/000000/ and on, each as `calibrate --data` and `imagine --frames` take them; shards/000000.tar and on for WebDataset, a sample for
+each clip; or lerobot/NAME/, a LeRobot data set for each camera, size and rate, an episode for each clip.
 Thresholds are shares of a colour's range where no unit is named.
 
 Examples:
@@ -32,18 +35,27 @@ Examples:
 pub(crate) struct Options {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// Bags, folders of frames, and folders of those
+    /// Bags, folders of frames, LeRobot data sets, and folders of those
     #[arg(value_name = "BAG|DIR", required = true)]
     sources: Vec<PathBuf>,
     /// A folder that is not there or empty
     #[arg(short, long, value_name = "DIR", required = true)]
     output: Option<PathBuf>,
-    /// How clips are written: frames (folders) or webdataset (tar shards)
+    /// How clips are written: frames (folders), webdataset (tar shards) or lerobot (data sets)
     #[arg(long, value_name = "FORMAT", default_value = "frames", value_parser = one_of(Format::ALL, Format::name))]
     format: Format,
     /// Take this topic alone [default: every topic of images; repeatable]
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
+    /// With lerobot: the topic of actions [default: the only one of Twist, TwistStamped or Float32MultiArray]
+    #[arg(long, value_name = "TOPIC")]
+    actions: Option<String>,
+    /// With lerobot: what the robot is to do in every clip [default: as a source says it, or nothing]
+    #[arg(long, value_name = "TEXT")]
+    task: Option<String>,
+    /// With lerobot: a text for each frame, the last on a topic of String; the name `task` makes it the task [repeatable]
+    #[arg(long = "text-topic", value_name = "NAME=TOPIC", value_parser = text_topic)]
+    texts: Vec<(String, String)>,
     #[command(flatten)]
     thresholds: Thresholds,
     /// Read only the i-th of n shares of the sources, for `curate merge`
@@ -99,7 +111,7 @@ struct Thresholds {
     /// And in at most this much of the hue of a cell of a 4×4 grid
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = unit)]
     duplicate_hue: f32,
-    /// Bytes of a shard, at most, in MB
+    /// Bytes of a shard or a data file, at most, in MB
     #[arg(long, value_name = "MB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     shard_mb: u64,
 }
@@ -114,6 +126,16 @@ fn share(text: &str) -> Result<(u64, u64), String> {
     match numbers {
         Some((i, n)) if 1 <= i && i <= n && n <= 1_000_000 => Ok((i, n)),
         _ => Err("expected i/n with i from 1 to n, as 2/4".to_owned()),
+    }
+}
+
+fn text_topic(text: &str) -> Result<(String, String), String> {
+    let Some((name, topic)) = text.split_once('=').filter(|(_, topic)| !topic.is_empty()) else {
+        return Err("expected NAME=TOPIC, as answer=/perihelion/answer".to_owned());
+    };
+    match text_name_problem(name) {
+        Some(problem) => Err(format!("`{name}` {problem}")),
+        None => Ok((name.to_owned(), topic.to_owned())),
     }
 }
 
@@ -137,6 +159,15 @@ impl Options {
             ))
             .into());
         }
+        let is_for_lerobot = self.actions.is_some() || self.task.is_some() || !self.texts.is_empty();
+        if is_for_lerobot && self.format != Format::LeRobot {
+            let message = "--actions, --task and --text-topic are for --format lerobot";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let texts: BTreeMap<String, String> = self.texts.iter().cloned().collect();
+        if texts.len() < self.texts.len() {
+            return Err(Usage("--text-topic names a text twice".to_owned()).into());
+        }
         let mut topics = self.topics.clone();
         topics.sort();
         topics.dedup();
@@ -156,6 +187,9 @@ impl Options {
             duplicate_hue: t.duplicate_hue,
             shard_bytes: t.shard_mb * 1_000_000,
             format: self.format,
+            actions: self.actions.clone(),
+            task: self.task.clone(),
+            texts,
         })
     }
 }
@@ -266,7 +300,7 @@ fn tell(
     summary: &Summary,
     n_resumed: usize,
 ) -> anyhow::Result<()> {
-    let Summary { totals, digest, problems, shards } = summary;
+    let Summary { totals, digest, problems, shards, datasets } = summary;
     let place = out.display();
     if as_json {
         let problems: Vec<Value> = problems
@@ -276,7 +310,8 @@ fn tell(
         return output::json(&json!({
             "output": place.to_string(), "format": parameters.format, "digest": digest, "sources": totals.sources,
             "resumed": n_resumed, "clips": totals.clips, "frames": totals.frames, "kept_frames": totals.kept_frames,
-            "damaged": totals.damaged, "dropped": totals.dropped, "shards": shards, "problems": problems,
+            "damaged": totals.damaged, "dropped": totals.dropped, "shards": shards, "datasets": datasets,
+            "problems": problems,
         }));
     }
     let left_out: Vec<String> = totals

@@ -3,15 +3,21 @@
 //! Why not always the pixels: a JPEG's PNG is many times as large and no better.
 
 use std::borrow::Cow;
+use std::fs;
 use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
+use super::error::CurateError;
+use crate::bounded;
 use crate::camera::{Compression, FrameSize};
 
 /// Bytes of a JPEG in which its orientation and its tables are looked for.
 const HEAD_BYTES: usize = 1 << 17;
+/// No frame's file is longer.
+const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// An image file's bytes.
 #[derive(Debug)]
@@ -38,6 +44,22 @@ pub(super) fn png(rgb: &[u8], size: FrameSize) -> Vec<u8> {
     let (width, height) = (size.width as u32, size.height as u32);
     encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).expect("memory takes it");
     bytes.into_inner()
+}
+
+/// A frame's file within a record's folder: where it lies, and its bytes.
+pub(super) fn read_stored(from: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), CurateError> {
+    let path = from.join(name);
+    // A part of another machine is not followed out of itself.
+    let is_file = fs::symlink_metadata(&path).map_err(CurateError::at(&path))?.is_file();
+    if !is_file {
+        return Err(CurateError::Part { path, problem: "it is no file".to_owned() });
+    }
+    let bytes = bounded::read(&path, FRAME_BYTES_MAX).map_err(CurateError::at(&path))?;
+    Ok((path, bytes))
+}
+
+pub(super) fn extension(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or("png")
 }
 
 /// The extension of a file that shows the same in every reader: upright, in eight bits, with all of its tables.

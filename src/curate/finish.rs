@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use self::writing::Writing;
+use self::writing::{Placed, Writing};
 use super::bucket::Bucket;
 use super::duplicates::{Candidate, near_duplicates};
 use super::error::CurateError;
+use super::lerobot::Kind;
 use super::manifest::{
     ClipLine, DroppedLine, MANIFEST_FILE, Manifest, SCHEMA, SourceLine, StreamLine, Totals,
 };
 use super::page::{self, Shown};
-use super::parameters::Parameters;
+use super::parameters::{Format, Parameters};
 use super::record::{Clip, Dropped, Reason, SourceRecord, Stream};
 use crate::camera::natural_order;
 use crate::container::hex;
@@ -35,6 +36,8 @@ pub struct Summary {
     pub problems: Vec<(String, String)>,
     /// Shards that were written.
     pub shards: u64,
+    /// Folders of LeRobot's data sets that were written, within the set's.
+    pub datasets: Vec<String>,
 }
 
 /// A source's record with the folder in which its files lie.
@@ -99,16 +102,28 @@ pub fn finish(
         return Err(CurateError::NothingKept(why_nothing(&totals, &sources)));
     }
 
-    let mut writing = Writing::begin(out, parameters, may_link)?;
-    let mut clips: Vec<ClipLine<'_>> = Vec::new();
-    for (number, at) in kept.iter().enumerate() {
-        progress(number as u64, kept.len() as u64);
-        let Found { folder, source, stream, clip } = &found[*at];
-        let mut line = clip_line(source, stream, clip, names[*at].clone(), parameters);
-        (line.place, line.sha256) = writing.clip(folder, clip, &line)?;
-        clips.push(line);
+    let mut order: Vec<usize> = (0..kept.len()).collect();
+    if parameters.format == Format::LeRobot {
+        // One data set after the other.
+        order.sort_by_cached_key(|number| {
+            let Found { stream, clip, .. } = &found[kept[*number]];
+            Kind::of(stream, clip, parameters)
+        });
     }
-    let shards = writing.end()?;
+    let mut writing = Writing::begin(out, parameters, may_link)?;
+    let line_of = |at: &usize| {
+        let Found { source, stream, clip, .. } = &found[*at];
+        clip_line(source, stream, clip, names[*at].clone(), parameters)
+    };
+    let mut clips: Vec<ClipLine<'_>> = kept.iter().map(line_of).collect();
+    for (done, number) in order.into_iter().enumerate() {
+        progress(done as u64, kept.len() as u64);
+        let Found { folder, stream, clip, .. } = &found[kept[number]];
+        let line = &mut clips[number];
+        let placed = writing.clip(folder, stream, clip, line)?;
+        Placed { place: line.place, sha256: line.sha256, episode: line.episode } = placed;
+    }
+    let (shards, datasets) = writing.end()?;
     let lines: String = clips.iter().map(|line| format!("{}\n", line.sha256)).collect();
     let digest = hex(&Sha256::digest(lines));
     let manifest = Manifest {
@@ -120,6 +135,7 @@ pub fn finish(
         clips,
         dropped,
         shards,
+        datasets,
     };
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest has string keys");
     write(&out.join(MANIFEST_FILE), &text)?;
@@ -134,6 +150,7 @@ pub fn finish(
         digest,
         problems: sources.iter().filter_map(problem).collect(),
         shards: manifest.shards.len() as u64,
+        datasets: manifest.datasets.iter().map(|set| set.place.clone()).collect(),
     })
 }
 
@@ -178,6 +195,7 @@ fn clip_line<'a>(
     ClipLine {
         clip: name,
         place: String::new(),
+        episode: None,
         source: &source.name,
         topic: &stream.topic,
         first: clip.first,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::bucket::Bucket;
 use super::parameters::Parameters;
 use super::record::{Begins, Damaged, Measured, Reason};
-use super::source::SourceKind;
+use super::source_kind::SourceKind;
 
 /// The manifest's file.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -25,6 +26,8 @@ pub(super) struct Manifest<'a> {
     pub(super) clips: Vec<ClipLine<'a>>,
     pub(super) dropped: Vec<DroppedLine<'a>>,
     pub(super) shards: Vec<Shard>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) datasets: Vec<DataSet>,
 }
 
 /// What was kept, and what was not.
@@ -77,8 +80,10 @@ pub(super) struct StreamLine<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ClipLine<'a> {
     pub(super) clip: String,
-    /// Its folder, or the shard that it is in.
+    /// Its folder, or the shard or the data set that it is in.
     pub(super) place: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) episode: Option<Episode>,
     pub(super) source: &'a str,
     pub(super) topic: &'a str,
     /// Its first and last frame by their numbers in the stream, from 0.
@@ -120,6 +125,40 @@ pub(super) struct Shard {
     #[serde(flatten)]
     pub(super) bucket: Bucket,
     pub(super) clips: u64,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// What a clip is in its data set.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Episode {
+    pub(super) index: usize,
+    /// The data set's rate.
+    pub(super) fps: Value,
+    /// How far a stamp lies from the time that the rate says, at most.
+    pub(super) stamps_off_s: f64,
+}
+
+/// A data set of LeRobot's.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DataSet {
+    pub(super) place: String,
+    /// The feature that holds the frames.
+    pub(super) camera: String,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) fps: Value,
+    /// Names of an action's columns.
+    pub(super) actions: Vec<String>,
+    pub(super) episodes: usize,
+    pub(super) frames: usize,
+    pub(super) files: Vec<DataFile>,
+}
+
+/// A file of a data set's frames.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DataFile {
+    pub(super) place: String,
     pub(super) bytes: u64,
     pub(super) sha256: String,
 }

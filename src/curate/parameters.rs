@@ -1,6 +1,10 @@
 //! What decides: thresholds with their units and defaults. README says what the defaults were chosen by.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::record::TASK;
 
 /// How the set is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,11 +14,13 @@ pub enum Format {
     Frames,
     /// Shards of tar files, a sample for each clip.
     WebDataset,
+    /// LeRobot's data sets, an episode for each clip, with what the robot did and heard.
+    LeRobot,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Frames, Self::WebDataset];
+    pub const ALL: [Self; 3] = [Self::Frames, Self::WebDataset, Self::LeRobot];
 
     /// Its name on the command line.
     #[must_use]
@@ -22,6 +28,7 @@ impl Format {
         match self {
             Self::Frames => "frames",
             Self::WebDataset => "webdataset",
+            Self::LeRobot => "lerobot",
         }
     }
 }
@@ -60,4 +67,20 @@ pub struct Parameters {
     pub shard_bytes: u64,
     /// How the set is written.
     pub format: Format,
+    /// The topic of actions; the only one where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<String>,
+    /// What the robot is to do in every clip, whatever a source says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Topics of texts by the names that these get; one may be the task.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Parameters {
+    /// Names of the texts that every frame has, but its task.
+    pub(super) fn feature_texts(&self) -> impl Iterator<Item = &String> {
+        self.texts.keys().filter(|name| *name != TASK)
+    }
 }

@@ -2,62 +2,37 @@
 
 use std::path::Path;
 
+use super::beside::{Beside, Hearing};
+use super::came::{Came, Take, Told};
 use super::error::CurateError;
+use super::lerobot;
 use super::parameters::Parameters;
-use super::source::{Source, SourceKind, said_fps};
+use super::pictures::Pictures;
+use super::source::{Source, said_fps};
+use super::source_kind::SourceKind;
 use crate::bounded;
-use crate::camera::{Decoder, FrameError, FrameSize, RawFrame, convert, frame_files, size_in_header};
-use crate::ros2::messages::{
-    CompressedImageView, HeaderView, ImageView, Message, decode, split_encapsulation,
-};
-use crate::ros2::transport::{BagReader, TransportError};
+use crate::camera::frame_files;
+use crate::ros2::messages::{CompressedImageView, ImageView, Message};
+use crate::ros2::transport::{BagMessage, BagReader, TransportError};
 
-/// No camera's frame is larger.
-const PIXELS_MAX: u64 = 1 << 26;
+/// Images of one time that wait for what is heard at it.
+const WAITING_MAX: usize = 8;
 /// No camera's file is.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// An image that came.
-pub(super) struct Came<'a> {
-    /// The topic; empty for a folder.
-    pub(super) topic: &'a str,
-    pub(super) stamp_ns: i64,
-    /// Its file, in a folder.
-    pub(super) file: Option<String>,
-    /// Its pixels, or what is wrong.
-    pub(super) picture: Result<Pixels<'a>, String>,
-    /// Bytes of the source that were read since the image before.
-    pub(super) bytes: u64,
-}
-
-/// A decoded image.
-pub(super) struct Pixels<'a> {
-    pub(super) rgb: &'a [u8],
-    pub(super) size: FrameSize,
-    /// The file's bytes, if it came as one.
-    pub(super) data: Option<&'a [u8]>,
-}
-
-/// Hands over every image in order. Returns what is wrong with the source as a whole: it is shorter than it was, or has no images.
-pub(super) fn read(
-    source: &Source,
-    parameters: &Parameters,
-    take: &mut dyn FnMut(Came<'_>) -> Result<(), CurateError>,
-) -> Result<Option<String>, CurateError> {
+/// Hands over every image in order.
+pub(super) fn read(source: &Source, parameters: &Parameters, take: Take<'_>) -> Result<Told, CurateError> {
     match source.kind {
         SourceKind::Bag => read_bag(&source.path, parameters, take),
         SourceKind::Frames => read_frames(&source.path, parameters, take),
+        SourceKind::LeRobot => lerobot::read(&source.path, parameters, take),
     }
 }
 
-fn read_bag(
-    path: &Path,
-    parameters: &Parameters,
-    take: &mut dyn FnMut(Came<'_>) -> Result<(), CurateError>,
-) -> Result<Option<String>, CurateError> {
+fn read_bag(path: &Path, parameters: &Parameters, take: Take<'_>) -> Result<Told, CurateError> {
     let mut bag = match BagReader::open(path) {
         Ok(bag) => bag,
-        Err(TransportError::Bag { problem, .. }) => return Ok(Some(problem)),
+        Err(TransportError::Bag { problem, .. }) => return Ok(Told::problem(problem)),
         Err(error) => return Err(error.into()),
     };
     let is_image = |ros_type: &str| [ImageView::TYPE, CompressedImageView::TYPE].contains(&ros_type);
@@ -70,32 +45,44 @@ fn read_bag(
             false => format!("no images on {}", parameters.topics.join(", ")),
         };
         let there = if there.is_empty() { "no topics".to_owned() } else { there.join(", ") };
-        return Ok(Some(format!("{wanted} in it; it has {there}")));
+        return Ok(Told::problem(format!("{wanted} in it; it has {there}")));
     }
+    let mut hearing = Hearing::of(bag.topics(), parameters);
     let mut pictures = Pictures::default();
     let (mut bytes, mut n_came) = (0, 0u64);
-    while let Some(message) = bag.next_message() {
-        bytes += message.data.len() as u64;
-        if !is_image(&message.ros_type) || !is_wanted(&message.topic) {
-            continue;
+    // What is heard at the very time of an image holds at it, whichever was written first.
+    let mut waiting: Vec<(BagMessage, u64)> = Vec::new();
+    loop {
+        let message = bag.next_message();
+        let is_same_time = |message: &BagMessage| {
+            waiting.first().is_none_or(|(image, _)| image.log_time_ns == message.log_time_ns)
+        };
+        if WAITING_MAX <= waiting.len() || !message.as_ref().is_some_and(is_same_time) {
+            for (image, bytes) in waiting.drain(..) {
+                let log_time_ns = i64::try_from(image.log_time_ns).unwrap_or(i64::MAX);
+                let (stamp_ns, picture) = pictures.of_message(&image.ros_type, &image.data);
+                // A camera that sets no stamp is taken at the time of recording.
+                let stamp_ns = stamp_ns.filter(|stamp| 0 < *stamp).unwrap_or(log_time_ns);
+                let (topic, beside) = (&image.topic[..], &hearing.now);
+                take(Came { topic, stamp_ns, file: None, picture, bytes, begins: false, beside })?;
+            }
         }
-        let log_time_ns = i64::try_from(message.log_time_ns).unwrap_or(i64::MAX);
-        let (stamp_ns, picture) = pictures.of_message(&message.ros_type, &message.data);
-        // A camera that sets no stamp is taken at the time of recording.
-        let stamp_ns = stamp_ns.filter(|stamp| 0 < *stamp).unwrap_or(log_time_ns);
-        let bytes = std::mem::take(&mut bytes);
-        take(Came { topic: &message.topic, stamp_ns, file: None, picture, bytes })?;
-        n_came += 1;
+        let Some(message) = message else { break };
+        bytes += message.data.len() as u64;
+        if is_image(&message.ros_type) && is_wanted(&message.topic) {
+            waiting.push((message, std::mem::take(&mut bytes)));
+            n_came += 1;
+        } else {
+            hearing.hear(&message);
+        }
     }
     let none = || (n_came == 0).then(|| "its topics of images hold no image".to_owned());
-    Ok(bag.cut().map(str::to_owned).or_else(none))
+    let problems = [bag.cut().map(str::to_owned).or_else(none), hearing.problem()];
+    let problem = problems.into_iter().flatten().reduce(|all, more| format!("{all}; {more}"));
+    Ok(Told { problem, action_names: hearing.action_names })
 }
 
-fn read_frames(
-    path: &Path,
-    parameters: &Parameters,
-    take: &mut dyn FnMut(Came<'_>) -> Result<(), CurateError>,
-) -> Result<Option<String>, CurateError> {
+fn read_frames(path: &Path, parameters: &Parameters, take: Take<'_>) -> Result<Told, CurateError> {
     let fps = said_fps(path).unwrap_or(parameters.fps);
     let mut pictures = Pictures::default();
     for (frame, file) in frame_files(path)?.paths.iter().enumerate() {
@@ -107,79 +94,8 @@ fn read_frames(
             Ok(data) => pictures.of_file("", data),
             Err(error) => Err(error.to_string()),
         };
-        take(Came { topic: "", stamp_ns, file: Some(name), picture, bytes })?;
+        let (file, beside) = (Some(name), &Beside::default());
+        take(Came { topic: "", stamp_ns, file, picture, bytes, begins: false, beside })?;
     }
-    Ok(None)
-}
-
-/// Room for one picture.
-#[derive(Default)]
-struct Pictures {
-    decoder: Decoder,
-    rgb: Vec<u8>,
-}
-
-impl Pictures {
-    fn of_message<'a>(
-        &'a mut self,
-        ros_type: &str,
-        data: &'a [u8],
-    ) -> (Option<i64>, Result<Pixels<'a>, String>) {
-        let malformed = |why: &dyn std::fmt::Display| format!("not a message of type {ros_type}: {why}");
-        let Some((order, body)) = split_encapsulation(data) else {
-            return (None, Err(malformed(&"it is not in plain CDR")));
-        };
-        let stamp = |header: &HeaderView| Some(header.stamp.ns());
-        if ros_type == CompressedImageView::TYPE {
-            return match decode::<CompressedImageView<'_>>(body, order) {
-                Ok(view) => (stamp(&view.header), self.of_file(view.format.as_str(), view.data)),
-                Err(error) => (None, Err(malformed(&error))),
-            };
-        }
-        match decode::<ImageView<'_>>(body, order) {
-            Ok(view) => (stamp(&view.header), self.of_raw(&view)),
-            Err(error) => (None, Err(malformed(&error))),
-        }
-    }
-
-    fn of_raw(&mut self, view: &ImageView<'_>) -> Result<Pixels<'_>, String> {
-        let &ImageView { width, height, step, is_bigendian, data, .. } = view;
-        // What the bytes cannot hold is not made room for.
-        if (data.len() as u64) < u64::from(width) * u64::from(height) {
-            let n = data.len();
-            return Err(format!("{width}×{height} pixels of `{}` in {n} bytes", view.encoding.as_str()));
-        }
-        self.make_room(width, height)?;
-        let encoding = view.encoding.as_str();
-        let raw = RawFrame { width, height, step, encoding, is_bigendian: is_bigendian != 0, data };
-        let size = convert(&raw, &mut self.rgb).map_err(|error| error.to_string())?;
-        Ok(Pixels { rgb: &self.rgb[..size.rgb_bytes()], size, data: None })
-    }
-
-    fn of_file<'a>(&'a mut self, format: &str, data: &'a [u8]) -> Result<Pixels<'a>, String> {
-        // The decoder says itself what is wrong with bytes that tell no size.
-        let (width, height) = size_in_header(data).or_else(|| gif_size(data)).unwrap_or((1, 1));
-        self.make_room(width, height)?;
-        let decoded = self.decoder.decode(format, data, &mut self.rgb);
-        let size = decoded.map_err(|error: FrameError| error.to_string())?;
-        Ok(Pixels { rgb: &self.rgb[..size.rgb_bytes()], size, data: Some(data) })
-    }
-
-    fn make_room(&mut self, width: u32, height: u32) -> Result<(), String> {
-        let n_pixels = u64::from(width) * u64::from(height);
-        if PIXELS_MAX < n_pixels {
-            return Err(format!("{width}×{height} pixels are over the limit of {PIXELS_MAX}"));
-        }
-        let n = 3 * n_pixels as usize;
-        if self.rgb.len() < n {
-            self.rgb.resize(n, 0);
-        }
-        Ok(())
-    }
-}
-
-fn gif_size(data: &[u8]) -> Option<(u32, u32)> {
-    let at = |offset: usize| Some(u32::from(u16::from_le_bytes(*data.get(offset..)?.first_chunk()?)));
-    data.starts_with(b"GIF8").then_some(())?;
-    Some((at(6)?, at(8)?))
+    Ok(Told::default())
 }

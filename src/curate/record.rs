@@ -1,9 +1,11 @@
 //! What is known of a source once it was read: its clips, what was left out and why, and what was wrong with it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
-use super::source::SourceKind;
+use super::source_kind::SourceKind;
 
 /// Why frames were left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +96,9 @@ pub struct Stream {
     pub clips: Vec<Clip>,
     /// In order of time.
     pub dropped: Vec<Dropped>,
+    /// Names of the columns of its clips' actions; none where the source has no actions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub action_names: Vec<String>,
 }
 
 /// An image that could not be decoded.
@@ -130,6 +135,36 @@ pub struct Clip {
     pub files: Vec<String>,
     /// A hash of each frame.
     pub hashes: Vec<Hash>,
+    /// The action that held at each frame; none where one of them came before the first action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Vec<f32>>,
+    /// Texts that held, by their names, in order of time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub said: BTreeMap<String, Vec<Said>>,
+}
+
+/// The name of the text that says what a robot was to do.
+pub(super) const TASK: &str = "task";
+
+/// A text, and since when it held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// The first frame within the clip.
+    pub from: usize,
+    /// Its words.
+    pub text: String,
+}
+
+impl Clip {
+    /// The text of this name at each frame; empty before the first.
+    pub(super) fn said_in(&self, name: &str) -> Vec<String> {
+        let mut texts = vec![String::new(); self.files.len()];
+        for Said { from, text } in self.said.get(name).into_iter().flatten() {
+            texts[*from..].fill(text.clone());
+        }
+        texts
+    }
 }
 
 /// The measures of a clip's frames that lie nearest to being left out.

@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) stamp_ns: i64,
     pub(super) size: FrameSize,
     pub(super) measures: Measures,
+    /// Whether what came before is of something else, whatever the stamps say.
+    pub(super) begins: bool,
 }
 
 /// What was decided. Each frame is stored when it comes, or never; a stored one is in one clip, or discarded.
@@ -139,7 +141,7 @@ impl Segmenter {
         let is_other = CUT_BITS_MIN <= hash.apart(&seen.measures.hash);
         let begins = match () {
             () if *size != seen.size => Begins::Size,
-            () if seconds < 0.0 || self.parameters.gap_s < seconds => Begins::Gap,
+            () if seen.begins || seconds < 0.0 || self.parameters.gap_s < seconds => Begins::Gap,
             () if is_other && self.parameters.cut <= jump => Begins::Cut,
             () => return jump,
         };

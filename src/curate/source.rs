@@ -1,14 +1,16 @@
-//! What is curated: bags, and folders of frames.
+//! What is curated: bags, folders of frames, LeRobot's data sets.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::error::CurateError;
+use super::lerobot;
+use super::source_kind::SourceKind;
 use crate::bounded::{self, TEXT_BYTES_MAX};
 use crate::camera::{frame_files, natural_order};
 use crate::container::hex;
@@ -19,17 +21,7 @@ const DEPTH_MAX: usize = 16;
 /// What is said of a folder's frames beside them.
 const CLIP_FILE: &str = "clip.json";
 
-/// What a source is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceKind {
-    /// A bag: a file, or a folder of files that follow each other.
-    Bag,
-    /// A folder of frames.
-    Frames,
-}
-
-/// A bag or a folder of frames.
+/// A bag, a folder of frames or a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// As it was named, or found in a folder that was named.
@@ -51,6 +43,7 @@ impl Source {
         match self.kind {
             SourceKind::Bag => Ok(bag_files(&self.path)?),
             SourceKind::Frames => Ok(frame_files(&self.path)?.paths),
+            SourceKind::LeRobot => lerobot::files(&self.path).map_err(CurateError::at(&self.path)),
         }
     }
 
@@ -76,7 +69,10 @@ impl Source {
             {
                 return Ok((hex(&digest.finalize()), bytes));
             }
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let name = match self.kind {
+                SourceKind::LeRobot => file.strip_prefix(&self.path).unwrap_or(file).to_string_lossy(),
+                _ => file.file_name().unwrap_or_default().to_string_lossy(),
+            };
             all.update(format!("{}  {name}\n", hex(&digest.finalize())));
         }
         if let Some(fps) = said_fps(&self.path).filter(|_| self.kind == SourceKind::Frames) {
@@ -139,6 +135,11 @@ fn look(path: &Path, depth: usize, found: &mut Vec<Source>) -> Result<(), Curate
     if fs::metadata(root).map_err(CurateError::at(path))?.is_file() {
         bag_files(root)?;
         found.push(bag(root));
+        return Ok(());
+    }
+    if lerobot::is_data_set(root) {
+        lerobot::check(root).map_err(|problem| CurateError::NoSource { path: root.to_owned(), problem })?;
+        found.push(Source { name: named(root), path: root.to_owned(), kind: SourceKind::LeRobot });
         return Ok(());
     }
     let (mut folders, mut bags, mut has_files, mut has_description) = (Vec::new(), false, false, false);

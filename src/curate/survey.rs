@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::error::Category;
 
+use super::beside::{Beside, COLUMNS_MAX, TEXT_BYTES_MAX};
+use super::came::{Came, Pixels, Told};
 use super::encoded::{Encoded, png};
 use super::error::CurateError;
 use super::measure::Measures;
 use super::parameters::Parameters;
-use super::reading::{Came, Pixels, read};
-use super::record::{Clip, Damaged, Dropped, Measured, SourceRecord, Stream};
+use super::reading::read;
+use super::record::{Clip, Damaged, Dropped, Measured, Said, SourceRecord, Stream};
 use super::segment::{Event, Run, Seen, Segmenter, Stretch};
 use super::source::Source;
 use super::thumbnail::thumbnail;
@@ -44,7 +46,7 @@ pub fn survey(
     let (sha256, bytes) = source.digest()?;
     let mut desks: BTreeMap<String, Desk> = BTreeMap::new();
     let mut read_bytes = 0;
-    let problem = read(source, parameters, &mut |came| {
+    let Told { problem, action_names } = read(source, parameters, &mut |came| {
         read_bytes += came.bytes;
         progress(read_bytes.min(bytes));
         if !desks.contains_key(came.topic) {
@@ -53,7 +55,10 @@ pub fn survey(
         }
         desks.get_mut(came.topic).expect("just made").take(came)
     })?;
-    let streams = desks.into_values().map(Desk::end).collect::<Result<Vec<_>, _>>()?;
+    let mut streams = desks.into_values().map(Desk::end).collect::<Result<Vec<_>, _>>()?;
+    for stream in streams.iter_mut().filter(|stream| stream.clips.iter().any(|c| !c.actions.is_empty())) {
+        stream.action_names.clone_from(&action_names);
+    }
     let record =
         SourceRecord { name: source.name.clone(), kind: source.kind, sha256, bytes, problem, streams };
     let place = folder.join(RECORD_FILE);
@@ -95,6 +100,21 @@ pub fn read_record(folder: &Path) -> Result<SourceRecord, CurateError> {
             && is_shape(clip.width)
             && is_shape(clip.height)
     };
+    // What came of another machine fits together, or a data set of it would not.
+    let is_row = |stream: &Stream, row: &[f32]| {
+        row.len() == stream.action_names.len() && row.iter().all(|value| value.is_finite())
+    };
+    let fits = |stream: &Stream, clip: &Clip| {
+        let n = clip.files.len();
+        let are_in_order = |said: &Vec<Said>| {
+            said.is_sorted_by(|a, b| a.from < b.from)
+                && said.iter().all(|said| said.from < n && said.text.len() <= TEXT_BYTES_MAX)
+        };
+        (clip.actions.is_empty() || clip.actions.len() == n)
+            && stream.action_names.len() <= COLUMNS_MAX
+            && clip.actions.iter().all(|row| is_row(stream, row))
+            && clip.said.values().all(are_in_order)
+    };
     let is_count = |stream: &Stream| stream.frames.max(stream.damaged) < COUNT_MAX;
     if record.sha256.len() != 64 || !record.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(CurateError::Part { path, problem: format!("`{}` is no SHA-256", record.sha256) });
@@ -106,6 +126,10 @@ pub fn read_record(folder: &Path) -> Result<SourceRecord, CurateError> {
         if !is_plain(name) {
             return Err(CurateError::Part { path, problem: format!("`{name}` is no image beside it") });
         }
+    }
+    if !record.streams.iter().all(|stream| stream.clips.iter().all(|clip| fits(stream, clip))) {
+        let problem = "a clip has other actions or texts than frames".into();
+        return Err(CurateError::Part { path, problem });
     }
     if !record.streams.iter().flat_map(|stream| &stream.clips).all(is_whole) {
         return Err(CurateError::Part {
@@ -123,8 +147,10 @@ struct Desk {
     folder: PathBuf,
     segmenter: Segmenter,
     stream: Stream,
-    /// Files of frames that are stored, by the frames' numbers.
-    stored: BTreeMap<u64, String>,
+    /// Files of frames that are stored, by the frames' numbers, with what held beside them.
+    stored: BTreeMap<u64, (String, Beside)>,
+    /// Whether the next image has nothing to do with the one before.
+    begins: bool,
     /// The small picture of the stretch that is left out.
     thumbnail: String,
     resizer: Resizer,
@@ -143,6 +169,7 @@ impl Desk {
             damaged_first: none,
             clips: Vec::new(),
             dropped: Vec::new(),
+            action_names: Vec::new(),
         };
         Ok(Self {
             name,
@@ -150,6 +177,7 @@ impl Desk {
             segmenter: Segmenter::new(parameters),
             stream,
             stored: BTreeMap::new(),
+            begins: false,
             thumbnail: String::new(),
             resizer: Resizer::new(),
         })
@@ -158,6 +186,7 @@ impl Desk {
     fn take(&mut self, came: Came<'_>) -> Result<(), CurateError> {
         let frame = self.stream.frames;
         self.stream.frames += 1;
+        self.begins |= came.begins;
         let pixels = match came.picture {
             Ok(pixels) => pixels,
             Err(problem) => {
@@ -169,12 +198,13 @@ impl Desk {
             }
         };
         let measures = Measures::of(pixels.rgb, pixels.size);
-        let seen = Seen { frame, stamp_ns: came.stamp_ns, size: pixels.size, measures };
+        let begins = std::mem::take(&mut self.begins);
+        let seen = Seen { frame, stamp_ns: came.stamp_ns, size: pixels.size, measures, begins };
         if self.segmenter.push(seen) {
             let encoded = Encoded::of(pixels.data, pixels.rgb, pixels.size);
             let name = format!("{}/{frame:08}.{}", self.name, encoded.extension);
             self.write(&name, &encoded.bytes)?;
-            self.stored.insert(frame, name);
+            self.stored.insert(frame, (name, came.beside.clone()));
         }
         self.carry_out(Some((frame, &pixels)))
     }
@@ -197,13 +227,13 @@ impl Desk {
                         self.picture(frame, pixels.rgb, pixels.size)?;
                     }
                     _ => {
-                        let place = self.folder.join(self.stored.get(&frame).map_or("", |name| name));
+                        let place = self.folder.join(self.stored.get(&frame).map_or("", |(name, _)| name));
                         let image = load_image(&place, PIXELS_MAX)?;
                         self.picture(frame, &image.rgb, image.size())?;
                     }
                 },
                 Event::Discarded(frames) => {
-                    for name in frames.iter().filter_map(|frame| self.stored.remove(frame)) {
+                    for (name, _) in frames.iter().filter_map(|frame| self.stored.remove(frame)) {
                         let place = self.folder.join(name);
                         fs::remove_file(&place).map_err(CurateError::at(&place))?;
                     }
@@ -230,6 +260,8 @@ impl Desk {
 
     fn clip(&mut self, Run { size, begins, frames }: Run) -> Clip {
         let (first, last) = (&frames[0], &frames[frames.len() - 1]);
+        let stored = frames.iter().filter_map(|kept| self.stored.remove(&kept.frame));
+        let (files, beside): (Vec<String>, Vec<Beside>) = stored.unzip();
         let nearest = |a: Measured, b: Measured| Measured {
             light_min: a.light_min.min(b.light_min),
             blur_max: a.blur_max.max(b.blur_max),
@@ -244,8 +276,10 @@ impl Desk {
             height: size.height,
             begins,
             measured: frames.iter().map(|kept| kept.measured).reduce(nearest).expect("a clip has frames"),
-            files: frames.iter().filter_map(|kept| self.stored.remove(&kept.frame)).collect(),
+            files,
             hashes: frames.iter().map(|kept| kept.hash).collect(),
+            actions: actions(&beside),
+            said: said(&beside),
         }
     }
 
@@ -263,4 +297,23 @@ impl Desk {
             thumbnail: std::mem::take(&mut self.thumbnail),
         }
     }
+}
+
+/// Of all frames, or none.
+fn actions(beside: &[Beside]) -> Vec<Vec<f32>> {
+    let is_whole = beside.iter().all(|beside| !beside.action.is_empty());
+    if is_whole { beside.iter().map(|beside| beside.action.to_vec()).collect() } else { Vec::new() }
+}
+
+fn said(beside: &[Beside]) -> BTreeMap<String, Vec<Said>> {
+    let mut all: BTreeMap<String, Vec<Said>> = BTreeMap::new();
+    for (from, beside) in beside.iter().enumerate() {
+        for (name, text) in &beside.said {
+            let said = all.entry(name.to_string()).or_default();
+            if said.last().is_none_or(|last| last.text != **text) {
+                said.push(Said { from, text: text.to_string() });
+            }
+        }
+    }
+    all
 }

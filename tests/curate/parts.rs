@@ -36,7 +36,7 @@ fn logs(world: &World) {
 fn parts_join_to_the_bytes_of_one_run() {
     let world = World::new();
     logs(&world);
-    for format in ["frames", "webdataset"] {
+    for format in ["frames", "webdataset", "lerobot"] {
         let (whole, joined) = (format!("whole-{format}"), format!("joined-{format}"));
         let more = ["--format", format, "--shard-mb", "1"];
         let said = world.done(&[&["logs", "-o", &whole], &more[..]].concat());

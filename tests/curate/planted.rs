@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 
 use perihelion::drawing::{Alignment, Canvas, Color, Point};
 use perihelion::ros2::messages::{
-    CompressedImageView, HeaderView, ImageView, Message, ShortString, Time, encode,
+    CompressedImageView, HeaderView, ImageView, Message, ShortString, Text, Time, Twist, Vector3, encode,
 };
 use perihelion::ros2::transport::BagWriter;
 use perihelion::scenes::robot::{Clip, ClipOptions, Split};
@@ -102,7 +102,7 @@ pub(crate) fn text(n: usize) -> Vec<Frame> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Film {
     pub(crate) frames: Vec<(i64, Frame)>,
-    now_ns: i64,
+    pub(crate) now_ns: i64,
 }
 
 impl Film {
@@ -178,6 +178,46 @@ pub(crate) fn compressed_bag(path: &Path, images: &[(i64, Vec<u8>)]) {
         let format = ShortString::new("jpeg").unwrap();
         let view = CompressedImageView { header: header(*stamp_ns), format, data };
         bag.write(image, *stamp_ns as u64, &encode(&view)).unwrap();
+    }
+    bag.finish().unwrap();
+    std::io::Write::flush(&mut bag.into_inner()).unwrap();
+}
+
+/// A bag of raw images, and at each image's time, after it, the action of its number; texts at the fifth and the tenth.
+pub(crate) fn acting_bag(path: &Path, film: &Film) {
+    bag_with_actions(path, film, film);
+}
+
+/// As [`acting_bag`], with the actions at those images alone that are in `acting`.
+pub(crate) fn bag_with_actions(path: &Path, film: &Film, acting: &Film) {
+    let mut bag = BagWriter::begin(BufWriter::new(File::create(path).unwrap())).unwrap();
+    let image = bag.add("/camera/image_raw", ImageView::TYPE).unwrap();
+    let action = bag.add("/cmd_vel", Twist::TYPE).unwrap();
+    let [prompt, answer] = ["/prompt", "/answer"].map(|topic| bag.add(topic, Text::TYPE).unwrap());
+    let said = |text: &str| encode(&Text { data: text.to_owned() });
+    bag.write(prompt, 1, &said("push  ")).unwrap();
+    for (at, (stamp_ns, frame)) in film.frames.iter().enumerate() {
+        let view = ImageView {
+            header: header(*stamp_ns),
+            height: HEIGHT as u32,
+            width: WIDTH as u32,
+            encoding: ShortString::new("rgb8").unwrap(),
+            is_bigendian: 0,
+            step: 3 * WIDTH as u32,
+            data: frame,
+        };
+        bag.write(image, *stamp_ns as u64, &encode(&view)).unwrap();
+        let axis = |axis: usize| at as f64 + axis as f64 / 8.0;
+        let linear = Vector3 { x: axis(0), y: axis(1), z: axis(2) };
+        let angular = Vector3 { x: axis(3), y: axis(4), z: axis(5) };
+        if acting.frames.iter().any(|(acting_ns, _)| acting_ns == stamp_ns) {
+            bag.write(action, *stamp_ns as u64, &encode(&Twist { linear, angular })).unwrap();
+        }
+        match at {
+            5 => bag.write(answer, *stamp_ns as u64, &said("I see 5")).unwrap(),
+            10 => bag.write(prompt, *stamp_ns as u64, &said("stop")).unwrap(),
+            _ => {}
+        }
     }
     bag.finish().unwrap();
     std::io::Write::flush(&mut bag.into_inner()).unwrap();

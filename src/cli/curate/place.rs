@@ -11,7 +11,7 @@ use crate::curate::{MANIFEST_FILE, PART_FILE};
 use crate::install::{exchange, folder_of};
 
 /// What lies in the folder of a set or of a part.
-const OURS: [&str; 6] = [MANIFEST_FILE, PART_FILE, "index.html", "frames", "shards", "sources"];
+const OURS: [&str; 7] = [MANIFEST_FILE, PART_FILE, "index.html", "frames", "shards", "lerobot", "sources"];
 
 /// A place for a set or a part.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Clips as folders of frames, or as samples in shards.
+//! Clips as folders of frames, as samples in shards, or as episodes of data sets.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::bounded;
 use crate::container::hex;
 use crate::curate::bucket::Bucket;
+use crate::curate::encoded::{extension, read_stored};
 use crate::curate::error::CurateError;
-use crate::curate::manifest::{ClipLine, Shard};
+use crate::curate::lerobot::Sets;
+use crate::curate::manifest::{ClipLine, DataSet, Episode, Shard};
 use crate::curate::parameters::{Format, Parameters};
-use crate::curate::record::Clip;
+use crate::curate::record::{Clip, Stream};
 
 /// What is said of a clip beside its frames, as `scenes` names it.
 const CLIP_FILE: &str = "clip.json";
-/// No frame's file is longer.
-const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// A set that is being written.
 pub(super) struct Writing {
@@ -28,6 +27,15 @@ pub(super) struct Writing {
     may_link: bool,
     open: Option<Open>,
     shards: Vec<Shard>,
+    sets: Sets,
+}
+
+/// Where a clip has come to lie.
+pub(super) struct Placed {
+    pub(super) place: String,
+    /// Of its frames' files, one after the other.
+    pub(super) sha256: String,
+    pub(super) episode: Option<Episode>,
 }
 
 /// A shard that is being written.
@@ -82,36 +90,40 @@ impl Write for Digesting {
 impl Writing {
     pub(super) fn begin(out: &Path, parameters: &Parameters, may_link: bool) -> Result<Self, CurateError> {
         let Parameters { format, shard_bytes, .. } = *parameters;
-        let writing =
-            Self { out: out.to_owned(), format, shard_bytes, may_link, open: None, shards: Vec::new() };
-        let folder = out.join(writing.folder());
+        let sets = Sets::begin(out, folder_of(format), parameters);
+        let (out, shards) = (out.to_owned(), Vec::new());
+        let writing = Self { out, format, shard_bytes, may_link, open: None, shards, sets };
+        let folder = writing.out.join(writing.folder());
         fs::create_dir(&folder).map_err(CurateError::at(&folder))?;
         Ok(writing)
     }
 
     fn folder(&self) -> &'static str {
-        match self.format {
-            Format::Frames => "frames",
-            Format::WebDataset => "shards",
-        }
+        folder_of(self.format)
     }
 
-    /// Writes a clip, and tells where it lies and its frames' digest.
+    /// Writes a clip. Those of one data set come one after the other.
     pub(super) fn clip(
         &mut self,
         from: &Path,
+        stream: &Stream,
         clip: &Clip,
         line: &ClipLine<'_>,
-    ) -> Result<(String, String), CurateError> {
+    ) -> Result<Placed, CurateError> {
         let described = serde_json::to_vec_pretty(&json!({
             "fps": line.fps, "source": line.source, "topic": line.topic, "first": line.first, "last": line.last,
             "stamps_ns": clip.stamps_ns,
         }));
         let described = described.expect("these are texts and numbers");
-        match self.format {
-            Format::Frames => self.frames(from, clip, line, &described),
-            Format::WebDataset => self.sample(from, clip, line, &described),
-        }
+        let (place, sha256) = match self.format {
+            Format::Frames => self.frames(from, clip, line, &described)?,
+            Format::WebDataset => self.sample(from, clip, line, &described)?,
+            Format::LeRobot => {
+                let (place, sha256, episode) = self.sets.episode(from, stream, clip)?;
+                return Ok(Placed { place, sha256, episode: Some(episode) });
+            }
+        };
+        Ok(Placed { place, sha256, episode: None })
     }
 
     fn frames(
@@ -126,7 +138,7 @@ impl Writing {
         fs::create_dir(&folder).map_err(CurateError::at(&folder))?;
         let mut digest = Sha256::new();
         for (frame, name) in clip.files.iter().enumerate() {
-            let (stored, bytes) = read(from, name)?;
+            let (stored, bytes) = read_stored(from, name)?;
             digest.update(&bytes);
             let to = folder.join(format!("frame_{frame:03}.{}", extension(name)));
             // Another file system has no links to this one.
@@ -163,7 +175,7 @@ impl Writing {
         let Some(open) = &mut self.open else { unreachable!("just opened") };
         let mut digest = Sha256::new();
         for (frame, name) in clip.files.iter().enumerate() {
-            let (_, bytes) = read(from, name)?;
+            let (_, bytes) = read_stored(from, name)?;
             digest.update(&bytes);
             let member = format!("{}.{frame:04}.{}", line.clip, extension(name));
             open.add(&member, &bytes)?;
@@ -192,24 +204,18 @@ impl Writing {
         Ok(())
     }
 
-    /// Ends the last shard, and tells all.
-    pub(super) fn end(mut self) -> Result<Vec<Shard>, CurateError> {
+    /// Ends the last shard or data set, and tells all.
+    pub(super) fn end(mut self) -> Result<(Vec<Shard>, Vec<DataSet>), CurateError> {
         self.close()?;
-        Ok(self.shards)
+        Ok((self.shards, self.sets.end()?))
     }
 }
 
-fn read(from: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), CurateError> {
-    let path = from.join(name);
-    // A part of another machine is not followed out of itself.
-    let is_file = fs::symlink_metadata(&path).map_err(CurateError::at(&path))?.is_file();
-    if !is_file {
-        return Err(CurateError::Part { path, problem: "it is no file".to_owned() });
+/// Where clips lie.
+fn folder_of(format: Format) -> &'static str {
+    match format {
+        Format::Frames => "frames",
+        Format::WebDataset => "shards",
+        Format::LeRobot => "lerobot",
     }
-    let bytes = bounded::read(&path, FRAME_BYTES_MAX).map_err(CurateError::at(&path))?;
-    Ok((path, bytes))
-}
-
-fn extension(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or("png")
 }
