@@ -3,6 +3,8 @@
 //! LeRobot takes frame `i` of an episode to have come `i / fps` seconds after its first. A camera's stamps waver about that, and a
 //! frame that was lost leaves twice the time: the median of the times between frames is of neither.
 
+use std::cmp::Ordering;
+
 use serde_json::{Number, Value};
 
 /// A rate is said with the fewest parts that are as near as this, in a share of it.
@@ -10,10 +12,25 @@ const NEAR: u64 = 50;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Frames in seconds: 30 in 1, 15 in 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate {
     frames: u64,
     seconds: u64,
+}
+
+impl Ord for Rate {
+    /// The slower one first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let across = |frames: u64, seconds: u64| u128::from(frames) * u128::from(seconds);
+        let by_rate = across(self.frames, other.seconds).cmp(&across(other.frames, self.seconds));
+        by_rate.then(self.seconds.cmp(&other.seconds))
+    }
+}
+
+impl PartialOrd for Rate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Rate {
