@@ -132,15 +132,7 @@ impl Film {
         let clock = bag.add("/clock", "rosgraph_msgs/msg/Clock").unwrap();
         for (stamp_ns, frame) in &self.frames {
             bag.write(clock, *stamp_ns as u64, &encode(&Time::from_ns(*stamp_ns))).unwrap();
-            let view = ImageView {
-                header: header(*stamp_ns),
-                height: HEIGHT as u32,
-                width: WIDTH as u32,
-                encoding: ShortString::new("rgb8").unwrap(),
-                is_bigendian: 0,
-                step: 3 * WIDTH as u32,
-                data: frame,
-            };
+            let view = view(*stamp_ns, frame);
             // It is recorded a moment later.
             bag.write(image, *stamp_ns as u64 + 7, &encode(&view)).unwrap();
         }
@@ -188,6 +180,18 @@ pub(crate) fn acting_bag(path: &Path, film: &Film) {
     bag_with_actions(path, film, film);
 }
 
+fn view(stamp_ns: i64, frame: &[u8]) -> ImageView<'_> {
+    ImageView {
+        header: header(stamp_ns),
+        height: HEIGHT as u32,
+        width: WIDTH as u32,
+        encoding: ShortString::new("rgb8").unwrap(),
+        is_bigendian: 0,
+        step: 3 * WIDTH as u32,
+        data: frame,
+    }
+}
+
 /// As [`acting_bag`], with the actions at those images alone that are in `acting`.
 pub(crate) fn bag_with_actions(path: &Path, film: &Film, acting: &Film) {
     let mut bag = BagWriter::begin(BufWriter::new(File::create(path).unwrap())).unwrap();
@@ -197,15 +201,7 @@ pub(crate) fn bag_with_actions(path: &Path, film: &Film, acting: &Film) {
     let said = |text: &str| encode(&Text { data: text.to_owned() });
     bag.write(prompt, 1, &said("push  ")).unwrap();
     for (at, (stamp_ns, frame)) in film.frames.iter().enumerate() {
-        let view = ImageView {
-            header: header(*stamp_ns),
-            height: HEIGHT as u32,
-            width: WIDTH as u32,
-            encoding: ShortString::new("rgb8").unwrap(),
-            is_bigendian: 0,
-            step: 3 * WIDTH as u32,
-            data: frame,
-        };
+        let view = view(*stamp_ns, frame);
         bag.write(image, *stamp_ns as u64, &encode(&view)).unwrap();
         let axis = |axis: usize| at as f64 + axis as f64 / 8.0;
         let linear = Vector3 { x: axis(0), y: axis(1), z: axis(2) };

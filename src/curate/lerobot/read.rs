@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use parquet::data_type::ByteArray;
+
 use super::TASKS_FILE;
 use super::columns::{Cell, Column, Columns};
 use super::features::{ACTION, STAMP, TIMESTAMP};
@@ -88,7 +90,8 @@ struct Reading {
     cameras: Vec<String>,
     /// Columns of an action.
     n_columns: usize,
-    tasks: Vec<String>,
+    /// Views into the file's pages: many tasks may be one text there, of which there is no second copy.
+    tasks: Vec<Option<ByteArray>>,
     pictures: Pictures,
     episode: Option<i64>,
     /// Where the episode's times begin, and the last stamp.
@@ -159,7 +162,8 @@ impl Reading {
         let mut beside = Beside::default();
         if let Some(task) = &mut group.task {
             let number = task.whole("task_index")?;
-            let text = usize::try_from(number).ok().and_then(|number| self.tasks.get(number));
+            let text = usize::try_from(number).ok().and_then(|number| self.tasks.get(number)?.as_ref());
+            let text = text.and_then(|text| text.as_utf8().ok());
             let text = text.ok_or_else(|| format!("there is no task {number} in {TASKS_FILE}"))?;
             beside.say(TASK, text);
         }
@@ -199,11 +203,11 @@ impl Reading {
 }
 
 /// Tasks by their numbers.
-fn read_tasks(root: &Path) -> Result<Vec<String>, String> {
+fn read_tasks(root: &Path) -> Result<Vec<Option<ByteArray>>, String> {
     let mut columns = Columns::open(&root.join(TASKS_FILE))?;
     let number = columns.find(&["task_index"]).ok_or("there is no column `task_index`")?;
     let text = columns.find_text().ok_or("there is no column of texts")?;
-    let mut tasks: Vec<String> = Vec::new();
+    let mut tasks: Vec<Option<ByteArray>> = Vec::new();
     for group in 0..columns.groups() {
         let n = columns.rows(group);
         if TASKS_MAX < n {
@@ -215,14 +219,15 @@ fn read_tasks(root: &Path) -> Result<Vec<String>, String> {
             let place = usize::try_from(number).ok().filter(|place| (*place as i64) < TASKS_MAX);
             let place = place.ok_or_else(|| format!("a task of number {number}"))?;
             let text = match texts.next()? {
-                Cell::Bytes(texts) if texts.len() == 1 => texts[0].as_utf8().map(str::to_owned).ok(),
+                Cell::Bytes(mut texts) if texts.len() == 1 => texts.pop(),
                 _ => None,
             };
-            let text = text.filter(|text| text.len() <= TEXT_BYTES_MAX);
-            let text =
-                text.ok_or_else(|| format!("task {number} is no text of at most {TEXT_BYTES_MAX} bytes"))?;
+            let text = text.filter(|text| text.len() <= TEXT_BYTES_MAX).filter(|text| text.as_utf8().is_ok());
+            if text.is_none() {
+                return Err(format!("task {number} is no text of at most {TEXT_BYTES_MAX} bytes"));
+            }
             if tasks.len() <= place {
-                tasks.resize(place + 1, String::new());
+                tasks.resize(place + 1, None);
             }
             tasks[place] = text;
         }

@@ -13,11 +13,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::judged::Tally;
-use super::lesson::{Lesson, Lessons, together};
+use super::lesson::{Lesson, Lessons};
 use super::reading::{Reading, at_random};
 use super::reasoner::Reasoner;
-use super::{Means, Stage, hex};
+use super::{Means, Stage, hex, judged};
 use crate::distill::DistillError;
 use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
@@ -32,9 +31,30 @@ pub(super) struct Gkd {
     of: GkdRecipe,
     reasoner: Reasoner,
     lessons: Lessons,
+    guide: Guide,
+}
+
+/// Who is learnt from.
+struct Guide {
     teacher: Reasoner,
     /// The teacher's weights.
     taught: Vec<Tensor>,
+    temperature: f64,
+    beta: f64,
+}
+
+impl Guide {
+    /// How far student and teacher are apart at these answers, added up over their tokens.
+    fn apart(
+        &self,
+        reading: &Reading<'_>,
+        lesson: &Lesson,
+        answers: &[(usize, &[u32])],
+    ) -> Result<Tensor, DistillError> {
+        let cooled = |logits: Tensor| logits.scaled(1.0 / self.temperature);
+        let told = Reading::new(&self.teacher, &self.taught, lesson)?.logits(answers)?;
+        Ok(ops::divergence(&cooled(reading.logits(answers)?), &cooled(told), self.beta).sum())
+    }
 }
 
 impl Gkd {
@@ -49,19 +69,8 @@ impl Gkd {
         }
         let taught = teacher.parameters(recipe.seed).iter().map(Parameter::mean_tensor).collect();
         let lessons = Lessons::new(recipe, &reasoner, of.topics(), of.questions)?;
-        Ok(Gkd { train: recipe.train.clone(), of: of.clone(), reasoner, lessons, teacher, taught })
-    }
-
-    /// How far student and teacher are apart at these answers, added up over their tokens.
-    fn apart(
-        &self,
-        reading: &Reading<'_>,
-        lesson: &Lesson,
-        answers: &[(usize, &[u32])],
-    ) -> Result<Tensor, DistillError> {
-        let cooled = |logits: Tensor| logits.scaled(1.0 / self.of.temperature);
-        let told = Reading::new(&self.teacher, &self.taught, lesson)?.logits(answers)?;
-        Ok(ops::divergence(&cooled(reading.logits(answers)?), &cooled(told), self.of.beta).sum())
+        let guide = Guide { teacher, taught, temperature: of.temperature, beta: of.beta };
+        Ok(Gkd { train: recipe.train.clone(), of: of.clone(), reasoner, lessons, guide })
     }
 
     /// One answer of the student's own to each question of a lesson.
@@ -80,7 +89,7 @@ impl Gkd {
 impl Stage for Gkd {
     fn inputs(&self) -> String {
         let mut hasher = Sha256::new();
-        [&self.reasoner, &self.teacher].into_iter().for_each(|of| hasher.update(of.inputs()));
+        [&self.reasoner, &self.guide.teacher].into_iter().for_each(|of| hasher.update(of.inputs()));
         hex(hasher)
     }
 
@@ -104,27 +113,19 @@ impl Stage for Gkd {
             }
             let answers: Vec<(usize, &[u32])> = answers.iter().map(Vec::as_slice).enumerate().collect();
             n_tokens += answers.iter().map(|(_, answer)| answer.len()).sum::<usize>();
-            apart = ops::add(&apart, &self.apart(&reading, lesson, &answers)?);
+            apart = ops::add(&apart, &self.guide.apart(&reading, lesson, &answers)?);
         }
         Ok(apart.scaled(1.0 / n_tokens as f64))
     }
 
     fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
-        let (mut apart, mut n_tokens) = (0.0, 0);
-        let mut tally = Tally::default();
-        for clips in together(self.of.measured) {
-            for lesson in &self.lessons.measured(&self.reasoner, clips)? {
-                let reading = Reading::new(&self.reasoner, weights, lesson)?;
-                let answers: Vec<(usize, &[u32])> =
-                    lesson.posed.iter().map(|posed| &posed.answer[..]).enumerate().collect();
-                apart += self.apart(&reading, lesson, &answers)?.item();
-                n_tokens += answers.iter().map(|(_, answer)| answer.len()).sum::<usize>();
-                tally.ask(&self.reasoner, &reading, lesson)?;
-            }
-        }
-        let mut figures = vec![("divergence", apart / n_tokens.max(1) as f64)];
-        figures.extend(tally.shares());
-        Ok(figures)
+        let Self { reasoner, lessons, guide, of: GkdRecipe { measured, .. }, .. } = self;
+        let of = |reading: &Reading<'_>, lesson: &Lesson| {
+            let answers: Vec<(usize, &[u32])> =
+                lesson.posed.iter().map(|posed| &posed.answer[..]).enumerate().collect();
+            Ok(guide.apart(reading, lesson, &answers)?.item())
+        };
+        judged::measured(reasoner, lessons, weights, *measured, "divergence", of)
     }
 
     fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
@@ -164,9 +165,9 @@ mod tests {
         for beta in [0.0, 0.3, 1.0] {
             let folder = tempfile::tempdir().unwrap();
             let mut stage = stage(folder.path(), RECIPE, beta);
-            let enlarged = differences::enlarged(&stage.teacher.parameters(0));
-            let wide = stage.taught.iter().zip(enlarged);
-            stage.taught = wide.map(|(t, values)| Tensor::constant(values, &t.shape())).collect();
+            let enlarged = differences::enlarged(&stage.guide.teacher.parameters(0));
+            let wide = stage.guide.taught.iter().zip(enlarged);
+            stage.guide.taught = wide.map(|(t, values)| Tensor::constant(values, &t.shape())).collect();
             let parameters = stage.parameters(5);
             let values = differences::enlarged(&parameters);
             differences::agree(&parameters, &values, |weights| {

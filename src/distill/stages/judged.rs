@@ -1,9 +1,10 @@
 //! What answers to a lesson's questions are worth: greedy ones counted by kind as `report` counts them, others rewarded one by one.
 
-use super::lesson::{Lesson, Posed};
+use super::lesson::{Lesson, Lessons, Posed, together};
 use super::reading::Reading;
 use super::reasoner::Reasoner;
 use crate::distill::DistillError;
+use crate::distill::tape::Tensor;
 use crate::quality::answers::{TOKENS_MAX, is_right};
 use crate::quality::boxes::{box_in, iou};
 use crate::scenes::robot::Topic;
@@ -37,6 +38,31 @@ impl Tally {
     pub(super) fn shares(self) -> impl Iterator<Item = (&'static str, f64)> {
         self.0.into_iter().map(|(topic, right, asked)| (topic.name(), f64::from(right) / f64::from(asked)))
     }
+}
+
+/// Of clips of the validation split the mean over the true answers' tokens of what `of` sums up over a lesson's, by this name, and
+/// greedy answers by kind.
+pub(super) fn measured(
+    reasoner: &Reasoner,
+    lessons: &mut Lessons,
+    weights: &[Tensor],
+    n_clips: u64,
+    name: &'static str,
+    of: impl Fn(&Reading<'_>, &Lesson) -> Result<f64, DistillError>,
+) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    let (mut sum, mut n_tokens) = (0.0, 0);
+    let mut tally = Tally::default();
+    for clips in together(n_clips) {
+        for lesson in &lessons.measured(reasoner, clips)? {
+            let reading = Reading::new(reasoner, weights, lesson)?;
+            sum += of(&reading, lesson)?;
+            n_tokens += lesson.posed.iter().map(|posed| posed.answer.len()).sum::<usize>();
+            tally.ask(reasoner, &reading, lesson)?;
+        }
+    }
+    let mut figures = vec![(name, sum / n_tokens.max(1) as f64)];
+    figures.extend(tally.shares());
+    Ok(figures)
 }
 
 /// The reward of an answer of up to [`TOKENS_MAX`] tokens, 0 to 1. `format` of it is for its form: it ended by itself, and names a box

@@ -6,11 +6,10 @@
 
 use std::path::Path;
 
-use super::judged::Tally;
-use super::lesson::{Lesson, Lessons, together};
+use super::lesson::{Lesson, Lessons};
 use super::reading::Reading;
 use super::reasoner::Reasoner;
-use super::{Means, Stage, seeing};
+use super::{Means, Stage, judged, seeing};
 use crate::distill::DistillError;
 use crate::distill::ops;
 use crate::distill::optimizer::Parameter;
@@ -31,16 +30,15 @@ impl Sft {
         let lessons = Lessons::new(recipe, &reasoner, of.topics(), of.questions)?;
         Ok(Sft { train: recipe.train.clone(), of: of.clone(), reasoner, lessons })
     }
+}
 
-    /// The surprise at the tokens of a lesson's answers, added up, and how many they are.
-    fn surprise(&self, reading: &Reading<'_>, lesson: &Lesson) -> Result<(Tensor, usize), DistillError> {
-        let answers: Vec<(usize, &[u32])> =
-            lesson.posed.iter().enumerate().map(|(i, posed)| (i, &posed.answer[..])).collect();
-        let ids: Vec<usize> =
-            lesson.posed.iter().flat_map(|posed| &posed.answer).map(|id| *id as usize).collect();
-        let likelihood = ops::log_likelihood(&reading.logits(&answers)?, &ids);
-        Ok((likelihood.sum().scaled(-1.0), ids.len()))
-    }
+/// The surprise at the tokens of a lesson's answers, added up.
+fn surprise(reading: &Reading<'_>, lesson: &Lesson) -> Result<Tensor, DistillError> {
+    let answers: Vec<(usize, &[u32])> =
+        lesson.posed.iter().map(|posed| &posed.answer[..]).enumerate().collect();
+    let ids: Vec<usize> =
+        lesson.posed.iter().flat_map(|posed| &posed.answer).map(|id| *id as usize).collect();
+    Ok(ops::log_likelihood(&reading.logits(&answers)?, &ids).sum().scaled(-1.0))
 }
 
 impl Stage for Sft {
@@ -64,7 +62,7 @@ impl Stage for Sft {
         let mut loss = weights[0].constant_like(&[0.0], &[1]);
         for lesson in &lessons {
             let reading = Reading::new(&self.reasoner, weights, lesson)?;
-            let (surprise, _) = self.surprise(&reading, lesson)?;
+            let surprise = surprise(&reading, lesson)?;
             loss = ops::add(&loss, &surprise.scaled(1.0 / n_tokens as f64));
             let head = &weights[self.reasoner.network.weights.len()..];
             if !head.is_empty() {
@@ -79,19 +77,9 @@ impl Stage for Sft {
     }
 
     fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
-        let (mut surprise, mut n_tokens) = (0.0, 0);
-        let mut tally = Tally::default();
-        for clips in together(self.of.measured) {
-            for lesson in &self.lessons.measured(&self.reasoner, clips)? {
-                let reading = Reading::new(&self.reasoner, weights, lesson)?;
-                let (of_lesson, n) = self.surprise(&reading, lesson)?;
-                (surprise, n_tokens) = (surprise + of_lesson.item(), n_tokens + n);
-                tally.ask(&self.reasoner, &reading, lesson)?;
-            }
-        }
-        let mut figures = vec![("validation_loss", surprise / n_tokens.max(1) as f64)];
-        figures.extend(tally.shares());
-        Ok(figures)
+        let of = |reading: &Reading<'_>, lesson: &Lesson| Ok(surprise(reading, lesson)?.item());
+        let Self { reasoner, lessons, of: SftRecipe { measured, .. }, .. } = self;
+        judged::measured(reasoner, lessons, weights, *measured, "validation_loss", of)
     }
 
     fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
