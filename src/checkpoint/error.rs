@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::tensor::DType;
+
 /// Why a checkpoint, or one thing in it, was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +15,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A value is too large for the type that it was to be written in.
+    #[error("{}: a value does not fit {dtype}; write bf16 or f32", path.display())]
+    Overflow {
+        /// The file that was being written.
+        path: PathBuf,
+        /// The type.
+        dtype: DType,
     },
     /// A file or directory that a checkpoint needs is not there.
     #[error("{}: expected {expected}, found none; is this a checkpoint directory?", dir.display())]

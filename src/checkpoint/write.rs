@@ -1,18 +1,20 @@
 //! Writes a checkpoint's directory: configs, tokenizer and tensors, all of it or nothing.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use safetensors::{Dtype, SafeTensorError, View};
 use serde_json::Value;
 
 use super::{CONFIG_FILES, Checkpoint, CheckpointError};
 use crate::install::PartialFolder;
-use crate::tensor::DType;
+use crate::tensor::{DType, narrow, widen};
 
 /// Files of older tokenizers, which change no answer here, since `tokenizer.json` says the same, and which other programs read.
 pub(super) const TOKENIZER_FILES: [&str; 4] =
@@ -45,6 +47,28 @@ impl<'a> NewTensor<'a> {
     /// Its bytes, made now.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         (self.bytes)()
+    }
+
+    /// The same in a floating type, if it is of one; `overflow` is set when a finite value does not fit.
+    fn rounded_to(self, dtype: DType, overflow: Rc<Cell<bool>>) -> Self {
+        let NewTensor { name, dtype: from, shape, bytes } = self;
+        if from == dtype || matches!(from, DType::I32 | DType::U8) {
+            return NewTensor { name, dtype: from, shape, bytes };
+        }
+        let rounded = move || {
+            let stored = bytes();
+            let mut values = vec![0.0; stored.len() / from.size_bytes()];
+            widen(from, &stored, &mut values);
+            let mut rounded = vec![0; values.len() * dtype.size_bytes()];
+            narrow(dtype, &values, &mut rounded);
+            let is_finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+            if is_finite(&values) {
+                widen(dtype, &rounded, &mut values);
+                overflow.set(overflow.get() || !is_finite(&values));
+            }
+            rounded.into()
+        };
+        NewTensor { name, dtype, shape, bytes: Box::new(rounded) }
     }
 }
 
@@ -85,6 +109,7 @@ impl View for &NewTensor<'_> {
 pub struct CheckpointWriter {
     dir: PathBuf,
     folder: PartialFolder,
+    rounds_to: Option<DType>,
 }
 
 impl CheckpointWriter {
@@ -109,7 +134,13 @@ impl CheckpointWriter {
                 });
             }
         }
-        Ok(Self { dir: dir.to_owned(), folder })
+        Ok(Self { dir: dir.to_owned(), folder, rounds_to: None })
+    }
+
+    /// From now on tensors of a floating type are written in this one.
+    #[must_use]
+    pub fn rounding_to(self, dtype: DType) -> Self {
+        Self { rounds_to: Some(dtype), ..self }
     }
 
     /// Writes a config; `name` may begin with a folder.
@@ -175,9 +206,15 @@ impl CheckpointWriter {
     /// Writes one safetensors file, tensor by tensor.
     ///
     /// # Errors
-    /// If the disk is full or fails.
+    /// If the disk is full or fails, or a value does not fit the type that it is to be rounded to.
     pub fn tensors(&mut self, name: &str, tensors: Vec<NewTensor<'_>>) -> Result<(), CheckpointError> {
         let path = self.place(name)?;
+        let overflow = Rc::new(Cell::new(false));
+        let rounded = tensors.into_iter().map(|tensor| match self.rounds_to {
+            Some(dtype) => tensor.rounded_to(dtype, Rc::clone(&overflow)),
+            None => tensor,
+        });
+        let tensors: Vec<_> = rounded.collect();
         // Loaders ask which framework's tensors these are, and know this answer.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let data = tensors.iter().map(|tensor| (tensor.name(), tensor));
@@ -187,7 +224,11 @@ impl CheckpointWriter {
                 other => io::Error::other(other.to_string()),
             };
             CheckpointError::io(&self.dir.join(name), error)
-        })
+        })?;
+        match self.rounds_to.filter(|_| overflow.get()) {
+            Some(dtype) => Err(CheckpointError::Overflow { path: self.dir.join(name), dtype }),
+            None => Ok(()),
+        }
     }
 
     /// Puts the directory into its place.
@@ -204,5 +245,43 @@ impl CheckpointWriter {
         let folder = path.parent().expect("a file lies in a folder");
         fs::create_dir_all(folder).map_err(|e| CheckpointError::io(&self.dir, e))?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_rounded_where_they_fit_and_nothing_else_is() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |value: f32, dtype| {
+            let dir = place.path().join(format!("{value}-{dtype}"));
+            let mut writer = CheckpointWriter::create(&dir, None).unwrap().rounding_to(dtype);
+            let floats = NewTensor::new("f", DType::F32, vec![2], move || {
+                [1.0, value].map(f32::to_le_bytes).concat().into()
+            });
+            let whole = NewTensor::new("i", DType::I32, vec![1], || 7i32.to_le_bytes().to_vec().into());
+            writer.tensors("model.safetensors", vec![floats, whole])?;
+            writer.finish()?;
+            let tensors = super::super::Tensors::open(&dir.join("model.safetensors")).unwrap();
+            let view = |name: &str| {
+                let view = tensors.tensor(name).unwrap();
+                (view.dtype, view.bytes.to_vec())
+            };
+            Ok::<_, CheckpointError>((view("f"), view("i")))
+        };
+        let (floats, whole) = write(-2.5, DType::F16).unwrap();
+        assert_eq!(floats, (DType::F16, vec![0x00, 0x3c, 0x00, 0xc1]));
+        assert_eq!(whole, (DType::I32, vec![7, 0, 0, 0]));
+        assert_eq!(write(1e6, DType::Bf16).unwrap().0.0, DType::Bf16);
+        assert_eq!(
+            write(f32::INFINITY, DType::F16).unwrap().0.1[2..],
+            [0x00, 0x7c],
+            "what was infinite stays so"
+        );
+        let refused = write(1e6, DType::F16).unwrap_err().to_string();
+        assert!(refused.contains("model.safetensors: a value does not fit f16"), "{refused}");
+        assert!(!place.path().join("1000000-f16").exists());
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::DistillError;
 use super::optimizer::Settings;
 use crate::bounded;
+use crate::tensor::DType;
 
 pub use predict::{StudentRecipe, TeacherRecipe, VaeRecipe};
 pub use reason::{GkdRecipe, GrpoRecipe, SftRecipe};
@@ -133,9 +134,44 @@ pub struct Train {
     /// Seconds between saves; 0 saves after every step.
     #[serde(default = "save_every_s")]
     pub save_every_s: u64,
+    /// In what a checkpoint's weights are written.
+    #[serde(default)]
+    pub weights: WeightType,
     /// Steps between measurements on clips of the validation split.
     #[serde(default = "validate_every")]
     pub validate_every: u64,
+}
+
+/// A floating type of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightType {
+    /// As they are learnt.
+    #[default]
+    F32,
+    /// Half as large.
+    F16,
+    /// Half as large, for values of any size.
+    Bf16,
+}
+
+impl WeightType {
+    /// As a config of `transformers` names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            WeightType::F32 => "float32",
+            WeightType::F16 => "float16",
+            WeightType::Bf16 => "bfloat16",
+        }
+    }
+
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            WeightType::F32 => DType::F32,
+            WeightType::F16 => DType::F16,
+            WeightType::Bf16 => DType::Bf16,
+        }
+    }
 }
 
 fn one() -> usize {

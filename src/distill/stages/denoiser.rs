@@ -17,7 +17,7 @@ use crate::distill::DistillError;
 use crate::distill::clips::Clips;
 use crate::distill::draw::normal;
 use crate::distill::interpreter::Interpreter;
-use crate::distill::recipe::{Recipe, Scenes};
+use crate::distill::recipe::{Recipe, Scenes, WeightType};
 use crate::distill::tape::Tensor;
 use crate::graph::{BufferId, Network, Weight, WeightId};
 use crate::models::names::Names;
@@ -40,6 +40,8 @@ const KEPT_BYTES: usize = 2 << 30;
 /// A pipeline as it is trained.
 pub(super) struct Denoiser {
     scenes: Scenes,
+    /// What a checkpoint's are written in.
+    weights: WeightType,
     /// How often each number of frames is given.
     given: Vec<(usize, f64)>,
     index: Value,
@@ -101,6 +103,7 @@ impl Denoiser {
         let names = config.names(&network, std::slice::from_ref(&text), Spelling::Diffusers);
         Ok(Denoiser {
             scenes: scenes.clone(),
+            weights: recipe.train.weights,
             given: given.to_vec(),
             fixed: fixed(&network, &config, &vae, &names)?,
             latent: config.latent_shape(&options),
@@ -300,7 +303,7 @@ impl Denoiser {
 
     /// The whole pipeline's directory, with these values of the weights.
     pub(super) fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
-        let mut writer = CheckpointWriter::create(dir, None)?;
+        let mut writer = CheckpointWriter::create(dir, None)?.rounding_to(self.weights.dtype());
         configs(&mut writer, &self.index, &self.transformer, &self.vae)?;
         let name = "diffusion_pytorch_model.safetensors";
         let constants = Values::of(&self.network, values);

@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::distill::DistillError;
 use crate::distill::draw::{Purpose, generator, normal};
 use crate::distill::optimizer::{Parameter, Rule};
-use crate::distill::recipe::Recipe;
+use crate::distill::recipe::{Recipe, WeightType};
 use crate::export::{ReasonOptions, reason_manifest};
 use crate::graph::{Network, Weight, WeightId, Weights as _};
 use crate::models::names::Names;
@@ -32,6 +32,8 @@ pub(super) struct Reasoner {
     /// Everything beside the weights, as it was read when the run began.
     beside: Vec<(&'static str, Vec<u8>)>,
     deviation: f64,
+    /// What a checkpoint's are written in.
+    weights: WeightType,
     /// The weights to begin with; none for random ones.
     first: Option<Vec<Vec<f32>>>,
 }
@@ -83,7 +85,8 @@ impl Reasoner {
             first.transpose().map_err(|why: crate::checkpoint::CheckpointError| wrong(key_from, &why))?;
         let mut beside = files.configs()?;
         let mut written = files.config().value().clone();
-        written["dtype"] = json!("float32");
+        let weights = recipe.train.weights;
+        written["dtype"] = json!(weights.name());
         if head == Head::Own {
             written["tie_word_embeddings"] = json!(false);
         }
@@ -91,7 +94,7 @@ impl Reasoner {
         let text = format!("{written:#}\n").into_bytes();
         beside.retain(|(name, _)| *name != "config.json");
         beside.push(("config.json", text));
-        Ok(Reasoner { config, network, manifest, tokenizer, names, beside, deviation, first })
+        Ok(Reasoner { config, network, manifest, tokenizer, names, beside, deviation, weights, first })
     }
 
     /// The digest of what a run learns from besides clips: the layout, and the weights it begins with.
@@ -150,9 +153,9 @@ impl Reasoner {
         }
     }
 
-    /// Writes a checkpoint with these values of the weights, in f32; what stands beside them is what was read.
+    /// Writes a checkpoint with these values of the weights, what stands beside them is what was read.
     pub(super) fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
-        let mut writer = CheckpointWriter::create(dir, None)?;
+        let mut writer = CheckpointWriter::create(dir, None)?.rounding_to(self.weights.dtype());
         for (name, content) in &self.beside {
             writer.file(name, content)?;
         }

@@ -242,7 +242,7 @@ impl Stage for Vae {
         let tensors = values.iter().zip(&self.network.weights);
         let tensors: Vec<Tensor> = tensors.map(|(v, w)| Tensor::constant(v.clone(), &w.shape)).collect();
         let (mean, deviation) = self.statistics(&tensors)?;
-        let mut writer = CheckpointWriter::create(dir, None)?;
+        let mut writer = CheckpointWriter::create(dir, None)?.rounding_to(self.train.weights.dtype());
         // The weights are those of latents as they are; whoever reads them folds the statistics in.
         let names = Names::new(&self.network, |weight| wan_vae::rule(&self.config, weight));
         let constants = Values::of(&self.network, values);
