@@ -11,6 +11,7 @@ mod bayer;
 mod compression;
 mod convert;
 mod decode;
+mod encode;
 mod encoding;
 mod error;
 mod files;
@@ -29,6 +30,7 @@ mod video;
 pub use compression::Compression;
 pub use convert::{RawFrame, convert};
 pub use decode::{Decoder, channels_in_header, size_in_header};
+pub use encode::png;
 pub use error::{FrameError, PreprocessError, ShortName};
 pub use files::{
     FrameFiles, Image, ImageFileError, frame_files, load_frames, load_frames_dir, load_image, natural_order,

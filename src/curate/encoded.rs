@@ -4,15 +4,11 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
-
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
 
 use super::error::CurateError;
 use crate::bounded;
-use crate::camera::{Compression, FrameSize};
+use crate::camera::{Compression, FrameSize, png};
 
 /// Bytes of a JPEG in which its orientation and its tables are looked for.
 const HEAD_BYTES: usize = 1 << 17;
@@ -35,15 +31,6 @@ impl<'a> Encoded<'a> {
             None => Encoded { extension: "png", bytes: Cow::Owned(png(rgb, size)) },
         }
     }
-}
-
-/// The pixels as a PNG.
-pub(super) fn png(rgb: &[u8], size: FrameSize) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    let (width, height) = (size.width as u32, size.height as u32);
-    encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).expect("memory takes it");
-    bytes.into_inner()
 }
 
 /// A frame's file within a record's folder: where it lies, and its bytes.

@@ -8,7 +8,7 @@ use serde_json::error::Category;
 
 use super::beside::{Beside, COLUMNS_MAX, TEXT_BYTES_MAX};
 use super::came::{Came, Pixels, Told};
-use super::encoded::{Encoded, png};
+use super::encoded::Encoded;
 use super::error::CurateError;
 use super::measure::Measures;
 use super::parameters::Parameters;
@@ -18,7 +18,7 @@ use super::segment::{Event, Run, Seen, Segmenter, Stretch};
 use super::source::Source;
 use super::thumbnail::thumbnail;
 use crate::bounded;
-use crate::camera::{FrameSize, Resizer, load_image};
+use crate::camera::{FrameSize, Resizer, load_image, png};
 
 /// The record's file within its folder.
 pub const RECORD_FILE: &str = "record.json";

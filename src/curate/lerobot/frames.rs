@@ -5,9 +5,9 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::numbers::{Tally, sampled};
-use crate::camera::{channels_in_header, load_image, size_in_header};
+use crate::camera::{channels_in_header, load_image, png, size_in_header};
 use crate::container::hex;
-use crate::curate::encoded::{extension, png, read_stored};
+use crate::curate::encoded::{extension, read_stored};
 use crate::curate::error::CurateError;
 use crate::curate::record::Clip;
 

@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::info::data_files;
 use super::{Sets, TASKS_FILE, read};
-use crate::camera::FrameSize;
+use crate::camera::{FrameSize, png};
 use crate::curate::came::{Came, Told};
-use crate::curate::encoded::png;
 use crate::curate::error::CurateError;
 use crate::curate::parameters::Parameters;
 use crate::curate::record::{Clip, Said, Stream, TASK};
