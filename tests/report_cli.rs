@@ -88,8 +88,19 @@ fn engines_are_measured_and_shown() {
         again.lines().filter(|line| line.trim_start().starts_with("predict.engine")).collect();
     let without_time = |row: &str| row.rsplit_once(' ').unwrap().0.trim_end().to_owned();
     assert_eq!((rows.len(), without_time(rows[0])), (2, without_time(rows[1])), "{again}");
-    let robot = done(&["report", &predict, "--clips", "1", "--world", "robot", "--json"]);
+    let robot = done(&["report", &predict, "--clips", "8", "--world", "robot", "--json"]);
     let robot: Value = serde_json::from_slice(&robot).unwrap();
+    let surprise = &robot["engines"][0]["surprise"][0];
+    assert_eq!(surprise["quiet_clips"], 8);
+    let kinds = surprise["kinds"].as_array().unwrap();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind["anomaly"].as_str().unwrap()).collect();
+    assert_eq!(names, ["any", "jump", "vanish", "recolor", "ghost push"]);
+    let clips: Vec<u64> = kinds.iter().map(|kind| kind["clips"].as_u64().unwrap()).collect();
+    assert_eq!(clips[0], clips[1..].iter().sum::<u64>());
+    assert!(clips.iter().all(|n| *n <= 8) && 4 <= clips[0], "{clips:?}");
+    for key in ["auroc_latent", "auroc_pixels"] {
+        assert!((0.0..=1.0).contains(&number(&kinds[0], key)), "{surprise}");
+    }
     assert!(number(&robot["engines"][0]["forecasts"][0]["forecast"], "psnr_db") > 5.0);
 
     // What cannot be meant.
@@ -99,6 +110,8 @@ fn engines_are_measured_and_shown() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(expected), "{arguments:?}: {said}");
     };
+    let words = String::from_utf8(done(&["report", &predict, "--clips", "4", "--world", "robot"])).unwrap();
+    assert!(words.contains("AUROC, latents") && words.contains("predict.engine: ghost push"), "{words}");
     refused(&["report", &reason, "--steps", "2"], "none of the engines forecasts");
     refused(&["report", &predict, "-o", &predict], "--output");
     refused(&["report", &predict, "--clips", "0"], "--clips");

@@ -16,6 +16,7 @@ use crate::install;
 use crate::models::predict25::PredictManifest;
 use crate::quality::answers::{Answers, answers};
 use crate::quality::forecasts::{Forecasts, Measures, forecasts};
+use crate::quality::surprise::{Surprises, surprises};
 use crate::quality::world::World;
 use crate::runtime::predict::check_steps;
 
@@ -28,7 +29,8 @@ const MISTAKES: usize = 12;
 #[command(after_help = "\
 Forecasts are held against the true future, beside the newest frame held still and the true future as the VAE gives it back. Of each:
 peak signal to noise over all pixels and over those that move (of the squared errors of all clips together), structural similarity, sharpness, and what became of the things: how many
-are found, how many kept their colour, how far they lie off. Answers are right letter by letter, boxes by an intersection over union of a
+are found, how many kept their colour, how far they lie off. In the robot's world something is planted in each clip once more (a jump, a
+thing that vanishes, another colour, a push by nobody): AUROC says how often such a clip surprises more than one without. Answers are right letter by letter, boxes by an intersection over union of a
 half; beside their share stand its standard error and, but for boxes, what always saying the most frequent answer would get.
 
 Examples:
@@ -73,6 +75,8 @@ struct Measured {
     file: String,
     identity: Identity,
     forecasts: Vec<Forecasts>,
+    /// Beside the forecasts of as many steps, in a world where there is such.
+    surprises: Vec<Surprises>,
     answers: Option<Answers>,
 }
 
@@ -138,6 +142,7 @@ fn measure(engine: &Loaded, options: &Options, progress: &Progress) -> anyhow::R
         file: engine.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         identity: engine.identity(),
         forecasts: Vec::new(),
+        surprises: Vec::new(),
         answers: None,
     };
     let count = |what: &str, done: u64| {
@@ -154,6 +159,8 @@ fn measure(engine: &Loaded, options: &Options, progress: &Progress) -> anyhow::R
         let found =
             forecasts(&mut predict, options.world, clips.clone(), EXAMPLES, |done| count("forecasts", done));
         measured.forecasts.push(found.with_context(name)?);
+        let found = surprises(&mut predict, options.world, clips.clone(), |done| count("surprises", done));
+        measured.surprises.extend(found.with_context(name)?);
     }
     Ok(measured)
 }
@@ -168,6 +175,7 @@ fn as_json(options: &Options, measured: &[Measured]) -> Value {
             "file": measured.file,
             "engine": measured.identity,
             "forecasts": measured.forecasts.iter().map(Forecasts::json).collect::<Vec<Value>>(),
+            "surprise": measured.surprises,
             "answers": answers,
         })
     };
@@ -223,6 +231,28 @@ fn row(name: String, steps: String, of: &Measures, ms: String) -> Vec<String> {
     ]
 }
 
+const SURPRISE_HEADING: [&str; 5] = ["surprise", "steps", "clips", "AUROC, latents", "AUROC, pixels"];
+
+/// Of each forecaster, number of steps and kind of strange thing a row.
+fn surprise_rows(measured: &[Measured]) -> Vec<Vec<String>> {
+    let area = |area: Option<f64>| area.map_or("–".to_owned(), |area| format!("{area:.3}"));
+    let mut rows = Vec::new();
+    for Measured { file, forecasts, surprises, .. } in measured {
+        for (forecasts, surprises) in forecasts.iter().zip(surprises) {
+            rows.extend(surprises.kinds.iter().map(|kind| {
+                vec![
+                    format!("{file}: {}", kind.anomaly),
+                    forecasts.steps.to_string(),
+                    format!("{} and {}", kind.clips, surprises.quiet_clips),
+                    area(kind.auroc_latent),
+                    area(kind.auroc_pixels),
+                ]
+            }));
+        }
+    }
+    rows
+}
+
 /// Kinds of questions and their figures.
 fn answer_rows(answers: &Answers) -> Vec<Vec<String>> {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
@@ -258,6 +288,10 @@ fn text(measured: &[Measured]) -> String {
     let rows = forecast_rows(measured);
     if !rows.is_empty() {
         all += &table(&HEADING, rows);
+    }
+    let rows = surprise_rows(measured);
+    if !rows.is_empty() {
+        all += &format!("\n{}", table(&SURPRISE_HEADING, rows));
     }
     all
 }

@@ -11,7 +11,7 @@ use crate::runtime::predict::{ForecastError, ForecastRequest, Limits, Noise, Pre
 use crate::runtime::statistics::Summary;
 
 /// Seeds of two clips' noises lie so far apart, more than a forecast has steps: none is drawn twice, whatever the number of steps.
-const SEEDS_APART: u64 = 1 << 17;
+pub(super) const SEEDS_APART: u64 = 1 << 17;
 
 /// What is measured of one frame of the horizon over all clips, or of all frames.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,5 +4,6 @@ pub mod answers;
 pub mod boxes;
 pub mod forecasts;
 pub mod frames;
+pub mod surprise;
 pub mod things;
 pub mod world;

@@ -1,12 +1,16 @@
 //! The rendered worlds as cases: clips to forecast, and clips to ask about, each from its number alone.
 
-use crate::scenes::robot::{Clip, ClipOptions, SIDE, SPEED_MAX, Split, Topic};
+use crate::scenes::robot::{Anomaly, Clip, ClipOptions, SIDE, SPEED_MAX, Split, Topic};
 use crate::scenes::{Color, FRAME_BYTES, Rng, SIZE, Scene, SceneOptions, Task};
 
 /// Seeds of the world of balls begin here; what the small checkpoints were trained on did not use them.
 const BALLS: u64 = 20_261_122;
 /// Of the choices that questions leave open, apart from the seeds of clips.
 const CHOICES: u64 = 0x9e37_79b9;
+/// Fewer frames ahead leave no time for what is strange to be seen.
+pub const HORIZON_MIN: usize = 5;
+/// Of what is planted in them.
+const STRANGE: u64 = 0x51ed_270b;
 /// Share of a thing's half that is surely of its colour.
 const CORE: f64 = 0.5;
 
@@ -104,6 +108,39 @@ impl World {
                 Course { frames, palette, n_things, actions: Some(actions) }
             }
         }
+    }
+
+    /// The frames of the same clip, but that after the `n_given` first something strange happens, early enough to be seen a while. Nothing
+    /// in a world that has no such things; within, nothing for a clip in which none can be seen.
+    ///
+    /// # Panics
+    /// As [`World::course`], or if fewer than [`HORIZON_MIN`] frames follow the given ones.
+    #[must_use]
+    pub fn strange(
+        self,
+        index: u64,
+        anomaly: Anomaly,
+        n_given: usize,
+        n_frames: usize,
+        side: usize,
+    ) -> Option<Option<Vec<Vec<u8>>>> {
+        let World::Robot = self else { return None };
+        assert!(
+            self.takes_side(side) && n_given + HORIZON_MIN <= n_frames,
+            "a clip of {n_frames} frames of {side}"
+        );
+        let clip = robot(index, n_frames);
+        let mut rng = Rng::new(STRANGE ^ index);
+        let at = n_given + rng.below(n_frames - n_given - 3);
+        let tables = clip.with_anomaly(anomaly, at, &mut rng);
+        Some(tables.map(|tables| {
+            let see = |(frame, table): (usize, _)| {
+                let mut rgb = vec![0; side * side * 3];
+                clip.look.render(table, frame, side, &mut rgb);
+                rgb
+            };
+            tables.iter().enumerate().map(see).collect()
+        }))
     }
 
     /// The frames of clip `index`, 64 pixels wide and high, and a question of each kind about it. Half of the clips of balls are shown

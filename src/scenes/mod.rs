@@ -4,7 +4,7 @@
 //! training all show them. A scene is simulated first ([`Scene::draw`] or [`Scene::simulate`]), rendered frame by
 //! frame, and asked about: [`Scene::questions`] gives every question with its true answer.
 //!
-//! [`robot`] is a richer world, with the robot in it, for models to come.
+//! [`robot`] is a richer world, with the robot in it.
 //!
 //! Units: lengths are pixels of a 64×64 view, x to the right and y down; one time step is one frame (1/8 s).
 

@@ -1,6 +1,6 @@
 //! The page: tables, plots over the horizon, clips beside what was forecast, mistakes beside what was shown.
 
-use super::{ANSWER_HEADING, HEADING, Measured, answer_rows, forecast_rows};
+use super::{ANSWER_HEADING, HEADING, Measured, SURPRISE_HEADING, answer_rows, forecast_rows, surprise_rows};
 use crate::quality::answers::Mistake;
 use crate::quality::forecasts::{Example, Forecasts, Horizon, Measures};
 use crate::quality::world::World;
@@ -17,6 +17,13 @@ pub(super) fn page(world: World, measured: &[Measured]) -> Page {
     if measured.iter().any(|of| !of.forecasts.is_empty()) {
         page.section("forecasts", "Forecasts", forecasts(measured));
         page.section("clips", "Clips", clips(measured));
+    }
+    let surprises = surprise_rows(measured);
+    if !surprises.is_empty() {
+        let said = "A clip as it went, and once more with something strange planted in it. AUROC is how often one with it surprises \
+                    more than one without, over all pairs: 0.5 is chance, 1 is always.";
+        let table = table(&SURPRISE_HEADING, cells(surprises));
+        page.section("surprise", "Surprise", Html::join([element("p", "soft").with(said).into(), table]));
     }
     if measured.iter().any(|of| of.answers.is_some()) {
         page.section("answers", "Answers", answers(measured));

@@ -26,13 +26,23 @@ pub(super) fn table(rng: &mut Rng, n_objects_max: usize) -> Table {
         let velocity = if is_moving { way(rng, 1.0, 4.5) } else { [0.0; 2] };
         objects.push(Object { kind, color, half, position, velocity });
     }
-    let taken: Vec<Shape> = objects.iter().map(Object::shape).collect();
-    let pusher = rng
-        .chance(0.8)
-        .then(|| free_place(rng, Kind::Ball, PUSHER_RADIUS, &taken))
-        .flatten()
-        .map(|position| Pusher { radius: PUSHER_RADIUS, position });
+    let pusher = rng.chance(0.8).then(|| free_pusher(rng, &objects)).flatten();
     Table { objects, pusher, panel: None }
+}
+
+/// A pusher somewhere beside what lies there, which leaves room for it.
+pub(super) fn pusher(rng: &mut Rng, objects: &[Object]) -> Pusher {
+    loop {
+        if let Some(pusher) = free_pusher(rng, objects) {
+            return pusher;
+        }
+    }
+}
+
+fn free_pusher(rng: &mut Rng, objects: &[Object]) -> Option<Pusher> {
+    let taken: Vec<Shape> = objects.iter().map(Object::shape).collect();
+    let position = free_place(rng, Kind::Ball, PUSHER_RADIUS, &taken)?;
+    Some(Pusher { radius: PUSHER_RADIUS, position })
 }
 
 /// A panel for one clip in three, often where something that could be seen at first ends. It stops nothing, so that it can be
