@@ -46,7 +46,7 @@ install -D -m 644 "$here/debian/60-perihelion.conf" "$tree/etc/sysctl.d/60-perih
 install -D -m 644 "$root/LICENSE" "$tree/usr/share/doc/perihelion/copyright"
 share=$tree/usr/share/perihelion
 mkdir -p "$share/engines" "$share/launch"
-cp -r "$root/engines/small-reason" "$root/engines/small-predict" "$root"/engines/*.toml "$share/engines/"
+cp -r "$root/engines/small-reason" "$root/engines/small-predict" "$root/engines/small-robot" "$root"/engines/*.toml "$share/engines/"
 rm -rf "$share"/engines/*/pictures
 cp "$here"/launch/* "$share/launch/"
 install -m 755 "$here/accept" "$here/report.py" "$share/"

@@ -79,6 +79,44 @@ fn a_live_camera_is_answered_and_every_frame_accounted_for() {
     assert!(0 < figure(&json, "/live_forecasts/published"), "the same node forecasts");
     assert_eq!(json["live_forecasts"]["frames"]["is_balanced"], true);
     forecasts_are_told(&json["forecast"], pictures.path());
+    errands_are_told(&json["robot"], 3, pictures.path());
+}
+
+/// The course of the errands is the same on every machine whose products are; that the model brings a ball home is measured by README's
+/// command over a hundred starts.
+fn errands_are_told(robot: &Value, starts: u64, pictures: &Path) {
+    assert_eq!((figure(robot, "/starts"), figure(robot, "/starts_asked")), (starts, starts));
+    let log = robot["log"].as_array().unwrap();
+    for (key, count) in [("arrived_s", "/arrived"), ("arrived_by_random_plans_s", "/arrived_by_random_plans")]
+    {
+        let arrived: Vec<f64> = log.iter().filter_map(|start| start[key].as_f64()).collect();
+        assert_eq!(arrived.len() as u64, figure(robot, count), "{robot}");
+        assert!(arrived.iter().all(|s| 0.0 < *s && *s <= robot["seconds_max"].as_f64().unwrap()));
+    }
+    assert_eq!(robot["frames"]["is_balanced"], true);
+    assert!(starts <= figure(robot, "/plan_ms/count"), "each start has plans ranked");
+    let picture = pictures.join("robot.png");
+    assert_eq!(robot["file"], picture.to_str().unwrap());
+    let (width, height) = image::open(&picture).unwrap().into_rgb8().dimensions();
+    assert!(
+        108 + 134 <= width
+            && (width - 108).is_multiple_of(134)
+            && height.is_multiple_of(starts.min(3) as u32)
+    );
+}
+
+#[test]
+fn the_robots_errands_alone_are_told_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pictures, page) = (dir.path().join("pictures"), dir.path().join("page.html"));
+    let [told, shown] = [&pictures, &page].map(|path| path.to_str().unwrap());
+    let robot = json(&demo(&["--starts", "2", "--json", "--pictures", told, "--report", shown]));
+    errands_are_told(&robot, 2, &pictures);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(html.matches("<h3>start ").count(), 2);
+    for foreign in ["<script", "http://", "https://"] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
 }
 
 /// A page with everything in it and nothing from elsewhere.

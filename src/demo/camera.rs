@@ -39,9 +39,20 @@ impl Camera {
         self.sent
     }
 
-    /// Publishes the frame that is shown as number `shown`. One that the transport does not take is lost, as at any camera.
+    /// Publishes the frame that is shown as number `shown`.
     pub(super) fn show(&mut self, take: &Take, shown: usize, stamp_ns: i64) {
         take.render(shown, &mut self.rgb);
+        self.publish(stamp_ns);
+    }
+
+    /// Publishes a frame of packed RGB.
+    pub(super) fn show_frame(&mut self, rgb: &[u8], stamp_ns: i64) {
+        self.rgb.copy_from_slice(rgb);
+        self.publish(stamp_ns);
+    }
+
+    /// A frame that the transport does not take is lost, as at any camera.
+    fn publish(&mut self, stamp_ns: i64) {
         let header = HeaderView { stamp: Time::from_ns(stamp_ns), frame_id: self.frame_id };
         let (side, step) = (SIZE as u32, 3 * SIZE as u32);
         let image = ImageView {

@@ -14,14 +14,12 @@ use super::observer::{Event, Heard};
 use super::recorder::{Recorder, Recording};
 use super::report::{Report, Tape};
 use super::scoreboard::{Scoreboard, Verdict};
-use super::stage::{CLIP_FRAMES, PAUSE_FRAMES, Stage, Take};
+use super::stage::{CLIP_FRAMES, EPOCH_NS, PAUSE_FRAMES, Stage, Take};
 use crate::ros2::messages::{self, Message, Time, encode};
 use crate::ros2::node::{Answerer, Engines};
 use crate::ros2::transport::{Delivery, Publisher};
 use crate::scenes::{FPS, Question, Rng, Task};
 
-/// Simulated time at which the first clip begins.
-const EPOCH_NS: i64 = 1_000_000_000_000;
 /// How old a frame may be when it is answered: a busy machine must not cut answers.
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// How long the pause between two frames of a clip is, so that the reader, which keeps one, takes each.

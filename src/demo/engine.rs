@@ -33,6 +33,8 @@ pub(super) const REASON: Own =
     Own { place: "engines/small-reason", mark: "config.json", option: "--checkpoint" };
 pub(super) const PREDICT: Own =
     Own { place: "engines/small-predict", mark: "model_index.json", option: "--predict-checkpoint" };
+pub(super) const ROBOT: Own =
+    Own { place: "engines/small-robot", mark: "model_index.json", option: "--robot-checkpoint" };
 
 /// An engine, with the files that it is mapped from.
 pub(super) struct Made {

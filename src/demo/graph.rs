@@ -26,7 +26,14 @@ pub(super) struct Graph<'a> {
     pub(super) observer: &'a dyn Transport,
 }
 
-/// What the three are, once they have met.
+/// A topic that goes from one participant to another.
+pub(super) struct Link<'a> {
+    pub(super) topic: &'a str,
+    pub(super) from: &'a dyn Transport,
+    pub(super) to: &'a dyn Transport,
+}
+
+/// Who shows the node something and asks about it.
 pub(super) struct Cast {
     pub(super) camera: Camera,
     pub(super) observer: Observer,
@@ -39,8 +46,8 @@ pub(super) fn node_options(rate_hz: f64) -> anyhow::Result<NodeOptions> {
     Ok(options)
 }
 
-impl Graph<'_> {
-    /// Runs the node in a thread of its own, waits until the three see each other, and lets `direct` play.
+impl<'g> Graph<'g> {
+    /// Runs the node in a thread of its own, waits until the three see each other, and lets `direct` play with camera and observer.
     ///
     /// Returns what `direct` made, and what the node did.
     ///
@@ -55,6 +62,21 @@ impl Graph<'_> {
         let topics = Topics::of(options)?;
         let camera = Camera::open(self.camera, &topics.image)?;
         let observer = Observer::open(self.observer, &topics)?;
+        let links = [self.shown(&topics.image), self.asked(&topics.prompt), self.answered(&topics.answer)];
+        self.perform_along(options, engines, &links, || direct(Cast { camera, observer }))
+    }
+
+    /// The same for a play of other topics, whose ends are open already.
+    ///
+    /// # Errors
+    /// As [`Graph::perform`].
+    pub(super) fn perform_along<T>(
+        &self,
+        options: &NodeOptions,
+        engines: Engines<'_>,
+        links: &[Link<'_>],
+        direct: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, Report)> {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| {
@@ -63,7 +85,7 @@ impl Graph<'_> {
                 stop.store(true, Relaxed);
                 result
             });
-            let directed = self.meet(&topics, &stop).and_then(|()| direct(Cast { camera, observer }));
+            let directed = meet(links, &stop).and_then(|()| direct());
             stop.store(true, Relaxed);
             let report = running.join().expect("a panic of the node is our bug, and belongs here");
             let report = report.context("the node cannot run")?;
@@ -71,36 +93,53 @@ impl Graph<'_> {
         })
     }
 
-    /// Waits until each has discovered the others' endpoints.
-    fn meet(&self, topics: &Topics, stop: &AtomicBool) -> anyhow::Result<()> {
-        let sees = |transport: &dyn Transport, topic: &str, publishers: usize, subscribers: usize| {
-            let seen = transport.graph();
-            let mut seen = seen.iter().filter(|seen| seen.name == topic);
-            seen.any(|seen| publishers <= seen.publishers && subscribers <= seen.subscribers)
-        };
-        let Topics { image, prompt, answer, .. } = topics;
-        let deadline = Instant::now() + MEETING;
-        loop {
-            let met = sees(self.camera, image, 0, 1)
-                && sees(self.node, image, 1, 0)
-                && sees(self.node, prompt, 1, 0)
-                && sees(self.node, answer, 0, 1)
-                && sees(self.observer, prompt, 0, 1)
-                && sees(self.observer, answer, 1, 0);
-            if met {
-                return Ok(());
-            }
-            if stop.load(Relaxed) {
-                bail!("the node has ended before it began");
-            }
-            if deadline < Instant::now() {
-                bail!(
-                    "camera, node and observer have not found each other within {} s over the loopback interface; is \
-                     multicast switched off there? (`ip link set lo multicast on`)",
-                    MEETING.as_secs()
-                );
-            }
-            std::thread::sleep(GLANCE);
+    /// What the camera shows the node.
+    pub(super) fn shown<'a>(&self, topic: &'a str) -> Link<'a>
+    where
+        'g: 'a,
+    {
+        Link { topic, from: self.camera, to: self.node }
+    }
+
+    /// What the observer asks of the node.
+    pub(super) fn asked<'a>(&self, topic: &'a str) -> Link<'a>
+    where
+        'g: 'a,
+    {
+        Link { topic, from: self.observer, to: self.node }
+    }
+
+    /// What the node answers to the observer.
+    pub(super) fn answered<'a>(&self, topic: &'a str) -> Link<'a>
+    where
+        'g: 'a,
+    {
+        Link { topic, from: self.node, to: self.observer }
+    }
+}
+
+/// Waits until the ends of every link have discovered each other.
+fn meet(links: &[Link<'_>], stop: &AtomicBool) -> anyhow::Result<()> {
+    let sees = |transport: &dyn Transport, topic: &str, publishers: usize, subscribers: usize| {
+        let seen = transport.graph();
+        let mut seen = seen.iter().filter(|seen| seen.name == topic);
+        seen.any(|seen| publishers <= seen.publishers && subscribers <= seen.subscribers)
+    };
+    let deadline = Instant::now() + MEETING;
+    loop {
+        if links.iter().all(|Link { topic, from, to }| sees(*from, topic, 0, 1) && sees(*to, topic, 1, 0)) {
+            return Ok(());
         }
+        if stop.load(Relaxed) {
+            bail!("the node has ended before it began");
+        }
+        if deadline < Instant::now() {
+            bail!(
+                "camera, node and observer have not found each other within {} s over the loopback interface; is \
+                 multicast switched off there? (`ip link set lo multicast on`)",
+                MEETING.as_secs()
+            );
+        }
+        std::thread::sleep(GLANCE);
     }
 }

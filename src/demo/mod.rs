@@ -9,12 +9,15 @@
 //! that, alone, it forecasts such scenes and is shown one in which a ball jumps: what it expected, what came and how surprised it was
 //! become pictures. These are not drawn from the live camera: a busy machine drops frames, and pictures should be the same everywhere.
 //!
+//! Last, the robot acts: by plans that the node ranks in a world model of the robot's table, a ball is brought to a goal (`errands/`).
+//!
 //! At its end one page tells everything (`report/page.rs`); it is written also of a demo that was interrupted, of what there was.
 
 mod camera;
 mod closed_loop;
 mod course;
 mod engine;
+mod errands;
 mod forecast;
 mod graph;
 mod live;
@@ -23,6 +26,7 @@ mod plot;
 mod recorder;
 mod report;
 mod scoreboard;
+mod sent;
 mod sheet;
 mod stage;
 mod ticker;
@@ -60,7 +64,8 @@ use crate::scenes::FPS;
   perihelion demo
   perihelion demo --seconds 10 --json
   perihelion demo --pictures pictures --report demo.html
-  perihelion demo --scenes 300 --record arrived")]
+  perihelion demo --scenes 300 --record arrived
+  perihelion demo --starts 100 --json")]
 pub(crate) struct Options {
     /// How long the camera runs, in seconds
     #[arg(long, value_name = "S", default_value_t = 60.0)]
@@ -71,6 +76,9 @@ pub(crate) struct Options {
     /// Keep the frames that arrived, the questions and the answers in this directory
     #[arg(long, value_name = "DIR", requires = "scenes")]
     record: Option<PathBuf>,
+    /// Instead let the robot bring a ball to a goal from this many held-out starts
+    #[arg(long, value_name = "N", conflicts_with = "scenes", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    starts: Option<u64>,
     /// Which scenes are drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -80,6 +88,9 @@ pub(crate) struct Options {
     /// The checkpoint that forecasts [default: engines/small-predict, in the same places]
     #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
     predict_checkpoint: Option<PathBuf>,
+    /// The checkpoint that the robot plans with [default: engines/small-robot, in the same places]
+    #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
+    robot_checkpoint: Option<PathBuf>,
     /// Where the pictures of the forecasts go [default: a new directory for temporary files]
     #[arg(long, value_name = "DIR", conflicts_with = "scenes")]
     pictures: Option<PathBuf>,
@@ -96,7 +107,9 @@ pub(crate) struct Options {
 
 /// What lies in the folder of `--record`, and in that of `--pictures`.
 const RECORDED: &[&str] = &["frames", "questions.jsonl", "answers.jsonl", PAGE];
-const PICTURED: &[&str] = &["forecast.png", "surprise.png", PAGE];
+const PICTURED: &[&str] = &["forecast.png", "surprise.png", errands::PICTURE, PAGE];
+/// Errands at the end of the live demo.
+const ERRANDS: u64 = 3;
 const PAGE: &str = "report.html";
 
 pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
@@ -104,43 +117,45 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         return Err(Usage(format!("--seconds {}: expected a positive number", options.seconds)).into());
     };
     // In the course lost frames are sent again, and are no news.
-    let usual = if options.scenes.is_some() { LevelFilter::Error } else { LevelFilter::Warn };
+    let usual = if options.scenes.is_some() || options.starts.is_some() {
+        LevelFilter::Error
+    } else {
+        LevelFilter::Warn
+    };
     let level = context.ros.log_level("perihelion").unwrap_or(usual);
     logging::start("perihelion", level);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
-    let outputs = Outputs::claim(options, &checkpoint)?;
-    let page = outputs.page.display();
-    if options.json {
-        eprintln!("report: {page}, written at the end");
-    } else {
-        output::text(&format!("report: {page}, written at the end\n"))?;
+    match options.starts {
+        Some(n_starts) => act_alone(options, n_starts, context, &stop),
+        None => show(options, duration, context, &stop),
     }
+}
+
+/// The course of questions, or the live demo with all its acts.
+fn show(options: &Options, duration: Duration, context: &Context, stop: &AtomicBool) -> anyhow::Result<()> {
+    let checkpoint = engine::find(engine::REASON, options.checkpoint.as_deref())?;
+    let is_live = options.scenes.is_none();
+    let of_live = |own, asked: &Option<PathBuf>| -> anyhow::Result<Option<PathBuf>> {
+        is_live.then(|| engine::find(own, asked.as_deref())).transpose()
+    };
+    let predict = of_live(engine::PREDICT, &options.predict_checkpoint)?;
+    let robot = of_live(engine::ROBOT, &options.robot_checkpoint)?;
+    let outputs = Outputs::claim(options, [&checkpoint].into_iter().chain(&predict).chain(&robot))?;
+    outputs.tell(options)?;
 
     eprintln!("exporting and building {}", checkpoint.display());
     let mut engine = engine::Made::of(&checkpoint, context.threads)?;
     let mut forecaster = None;
-    if options.scenes.is_none() {
-        let checkpoint = engine::find(engine::PREDICT, options.predict_checkpoint.as_deref())?;
+    if let Some(checkpoint) = &predict {
         eprintln!("exporting and building {}", checkpoint.display());
-        forecaster = Some(forecast::Forecaster::of(&checkpoint, context.threads)?);
+        forecaster = Some(forecast::Forecaster::of(checkpoint, context.threads)?);
     }
 
-    // A domain that nobody is in, and no network but our own: a rendered camera must not reach a live robot.
-    let (domain_id, gid_bytes) = (free_domain(), Environment::from_process()?.gid_bytes());
-    let clock = || if options.scenes.is_some() { Clock::simulated() } else { Clock::system() };
-    let join = |name: &str| -> anyhow::Result<Dds> {
-        let node = NodeName::new("/", name)?;
-        let dds = DdsOptions { gid_bytes, ..DdsOptions::local(node, domain_id) };
-        Ok(Dds::join(&dds, Arc::new(clock()))?)
-    };
-    let (camera, node, observer) = (join("demo_camera")?, join("perihelion")?, join("demo_observer")?);
-    eprintln!("camera, node and observer meet on the loopback interface, ROS_DOMAIN_ID={domain_id}");
-    let graph = Graph { camera: &camera, node: &node, observer: &observer };
-
+    let troupe = Troupe::gather(if is_live { Clock::system } else { Clock::simulated })?;
+    let graph = troupe.graph();
     let mut report = match (options.scenes, &options.record) {
         (Some(n_scenes), Some(dir)) => {
             let recorder = Mutex::new(recorder::Recorder::new(dir)?);
@@ -150,7 +165,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
                     eprintln!("{number} of {n_scenes} scenes");
                 }
             };
-            closed_loop::play(graph, &course, &mut engine.answerer, &recorder, &stop, &mut on_scene)?
+            closed_loop::play(graph, &course, &mut engine.answerer, &recorder, stop, &mut on_scene)?
         }
         _ => {
             let plan = live::Plan { duration, seed: options.seed, rate_hz: FPS };
@@ -160,17 +175,25 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             if let Some(forecaster) = &mut watching {
                 engines.forecaster = Some(forecaster);
             }
-            watch(options, graph, &plan, engines, &stop)?
+            watch(options, graph, &plan, engines, stop)?
         }
     };
+    // What the library says of its sockets when they close is no news.
     logging::hush_libraries();
+    drop(troupe);
     let mut failure = None;
     if let Some(forecaster) = forecaster.as_mut().filter(|_| !stop.load(Relaxed)) {
         eprintln!("forecasting scenes, and one in which a ball jumps");
-        match forecaster.play(options.seed, &outputs.pictures, &stop) {
+        match forecaster.play(options.seed, &outputs.pictures, stop) {
             Ok(Some(forecasts)) => report = report.with_forecasts(forecasts),
             Ok(None) => {}
             // What was answered is told nevertheless.
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(checkpoint) = robot.filter(|_| failure.is_none() && !stop.load(Relaxed)) {
+        match act(&checkpoint, ERRANDS, context, &outputs.pictures, stop) {
+            Ok(errands) => report = report.with_errands(errands),
             Err(error) => failure = Some(error),
         }
     }
@@ -179,6 +202,75 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
     finish(options, report.at(outputs.page))?;
     failure.map_or(Ok(()), Err)
+}
+
+/// The robot's errands and nothing else.
+fn act_alone(options: &Options, n_starts: u64, context: &Context, stop: &AtomicBool) -> anyhow::Result<()> {
+    let checkpoint = engine::find(engine::ROBOT, options.robot_checkpoint.as_deref())?;
+    let outputs = Outputs::claim(options, [&checkpoint])?;
+    outputs.tell(options)?;
+    let report = act(&checkpoint, n_starts, context, &outputs.pictures, stop)?;
+    let written = install::write(&outputs.page, report.page().as_bytes())
+        .with_context(|| format!("the report {}", outputs.page.display()));
+    if options.json {
+        output::json(&report)?;
+    } else {
+        output::text(&report.text(&outputs.page))?;
+    }
+    report.verdict()?;
+    written
+}
+
+/// The robot's errands, between participants of their own, in simulated time.
+fn act(
+    checkpoint: &Path,
+    n_starts: u64,
+    context: &Context,
+    pictures: &Path,
+    stop: &AtomicBool,
+) -> anyhow::Result<errands::Report> {
+    eprintln!("exporting and building {}", checkpoint.display());
+    let engine = engine::PredictEngine::of(checkpoint, context.threads)?;
+    let mut robot = errands::Robot::of(&engine, checkpoint, context.threads)?;
+    let troupe = Troupe::gather(Clock::simulated)?;
+    let mut arrived = 0;
+    let report = robot.play(troupe.graph(), n_starts, pictures, stop, &mut |start| {
+        arrived += u64::from(start.has_arrived());
+        eprintln!("{start}; {arrived} of {} so far", start.number());
+    });
+    // What the library says of its sockets when they close is no news.
+    logging::hush_libraries();
+    drop(troupe);
+    report
+}
+
+/// The three participants, in a domain that nobody is in and on no network but our own: a rendered camera must not reach a live robot.
+struct Troupe {
+    camera: Dds,
+    node: Dds,
+    observer: Dds,
+}
+
+impl Troupe {
+    fn gather(clock: fn() -> Clock) -> anyhow::Result<Self> {
+        let (domain_id, gid_bytes) = (free_domain(), Environment::from_process()?.gid_bytes());
+        let join = |name: &str| -> anyhow::Result<Dds> {
+            let node = NodeName::new("/", name)?;
+            let dds = DdsOptions { gid_bytes, ..DdsOptions::local(node, domain_id) };
+            Ok(Dds::join(&dds, Arc::new(clock()))?)
+        };
+        let troupe = Self {
+            camera: join("demo_camera")?,
+            node: join("perihelion")?,
+            observer: join("demo_observer")?,
+        };
+        eprintln!("camera, node and observer meet on the loopback interface, ROS_DOMAIN_ID={domain_id}");
+        Ok(troupe)
+    }
+
+    fn graph(&self) -> Graph<'_> {
+        Graph { camera: &self.camera, node: &self.node, observer: &self.observer }
+    }
 }
 
 /// The live demo, told as it goes.
@@ -221,11 +313,11 @@ struct Outputs {
 }
 
 impl Outputs {
-    /// Looks at the places before the work begins, and makes the folders.
+    /// Looks at the places before the work begins, and makes the folders. `reads` are the checkpoints, typed or not.
     ///
     /// # Errors
     /// If a place cannot be written, or files would lie among old ones.
-    fn claim(options: &Options, checkpoint: &Path) -> anyhow::Result<Self> {
+    fn claim<'a>(options: &Options, reads: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<Self> {
         let Options { record, pictures, report, overwrite, .. } = options;
         let page_over_others = |folder: &Option<PathBuf>, names: &[&str]| {
             let (Some(folder), Some(report)) = (folder, report) else { return false };
@@ -238,10 +330,8 @@ impl Outputs {
             ))
             .into());
         }
-        // The one that is taken where none is typed is an input as well.
-        let predict = engine::find(engine::PREDICT, options.predict_checkpoint.as_deref()).ok();
         Places::new()
-            .reads(predict.iter().map(PathBuf::as_path).chain([checkpoint]))
+            .reads(reads.into_iter().map(PathBuf::as_path))
             .writes_files("--record", record.as_ref(), RECORDED, *overwrite)
             .writes_files("--pictures", pictures.as_ref(), PICTURED, *overwrite)
             .writes("--report", report.as_ref(), 0)
@@ -255,6 +345,16 @@ impl Outputs {
         };
         let page = report.clone().unwrap_or_else(|| folder.join(PAGE));
         Ok(Self { pictures: folder, page })
+    }
+
+    /// Says where the page will lie.
+    fn tell(&self, options: &Options) -> anyhow::Result<()> {
+        let told = format!("report: {}, written at the end", self.page.display());
+        if options.json {
+            eprintln!("{told}");
+            return Ok(());
+        }
+        output::text(&format!("{told}\n"))
     }
 }
 

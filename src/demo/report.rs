@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::forecast;
 use super::observer::Heard;
 use super::scoreboard::{Boxes, Scoreboard, Tally, UnscoredCounts, Verdict};
-use crate::frames::accounts::Accounts;
+use super::sent::Frames;
+use super::{errands, forecast};
 use crate::ros2::node;
 use crate::runtime::statistics::{PERCENTILE_RULE, Summary};
 use crate::scenes::Task;
@@ -86,6 +86,9 @@ pub(super) struct Report {
     /// Absent from a course of questions, and where the demo was interrupted before.
     #[serde(skip_serializing_if = "Option::is_none")]
     forecast: Option<forecast::Report>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robot: Option<errands::Report>,
     log: Vec<Verdict>,
     #[serde(skip)]
     stamps_s: Vec<f64>,
@@ -122,22 +125,6 @@ struct Samples {
     #[serde(flatten)]
     summary: Summary,
     samples: Vec<f64>,
-}
-
-/// Where every frame has gone.
-#[derive(Debug, Serialize)]
-struct Frames {
-    sent: u64,
-    received: u64,
-    answered: u64,
-    clip_members: u64,
-    dropped: u64,
-    dropped_by_reason: Map<String, Value>,
-    in_flight: u64,
-    lost: u64,
-    is_balanced: bool,
-    #[serde(skip)]
-    line: String,
 }
 
 impl Report {
@@ -183,6 +170,7 @@ impl Report {
             clips_sent_again: None,
             scenes_asked: None,
             forecast: None,
+            robot: None,
             log: verdicts,
             stamps_s,
         }
@@ -214,6 +202,11 @@ impl Report {
         Self { forecast: Some(forecasts), ..self }
     }
 
+    /// Adds what became of the errands.
+    pub(super) fn with_errands(self, errands: errands::Report) -> Self {
+        Self { robot: Some(errands), ..self }
+    }
+
     /// Where the page lies.
     pub(super) fn place(&self) -> &Path {
         &self.report
@@ -233,32 +226,12 @@ impl Report {
         {
             anyhow::ensure!(frames.is_balanced, "the frames' account does not balance: {}", frames.line);
         }
+        self.robot.as_ref().filter(|_| !self.is_interrupted).map_or(Ok(()), errands::Report::verdict)?;
         if let Some(asked) = self.scenes_asked.filter(|asked| self.scenes < *asked) {
             anyhow::bail!("stopped after {} of {asked} scenes", self.scenes);
         }
         anyhow::ensure!(0 < self.answers.scored, "no answer came ({} were heard)", self.answers.heard);
         Ok(())
-    }
-}
-
-impl Frames {
-    fn new(accounts: &Accounts, sent: u64) -> Self {
-        let &Accounts { received, served: answered, clip_members, in_flight, lost, .. } = accounts;
-        Self {
-            sent,
-            received,
-            answered,
-            clip_members,
-            dropped: accounts.dropped_total(),
-            dropped_by_reason: accounts
-                .drops()
-                .map(|(reason, n)| (reason.name().to_owned(), n.into()))
-                .collect(),
-            in_flight,
-            lost,
-            is_balanced: accounts.balance(),
-            line: accounts.to_string(),
-        }
     }
 }
 

@@ -43,28 +43,40 @@ pub(super) fn draw(scenes: &[Forecasted]) -> Canvas {
 /// The scene for a page: what was given playing, and strips of the forecast, of what came and of the difference.
 pub(super) fn films(scene: &Forecasted) -> Html {
     let Forecasted { given, forecast, came } = scene;
-    let film = |frames: &[Vec<u8>]| Film::new(frames, SIZE as u32, SIZE as u32, FPS);
     let off: Vec<Vec<u8>> = forecast.iter().zip(came).map(|(a, b)| difference(a, b)).collect();
     let expected: Vec<Vec<u8>> = given.iter().chain(forecast).cloned().collect();
     let happened: Vec<Vec<u8>> = given.iter().chain(came).cloned().collect();
-    let playing =
-        [("forecast, playing", &expected), ("what came, playing", &happened)].map(|(words, frames)| {
-            let film = film(frames);
-            film.around("figure", "")
-                .with(film.playing(words))
-                .with(element("figcaption", "meta").with(words))
-        });
-    let times =
-        (1..=forecast.len()).map(|ahead| element("span", "").with(format!("{:+.2} s", ahead as f64 / FPS)));
-    let times = element("div", "times").set("style", format!("--n:{}", forecast.len())).with_all(times);
-    let mut rows = element("div", "rows").with(element("span", "name").with("")).with(times);
-    for (name, frames) in [("forecast", forecast), ("what came", came), ("difference", &off)] {
+    let playing = [("forecast, playing", &expected[..]), ("what came, playing", &happened[..])];
+    let times: Vec<String> =
+        (1..=forecast.len()).map(|ahead| format!("{:+.2} s", ahead as f64 / FPS)).collect();
+    let rows = [("forecast", &forecast[..]), ("what came", &came[..]), ("difference", &off[..])];
+    card(None, &playing, &times, &rows)
+}
+
+/// Films that play beside each other, and below them rows of frames, a column for each of `times`.
+pub(super) fn card(
+    heading: Option<&str>,
+    playing: &[(&str, &[Vec<u8>])],
+    times: &[String],
+    rows: &[(&str, &[Vec<u8>])],
+) -> Html {
+    let film = |frames: &[Vec<u8>]| Film::new(frames, SIZE as u32, SIZE as u32, FPS);
+    let playing = playing.iter().map(|(words, frames)| {
+        let film = film(frames);
+        film.around("figure", "").with(film.playing(words)).with(element("figcaption", "meta").with(*words))
+    });
+    let playing = element("div", "playing").with_all(playing);
+    let columns = times.iter().map(|time| element("span", "").with(time.as_str()));
+    let columns = element("div", "times").set("style", format!("--n:{}", times.len())).with_all(columns);
+    let mut below = element("div", "rows").with(element("span", "name").with("")).with(columns);
+    for (name, frames) in rows {
         let film = film(frames);
         let strip = film.around("div", "").with(film.strip(&format!("{name}, {} frames", frames.len())));
-        rows = rows.with(element("span", "name").with(name)).with(strip);
+        below = below.with(element("span", "name").with(*name)).with(strip);
     }
-    let playing = element("div", "playing").with_all(playing);
-    element("article", "card").with(element("div", "forecast-body").with(playing).with(rows)).into()
+    let heading = heading.map(|words| element("header", "").with(element("h3", "").with(words)));
+    let body = element("div", "forecast-body").with(playing).with(below);
+    element("article", "card").with_all(heading).with(body).into()
 }
 
 fn draw_scene(canvas: &mut Canvas, top: u32, scene: &Forecasted) {

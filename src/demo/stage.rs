@@ -10,6 +10,8 @@ use crate::scenes::{Question, Rng, Scene, SceneOptions};
 pub(super) const CLIP_FRAMES: usize = 8;
 /// Frames that are left out between two scenes, so that the node's clip starts over.
 pub(super) const PAUSE_FRAMES: usize = 3;
+/// Simulated time at which the first clip begins.
+pub(super) const EPOCH_NS: i64 = 1_000_000_000_000;
 /// Of the scenes, those that are shown from their end.
 const BACKWARD_SHARE: f64 = 0.5;
 /// Scenes that answers may still come to.

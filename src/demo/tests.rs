@@ -33,14 +33,14 @@ impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
 }
 
 /// A graph of one process, in which the demo's topics are to be seen from when the node subscribes to the camera.
-struct Hall(Memory);
+pub(super) struct Hall(Memory);
 
 impl Hall {
-    fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         Self(Memory::new(Arc::new(clock)))
     }
 
-    fn graph(&self) -> Graph<'_> {
+    pub(super) fn graph(&self) -> Graph<'_> {
         Graph { camera: self, node: self, observer: self }
     }
 }
@@ -51,8 +51,10 @@ impl Transport for Hall {
     }
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
         self.0.subscribe_images(transport, camera)?;
-        let Topics { image, prompt, answer, .. } = Topics::of(&node_options(FPS).unwrap()).unwrap();
-        for (name, ros_type) in [(image, ImageView::TYPE), (prompt, Text::TYPE), (answer, Text::TYPE)] {
+        let topics = Topics::of(&node_options(FPS).unwrap()).unwrap();
+        let texts = [topics.prompt, topics.answer, topics.plan_request, topics.plan_result];
+        let texts = texts.map(|name| (name, Text::TYPE));
+        for (name, ros_type) in [(topics.image, ImageView::TYPE)].into_iter().chain(texts) {
             let ros_type = ros_type.to_owned();
             self.0.announce(TopicSeen { name, ros_type, publishers: 1, subscribers: 1 });
         }

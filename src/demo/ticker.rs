@@ -82,3 +82,15 @@ fn cut(answer: &str) -> String {
         None => answer.to_owned(),
     }
 }
+
+/// Adds a sentence in lines that a terminal has room for.
+pub(super) fn say(text: &mut String, sentence: &str) {
+    if let Some(rest) = sentence.strip_prefix('\n') {
+        text.push('\n');
+        return say(text, rest);
+    }
+    for line in wrapped(sentence, WIDTH) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+}

@@ -9,6 +9,8 @@ pub(super) struct Topics {
     pub(super) prompt: String,
     pub(super) answer: String,
     pub(super) surprise: String,
+    pub(super) plan_request: String,
+    pub(super) plan_result: String,
 }
 
 impl Topics {
@@ -19,6 +21,8 @@ impl Topics {
             prompt: name("~/prompt")?,
             answer: name("~/answer/json")?,
             surprise: name("~/surprise")?,
+            plan_request: name("~/plan/request")?,
+            plan_result: name("~/plan/result")?,
         })
     }
 }

@@ -26,7 +26,7 @@ export or the next stage reads. SIGTERM and Ctrl-C end the run after the step th
 very steps that would have come, unless the recipe's [train] is another by then.
 
 Example:
-  perihelion distill engines/small-predict/vae.toml
+  perihelion distill engines/small-robot/vae.toml
   perihelion distill engines/small-reason/sft.toml
   perihelion distill engines/small-reason/grpo.toml")]
 pub(crate) struct Options {

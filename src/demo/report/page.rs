@@ -1,7 +1,8 @@
 //! The report as a page: what was asked and answered, how long it took, what was forecast and how surprising what came was.
 
-use super::{Frames, LiveForecasts, Report, album};
-use crate::demo::forecast;
+use super::{LiveForecasts, Report, album};
+use crate::demo::sent::Frames;
+use crate::demo::{errands, forecast};
 use crate::quality::boxes::IOU_MIN;
 use crate::report::{Html, Page, Plot, Series, Threshold, Tile, bar, element, table};
 
@@ -25,6 +26,9 @@ impl Report {
         }
         if let Some(forecast) = &self.forecast {
             page.section("forecasts", "Forecasts beside what came", forecast.films());
+        }
+        if let Some(robot) = &self.robot {
+            page.section("robot", "The robot acts", robot.films());
         }
         page.section("frames", "Where every frame went", self.frames_section());
         page.section("words", "What the words mean", words());
@@ -58,6 +62,7 @@ impl Report {
             |value: Option<f64>| ms(value).map_or(String::new(), |value| format!("median; at most {value}"));
         let forecast = self.forecast.as_ref();
         let [psnr, held, quiet, jump] = forecast.map(forecast::Report::figures).unwrap_or([f64::NAN; 4]);
+        let robot = self.robot.as_ref().map(errands::Report::figures);
         let of_forecasts = |text: String| forecast.map(|_| text);
         [
             tile(share, "answers right", format!("{right} of {scored} judged")),
@@ -73,6 +78,11 @@ impl Report {
                 of_forecasts(format!("{psnr:.1} dB")),
                 "forecasts, PSNR",
                 format!("{held:.1} dB if nothing moved"),
+            ),
+            tile(
+                robot.map(|[starts, arrived, _]| format!("{arrived} of {starts}")),
+                "errands done",
+                robot.map_or(String::new(), |[.., random]| format!("{random} by plans at random")),
             ),
             tile(
                 of_forecasts(format!("{jump:.2}")),

@@ -2,7 +2,7 @@
 
 use super::{Answers, Latency, LiveForecasts, Report, Samples, UnscoredCounts};
 use crate::cli::output;
-use crate::demo::ticker::WIDTH;
+use crate::demo::ticker::say;
 use crate::runtime::statistics::Summary;
 
 impl Report {
@@ -68,6 +68,11 @@ impl Report {
             forecast.lines().iter().for_each(|line| say(&mut text, line));
             forecast.files().iter().for_each(|file| text.push_str(&format!("{}\n", file.display())));
         }
+        if let Some(robot) = &self.robot {
+            text.push('\n');
+            robot.lines().iter().for_each(|line| say(&mut text, line));
+            robot.file().into_iter().for_each(|file| text.push_str(&format!("{}\n", file.display())));
+        }
         text.push_str(&format!("\nreport: {}\n", self.report.display()));
         text
     }
@@ -99,17 +104,5 @@ impl Report {
             rows.push([name.to_owned(), summary.count.to_string()].into_iter().chain(figures).collect());
         }
         rows
-    }
-}
-
-/// Adds a sentence in lines that a terminal has room for.
-fn say(text: &mut String, sentence: &str) {
-    if let Some(rest) = sentence.strip_prefix('\n') {
-        text.push('\n');
-        return say(text, rest);
-    }
-    for line in output::wrapped(sentence, WIDTH) {
-        text.push_str(&line);
-        text.push('\n');
     }
 }
