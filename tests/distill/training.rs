@@ -417,7 +417,7 @@ fn what_was_trained_is_what_is_exported() {
     export_predict(&run.join("checkpoint"), &PredictOptions::default(), &out, &mut |_| {}).unwrap();
     let model = Model::open(&out).unwrap();
     let manifest = model.manifest().roles.forecasts.clone().unwrap();
-    assert_eq!(manifest.clip.actions.as_ref().unwrap().names, ["x", "y"]);
+    assert_eq!(manifest.clip.actions.as_ref().unwrap().names, ["linear.x", "linear.y"]);
 
     let compared = agree(&Tensors::open(&run.join("state.safetensors")).unwrap(), &model, |_, max| max);
     assert!(10 < compared, "{compared}");

@@ -20,8 +20,12 @@ use crate::scenes::{FPS, SIZE};
 
 /// How old a frame may be when it is looked at: a busy machine must not cut anything.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(60);
-/// Between two frames, so that a reader that keeps one takes each; and between a request and the frame that it is about.
+/// Between two frames, so that a reader that keeps one takes each.
 const SPACING: Duration = Duration::from_millis(3);
+/// Between a request and the last frame of the clip that it is about.
+const LEAD: Duration = Duration::from_millis(10);
+/// Before a clip is shown again.
+const SETTLING: Duration = Duration::from_millis(100);
 /// How long a ranking may take before its clip counts as lost.
 const PATIENCE_FIRST: Duration = Duration::from_secs(15);
 const PATIENCE_MIN: Duration = Duration::from_secs(2);
@@ -127,17 +131,8 @@ impl Asking {
         self.camera.sent()
     }
 
-    /// What was shown has ended: the next frame begins a clip.
-    pub(super) fn begin(&mut self) {
-        self.clip.clear();
-        self.pause();
-    }
-
-    fn pause(&mut self) {
-        self.now_ns += PAUSE_FRAMES as i64 * period_ns();
-    }
-
-    /// Shows `fresh` frames, and has `plans` ranked by how near their forecasts come to the picture `wish`. The place of the best.
+    /// Shows a clip that ends with the `fresh` frames, and has `plans` ranked by how near their forecasts come to the picture `wish`. The
+    /// place of the best.
     ///
     /// # Errors
     /// If the node refuses, or nothing comes through.
@@ -151,25 +146,22 @@ impl Asking {
         self.clip.drain(..self.clip.len() - self.n_given);
         let goal = base64::encode(png(wish, FrameSize { width: SIZE, height: SIZE }));
         let candidates: Vec<_> = plans.iter().map(|plan| rows(plan)).collect();
+        let mut settling = SETTLING;
         for attempt in 0..TRIES_MAX {
+            if 0 < attempt {
+                self.sent_again += 1;
+                // A node that still looks at the clip before would rank the plans about that.
+                std::thread::sleep(settling);
+                settling = (2 * settling).min(PATIENCE_MIN);
+            }
             let request = json!({
                 "id": self.n_asked, "candidates": candidates, "score": { "goal": { "image": goal } },
                 "budget_ms": MAX_AGE.as_millis() as u64,
             });
-            let stamps_ns = if attempt == 0 {
-                self.show(fresh, &request.to_string())
-            } else {
-                self.sent_again += 1;
-                self.pause();
-                let clip = std::mem::take(&mut self.clip);
-                let stamps_ns = self.show(&clip, &request.to_string());
-                self.clip = clip;
-                stamps_ns
-            };
             self.n_asked += 1;
-            let newest = &stamps_ns[stamps_ns.len().saturating_sub(self.n_given)..];
+            let stamps_ns = self.show(&request.to_string());
             let shown = Instant::now();
-            if let Some(best) = self.hear(newest)? {
+            if let Some(best) = self.hear(&stamps_ns)? {
                 self.patience = (4 * shown.elapsed()).clamp(PATIENCE_MIN, PATIENCE_MAX);
                 ensure!(best < plans.len(), "the node's best plan is number {best} of {}", plans.len());
                 return Ok(best);
@@ -179,21 +171,22 @@ impl Asking {
         bail!("a clip was shown {TRIES_MAX} times, and no plan was ranked about it")
     }
 
-    /// Shows frames one after another, and asks just before the last. Their stamps.
-    fn show(&mut self, frames: &[Vec<u8>], request: &str) -> Vec<i64> {
-        let mut stamps_ns = Vec::with_capacity(frames.len());
-        for (i, frame) in frames.iter().enumerate() {
-            if i + 1 == frames.len() {
+    /// Shows the clip after a pause, so that no clip of other frames ends within it, and asks just before its last frame. The stamps.
+    fn show(&mut self, request: &str) -> Vec<i64> {
+        self.now_ns += PAUSE_FRAMES as i64 * period_ns();
+        let mut stamps_ns = Vec::with_capacity(self.clip.len());
+        for i in 0..self.clip.len() {
+            if i + 1 == self.clip.len() {
                 if let Err(error) = self.requests.publish(encode(&Text::padded(request.to_owned()))) {
                     log::warn!("the plans were not taken: {error}");
                 }
-                std::thread::sleep(SPACING);
+                std::thread::sleep(LEAD);
             }
             let tick = messages::Clock { clock: Time::from_ns(self.now_ns) };
             if let Err(error) = self.clock.publish(encode(&tick)) {
                 log::warn!("the time was not taken: {error}");
             }
-            self.camera.show_frame(frame, self.now_ns);
+            self.camera.show_frame(&self.clip[i], self.now_ns);
             stamps_ns.push(self.now_ns);
             self.now_ns += period_ns();
             std::thread::sleep(SPACING);

@@ -5,7 +5,8 @@
 //! it. Where ball and pusher are at that moment is known, as a robot's own sensors would tell; what a plan leads to, the world model alone
 //! says. Beside it, from the same starts, the first of the drawn plans is carried out each time, which no model has chosen.
 //!
-//! Table and camera stand still while plans are ranked, in simulated time, so that the errands are the same on a slow machine.
+//! Table and camera stand still while plans are ranked, in simulated time, so that the errands are the same on a slow machine. The camera
+//! shows the last frames of each second, as many as a forecast begins with.
 
 mod asking;
 mod shown;
@@ -235,7 +236,6 @@ impl Errands<'_> {
         };
         // All is at rest at first.
         let mut fresh: Vec<Vec<u8>> = (0..self.asking.n_given()).map(|_| see(&table)).collect();
-        self.asking.begin();
         let mut arrived_s = None;
         for round in 0..ROUNDS {
             if self.stop.load(Relaxed) {

@@ -29,6 +29,8 @@ impl<F: FnMut(&[u8], &[u8], &[Vec<f32>]) -> Option<usize> + Send> Forecaster for
     }
 
     fn look(&mut self, _: &Look<'_>, _: &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> {
+        // As long as several frames take to come.
+        std::thread::sleep(std::time::Duration::from_millis(40));
         Outcome::Made(Forecast { latent_only: true, ..Forecast::default() })
     }
 
@@ -83,6 +85,10 @@ fn whoever_takes_the_first_plan_does_as_well_as_chance() {
     }
     assert_eq!((report.starts, report.plan_ms.p50, report.shown.len()), (4, Some(2.5), SHOWN));
     assert!(report.frames.is_balanced && 0 < report.frames.sent);
+    assert_eq!(
+        report.clips_sent_again, 0,
+        "a node that forecasts slowly is asked about the clip that it is shown"
+    );
 }
 
 #[test]

@@ -115,7 +115,7 @@ pub(super) fn index(recipe: &Recipe, given: usize) -> Value {
             "frames": recipe.scenes.frames_max(),
             "condition_frames": given,
             "fps": FPS,
-            "actions": { "per": "latent", "names": ["x", "y"], "low": [-1.0, -1.0], "high": [1.0, 1.0] },
+            "actions": { "per": "latent", "names": ["linear.x", "linear.y"], "low": [-1.0, -1.0], "high": [1.0, 1.0] },
         },
     })
 }
