@@ -9,6 +9,7 @@ use perihelion::distill::{Event, Outcome, Recipe, train};
 use perihelion::export::{PredictOptions, export_predict};
 use perihelion::model::Model;
 use perihelion::models::predict25::{Renoise, Schedule};
+use perihelion::tensor::DType;
 
 use crate::agree::agree;
 
@@ -421,4 +422,34 @@ fn what_was_trained_is_what_is_exported() {
 
     let compared = agree(&Tensors::open(&run.join("state.safetensors")).unwrap(), &model, |_, max| max);
     assert!(10 < compared, "{compared}");
+}
+
+#[test]
+fn a_recipe_says_in_what_weights_are_written_and_at_which_noise_a_teacher_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    losses(&recipe(folder.path(), "vae.toml", VAE), false, usize::MAX);
+    let text = TEACHER.replace("ema = 0.5\n", "ema = 0.5\nweights = \"f16\"\n") + "sigmas = [1.0]\n";
+    losses(&recipe(folder.path(), "teacher.toml", &text), false, usize::MAX);
+    let checkpoint = folder.path().join("teacher/checkpoint");
+    for folder in ["transformer", "vae"] {
+        let weights = checkpoint.join(folder).join("diffusion_pytorch_model.safetensors");
+        let tensors = Tensors::open(&weights).unwrap();
+        let types: Vec<DType> =
+            tensors.names().map(|name| tensors.tensor(name).unwrap().dtype).collect();
+        assert!(!types.is_empty() && types.iter().all(|dtype| *dtype == DType::F16), "{folder}: {types:?}");
+    }
+    let out = folder.path().join("a.model");
+    export_predict(&checkpoint, &PredictOptions::default(), &out, &mut |_| {}).unwrap();
+    let manifest = Model::open(&out).unwrap().manifest().roles.forecasts.clone().unwrap();
+    assert_eq!(manifest.schedule.default_steps(), 1);
+
+    for (sigmas, expected) in [("[]", None), ("[0.5, 1.0]", Some("`teacher.sigmas` is [0.5, 1.0]"))] {
+        let path = folder.path().join("other.toml");
+        fs::write(&path, format!("{TEACHER}sigmas = {sigmas}\n")).unwrap();
+        match (Recipe::open(&path), expected) {
+            (Ok(_), None) => {}
+            (Err(why), Some(expected)) => assert!(why.to_string().contains(expected), "{why}"),
+            (found, _) => panic!("{sigmas}: {found:?}"),
+        }
+    }
 }

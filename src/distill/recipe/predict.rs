@@ -57,6 +57,10 @@ pub struct TeacherRecipe {
     /// Share of timesteps drawn from the noisiest twentieth.
     #[serde(default)]
     pub noisiest: f64,
+    /// The falling σ at which the checkpoint says that it is to be asked. At 1 alone it says what is to be expected on average, which is
+    /// what plans are ranked by. A usual schedule where there are none.
+    #[serde(default)]
+    pub sigmas: Vec<f64>,
 }
 
 /// A denoiser of few steps, distilled from a teacher.
@@ -121,6 +125,9 @@ impl TeacherRecipe {
                 self.head_dim
             ));
         }
+        if !self.sigmas.is_empty() {
+            check_sigmas("teacher", &self.sigmas)?;
+        }
         check_given("teacher", &self.given, scenes)
     }
 }
@@ -129,13 +136,18 @@ impl StudentRecipe {
     pub(super) fn check(&self, scenes: &Scenes) -> Result<(), String> {
         within("student.times", self.times, 2, 10_000)?;
         within("student.shift", self.shift, 0.1, 100.0)?;
-        let falls = self.sigmas.windows(2).all(|pair| pair[1] < pair[0]);
-        let is_sigma = |sigma: &f64| 0.0 < *sigma && *sigma <= 1.0;
-        if self.sigmas.is_empty() || !falls || !self.sigmas.iter().all(is_sigma) {
-            return Err(format!("`student.sigmas` is {:?}; expected falling numbers in 0…1", self.sigmas));
-        }
+        check_sigmas("student", &self.sigmas)?;
         check_given("student", &self.given, scenes)
     }
+}
+
+fn check_sigmas(table: &str, sigmas: &[f64]) -> Result<(), String> {
+    let falls = sigmas.windows(2).all(|pair| pair[1] < pair[0]);
+    let is_sigma = |sigma: &f64| 0.0 < *sigma && *sigma <= 1.0;
+    if sigmas.is_empty() || !falls || !sigmas.iter().all(is_sigma) {
+        return Err(format!("`{table}.sigmas` is {sigmas:?}; expected falling numbers in 0…1"));
+    }
+    Ok(())
 }
 
 /// One length of clip, and shares of how many of its frames are given.

@@ -102,6 +102,12 @@ pub(super) fn configs(
     Ok(())
 }
 
+/// Notes the σ at which a denoiser is to be asked, each step from the noise that it began with.
+pub(super) fn ask_at(index: &mut Value, sigmas: &[f64]) {
+    index["perihelion"]["distilled_sigmas"] = json!(sigmas);
+    index["perihelion"]["renoise"] = json!("same");
+}
+
 /// `model_index.json` of a pipeline that takes the pusher's speed along both axes.
 pub(super) fn index(recipe: &Recipe, given: usize) -> Value {
     json!({

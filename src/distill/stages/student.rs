@@ -48,9 +48,8 @@ impl Student {
         config.notes()?;
         let text = TextEmbedding::load(&config.denoiser, "default", &dir.join(TextEmbedding::FILE))?;
         let mut index = config.index.value().clone();
+        pipeline::ask_at(&mut index, &of.sigmas);
         let notes = &mut index["perihelion"];
-        notes["distilled_sigmas"] = json!(of.sigmas);
-        notes["renoise"] = json!("same");
         // What it is trained on, which may not be what its teacher was.
         for side in ["height", "width"] {
             notes[side] = json!(recipe.scenes.size);

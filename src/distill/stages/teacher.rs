@@ -36,7 +36,10 @@ impl Teacher {
     pub(super) fn new(recipe: &Recipe, of: &TeacherRecipe) -> Result<Teacher, DistillError> {
         let vae = Checkpoint::open(&recipe.beside(&of.vae).join(wan_vae::FOLDER))?;
         let channels = vae.config().root()?.extent("z_dim")?;
-        let index = pipeline::index(recipe, of.given[0].0);
+        let mut index = pipeline::index(recipe, of.given[0].0);
+        if !of.sigmas.is_empty() {
+            pipeline::ask_at(&mut index, &of.sigmas);
+        }
         let transformer = pipeline::transformer(of, channels);
         let wrong = |why: String| DistillError::Recipe {
             path: recipe.path.clone(),
