@@ -434,8 +434,7 @@ fn a_recipe_says_in_what_weights_are_written_and_at_which_noise_a_teacher_is_ask
     for folder in ["transformer", "vae"] {
         let weights = checkpoint.join(folder).join("diffusion_pytorch_model.safetensors");
         let tensors = Tensors::open(&weights).unwrap();
-        let types: Vec<DType> =
-            tensors.names().map(|name| tensors.tensor(name).unwrap().dtype).collect();
+        let types: Vec<DType> = tensors.names().map(|name| tensors.tensor(name).unwrap().dtype).collect();
         assert!(!types.is_empty() && types.iter().all(|dtype| *dtype == DType::F16), "{folder}: {types:?}");
     }
     let out = folder.path().join("a.model");

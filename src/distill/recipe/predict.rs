@@ -57,6 +57,9 @@ pub struct TeacherRecipe {
     /// Share of timesteps drawn from the noisiest twentieth.
     #[serde(default)]
     pub noisiest: f64,
+    /// How much more latents count where objects and pusher are: a small pusher is little of a picture.
+    #[serde(default = "super::one_f64")]
+    pub object_weight: f64,
     /// The falling σ at which the checkpoint says that it is to be asked. At 1 alone it says what is to be expected on average, which is
     /// what plans are ranked by. A usual schedule where there are none.
     #[serde(default)]
@@ -119,6 +122,7 @@ impl TeacherRecipe {
         within("teacher.drop_actions", self.drop_actions, 0.0, 1.0)?;
         within("teacher.shift", self.shift, 0.1, 100.0)?;
         within("teacher.noisiest", self.noisiest, 0.0, 1.0)?;
+        within("teacher.object_weight", self.object_weight, 0.0, 1e3)?;
         if self.head_dim < 12 || 1024 < self.head_dim || !self.head_dim.is_multiple_of(2) {
             return Err(format!(
                 "`teacher.head_dim` is {}; expected an even number from 12 to 1024",

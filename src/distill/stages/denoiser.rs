@@ -1,6 +1,7 @@
 //! What teacher and students have in common: a pipeline's network with its VAE fixed, latents of clips, one call of the denoiser, and
 //! forecasts of it.
 
+mod encoded;
 mod first;
 
 use std::collections::{HashMap, HashSet};
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::encoded::Encoded;
 use super::pipeline::{configs, fixed};
 use super::vae::{decode, encode};
 use super::{Values, check_size, decibels, digest};
@@ -53,8 +55,8 @@ pub(super) struct Denoiser {
     names: Names,
     fixed: HashMap<WeightId, Vec<f32>>,
     latent: LatentShape,
-    /// Latents as patches, and actions, of clips that were encoded.
-    encoded: HashMap<(bool, u64), (Vec<f32>, Vec<f32>)>,
+    /// Clips that were encoded.
+    encoded: HashMap<(bool, u64), Encoded>,
 }
 
 /// Clips of one call: latents as patches, and what the network is told.
@@ -63,6 +65,8 @@ pub(super) struct Batch {
     pub(super) n: usize,
     pub(super) latents: Vec<f32>,
     pub(super) actions: Vec<f32>,
+    /// How much of each element's place is taken by objects and pusher.
+    things: Vec<f32>,
     /// Latents that are given, for each clip.
     pub(super) given: Vec<usize>,
 }
@@ -140,13 +144,14 @@ impl Denoiser {
         indices: &[u64],
         rng: &mut Rng,
     ) -> Result<Batch, DistillError> {
-        let (mut latents, mut actions) = (Vec::new(), Vec::new());
+        let (mut latents, mut actions, mut things) = (Vec::new(), Vec::new(), Vec::new());
         let key = |index: &u64| (split == Split::Train, *index);
         let is_missing = |index: &&u64| !self.encoded.contains_key(&key(index));
         let missing: Vec<u64> = indices.iter().filter(is_missing).copied().collect();
         // Clips are many and memory is not.
         let n_actions = 2 * (self.scenes.frames_max() - 1);
-        if KEPT_BYTES < (self.encoded.len() + missing.len()) * (self.len() + n_actions) * size_of::<f32>() {
+        if KEPT_BYTES < (self.encoded.len() + missing.len()) * (2 * self.len() + n_actions) * size_of::<f32>()
+        {
             let wanted: HashSet<_> = indices.iter().map(key).collect();
             self.encoded.retain(|key, _| wanted.contains(key));
         }
@@ -155,16 +160,15 @@ impl Denoiser {
                 let clips = Clips::draw(split, &[*index], self.scenes.frames_max(), &self.scenes);
                 let mut on = Interpreter::new(&self.network, weights.to_vec());
                 let shape = [1, clips.n_frames, clips.size, clips.size, 3];
-                let of_clip = encode(&mut on, &Tensor::constant(clips.frames, &shape))?.to_f32();
-                let mut patches = vec![0.0; of_clip.len()];
-                self.latent.to_patches(&of_clip, &mut patches);
-                self.encoded.insert(key(index), (patches, clips.actions));
+                let latents = encode(&mut on, &Tensor::constant(clips.frames.clone(), &shape))?.to_f32();
+                self.encoded.insert(key(index), Encoded::new(clips, &latents, &self.latent));
             }
         }
         for index in indices {
-            let (patches, taken) = &self.encoded[&key(index)];
-            latents.extend(patches);
-            actions.extend(taken);
+            let encoded = &self.encoded[&key(index)];
+            latents.extend(&encoded.patches);
+            actions.extend(&encoded.actions);
+            things.extend(&encoded.things);
         }
         let total: f64 = self.given.iter().map(|(_, share)| share).sum();
         let one = |rng: &mut Rng| {
@@ -177,7 +181,7 @@ impl Denoiser {
             ClipOptions::n_latents(found.expect("checked: there is one").0)
         };
         let given = indices.iter().map(|_| one(rng)).collect();
-        Ok(Batch { n: indices.len(), latents, actions, given })
+        Ok(Batch { n: indices.len(), latents, actions, things, given })
     }
 
     /// The first clips of the validation split, all with the first number of frames given: what a measurement is of.
@@ -247,6 +251,12 @@ impl Denoiser {
         let of = |i: usize| (0..t * frame).map(move |at| (i, at / frame));
         let all = (0..batch.n).flat_map(of);
         all.map(|(i, at)| if at < batch.given[i] { 0.0 } else { 1.0 }).collect()
+    }
+
+    /// The same, but that elements where objects and pusher are count so many times.
+    pub(super) fn open_weighed(&self, batch: &Batch, object_weight: f64) -> Vec<f32> {
+        let weigh = |(open, share): (f32, &f32)| open * (1.0 + (object_weight as f32 - 1.0) * share);
+        self.open(batch).into_iter().zip(&batch.things).map(weigh).collect()
     }
 
     /// Forecasts from noise at these σ, falling: at each the clean latents that the network sees, mixed with noise again for the next.

@@ -65,7 +65,7 @@ impl Teacher {
         })
     }
 
-    /// The mean square of what velocities are off, over what is not given.
+    /// The mean square of what velocities are off, over what is not given; objects and pusher count `object_weight` times.
     fn off(
         &self,
         weights: &[Tensor],
@@ -77,7 +77,7 @@ impl Teacher {
         let velocity = self.denoiser.velocity(weights, batch, sigma, &mixed)?;
         let target = batch.latents.iter().zip(&noise).map(|(z, e)| e - z).collect();
         let away = ops::sub(&velocity, &Tensor::constant(target, &velocity.shape()));
-        let open = self.denoiser.open(batch);
+        let open = self.denoiser.open_weighed(batch, self.of.object_weight);
         let total: f64 = open.iter().map(|o| f64::from(*o)).sum();
         let open = Tensor::constant(open, &velocity.shape());
         Ok(ops::mul(&ops::mul(&away, &away), &open).sum().scaled(1.0 / total))
