@@ -497,7 +497,9 @@ fn the_command_is_managed_over_dds_and_ends_by_it() {
         peer::ask::<_, ChangeReply>(&change, &peer::Asked(ChangeRequest { transition }), soon).is_some()
     });
     assert!(!changed(1), "the engine is not there");
-    assert!(fs::read_to_string(&log).unwrap().contains("a.engine"), "the log names the file");
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(told.contains("a.engine: No such file"), "the log names the file: {told}");
+    assert_eq!(told.matches("os error 2").count(), 1, "and says once what is wrong with it: {told}");
     fs::rename(&built, &engine).unwrap();
     assert!(changed(1) && !changed(1));
     let show = || {

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::cast::{self, Cast, Paths};
-use crate::cli::{Context, Usage};
+use crate::cli::{Context, Usage, output};
 use crate::ros2::lifecycle::Crew;
 use crate::ros2::node::{self, Checker, Engines, NodeOptions};
 use crate::ros2::parameters::Parameters;
@@ -49,7 +49,7 @@ impl<'a> Hands<'a> {
 
 impl Crew for Hands<'_> {
     fn configure(&mut self, now: &Parameters) -> Result<NodeOptions, String> {
-        self.configured(now).map_err(|error| format!("{error:#}"))
+        self.configured(now).map_err(|error| output::chain(&error))
     }
 
     fn engines(&mut self) -> Engines<'_> {
