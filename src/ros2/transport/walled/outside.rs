@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use rustdds::GUID;
@@ -33,6 +33,8 @@ use crate::ros2::transport::{
 
 /// Requests that wait for their replies at most; beyond them the oldest has none.
 const AWAITED_MAX: usize = 256;
+/// Between a reply and leaving: who asked should have read it before its writer is said to be gone.
+const PARTING: Duration = Duration::from_millis(250);
 /// How long leaving may take, with what the writers wait for readers that do not confirm.
 const LEAVE_MAX: Duration = Duration::from_millis(1500);
 /// How often the graph is looked at.
@@ -68,6 +70,9 @@ pub fn serve() -> io::Result<()> {
         if let Err(error) = outside.follow(order) {
             outside.line.refuse(&error);
         }
+    }
+    if let Some(replied) = outside.replied {
+        std::thread::sleep(PARTING.saturating_sub(replied.elapsed()));
     }
     is_over.store(true, Relaxed);
     logging::hush_libraries();
@@ -127,6 +132,8 @@ struct Outside {
     awaited: Arc<Mutex<BTreeMap<u64, Reply>>>,
     /// Whether images pass, by the number of their order.
     heard: HashMap<u32, Arc<AtomicBool>>,
+    /// When a reply was given last.
+    replied: Option<Instant>,
 }
 
 impl Outside {
@@ -145,8 +152,8 @@ impl Outside {
         line.tell(&News::Joined { guid: dds.guid() });
         // Apart from those of a process before this one, whose replies may still come.
         let requests = Arc::new(AtomicU64::new(u64::from(std::process::id()) << 32));
-        let (publishers, awaited, heard) = Default::default();
-        Ok(Self { dds, line, ring, publishers, requests, awaited, heard })
+        let (publishers, awaited, heard, replied) = Default::default();
+        Ok(Self { dds, line, ring, publishers, requests, awaited, heard, replied })
     }
 
     fn follow(&mut self, order: Order) -> Result<(), TransportError> {
@@ -184,6 +191,7 @@ impl Outside {
                 let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
                 if let (Some(reply), true) = (awaited, is_given) {
                     reply.give(body);
+                    self.replied = Some(Instant::now());
                 }
                 Ok(())
             }
