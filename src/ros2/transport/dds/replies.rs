@@ -36,6 +36,14 @@ const LOOPBACK_MTU: &str = "/sys/class/net/lo/mtu";
 /// What tells a reader that the body is little-endian CDR.
 const ENCODING: [u8; 4] = [0, 1, 0, 0];
 
+/// How the GUIDs of an application's readers end (RTPS 2.5, 9.3.1.2).
+const READER_KINDS: [u8; 2] = [0x04, 0x07];
+
+/// Whether it names a reader.
+pub(super) fn is_reader(guid: GUID) -> bool {
+    READER_KINDS.contains(&guid.to_bytes()[15])
+}
+
 pub(super) struct Replies {
     publisher: DdsPublisher,
     /// The topic's name in DDS.
@@ -141,9 +149,10 @@ impl Replies {
         self.all_readers().filter(move |reader| reader.reader_proxy.remote_reader_guid.prefix == asker.prefix)
     }
 
-    /// Whether it is known where the participant of this entity reads them.
+    /// Whether this reader of replies is known; of another entity, whether any reader of its participant is.
     pub(super) fn knows(&self, asker: GUID) -> bool {
-        self.readers(asker).next().is_some()
+        let mut readers = self.readers(asker);
+        readers.any(|reader| !is_reader(asker) || reader.reader_proxy.remote_reader_guid == asker)
     }
 
     /// Where the participant of this entity hears our replies.

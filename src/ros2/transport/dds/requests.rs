@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustdds::no_key::DeserializedCacheChange;
 use rustdds::{GUID, SampleIdentity, SequenceNumber};
 
-use super::replies::Replies;
+use super::replies::{Replies, is_reader};
 use crate::ros2::messages::{ByteOrder, padding_bytes};
 use crate::ros2::transport::{Reply, ServiceHandler};
 
@@ -49,6 +49,14 @@ impl RequestId {
         }
         Self::Beside(identity)
     }
+
+    /// The client's own reader of replies, where it names that, as `rmw_fastrtps` does: others of its participant say nothing of it.
+    fn reader(&self) -> Option<GUID> {
+        match self {
+            Self::Beside(identity) => Some(identity.writer_guid).filter(|guid| is_reader(*guid)),
+            Self::Within => None,
+        }
+    }
 }
 
 pub(super) struct Requests {
@@ -60,6 +68,8 @@ pub(super) struct Requests {
 
 struct Request {
     client: GUID,
+    /// Its reader of replies, or whatever of its participant is known.
+    reads: GUID,
     asked_by: RequestId,
     body: Vec<u8>,
     order: ByteOrder,
@@ -75,9 +85,10 @@ impl Requests {
 
     /// Serves a request, at once or as soon as it is known where its client reads. Those of one client stay in order.
     pub(super) fn take(&mut self, client: GUID, asked_by: RequestId, body: Vec<u8>, order: ByteOrder) {
-        let request = Request { client, asked_by, body, order, came: Instant::now(), is_known: false };
+        let reads = asked_by.reader().unwrap_or(client);
+        let request = Request { client, reads, asked_by, body, order, came: Instant::now(), is_known: false };
         let waits = self.waiting.iter().any(|other| other.client == client);
-        if !waits && lock(&self.replies).knows(client) {
+        if !waits && lock(&self.replies).knows(reads) {
             return self.serve(request);
         }
         if self.waiting.len() == WAITING_MAX
@@ -96,7 +107,7 @@ impl Requests {
                 self.serve(request);
                 continue;
             }
-            request.is_known = lock(&self.replies).knows(request.client);
+            request.is_known = lock(&self.replies).knows(request.reads);
             self.waiting.push_back(request);
         }
     }
