@@ -335,7 +335,7 @@ impl Report {
 
     /// A page of the errands alone.
     pub(super) fn page(&self) -> String {
-        let mut page = Page::new("Perihelion demo: the robot acts", self.lines().concat());
+        let mut page = Page::new("Perihelion demo: the robot acts", self.lines().join(". "));
         page.section("robot", "The robot acts", self.films());
         page.html()
     }

@@ -130,6 +130,7 @@ fn a_plan_that_comes_near_the_wishes_brings_the_ball_to_its_goal() {
     assert!(2 <= report.arrived && report.arrived_by_random_plans == 0, "{:?}", report.log);
     let page = report.page();
     assert_eq!(page.matches("<h3>start ").count(), 3, "a card for each");
+    assert!(page.contains(". 64 plans ranked"), "sentences are apart");
     let arrived = format!("from {} of 3 held-out starts", report.arrived);
     assert!(report.lines()[0].contains(&arrived), "{:?}", report.lines());
     let picture = shown::sheet(&report.shown);

@@ -153,7 +153,7 @@ impl Reasoner {
         }
     }
 
-    /// Writes a checkpoint with these values of the weights, what stands beside them is what was read.
+    /// Writes a checkpoint with these values of the weights; what stands beside them is what was read.
     pub(super) fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         let mut writer = CheckpointWriter::create(dir, None)?.rounding_to(self.weights.dtype());
         for (name, content) in &self.beside {

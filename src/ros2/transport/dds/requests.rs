@@ -156,3 +156,22 @@ fn send(asked_by: RequestId, id: Vec<u8>, order: ByteOrder, mut reply: Vec<u8>, 
         log::warn!("a service's reply was not sent: {error}");
     }
 }
+
+#[cfg(test)]
+#[test]
+fn a_client_that_names_its_reader_is_waited_for_by_that() {
+    let beside = |kind: u8| {
+        let mut bytes = [7; 16];
+        bytes[15] = kind;
+        let writer_guid = GUID::from_bytes(bytes);
+        (
+            RequestId::Beside(SampleIdentity { writer_guid, sequence_number: SequenceNumber::from(1) }),
+            writer_guid,
+        )
+    };
+    for (kind, is_named) in [(0x04, true), (0x07, true), (0x03, false), (0x02, false)] {
+        let (id, guid) = beside(kind);
+        assert_eq!(id.reader(), is_named.then_some(guid), "{kind}");
+    }
+    assert_eq!(RequestId::Within.reader(), None);
+}
