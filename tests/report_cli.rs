@@ -98,7 +98,7 @@ fn engines_are_measured_and_shown() {
     let clips: Vec<u64> = kinds.iter().map(|kind| kind["clips"].as_u64().unwrap()).collect();
     assert_eq!(clips[0], clips[1..].iter().sum::<u64>());
     assert!(clips.iter().all(|n| *n <= 8) && 4 <= clips[0], "{clips:?}");
-    for key in ["auroc_latent", "auroc_pixels"] {
+    for key in ["auroc_latent", "auroc_place", "auroc_pixels"] {
         assert!((0.0..=1.0).contains(&number(&kinds[0], key)), "{surprise}");
     }
     assert!(number(&robot["engines"][0]["forecasts"][0]["forecast"], "psnr_db") > 5.0);

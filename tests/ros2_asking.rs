@@ -101,7 +101,10 @@ fn at_rest(seed: u64, at: usize, n_frames: usize) -> [impl Fn(usize) -> Vec<u8>;
 #[test]
 fn a_jump_is_asked_about_and_a_quiet_scene_is_not() {
     let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
-    let mut forecaster = PredictForecaster::new(predict, PredictSettings { seed: 0, latent_only: false });
+    let mut forecaster = PredictForecaster::new(
+        predict,
+        PredictSettings { seed: 0, latent_only: false, ..PredictSettings::default() },
+    );
     let (n_frames, at) = (29, 12);
     for seed in [1, 2, 3] {
         let [quiet, jump] = at_rest(seed, at, n_frames);

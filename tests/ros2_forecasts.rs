@@ -509,7 +509,7 @@ fn small_predict() -> MutexGuard<'static, PredictForecaster> {
     static ENGINE: OnceLock<Mutex<PredictForecaster>> = OnceLock::new();
     let open = || {
         let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
-        let settings = PredictSettings { seed: 0, latent_only: false };
+        let settings = PredictSettings { seed: 0, latent_only: false, ..PredictSettings::default() };
         Mutex::new(PredictForecaster::new(predict, settings))
     };
     ENGINE.get_or_init(open).lock().unwrap_or_else(PoisonError::into_inner)
@@ -620,7 +620,7 @@ fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
         ..options()
     };
     let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
-    let settings = PredictSettings { seed: 0, latent_only: true };
+    let settings = PredictSettings { seed: 0, latent_only: true, ..PredictSettings::default() };
     let mut engine = PredictForecaster::new(predict, settings);
     let script = Script::new(Clock::stepped(), events);
     let (summary, surprises) = play(&script, &options, &mut engine);
@@ -642,7 +642,7 @@ fn frames_of_any_size_are_scaled_and_the_stamps_stay() {
 fn a_forecast_is_made_for_the_actions_that_were_heard() {
     let fixture = Path::new("tests/fixtures/predict/predict25_actions_of_each_latent/checkpoint");
     let predict = engine::open(fixture, &PredictOptions::default(), 1, None);
-    let settings = PredictSettings { seed: 1, latent_only: false };
+    let settings = PredictSettings { seed: 1, latent_only: false, ..PredictSettings::default() };
     let mut engine = PredictForecaster::new(predict, settings);
     assert_eq!(engine.shape().action_names, ["linear", "angular"]);
     let horizon = engine.shape().horizon;

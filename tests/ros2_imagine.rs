@@ -410,7 +410,7 @@ fn an_engine_that_only_answers_says_so_and_another_camera_is_refused() {
 }
 
 fn settings() -> PredictSettings {
-    PredictSettings { seed: 5, latent_only: false }
+    PredictSettings { seed: 5, latent_only: false, ..PredictSettings::default() }
 }
 
 /// What a node of the action-conditioned fixture published of a moving scene, and how it accounts for it.

@@ -41,7 +41,7 @@ fn predict() -> Predict {
 }
 
 fn forecaster() -> PredictForecaster {
-    let settings = PredictSettings { seed: 3, latent_only: false };
+    let settings = PredictSettings { seed: 3, latent_only: false, ..PredictSettings::default() };
     PredictForecaster::new(predict(), settings)
 }
 
@@ -246,7 +246,7 @@ fn hostile_requests_are_refused_and_the_node_lives_on() {
         t += 1;
     }
     events.extend([asks(&goal_request()), seen(t)]);
-    let settings = PredictSettings { seed: 3, latent_only: true };
+    let settings = PredictSettings { seed: 3, latent_only: true, ..PredictSettings::default() };
     let mut forecaster = PredictForecaster::new(predict(), settings);
     let results = results(&play(events, &mut forecaster));
     assert_eq!(results.len(), n_requests, "one result for each request");

@@ -99,6 +99,10 @@ struct ScoreOptions {
     /// `imagine --latents` wrote. In standard deviations of the latents (RMS), lower is better
     #[arg(long, value_name = "IMAGE|FILE.safetensors", group = "by", required_unless_present_any = ["critic", "surprise"])]
     goal: Option<PathBuf>,
+    /// Blur the difference before it counts, by a Gaussian of σ this share of the picture's height: what comes near its goal counts, too,
+    /// where nothing lies on it
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = a_share, requires = "goal")]
+    goal_blur: f64,
     /// How likely this Reason engine gives the expected answer about the forecast: 0…1, higher is better
     #[arg(long, value_name = "REASON_ENGINE", group = "by", requires = "question")]
     critic: Option<PathBuf>,
@@ -237,6 +241,11 @@ fn candidates(options: &Options, actions: &Actions) -> anyhow::Result<Vec<Candid
     Ok(candidates)
 }
 
+fn a_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
 /// The goal as an image, if it is one.
 fn goal_image(options: &Options, manifest: &PredictManifest) -> anyhow::Result<Option<Vec<u8>>> {
     let image = options.score.goal.as_deref().filter(|path| !is_clip(path));
@@ -255,7 +264,7 @@ fn score<'a>(
     limits: Limits<'_>,
 ) -> anyhow::Result<Score<'a>> {
     if let Some(image) = goal_image {
-        return Ok(Score::Goal(Target::goal(predict, image, limits)?));
+        return Ok(Score::Goal(Target::goal(predict, image, limits)?.blurred(options.goal_blur, predict)));
     }
     if let Some(path) = &options.goal {
         let shape = predict.manifest().latents;
@@ -263,7 +272,7 @@ fn score<'a>(
         let latents = Tensors::open(path)?.expect("latents", &whole)?.to_f32();
         let target = Target::goal_of_clip(predict, &latents)
             .with_context(|| format!("{}: `latents` are not all finite", path.display()))?;
-        return Ok(Score::Goal(target));
+        return Ok(Score::Goal(target.blurred(options.goal_blur, predict)));
     }
     if let Some(reason) = reason {
         let question = options.question.as_deref().unwrap_or_default();

@@ -231,7 +231,8 @@ fn row(name: String, steps: String, of: &Measures, ms: String) -> Vec<String> {
     ]
 }
 
-const SURPRISE_HEADING: [&str; 5] = ["surprise", "steps", "clips", "AUROC, latents", "AUROC, pixels"];
+const SURPRISE_HEADING: [&str; 6] =
+    ["surprise", "steps", "clips", "AUROC, latents", "AUROC, by place", "AUROC, pixels"];
 
 /// Of each forecaster, number of steps and kind of strange thing a row.
 fn surprise_rows(measured: &[Measured]) -> Vec<Vec<String>> {
@@ -245,6 +246,7 @@ fn surprise_rows(measured: &[Measured]) -> Vec<Vec<String>> {
                     forecasts.steps.to_string(),
                     format!("{} and {}", kind.clips, surprises.quiet_clips),
                     area(kind.auroc_latent),
+                    area(kind.auroc_place),
                     area(kind.auroc_pixels),
                 ]
             }));

@@ -102,7 +102,7 @@ impl Forecaster {
     /// # Errors
     /// If memory or threads are short.
     pub(super) fn for_node(&self, threads: NonZeroUsize) -> anyhow::Result<PredictForecaster> {
-        let settings = PredictSettings { seed: 0, latent_only: false };
+        let settings = PredictSettings { seed: 0, latent_only: false, ..PredictSettings::default() };
         Ok(PredictForecaster::new(self.engine.open(threads)?, settings))
     }
 

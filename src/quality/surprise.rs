@@ -10,10 +10,15 @@ use super::world::{HORIZON_MIN, World};
 use crate::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict};
 use crate::scenes::robot::Anomaly;
 
-/// The greatest surprise of a clip: of a latent, in standard deviations, and of a frame's pixels, as a share of their range.
+/// By what differences are blurred before the place is looked for where they are greatest: σ in heights of the picture.
+const BLUR: f64 = 0.1;
+
+/// The greatest surprise of a clip: of a latent and of its most surprising place, in standard deviations, and of a frame's pixels, as a
+/// share of their range.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Greatest {
     latent: f64,
+    place: f64,
     pixels: f64,
 }
 
@@ -27,6 +32,8 @@ pub struct Surprise {
     pub clips: u64,
     /// By surprise in latent space; none without clips.
     pub auroc_latent: Option<f64>,
+    /// By surprise at the place of a latent where it is greatest, blurred by a tenth of the picture's height.
+    pub auroc_place: Option<f64>,
     /// By surprise in pixels.
     pub auroc_pixels: Option<f64>,
 }
@@ -55,7 +62,7 @@ pub fn surprises(
     if clip.n_given == 0 || clip.n_frames < clip.n_given + HORIZON_MIN {
         return Ok(None);
     }
-    let mut expectation = Expectation::new(predict);
+    let mut expectation = Expectation::new(predict).blurred(BLUR, predict);
     let (mut quiet, mut strange) = (Vec::new(), Vec::new());
     for (done, index) in (1..).zip(clips) {
         let kind = Anomaly::ALL[(index % Anomaly::ALL.len() as u64) as usize];
@@ -81,7 +88,13 @@ pub fn surprises(
             auroc(&planted, &quiet)
         };
         let clips = planted.len() as u64;
-        Surprise { anomaly, clips, auroc_latent: area(|g| g.latent), auroc_pixels: area(|g| g.pixels) }
+        Surprise {
+            anomaly,
+            clips,
+            auroc_latent: area(|g| g.latent),
+            auroc_place: area(|g| g.place),
+            auroc_pixels: area(|g| g.pixels),
+        }
     };
     let each_kind = Anomaly::ALL.iter().map(|kind| of(kind.name(), &[*kind]));
     let kinds = [of("any", &Anomaly::ALL)].into_iter().chain(each_kind).collect();
@@ -106,6 +119,7 @@ fn greatest(
     for came in &frames[n_given..] {
         let found = expectation.compare(predict, came, limits)?;
         greatest.latent = greatest.latent.max(found.latent.map_or(0.0, f64::from));
+        greatest.place = greatest.place.max(found.place.map_or(0.0, f64::from));
         greatest.pixels = greatest.pixels.max(found.pixels.map_or(0.0, f64::from));
     }
     Ok(greatest)

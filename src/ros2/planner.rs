@@ -51,7 +51,7 @@ pub(super) fn plan(
     };
     // What is wrong with the request itself is told before any work.
     let image = match &request.score {
-        ScoreRequest::Goal { image } => goal_image(image, predict)?,
+        ScoreRequest::Goal { image, .. } => goal_image(image, predict)?,
         _ => Vec::new(),
     };
     predict.show(given, limits).map_err(|error| error.to_string())?;
@@ -59,8 +59,9 @@ pub(super) fn plan(
     let choices: Vec<&str>;
     let mut score = match (&request.score, critic) {
         (ScoreRequest::ExpectedSurprise {}, _) => Score::ExpectedSurprise,
-        (ScoreRequest::Goal { .. }, _) => {
-            Score::Goal(Target::goal(predict, &image, limits).map_err(|error| error.to_string())?)
+        (ScoreRequest::Goal { blur, .. }, _) => {
+            let target = Target::goal(predict, &image, limits).map_err(|error| error.to_string())?;
+            Score::Goal(target.blurred(*blur, predict))
         }
         (ScoreRequest::Critic { question, choices: texts, expect, frames }, Some(reason)) => {
             choices = texts.iter().map(String::as_str).collect();

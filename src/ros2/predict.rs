@@ -19,12 +19,14 @@ use crate::ros2::reason::SharedReason;
 use crate::runtime::predict::{Expectation, ForecastError, ForecastRequest, Limits, Noise, Predict, to_byte};
 
 /// How the node's forecasts are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PredictSettings {
     /// Of the noise, which is the same for every forecast: what differs between two of them is what came.
     pub seed: u64,
     /// Whether forecasts stay in latent space.
     pub latent_only: bool,
+    /// Where not 0, surprise in latent space is that of its most surprising place ([`Expectation::blurred`]).
+    pub surprise_blur: f64,
 }
 
 /// An opened Predict engine that forecasts for a node.
@@ -60,7 +62,8 @@ impl PredictForecaster {
             action_names: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.names.clone()),
         };
         let frames = Scaled::new(shape.n_given + shape.horizon, size);
-        let (expectation, rgb) = (Expectation::new(&predict), vec![0; size.rgb_bytes()]);
+        let expectation = Expectation::new(&predict).blurred(settings.surprise_blur, &predict);
+        let rgb = vec![0; size.rgb_bytes()];
         Self { predict, settings, critic: None, shape, frames, expectation, awaited: None, rgb }
     }
 
@@ -96,7 +99,7 @@ impl PredictForecaster {
             tell(Glimpse::Surprise {
                 frame: i,
                 ahead: surprise.frame + 1 - self.shape.n_given,
-                latent: surprise.latent,
+                latent: surprise.place.or(surprise.latent),
                 pixels: surprise.pixels,
             });
         }
@@ -110,10 +113,12 @@ impl PredictForecaster {
     ) -> Result<Forecast, ForecastError> {
         let limits = Limits { deadline: look.deadline, stop: Some(look.stop) };
         let given = &look.frames[look.frames.len() - self.shape.n_given..];
-        let PredictSettings { seed, latent_only } = match look.beside {
-            Some(Beside { seed, with_frames }) => {
-                PredictSettings { seed: seed.unwrap_or(self.settings.seed), latent_only: !with_frames }
-            }
+        let PredictSettings { seed, latent_only, .. } = match look.beside {
+            Some(Beside { seed, with_frames }) => PredictSettings {
+                seed: seed.unwrap_or(self.settings.seed),
+                latent_only: !with_frames,
+                ..self.settings
+            },
             None => self.settings,
         };
         let request = ForecastRequest {

@@ -198,7 +198,11 @@ fn open_forecaster(
             loaded.path().display()
         );
     }
-    let settings = PredictSettings { seed: options.forecast_seed, latent_only: node.latent_only };
+    let settings = PredictSettings {
+        seed: options.forecast_seed,
+        latent_only: node.latent_only,
+        surprise_blur: node.surprise_blur,
+    };
     Ok(PredictForecaster::new(predict, settings))
 }
 

@@ -25,6 +25,7 @@ use crate::runtime::reason::AnswerSettings;
 const PIXELS_MAX: usize = 3840 * 2160;
 
 const OR_NONE: (f64, f64) = (0.0, SIZE.1);
+const SHARE: (f64, f64) = (0.0, 1.0);
 const COUNT: (f64, f64) = (1.0, (1u32 << 30) as f64);
 
 /// The node's settings. [`NodeOptions::assign`] lets ROS parameters change them.
@@ -62,6 +63,9 @@ pub struct NodeOptions {
     pub surprise_warn: f64,
     /// Beyond which surprise diagnostics speak of an error; 0 is never.
     pub surprise_error: f64,
+    /// By what differences of latents are blurred, in heights of the picture, before the place is looked for where they are greatest,
+    /// which is then the surprise in latent space; 0 takes the whole latent.
+    pub surprise_blur: f64,
     /// Whether forecasts stay in latent space, so that no frame is shown.
     pub latent_only: bool,
     /// How answers are made, so that parameters may change it; `None` leaves it to the engine.
@@ -115,6 +119,7 @@ impl NodeOptions {
             use_sim_time: false,
             surprise_warn: 0.0,
             surprise_error: 0.0,
+            surprise_blur: 0.0,
             latent_only: false,
             answers: None,
             ask_when: AskWhen::default(),
@@ -230,6 +235,14 @@ impl NodeOptions {
                 self.surprise_error,
                 "Surprise in latent space beyond which diagnostics speak of an error; 0 is never.",
             ),
+            within(
+                SHARE,
+                Declaration::new(
+                    "surprise_blur",
+                    Value::Double(self.surprise_blur),
+                    "Surprise in latent space is that of its most surprising place, blurred by this share of the picture's height; 0 is of all.",
+                ),
+            ),
             Declaration::new(
                 "latent_only",
                 Value::Bool(self.latent_only),
@@ -334,6 +347,7 @@ impl NodeOptions {
         self.use_sim_time = parameters.bool("use_sim_time");
         self.surprise_warn = parameters.double("surprise_warn");
         self.surprise_error = parameters.double("surprise_error");
+        self.surprise_blur = parameters.double("surprise_blur");
         self.latent_only = parameters.bool("latent_only");
         self.ask_when = AskWhen::of(parameters);
         self.answers = self.answers.as_ref().map(|answers| answering::settings(parameters, answers));

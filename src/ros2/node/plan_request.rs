@@ -64,6 +64,9 @@ pub enum ScoreRequest {
     Goal {
         /// A PNG or JPEG file in base64.
         image: String,
+        /// σ of the Gaussian by which differences are blurred before they count, in heights of the picture, 0 to 1.
+        #[serde(default)]
+        blur: f64,
     },
     /// The node's Reason engine gives the answer that is hoped for.
     Critic {
@@ -159,6 +162,13 @@ impl Wire {
             if !(least..=most).contains(&found) {
                 return Err(format!("{found} {what}; expected {least} to {most}"));
             }
+        }
+        if let ScoreRequest::Goal { blur, .. } = &self.score
+            && !(0.0..=1.0).contains(blur)
+        {
+            return Err(format!(
+                "the goal's `blur` is {blur}; expected 0 to 1, a share of the picture's height"
+            ));
         }
         let is_drawn = self.samples.is_some() || self.spread.is_some() || self.correlation.is_some();
         let plans = match (self.candidates, self.around) {
@@ -269,6 +279,10 @@ mod tests {
                 "60001 budget_ms",
             ),
             (format!("{{{surprise}, \"rows\": 3}}"), "unknown field `rows`"),
+            (
+                r#"{"candidates": [[[1, 1]]], "score": {"goal": {"image": "", "blur": 1.5}}}"#.into(),
+                "`blur` is 1.5; expected 0 to 1",
+            ),
             (r#"{"score": {"beauty": {}}}"#.into(), "unknown variant `beauty`"),
         ] {
             let refusal = PlanRequest::parse(&text, &shape()).expect_err(words);

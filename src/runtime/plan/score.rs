@@ -3,12 +3,12 @@
 use super::critic::Critic;
 use crate::models::wan_vae::FRAMES_PER_LATENT;
 use crate::runtime::Limits;
-use crate::runtime::predict::{ForecastError, Predict};
+use crate::runtime::predict::{Blur, ForecastError, Predict};
 
 /// What makes one plan better than another. Of several noises, a plan's score is the mean over its forecasts, unless said otherwise.
 pub enum Score<'a> {
     /// How far the forecast's last latent lies from a goal's: root mean square difference in standard deviations of the checkpoint's
-    /// latents, 0 for the goal itself. Lower is better.
+    /// latents, 0 for the goal itself; blurred first if [`Target::blurred`]. Lower is better.
     Goal(Target),
     /// How far the forecast lies from what really came, over all latents of which both are there: the surprise, in the same units.
     /// Lower is better: the plan that explains best what was seen.
@@ -53,6 +53,7 @@ pub struct Target {
     from: usize,
     /// From there on, `[n, height, width, channels]`.
     latents: Vec<f32>,
+    blur: Option<Blur>,
 }
 
 impl Target {
@@ -70,7 +71,7 @@ impl Target {
         // With nothing given, a clip's first frame is a latent of its own.
         let n_frames = if predict.manifest().clip.n_given == 0 { 1 } else { FRAMES_PER_LATENT };
         predict.encode_onward(&vec![image; n_frames], &mut latents, limits)?;
-        Ok(Target { from: last_latent(predict), latents })
+        Ok(Target { from: last_latent(predict), latents, blur: None })
     }
 
     /// A goal as the last latent of a clip of this engine, `[C, T, h, w]` in the denoiser's normalised space; none if the clip is of
@@ -84,7 +85,7 @@ impl Target {
         shape.file_to_patches(clip, &mut patches);
         shape.from_patches(&patches, &mut latents);
         latents.drain(..clip.len() - shape.frame_len());
-        Some(Target { from: last_latent(predict), latents })
+        Some(Target { from: last_latent(predict), latents, blur: None })
     }
 
     /// What came after the shown frames, oldest first; frames beyond the forecast, or that fill no latent, are left out.
@@ -102,13 +103,28 @@ impl Target {
         let mut latents = vec![0.0; n_latents * latent_len];
         let n = predict.encode_onward(&frames[..frames.len().min(most)], &mut latents, limits)?;
         latents.truncate(n * latent_len);
-        Ok(Target { from: 0, latents })
+        Ok(Target { from: 0, latents, blur: None })
+    }
+
+    /// The same target, from which differences are blurred by a Gaussian before they count, of σ `share` times the picture's height: what
+    /// comes near counts, too, where nothing lies on its goal. 0 blurs nothing.
+    #[must_use]
+    pub fn blurred(self, share: f64, predict: &Predict) -> Target {
+        let blur = (0.0 < share).then(|| Blur::new(share, &predict.manifest().latents));
+        Target { blur, ..self }
     }
 
     /// Root mean square difference between the target and a forecast's continuation.
-    pub(super) fn distance(&self, continuation: &[f32]) -> f64 {
+    pub(super) fn distance(&mut self, continuation: &[f32]) -> f64 {
         let found = &continuation[self.from..self.from + self.latents.len()];
-        let sum: f64 = self.latents.iter().zip(found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let sum: f64 = match &mut self.blur {
+            None => self.latents.iter().zip(found).map(|(a, b)| f64::from(a - b).powi(2)).sum(),
+            Some(blur) => {
+                let each = blur.len();
+                let pairs = self.latents.chunks_exact(each).zip(found.chunks_exact(each));
+                pairs.map(|(a, b)| blur.squares(a, b)).sum()
+            }
+        };
         (sum / self.latents.len() as f64).sqrt()
     }
 }

@@ -1,5 +1,6 @@
 //! The loop of Predict: frames and actions in, a forecast out, and how far it lay from what came.
 
+mod blur;
 mod check;
 mod continuation;
 mod encodings;
@@ -12,6 +13,7 @@ mod solver;
 mod surprise;
 mod wiring;
 
+pub(super) use blur::Blur;
 pub use error::{ForecastError, OpenError};
 pub use forecast::{Decoded, Predict, check_steps};
 pub use noise::{fill_noise, fill_noise_of_stream};

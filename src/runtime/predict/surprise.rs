@@ -3,6 +3,7 @@
 //! The frames that came are encoded onward from the encoder caches that the forecast's own context left: a causal encoder gives a
 //! frame other latents when it begins anew before it, so nothing else may be compared.
 
+use super::blur::Blur;
 use super::encodings::Lease;
 use super::error::ForecastError;
 use super::forecast::{Decoded, Predict};
@@ -18,6 +19,8 @@ pub struct Surprise {
     pub pixels: Option<f32>,
     /// Root mean square difference of the latent that ends with this frame, in standard deviations of the checkpoint's latents.
     pub latent: Option<f32>,
+    /// The same at the place where it is greatest, of the blurred difference; if that was asked for ([`Expectation::blurred`]).
+    pub place: Option<f32>,
 }
 
 /// A forecast that waits for what comes.
@@ -39,6 +42,13 @@ pub struct Expectation {
     lease: Option<Lease>,
     found: Vec<f32>,
     n_frames: usize,
+    blur: Option<Blur>,
+}
+
+/// How far a latent lies: all of it, and where it is furthest.
+struct Off {
+    latent: f32,
+    place: Option<f32>,
 }
 
 impl Expectation {
@@ -59,7 +69,16 @@ impl Expectation {
             lease: None,
             found: vec![0.0; latent_len],
             n_frames,
+            blur: None,
         }
+    }
+
+    /// Asks for surprise by place, too, from differences that are blurred by a Gaussian of σ `share` times the picture's height; 0 asks for
+    /// none.
+    #[must_use]
+    pub fn blurred(self, share: f64, predict: &Predict) -> Expectation {
+        let blur = (0.0 < share).then(|| Blur::new(share, &predict.manifest().latents));
+        Expectation { blur, ..self }
     }
 
     /// Takes the forecast that `predict` has just made; its frames follow by [`Expectation::decoded`].
@@ -117,21 +136,23 @@ impl Expectation {
         self.next += 1;
         // With nothing given, the first frame is a latent of its own.
         let is_whole = self.n_came == FRAMES_PER_LATENT || at == 0;
-        let latent = if is_whole { self.latent(predict, at, limits) } else { Ok(None) };
+        let off = if is_whole { self.off(predict, at, limits) } else { Ok(None) };
         if is_whole {
             self.n_came = 0;
         }
-        Ok(Surprise { frame: at, pixels, latent: latent? })
+        let off = off?;
+        let (latent, place) = (off.as_ref().map(|off| off.latent), off.and_then(|off| off.place));
+        Ok(Surprise { frame: at, pixels, latent, place })
     }
 
     /// How far the latent that ends with `frame` lies; none if the caches before it are of another clip by now. An encoding that
     /// fails takes them along.
-    fn latent(
+    fn off(
         &mut self,
         predict: &mut Predict,
         frame: usize,
         limits: Limits<'_>,
-    ) -> Result<Option<f32>, ForecastError> {
+    ) -> Result<Option<Off>, ForecastError> {
         if self.lease.is_none() {
             return Ok(None);
         }
@@ -148,7 +169,9 @@ impl Expectation {
         self.lease = Some(predict.encodings.finish(encoding));
         let expected = &self.latents[row * self.latent_len..][..self.latent_len];
         let sum: f64 = expected.iter().zip(&self.found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        Ok(Some((sum / self.latent_len as f64).sqrt() as f32))
+        let latent = (sum / self.latent_len as f64).sqrt() as f32;
+        let place = self.blur.as_mut().map(|blur| blur.greatest(expected, &self.found) as f32);
+        Ok(Some(Off { latent, place }))
     }
 }
 
