@@ -1,7 +1,7 @@
 //! Clips of the robot's table, rendered when they are asked for, as a network takes them.
 
 use super::recipe::Scenes;
-use crate::scenes::robot::{Clip, ClipOptions, Kind, SIDE, SPEED_MAX, Split, Table};
+use crate::scenes::robot::{Clip, ClipOptions, Errand, Kind, SIDE, SPEED_MAX, Split, Table};
 
 /// Several clips of one length.
 #[derive(Clone, Debug)]
@@ -26,7 +26,10 @@ impl Clips {
             Clips { frames: vec![], objects: vec![], actions: vec![], n: indices.len(), n_frames, size };
         let mut rgb = vec![0; size * size * 3];
         for index in indices {
-            let clip = Clip::draw(split, *index, &options);
+            let clip = match is_errand(*index, scenes.errands) {
+                true => Errand::clip(split, *index, &options, scenes.resting),
+                false => Clip::draw(split, *index, &options),
+            };
             for (frame, table) in clip.tables.iter().enumerate() {
                 clip.render(frame, size, &mut rgb);
                 all.frames.extend(rgb.iter().map(|v| f32::from(*v) / 127.5 - 1.0));
@@ -36,6 +39,12 @@ impl Clips {
         }
         all
     }
+}
+
+/// Whether a clip is of an errand, where this share is: evenly among any that follow each other.
+fn is_errand(index: u64, share: f64) -> bool {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    (index as f64 * GOLDEN).fract() < share
 }
 
 /// Appends one frame: where something that moves is to be seen, with a pixel around it.
@@ -68,8 +77,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn errands_are_as_many_as_their_share() {
+        for share in [0.0, 0.3, 1.0] {
+            let n = (0..1000).filter(|index| is_errand(*index, share)).count();
+            assert!(n.abs_diff((share * 1000.0) as usize) <= 3, "{n} at {share}");
+        }
+    }
+
+    #[test]
     fn clips_follow_from_their_indices() {
-        let scenes = Scenes { size: 32, objects: 3, clips: 10, frames: vec![5] };
+        let scenes = Scenes { size: 32, objects: 3, clips: 10, frames: vec![5], errands: 0.0, resting: 0.0 };
         let draw = |indices: &[u64]| Clips::draw(Split::Train, indices, 5, &scenes);
         let (two, one) = (draw(&[3, 7]), draw(&[7]));
         assert_eq!(two.frames.len(), 2 * 5 * 32 * 32 * 3);

@@ -6,7 +6,8 @@ use crate::scenes::Rng;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     Weights,
-    Step,
+    /// With the part of the step.
+    Step(usize),
     Validation,
 }
 
@@ -18,7 +19,12 @@ pub(super) fn generator(seed: u64, purpose: Purpose, index: u64) -> Rng {
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
     };
-    let purpose = purpose as u64 + 1;
+    let purpose = match purpose {
+        Purpose::Weights => 1,
+        Purpose::Step(0) => 2,
+        Purpose::Validation => 3,
+        Purpose::Step(part) => 3 + part as u64,
+    };
     Rng::new(mixed(mixed(seed.wrapping_add(purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15))).wrapping_add(index)))
 }
 
@@ -41,10 +47,18 @@ mod tests {
     #[test]
     fn steps_and_purposes_have_numbers_of_their_own() {
         let draw = |purpose, index| generator(1, purpose, index).unit();
-        assert_eq!(draw(Purpose::Step, 1), draw(Purpose::Step, 1));
-        assert_ne!(draw(Purpose::Step, 1), draw(Purpose::Step, 2));
-        assert_ne!(draw(Purpose::Step, 1), draw(Purpose::Validation, 1));
-        assert_ne!(generator(2, Purpose::Step, 1).unit(), draw(Purpose::Step, 1));
+        let all = [
+            draw(Purpose::Step(0), 1),
+            draw(Purpose::Step(0), 2),
+            draw(Purpose::Step(1), 1),
+            draw(Purpose::Validation, 1),
+            draw(Purpose::Weights, 1),
+            generator(2, Purpose::Step(0), 1).unit(),
+        ];
+        assert_eq!(all[0], draw(Purpose::Step(0), 1));
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|b| a != b), "{all:?}");
+        }
     }
 
     #[test]

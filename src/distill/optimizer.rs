@@ -167,6 +167,17 @@ impl Gathered {
         }
     }
 
+    /// Adds what was gathered of other parts.
+    pub fn join(&mut self, other: Gathered) {
+        self.0.resize(other.0.len(), None);
+        for (sum, of_other) in self.0.iter_mut().zip(other.0) {
+            *sum = match (sum.take(), of_other) {
+                (Some(sum), Some(of_other)) => Some(Flex::float_add(sum, of_other)),
+                (sum, of_other) => sum.or(of_other),
+            };
+        }
+    }
+
     /// The norm of all of them together.
     pub fn norm(&self) -> f64 {
         let squares = self.0.iter().flatten().map(|g| {

@@ -101,6 +101,12 @@ pub struct Scenes {
     pub clips: u64,
     /// Lengths of clips; each step draws one.
     pub frames: Vec<usize>,
+    /// Share of clips that are of errands: a ball, and a pusher that is to bring it somewhere; the others are of any table.
+    #[serde(default)]
+    pub errands: f64,
+    /// Share of these errands' plans that come to rest at their end, as `demo`'s do; the others may end in motion.
+    #[serde(default)]
+    pub resting: f64,
 }
 
 /// The steps.
@@ -114,6 +120,10 @@ pub struct Train {
     /// Such parts of a step, one after the other.
     #[serde(default = "one")]
     pub parts: usize,
+    /// So many of them at the same time, each by its share of the threads, for as many times the memory. Sums are added up in the same
+    /// order with any number of threads.
+    #[serde(default = "one")]
+    pub at_once: usize,
     /// How long a step is at most.
     pub learning_rate: f64,
     /// Steps until it is so long.
@@ -262,6 +272,8 @@ impl Scenes {
     fn check(&self) -> Result<(), String> {
         within("scenes.size", self.size, 16, SIZE_MAX)?;
         within("scenes.objects", self.objects, 1, 6)?;
+        within("scenes.errands", self.errands, 0.0, 1.0)?;
+        within("scenes.resting", self.resting, 0.0, 1.0)?;
         within("scenes.clips", self.clips, 1, 1 << 61)
     }
 
@@ -296,6 +308,7 @@ impl Train {
         within("train.steps", self.steps, 1, STEPS_MAX)?;
         within("train.batch", self.batch, 1, BATCH_MAX)?;
         within("train.parts", self.parts, 1, BATCH_MAX)?;
+        within("train.at_once", self.at_once, 1, self.parts)?;
         within("train.learning_rate", self.learning_rate, 1e-9, 10.0)?;
         within("train.warmup", self.warmup, 0, self.steps)?;
         within("train.floor", self.floor, 0.0, 1.0)?;

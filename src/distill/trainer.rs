@@ -1,9 +1,11 @@
 //! The loop: draw, run, go back, change the weights, log, measure, save.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use perihelion_kernels::Isa;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::DistillError;
 use super::draw::{Purpose, generator};
@@ -53,7 +55,7 @@ pub fn train(
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, DistillError> {
     Isa::detect()?;
-    let mut stage = stage(recipe)?;
+    let stage = stage(recipe)?;
     let inputs = stage.inputs();
     let mut parameters = stage.parameters(recipe.seed);
     // Where a run goes on, one state and checkpoint lie there already.
@@ -68,11 +70,12 @@ pub fn train(
     let (before, begun) = (folder.seconds(), Instant::now());
     let save_every = Duration::from_secs(recipe.train.save_every_s);
     let (mut saved, mut loss, mut next) = (Instant::now(), folder.loss(), first);
+    let pools = pools(recipe)?;
     while next < n_steps && !stop.load(Relaxed) {
-        let slopes = slopes(recipe, &mut *stage, &parameters, next, recipe.train.parts)?;
+        let slopes = slopes(recipe, &*stage, &parameters, next, recipe.train.parts, &pools)?;
         // Here, where the weights are known to give a loss and a gradient that are numbers.
         if first < next && save_every <= saved.elapsed() {
-            save(&folder, &mut *stage, &parameters, next)?;
+            save(&folder, &*stage, &parameters, next)?;
             saved = Instant::now();
             watch(&Event::Saved(next));
         }
@@ -96,9 +99,9 @@ pub fn train(
     // What was saved last is of use: these weights are saved only if they give a loss and a gradient that are numbers, too. One part shows
     // it, since who stops a run waits.
     if first < next {
-        slopes(recipe, &mut *stage, &parameters, next, 1)?;
+        slopes(recipe, &*stage, &parameters, next, 1, &pools[..1])?;
     }
-    save(&folder, &mut *stage, &parameters, next)?;
+    save(&folder, &*stage, &parameters, next)?;
     watch(&Event::Saved(next));
     Ok(Outcome { steps: next, finished: next == n_steps, loss })
 }
@@ -112,7 +115,7 @@ fn saved_bytes(parameters: &[Parameter]) -> u64 {
 /// Saves what a resumed run needs, and a checkpoint of the running means.
 fn save(
     folder: &RunFolder,
-    stage: &mut dyn Stage,
+    stage: &dyn Stage,
     parameters: &[Parameter],
     next: u64,
 ) -> Result<(), DistillError> {
@@ -128,21 +131,51 @@ struct SlopesOfStep {
     norm: f64,
 }
 
+/// The threads of each part that is computed at the same time as others.
+fn pools(recipe: &Recipe) -> Result<Vec<ThreadPool>, DistillError> {
+    let n = recipe.train.at_once;
+    let n_threads = (rayon::current_num_threads() / n).max(1);
+    let pool = |_| ThreadPoolBuilder::new().num_threads(n_threads).build();
+    let pools = (0..n).map(pool).collect::<Result<_, _>>();
+    pools.map_err(|why| DistillError::io(&recipe.output, std::io::Error::other(why)))
+}
+
+/// The gradients of `n_parts` parts; pool `i` of `n` takes every `n`th from the `i`th on.
 fn slopes(
     recipe: &Recipe,
-    stage: &mut dyn Stage,
+    stage: &dyn Stage,
     parameters: &[Parameter],
     step: u64,
     n_parts: usize,
+    pools: &[ThreadPool],
 ) -> Result<SlopesOfStep, DistillError> {
-    let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
-    let rng = &mut generator(recipe.seed, Purpose::Step, step);
+    let some = |first: usize| -> Result<(Gathered, f64), DistillError> {
+        let (mut gathered, mut loss) = (Gathered::default(), 0.0);
+        let means = || -> Vec<Tensor> { parameters.iter().map(Parameter::mean_tensor).collect() };
+        for part in (first..n_parts).step_by(pools.len()) {
+            // Leaves of their own, since the tape keeps what has leaves in common under one lock.
+            let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
+            let rng = &mut generator(recipe.seed, Purpose::Step(part), step);
+            let of_part = stage.loss(&leaves, &means, rng)?.scaled(1.0 / n_parts as f64);
+            loss += of_part.item();
+            gathered.add(of_part.backward(), &leaves);
+        }
+        Ok((gathered, loss))
+    };
+    let all = std::thread::scope(|scope| {
+        let some = &some;
+        let begun: Vec<_> =
+            pools.iter().enumerate().map(|(i, pool)| scope.spawn(move || pool.install(|| some(i)))).collect();
+        begun
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect::<Vec<_>>()
+    });
     let (mut gathered, mut loss) = (Gathered::default(), 0.0);
-    let means = || -> Vec<Tensor> { parameters.iter().map(Parameter::mean_tensor).collect() };
-    for _ in 0..n_parts {
-        let part = stage.loss(&leaves, &means, rng)?.scaled(1.0 / n_parts as f64);
-        loss += part.item();
-        gathered.add(part.backward(), &leaves);
+    for part in all {
+        let (of_part, loss_of_part) = part?;
+        gathered.join(of_part);
+        loss += loss_of_part;
     }
     let norm = gathered.norm();
     match loss.is_finite() && norm.is_finite() {

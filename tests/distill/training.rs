@@ -90,6 +90,27 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
+fn parts_at_the_same_time_teach_what_they_teach_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |name: &str, parts: &str| {
+        let text = VAE.replace("\"vae\"", &format!("\"{name}\"")).replace("parts = 2", parts);
+        recipe(folder.path(), &format!("{name}.toml"), &text)
+    };
+    let [alone, together, again] =
+        [("a", "parts = 3"), ("b", "parts = 3\nat_once = 2"), ("c", "parts = 3\nat_once = 2")]
+            .map(|(name, parts)| losses(&with(name, parts), false, usize::MAX).0);
+    assert_eq!(together, again);
+    // Gradients are added up in another order, and what that changes grows from step to step.
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() < 2e-3 * a;
+    assert!((alone[0] - together[0]).abs() < 1e-9, "{alone:?}, {together:?}");
+    assert!(alone.len() == 6 && alone.iter().zip(&together).all(near), "{alone:?}, {together:?}");
+    let path = folder.path().join("d.toml");
+    fs::write(&path, VAE.replace("parts = 2", "parts = 2\nat_once = 3")).unwrap();
+    let refused = Recipe::open(&path).unwrap_err().to_string();
+    assert!(refused.contains("`train.at_once` is 3; expected 1 to 2"), "{refused}");
+}
+
+#[test]
 fn a_run_that_goes_on_by_other_steps_keeps_both_recipes() {
     let folder = tempfile::tempdir().unwrap();
     let begun = recipe(folder.path(), "a.toml", VAE);

@@ -4,8 +4,9 @@
 mod encoded;
 mod first;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -56,7 +57,7 @@ pub(super) struct Denoiser {
     fixed: HashMap<WeightId, Vec<f32>>,
     latent: LatentShape,
     /// Clips that were encoded.
-    encoded: HashMap<(bool, u64), Encoded>,
+    encoded: Mutex<HashMap<(bool, u64), Arc<Encoded>>>,
 }
 
 /// Clips of one call: latents as patches, and what the network is told.
@@ -118,7 +119,7 @@ impl Denoiser {
             text,
             network,
             names,
-            encoded: HashMap::new(),
+            encoded: Mutex::default(),
         })
     }
 
@@ -138,34 +139,14 @@ impl Denoiser {
 
     /// Clips of a split, with numbers of given frames as the recipe shares them; each is encoded once.
     pub(super) fn batch(
-        &mut self,
+        &self,
         weights: &[Tensor],
         split: Split,
         indices: &[u64],
         rng: &mut Rng,
     ) -> Result<Batch, DistillError> {
         let (mut latents, mut actions, mut things) = (Vec::new(), Vec::new(), Vec::new());
-        let key = |index: &u64| (split == Split::Train, *index);
-        let is_missing = |index: &&u64| !self.encoded.contains_key(&key(index));
-        let missing: Vec<u64> = indices.iter().filter(is_missing).copied().collect();
-        // Clips are many and memory is not.
-        let n_actions = 2 * (self.scenes.frames_max() - 1);
-        if KEPT_BYTES < (self.encoded.len() + missing.len()) * (2 * self.len() + n_actions) * size_of::<f32>()
-        {
-            let wanted: HashSet<_> = indices.iter().map(key).collect();
-            self.encoded.retain(|key, _| wanted.contains(key));
-        }
-        for index in &missing {
-            if !self.encoded.contains_key(&key(index)) {
-                let clips = Clips::draw(split, &[*index], self.scenes.frames_max(), &self.scenes);
-                let mut on = Interpreter::new(&self.network, weights.to_vec());
-                let shape = [1, clips.n_frames, clips.size, clips.size, 3];
-                let latents = encode(&mut on, &Tensor::constant(clips.frames.clone(), &shape))?.to_f32();
-                self.encoded.insert(key(index), Encoded::new(clips, &latents, &self.latent));
-            }
-        }
-        for index in indices {
-            let encoded = &self.encoded[&key(index)];
+        for encoded in self.encoded(weights, split, indices)? {
             latents.extend(&encoded.patches);
             actions.extend(&encoded.actions);
             things.extend(&encoded.things);
@@ -184,8 +165,47 @@ impl Denoiser {
         Ok(Batch { n: indices.len(), latents, actions, things, given })
     }
 
+    /// Clips of a split as they are learnt from.
+    fn encoded(
+        &self,
+        weights: &[Tensor],
+        split: Split,
+        indices: &[u64],
+    ) -> Result<Vec<Arc<Encoded>>, DistillError> {
+        let kept = || self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::with_capacity(indices.len());
+        for index in indices {
+            let key = (split == Split::Train, *index);
+            let known = kept().get(&key).map(Arc::clone);
+            // Nobody waits: who draws the same clip at the same moment encodes it too.
+            let encoded = match known {
+                Some(encoded) => encoded,
+                None => {
+                    let encoded = Arc::new(self.encode(weights, split, *index)?);
+                    let mut kept = kept();
+                    // Clips are many and memory is not.
+                    if KEPT_BYTES < (kept.len() + 1) * encoded.bytes() {
+                        kept.clear();
+                    }
+                    kept.insert(key, Arc::clone(&encoded));
+                    encoded
+                }
+            };
+            all.push(encoded);
+        }
+        Ok(all)
+    }
+
+    fn encode(&self, weights: &[Tensor], split: Split, index: u64) -> Result<Encoded, DistillError> {
+        let clips = Clips::draw(split, &[index], self.scenes.frames_max(), &self.scenes);
+        let mut on = Interpreter::new(&self.network, weights.to_vec());
+        let shape = [1, clips.n_frames, clips.size, clips.size, 3];
+        let latents = encode(&mut on, &Tensor::constant(clips.frames.clone(), &shape))?.to_f32();
+        Ok(Encoded::new(clips, &latents, &self.latent))
+    }
+
     /// The first clips of the validation split, all with the first number of frames given: what a measurement is of.
-    pub(super) fn measured(&mut self, weights: &[Tensor], rng: &mut Rng) -> Result<Batch, DistillError> {
+    pub(super) fn measured(&self, weights: &[Tensor], rng: &mut Rng) -> Result<Batch, DistillError> {
         let indices: Vec<u64> = (0..MEASURED).collect();
         let mut batch = self.batch(weights, Split::Validation, &indices, rng)?;
         batch.given.fill(ClipOptions::n_latents(self.given[0].0));
@@ -193,12 +213,7 @@ impl Denoiser {
     }
 
     /// Clips of the training split, drawn.
-    pub(super) fn drawn(
-        &mut self,
-        weights: &[Tensor],
-        n: usize,
-        rng: &mut Rng,
-    ) -> Result<Batch, DistillError> {
+    pub(super) fn drawn(&self, weights: &[Tensor], n: usize, rng: &mut Rng) -> Result<Batch, DistillError> {
         let clips = self.scenes.clips;
         let index = |rng: &mut Rng| ((rng.unit() * clips as f64) as u64).min(clips - 1);
         let indices: Vec<u64> = (0..n).map(|_| index(rng)).collect();

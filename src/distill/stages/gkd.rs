@@ -97,7 +97,7 @@ impl Stage for Gkd {
         self.reasoner.parameters(seed)
     }
 
-    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let lessons = self.lessons.draw(&self.reasoner, self.train.batch, rng)?;
         let plain = |value: f32| weights[0].constant_like(&[value], &[1]);
         let (mut apart, mut n_tokens) = (plain(0.0), 0);
@@ -118,7 +118,7 @@ impl Stage for Gkd {
         Ok(apart.scaled(1.0 / n_tokens as f64))
     }
 
-    fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let Self { reasoner, lessons, guide, of: GkdRecipe { measured, .. }, .. } = self;
         let of = |reading: &Reading<'_>, lesson: &Lesson| {
             let answers: Vec<(usize, &[u32])> =
@@ -128,7 +128,7 @@ impl Stage for Gkd {
         judged::measured(reasoner, lessons, weights, *measured, "divergence", of)
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         self.reasoner.write(values, dir)
     }
 }
@@ -183,7 +183,7 @@ mod tests {
             let text = RECIPE
                 .replace("like = \"like\"", "like = \"teacher\"\nfrom = \"teacher\"")
                 .replace("on_policy = 0.0", &format!("on_policy = {on_policy:.1}"));
-            let mut stage = stage(folder.path(), &text, beta);
+            let stage = stage(folder.path(), &text, beta);
             let parameters = stage.parameters(0);
             let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
             let loss = stage.loss(&leaves, &|| Vec::new(), &mut Rng::new(3)).unwrap();

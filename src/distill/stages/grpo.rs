@@ -132,7 +132,7 @@ impl Stage for Grpo {
         self.reasoner.parameters(seed)
     }
 
-    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let lessons = self.lessons.draw(&self.reasoner, self.train.batch, rng)?;
         let n_questions: usize = lessons.iter().map(|lesson| lesson.posed.len()).sum();
         let share = 1.0 / (n_questions * self.of.group) as f64;
@@ -145,11 +145,7 @@ impl Stage for Grpo {
         Ok(loss)
     }
 
-    fn measure(
-        &mut self,
-        weights: &[Tensor],
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], rng: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let (mut rewards, mut n_tokens, mut n) = (0.0, 0, 0);
         let mut tally = Tally::default();
         for clips in together(self.of.measured) {
@@ -167,7 +163,7 @@ impl Stage for Grpo {
         Ok(figures)
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         self.reasoner.write(values, dir)
     }
 }
@@ -256,7 +252,7 @@ mod tests {
         for kl in ["0.0", "0.3"] {
             let text = RECIPE.replace("kl = 0.3", &format!("kl = {kl}\nformat = 0.0"));
             let folder = folder.path().join(kl);
-            let mut stage = stage(&folder, &text);
+            let stage = stage(&folder, &text);
             let parameters = stage.parameters(0);
             let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
             let loss = stage.loss(&leaves, &|| Vec::new(), &mut Rng::new(3)).unwrap();
@@ -273,7 +269,7 @@ mod tests {
     #[test]
     fn members_of_a_group_say_what_each_would_say_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let mut stage = stage(folder.path(), RECIPE);
+        let stage = stage(folder.path(), RECIPE);
         let parameters = stage.parameters(0);
         let weights: Vec<Tensor> = parameters.iter().map(Parameter::mean_tensor).collect();
         let lessons = stage.lessons.draw(&stage.reasoner, 3, &mut Rng::new(3)).unwrap();
@@ -305,7 +301,7 @@ mod tests {
     fn an_answer_is_worth_what_the_judge_says_and_a_little_for_its_form() {
         let folder = tempfile::tempdir().unwrap();
         let text = RECIPE.replace("\"path\"", "\"where\"").replace("frames = [9]", "frames = [1]");
-        let mut stage = stage(folder.path(), &text);
+        let stage = stage(folder.path(), &text);
         let lessons = stage.lessons.measured(&stage.reasoner, 0..4).unwrap();
         let stop = stage.reasoner.manifest.stop_token_ids[0];
         let mut seen = Vec::new();

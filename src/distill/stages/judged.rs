@@ -44,7 +44,7 @@ impl Tally {
 /// greedy answers by kind.
 pub(super) fn measured(
     reasoner: &Reasoner,
-    lessons: &mut Lessons,
+    lessons: &Lessons,
     weights: &[Tensor],
     n_clips: u64,
     name: &'static str,

@@ -4,8 +4,10 @@
 //! says which it is to be, so that neither answer pays by itself. Further questions about what that one shows come along, since seeing a
 //! clip costs more than asking about it. Clips that are shown with as many frames have prompts that begin alike, and are a [`Lesson`].
 
+use std::sync::{Mutex, PoisonError};
+
 use super::reasoner::Reasoner;
-use crate::camera::{FrameSize, Grid, PreprocessError, Preprocessor, VideoLayout};
+use crate::camera::{FrameSize, Grid, Preprocess, PreprocessError, Preprocessor, VideoLayout};
 use crate::distill::DistillError;
 use crate::distill::recipe::{Recipe, Scenes};
 use crate::models::reason2::{Media, Prompt, Question};
@@ -58,7 +60,8 @@ pub(super) struct Lessons {
     scenes: Scenes,
     topics: Vec<(Topic, f64)>,
     n_questions: usize,
-    preprocessor: Preprocessor,
+    preprocessor: Mutex<Preprocessor>,
+    rules: Preprocess,
 }
 
 /// A view with what is asked of it, before it is laid out.
@@ -75,10 +78,10 @@ impl Lessons {
         topics: Vec<(Topic, f64)>,
         n_questions: usize,
     ) -> Result<Lessons, DistillError> {
-        let preprocessor = Preprocessor::new(reasoner.manifest.preprocess);
-        let preprocessor = preprocessor.map_err(|why| refused(recipe, &why))?;
+        let rules = reasoner.manifest.preprocess;
+        let preprocessor = Preprocessor::new(rules).map_err(|why| refused(recipe, &why))?.into();
         let scenes = recipe.scenes.clone();
-        let mut all = Lessons { recipe: recipe.clone(), scenes, topics, n_questions, preprocessor };
+        let all = Lessons { recipe: recipe.clone(), scenes, topics, n_questions, preprocessor, rules };
         for n_frames in recipe.scenes.frames.clone() {
             all.draw_of(reasoner, n_frames, 1, &mut Rng::new(recipe.seed))?;
         }
@@ -87,7 +90,7 @@ impl Lessons {
 
     /// `n` clips of the training split, all drawn with one length.
     pub(super) fn draw(
-        &mut self,
+        &self,
         reasoner: &Reasoner,
         n: usize,
         rng: &mut Rng,
@@ -97,7 +100,7 @@ impl Lessons {
     }
 
     fn draw_of(
-        &mut self,
+        &self,
         reasoner: &Reasoner,
         n_frames: usize,
         n: usize,
@@ -109,7 +112,7 @@ impl Lessons {
 
     /// Clips of the validation split, with the first question of each kind; their length is the longest.
     pub(super) fn measured(
-        &mut self,
+        &self,
         reasoner: &Reasoner,
         clips: std::ops::Range<u64>,
     ) -> Result<Vec<Lesson>, DistillError> {
@@ -194,7 +197,7 @@ impl Lessons {
     }
 
     /// Views with as many frames together, each with its patches and prompts.
-    fn lay_out(&mut self, reasoner: &Reasoner, drawn: Vec<Drawn>) -> Result<Vec<Lesson>, DistillError> {
+    fn lay_out(&self, reasoner: &Reasoner, drawn: Vec<Drawn>) -> Result<Vec<Lesson>, DistillError> {
         let mut lessons: Vec<Lesson> = Vec::new();
         for Drawn { view, asked } in drawn {
             let n_frames = view.frames.len();
@@ -228,7 +231,7 @@ impl Lessons {
 
     /// Patches of a view, and the time of each group of its frames; none for a single frame, which is an image.
     fn layout_of(&self, n_frames: usize) -> Result<(Grid, Vec<f64>), DistillError> {
-        let (rules, size) = (self.preprocessor.rules(), self.size());
+        let (rules, size) = (&self.rules, self.size());
         match n_frames {
             1 => rules.image_grid(size).map(|grid| (grid, Vec::new())),
             _ => VideoLayout::new(rules, n_frames, Some(FPS), size, false)
@@ -241,7 +244,7 @@ impl Lessons {
         FrameSize { width: self.scenes.size, height: self.scenes.size }
     }
 
-    fn patches(&mut self, view: &View, grid: Grid) -> Result<Vec<f32>, DistillError> {
+    fn patches(&self, view: &View, grid: Grid) -> Result<Vec<f32>, DistillError> {
         let size = self.size();
         let frames: Vec<Vec<u8>> = view
             .frames
@@ -253,10 +256,11 @@ impl Lessons {
             })
             .collect();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        let mut patches = vec![0.0; grid.n_patches() * self.preprocessor.rules().patches.patch_len()];
+        let mut patches = vec![0.0; grid.n_patches() * self.rules.patches.patch_len()];
+        let mut preprocessor = self.preprocessor.lock().unwrap_or_else(PoisonError::into_inner);
         match frames[..] {
-            [only] => self.preprocessor.image(only, size, &mut patches),
-            _ => self.preprocessor.video(&frames, size, &mut patches),
+            [only] => preprocessor.image(only, size, &mut patches),
+            _ => preprocessor.video(&frames, size, &mut patches),
         }
         .map_err(|why| refused(&self.recipe, &why))?;
         Ok(patches)

@@ -32,10 +32,10 @@ use crate::scenes::Rng;
 use crate::tensor::{DType, TensorView};
 
 /// Gives the running means of the weights, as tensors of which nothing is learnt.
-pub(super) type Means<'m> = dyn Fn() -> Vec<Tensor> + 'm;
+pub(super) type Means<'m> = dyn Fn() -> Vec<Tensor> + Sync + 'm;
 
-/// A stage of training.
-pub(super) trait Stage {
+/// A stage of training. Parts of a step may be computed at the same time, each by a thread.
+pub(super) trait Stage: Sync {
     /// The digest of what it learns from besides clips.
     fn inputs(&self) -> String;
 
@@ -43,17 +43,13 @@ pub(super) trait Stage {
     fn parameters(&self, seed: u64) -> Vec<Parameter>;
 
     /// The loss on one part of a step, by these weights, whose running means are `means`.
-    fn loss(&mut self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError>;
+    fn loss(&self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError>;
 
     /// What is measured on clips of the validation split: names and figures.
-    fn measure(
-        &mut self,
-        weights: &[Tensor],
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>, DistillError>;
+    fn measure(&self, weights: &[Tensor], rng: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError>;
 
     /// Writes a checkpoint with these values of the weights to a folder that is not there.
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError>;
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError>;
 }
 
 /// The stage of a recipe.

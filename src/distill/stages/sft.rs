@@ -54,7 +54,7 @@ impl Stage for Sft {
         all
     }
 
-    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let lessons = self.lessons.draw(&self.reasoner, self.train.batch, rng)?;
         let n_tokens: usize =
             lessons.iter().flat_map(|lesson| &lesson.posed).map(|posed| posed.answer.len()).sum();
@@ -76,13 +76,13 @@ impl Stage for Sft {
         Ok(loss)
     }
 
-    fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let of = |reading: &Reading<'_>, lesson: &Lesson| Ok(surprise(reading, lesson)?.item());
         let Self { reasoner, lessons, of: SftRecipe { measured, .. }, .. } = self;
         judged::measured(reasoner, lessons, weights, *measured, "validation_loss", of)
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         self.reasoner.write(values, dir)
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_gradient_of_a_step_agrees_with_finite_differences() {
         let folder = tempfile::tempdir().unwrap();
-        let (recipe, mut stage) = stage(folder.path());
+        let (recipe, stage) = stage(folder.path());
         let parameters = stage.parameters(recipe.seed);
         let values = differences::enlarged(&parameters);
         differences::agree(&parameters, &values, |weights| {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn greedy_answers_are_the_likeliest_tokens_of_what_was_read() {
         let folder = tempfile::tempdir().unwrap();
-        let (recipe, mut stage) = stage(folder.path());
+        let (recipe, stage) = stage(folder.path());
         let weights: Vec<Tensor> = stage
             .parameters(recipe.seed)
             .iter()

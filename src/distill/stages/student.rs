@@ -76,7 +76,7 @@ impl Stage for Student {
         self.denoiser.parameters(|_, weight| self.first[&weight.name].clone())
     }
 
-    fn loss(&mut self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], means: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let batch = self.denoiser.drawn(weights, self.train.batch, rng)?;
         let times = self.of.times;
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -110,11 +110,7 @@ impl Stage for Student {
         Ok(square.shifted(ROOT_FLOOR).sqrt().mean())
     }
 
-    fn measure(
-        &mut self,
-        weights: &[Tensor],
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], rng: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let batch = self.denoiser.measured(weights, rng)?;
         let noise = normal(&mut Rng::new(1), batch.latents.len());
         let decibels = |weights: &[Tensor], sigmas: &[f32], straight: bool| {
@@ -130,7 +126,7 @@ impl Stage for Student {
         ])
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         self.denoiser.write(values, dir)
     }
 }

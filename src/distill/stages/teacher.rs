@@ -107,7 +107,7 @@ impl Stage for Teacher {
         self.denoiser.begun(seed, &self.first)
     }
 
-    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let mut batch = self.denoiser.drawn(weights, self.train.batch, rng)?;
         let each = batch.actions.len() / batch.n;
         let mut sigma = Vec::new();
@@ -123,11 +123,7 @@ impl Stage for Teacher {
         self.off(weights, &batch, &sigma, rng)
     }
 
-    fn measure(
-        &mut self,
-        weights: &[Tensor],
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], rng: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let batch = self.denoiser.measured(weights, rng)?;
         // Every measurement has the same noise and the same σ, evenly.
         let mut rng = Rng::new(1);
@@ -141,7 +137,7 @@ impl Stage for Teacher {
         Ok(vec![("validation_loss", loss), ("forecast_psnr_db", decibels)])
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         self.denoiser.write(values, dir)
     }
 }

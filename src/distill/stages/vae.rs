@@ -195,7 +195,7 @@ impl Stage for Vae {
         self.network.weights.iter().enumerate().map(of).collect()
     }
 
-    fn loss(&mut self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
+    fn loss(&self, weights: &[Tensor], _: &Means<'_>, rng: &mut Rng) -> Result<Tensor, DistillError> {
         let n_frames = self.scenes.frames[rng.below(self.scenes.frames.len())];
         let index =
             |rng: &mut Rng| ((rng.unit() * self.scenes.clips as f64) as u64).min(self.scenes.clips - 1);
@@ -219,7 +219,7 @@ impl Stage for Vae {
         Ok(ops::add(&difference(&pixels, &clips, self.of.object_weight), &square))
     }
 
-    fn measure(&mut self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
+    fn measure(&self, weights: &[Tensor], _: &mut Rng) -> Result<Vec<(&'static str, f64)>, DistillError> {
         let (mut whole, mut objects, mut n_whole, mut n_objects) = (0.0, 0.0, 0.0, 0.0);
         for index in 0..MEASURED {
             let clips = Clips::draw(Split::Validation, &[index], self.scenes.frames_max(), &self.scenes);
@@ -238,7 +238,7 @@ impl Stage for Vae {
         Ok(vec![("psnr_db", decibels(whole, n_whole)), ("psnr_objects_db", decibels(objects, n_objects))])
     }
 
-    fn write(&mut self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
+    fn write(&self, values: &[Vec<f32>], dir: &Path) -> Result<(), DistillError> {
         let tensors = values.iter().zip(&self.network.weights);
         let tensors: Vec<Tensor> = tensors.map(|(v, w)| Tensor::constant(v.clone(), &w.shape)).collect();
         let (mean, deviation) = self.statistics(&tensors)?;

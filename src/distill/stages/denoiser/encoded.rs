@@ -25,6 +25,11 @@ impl Encoded {
         let things = things(&clips, shape);
         Encoded { patches: as_patches(latents), actions: clips.actions, things: as_patches(&things) }
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        let n = self.patches.len() + self.actions.len() + self.things.len();
+        n * size_of::<f32>()
+    }
 }
 
 /// `[t, h, w, C]`: of each latent the share of its pixels, over the frames that it is of, where something is.
