@@ -32,6 +32,9 @@ const PATIENCE_MIN: Duration = Duration::from_secs(2);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// A clip that is lost so often will not come through.
 const TRIES_MAX: usize = 12;
+/// σ by which differences from a wish are blurred, in heights of the picture: a pusher's diameter, so that a plan whose pusher comes near
+/// is better than one whose pusher does not.
+const BLUR: f64 = 0.125;
 /// Results that may wait.
 const RESULTS_MAX: usize = 64;
 
@@ -155,7 +158,7 @@ impl Asking {
                 settling = (2 * settling).min(PATIENCE_MIN);
             }
             let request = json!({
-                "id": self.n_asked, "candidates": candidates, "score": { "goal": { "image": goal } },
+                "id": self.n_asked, "candidates": candidates, "score": { "goal": { "image": goal, "blur": BLUR } },
                 "budget_ms": MAX_AGE.as_millis() as u64,
             });
             self.n_asked += 1;

@@ -30,7 +30,7 @@ use crate::ros2::node::{Engines, Forecaster, Summary as NodeSummary};
 use crate::ros2::predict::{PredictForecaster, PredictSettings};
 use crate::runtime::predict::{ForecastRequest, Limits, Noise, Predict, to_byte};
 use crate::runtime::statistics::Summary;
-use crate::scenes::robot::{Errand, SPEED_MAX, Split, Table, smooth_commands};
+use crate::scenes::robot::{Errand, SPEED_MAX, Split, Table, commands_to_rest};
 use crate::scenes::{FPS, FRAME_BYTES, Rng, SIZE};
 
 /// Plans that one errand may take, one after the other.
@@ -124,7 +124,7 @@ impl Robot {
             "{}: expected a model that forecasts {SIZE}x{SIZE} pixels for two actions, the pusher's speed along x and y",
             checkpoint.display()
         );
-        let settings = PredictSettings { seed: 0, latent_only: true };
+        let settings = PredictSettings { seed: 0, latent_only: true, ..PredictSettings::default() };
         Ok(Self { node: PredictForecaster::new(engine.open(threads)?, settings), imagination })
     }
 
@@ -178,7 +178,7 @@ fn rows(plan: &[[f64; 2]]) -> Vec<[f32; 2]> {
 /// The plans of one second of an errand.
 fn plans(index: u64, round: usize, horizon: usize) -> Vec<Vec<[f64; 2]>> {
     let mut rng = Rng::new(index * ROUNDS as u64 + round as u64);
-    (0..CANDIDATES).map(|_| smooth_commands(&mut rng, horizon)).collect()
+    (0..CANDIDATES).map(|_| commands_to_rest(&mut rng, horizon)).collect()
 }
 
 type Imagined<'a> = dyn FnMut(&[Vec<u8>], &[[f64; 2]]) -> anyhow::Result<Vec<Vec<u8>>> + 'a;

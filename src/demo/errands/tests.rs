@@ -42,11 +42,12 @@ impl<F: FnMut(&[u8], &[u8], &[Vec<f32>]) -> Option<usize> + Send> Forecaster for
         _: &AtomicBool,
     ) -> Result<Map<String, Value>, String> {
         let Plans::Given(plans) = &request.plans else { return Err("plans were drawn".to_owned()) };
-        let ScoreRequest::Goal { image } = &request.score else { return Err("no goal".to_owned()) };
+        let ScoreRequest::Goal { image, blur } = &request.score else { return Err("no goal".to_owned()) };
         let mut goal = vec![0; FRAME_BYTES];
         let file = base64::decode(image).unwrap();
         let size = Decoder::new().decode("png", &file, &mut goal).unwrap();
         assert_eq!(size, FrameSize { width: SIZE, height: SIZE });
+        assert!(0.0 < *blur, "near misses count");
         let newest = given.last().unwrap().frame.data();
         let best = (self.1)(newest, &goal, plans).ok_or("it has no mind to")?;
         let members = json!({ "candidates": [{ "candidate": best }], "total_ms": 2.5 });
