@@ -5,6 +5,7 @@
 use burn_backend::Shape;
 use burn_backend::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
 
 use super::ops::product::{by_itself, product};
 use super::real::{shape, tensor};
@@ -200,7 +201,7 @@ pub fn update(
     // A mean over fewer steps than it will be of.
     let warm = if settings.ema_warms_up { (1.0 + step as f64) / (10.0 + step as f64) } else { 1.0 };
     let ema = settings.ema.min(warm) as f32;
-    for (parameter, gradient) in parameters.iter_mut().zip(&gathered.0) {
+    parameters.par_iter_mut().zip(&gathered.0).for_each(|(parameter, gradient)| {
         if let Some(gradient) = gradient {
             let gradient = gradient.to_contiguous();
             let gradient: Vec<f32> = gradient.storage::<f32>().iter().map(|g| g * scale).collect();
@@ -213,7 +214,7 @@ pub fn update(
         }
         let values: &[f32] = parameter.values.storage();
         parameter.mean.iter_mut().zip(values).for_each(|(m, v)| *m += (1.0 - ema) * (v - *m));
-    }
+    });
 }
 
 fn adam(parameter: &mut Parameter, gradient: &[f32], settings: &Settings, step: u64, rate: f64) {

@@ -1,6 +1,7 @@
 //! Showing the node what the camera sees, and having plans ranked about that.
 
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -30,6 +31,8 @@ const SETTLING: Duration = Duration::from_millis(100);
 const PATIENCE_FIRST: Duration = Duration::from_secs(15);
 const PATIENCE_MIN: Duration = Duration::from_secs(2);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at whether it is to stop.
+const ATTENTION: Duration = Duration::from_millis(100);
 /// A clip that is lost so often will not come through.
 const TRIES_MAX: usize = 12;
 /// σ by which differences from a wish are blurred, in heights of the picture: a pusher's diameter, so that a plan whose pusher comes near
@@ -135,7 +138,7 @@ impl Asking {
     }
 
     /// Shows a clip that ends with the `fresh` frames, and has `plans` ranked by how near their forecasts come to the picture `wish`. The
-    /// place of the best.
+    /// place of the best; none once `stop` is set.
     ///
     /// # Errors
     /// If the node refuses, or nothing comes through.
@@ -144,7 +147,8 @@ impl Asking {
         fresh: &[Vec<u8>],
         wish: &[u8],
         plans: &[Vec<[f64; 2]>],
-    ) -> anyhow::Result<usize> {
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<usize>> {
         self.clip.extend_from_slice(fresh);
         self.clip.drain(..self.clip.len() - self.n_given);
         let goal = base64::encode(png(wish, FrameSize { width: SIZE, height: SIZE }));
@@ -164,10 +168,14 @@ impl Asking {
             self.n_asked += 1;
             let stamps_ns = self.show(&request.to_string());
             let shown = Instant::now();
-            if let Some(best) = self.hear(&stamps_ns)? {
+            let heard = self.hear(&stamps_ns, stop)?;
+            if stop.load(Relaxed) {
+                return Ok(None);
+            }
+            if let Some(best) = heard {
                 self.patience = (4 * shown.elapsed()).clamp(PATIENCE_MIN, PATIENCE_MAX);
                 ensure!(best < plans.len(), "the node's best plan is number {best} of {}", plans.len());
-                return Ok(best);
+                return Ok(Some(best));
             }
             self.patience = (2 * self.patience).min(PATIENCE_MAX);
         }
@@ -197,12 +205,16 @@ impl Asking {
         stamps_ns
     }
 
-    /// Waits for the ranking about the clip with these stamps; none if it does not come, or is about an earlier one.
-    fn hear(&mut self, stamps_ns: &[i64]) -> anyhow::Result<Option<usize>> {
+    /// Waits for the ranking about the clip with these stamps; none if it does not come, or is about an earlier one, or `stop` is set.
+    fn hear(&mut self, stamps_ns: &[i64], stop: &AtomicBool) -> anyhow::Result<Option<usize>> {
         let deadline = Instant::now() + self.patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(heard) = self.results.recv_timeout(left) else { return Ok(None) };
+            let heard = match self.results.recv_timeout(left.min(ATTENTION)) {
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() && !stop.load(Relaxed) => continue,
+                Err(_) => return Ok(None),
+                Ok(heard) => heard,
+            };
             let Heard { id, error, stamps, candidates, total_ms } =
                 heard.map_err(|problem| anyhow::anyhow!("a ranking cannot be read: {problem}"))?;
             if id.is_some_and(|id| id + 1 != self.n_asked) {

@@ -243,7 +243,8 @@ impl Errands<'_> {
             }
             let wish = see(&errand.wish(&table));
             let plans = plans(index, round, self.horizon);
-            let plan = &plans[self.asking.best(&fresh, &wish, &plans)?];
+            let Some(best) = self.asking.best(&fresh, &wish, &plans, self.stop)? else { return Ok(None) };
+            let plan = &plans[best];
             let expected = match &shown {
                 Some(_) => (self.imagined)(self.asking.clip(), plan)?,
                 None => Vec::new(),
