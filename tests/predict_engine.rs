@@ -260,7 +260,8 @@ fn what_comes_is_compared_with_its_forecast_frame_by_frame() {
     let clip = predict.manifest().clip.clone();
     let frames = texture(clip.width, clip.height, clip.n_frames);
     let given = views(&frames[..clip.n_given]);
-    let mut expectation = Expectation::new(&predict);
+    // So little of a blur is none.
+    let mut expectation = Expectation::new(&predict).blurred(1e-9, &predict);
     assert!(!expectation.expects_more());
     let mut surprises = Vec::new();
     for comes_as_forecast in [true, false] {
@@ -288,6 +289,9 @@ fn what_comes_is_compared_with_its_forecast_frame_by_frame() {
             assert_eq!(surprise.frame, i);
             let pixels = surprise.pixels.expect("decoded");
             assert!(if comes_as_forecast { pixels == 0.0 } else { 0.1 < pixels }, "{pixels}");
+            assert_eq!(surprise.place.is_some(), surprise.latent.is_some());
+            // The greatest of all places is no less than their mean.
+            assert!(surprise.latent <= surprise.place, "{surprise:?}");
             latents.extend(surprise.latent);
         }
         assert_eq!(latents.len(), predict.manifest().horizon() / 4);

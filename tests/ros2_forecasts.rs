@@ -542,25 +542,43 @@ fn with_a_jump(scene: &Scene, at: usize, n_frames: usize) -> impl Fn(usize) -> V
     move |t| if t <= at { rendered(&before, t) } else { rendered(&after, t - at) }
 }
 
-#[test]
-fn a_jump_surprises_and_a_quiet_scene_does_not() {
+/// Surprise in latent space of a scene in which all lies still, and of the same with a jump.
+fn quiet_and_jumping(seed: u64, forecaster: &mut PredictForecaster) -> (Vec<f32>, Vec<f32>) {
     // Looks once a horizon: what follows a forecast is held against it, and then the next is made.
     let options = NodeOptions { max_rate_hz: 1.0, ..options() };
     let (n_frames, at) = (29, 12);
+    let mut scene = Scene::draw(&mut Rng::new(seed), SceneOptions { n_frames, ..SceneOptions::default() });
+    for ball in &mut scene.start.balls {
+        ball.velocity = [0.0; 2];
+    }
+    let scene = Scene::simulate(scene.start, n_frames, 0);
+    let jump = shown(n_frames, with_a_jump(&scene, at, n_frames));
+    let mut latents = |script: &Script| -> Vec<f32> {
+        let surprises = play(script, &options, forecaster).1;
+        surprises.iter().filter_map(|surprise| surprise.latent).collect()
+    };
+    (latents(&shown(n_frames, |t| rendered(&scene, t))), latents(&jump))
+}
+
+#[test]
+fn surprise_of_one_place_parts_a_jump_from_a_quiet_scene_further() {
+    let predict = engine::open(Path::new("engines/small-predict"), &PredictOptions::default(), 1, None);
+    let settings = PredictSettings { seed: 0, latent_only: true, surprise_blur: 0.1 };
+    let mut by_place = PredictForecaster::new(predict, settings);
     for seed in [1, 2, 3] {
-        let mut scene =
-            Scene::draw(&mut Rng::new(seed), SceneOptions { n_frames, ..SceneOptions::default() });
-        for ball in &mut scene.start.balls {
-            ball.velocity = [0.0; 2];
-        }
-        let scene = Scene::simulate(scene.start, n_frames, 0);
-        let quiet = play(&shown(n_frames, |t| rendered(&scene, t)), &options, &mut *small_predict()).1;
-        let jump = shown(n_frames, with_a_jump(&scene, at, n_frames));
-        let jumping = play(&jump, &options, &mut *small_predict()).1;
-        let latents = |surprises: &[PublishedSurprise]| -> Vec<f32> {
-            surprises.iter().filter_map(|surprise| surprise.latent).collect()
+        let apart = |(quiet, jumping): (Vec<f32>, Vec<f32>)| {
+            jumping[2] / quiet.iter().fold(f32::MIN_POSITIVE, |most, surprise| most.max(*surprise))
         };
-        let (quiet, jumping) = (latents(&quiet), latents(&jumping));
+        let place = apart(quiet_and_jumping(seed, &mut by_place));
+        let whole = apart(quiet_and_jumping(seed, &mut small_predict()));
+        assert!(1.0 < whole && whole < place, "seed {seed}: {whole}, {place}");
+    }
+}
+
+#[test]
+fn a_jump_surprises_and_a_quiet_scene_does_not() {
+    for seed in [1, 2, 3] {
+        let (quiet, jumping) = quiet_and_jumping(seed, &mut small_predict());
         assert_eq!((quiet.len(), jumping.len()), (6, 6), "two latents a forecast");
         assert!(quiet.iter().all(|surprise| *surprise < THRESHOLD), "seed {seed}: {quiet:?}");
         assert_eq!(quiet[..2], jumping[..2], "what came before the jump is the same");

@@ -95,7 +95,7 @@ impl Errand {
             }
             commands.remove(0)
         };
-        Clip::simulate(table, errand.look.clone(), options, command)
+        Clip::simulate(table, errand.look, options, command)
     }
 
     /// What the pusher is told for a second: plans at random, or the one of several that comes nearest to the wish.
