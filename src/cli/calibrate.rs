@@ -18,7 +18,7 @@ use self::report::Report;
 use super::build::reason_limits;
 use super::places::{Places, is_file};
 use super::progress::Progress;
-use super::{Context, Usage, output};
+use super::{Context, Usage, output, unit};
 use crate::backend::{CACHE_PART, OpenOptions, Session, backend, parts};
 use crate::graph::Network;
 use crate::model::Model;
@@ -112,8 +112,7 @@ fn alpha(text: &str) -> Result<Alpha, String> {
     if text == "auto" {
         return Ok(Alpha::Auto);
     }
-    let alpha = text.parse().ok().filter(|alpha| (0.0..=1.0).contains(alpha));
-    alpha.map(Alpha::Given).ok_or_else(|| "expected `auto` or a number from 0 to 1".to_owned())
+    unit(text).map(Alpha::Given).map_err(|_| "expected `auto` or a number from 0 to 1".to_owned())
 }
 
 /// What is not cut by [`MethodName::Percentile`], of a hundred.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::place::Place;
 use self::work::Work;
 use super::progress::Progress;
-use super::{Context, Usage, one_of, output};
+use super::{Context, Usage, one_of, output, unit};
 use crate::curate::{
     Format, Parameters, Part, Source, SourceRecord, Summary, find, finish, read_record, survey, take_share,
     text_name_problem,
@@ -79,25 +79,25 @@ struct Thresholds {
     #[arg(long, value_name = "HZ", default_value_t = 8.0, value_parser = positive)]
     fps: f64,
     /// A cut: the mean difference of two frames
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = unit::<f32>)]
     cut: f32,
     /// A gap between two stamps, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5, value_parser = positive)]
     gap: f64,
     /// Still: no cell of a 16×16 grid differs this much
-    #[arg(long, value_name = "SHARE", default_value_t = 0.04, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.04, value_parser = unit::<f32>)]
     still: f32,
     /// What stands still for this long is left out, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = positive)]
     still_for: f64,
     /// Dark: 95 of 100 pixels are below this light
-    #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.08, value_parser = unit::<f32>)]
     dark: f32,
     /// Blurred, from 0 (sharp) to 1 (no structure)
-    #[arg(long, value_name = "MEASURE", default_value_t = 0.5, value_parser = unit)]
+    #[arg(long, value_name = "MEASURE", default_value_t = 0.5, value_parser = unit::<f32>)]
     blurred: f32,
     /// Text: this share of the picture's tiles looks like it
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3, value_parser = unit::<f32>)]
     text: f32,
     /// Frames that a clip has at least
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
@@ -106,10 +106,10 @@ struct Thresholds {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=4096))]
     max_frames: u64,
     /// A near duplicate: nine of ten frames differ from another clip's in at most this share of their hash
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = unit::<f32>)]
     duplicate: f32,
     /// And in at most this much of the hue of a cell of a 4×4 grid
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = unit)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = unit::<f32>)]
     duplicate_hue: f32,
     /// Bytes of a shard or a data file, at most, in MB
     #[arg(long, value_name = "MB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -142,11 +142,6 @@ fn text_topic(text: &str) -> Result<(String, String), String> {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|n: &f64| n.is_finite() && 0.0 < *n);
     number.ok_or_else(|| "expected a number above 0".to_owned())
-}
-
-fn unit(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|n: &f32| (0.0..=1.0).contains(n));
-    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 impl Options {

@@ -34,6 +34,7 @@ mod tensors;
 pub(crate) mod transport;
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -55,6 +56,12 @@ where
 {
     let named = move |text: String| all.into_iter().find(|one| name(*one) == text);
     PossibleValuesParser::new(all.map(name)).map(move |text| named(text).expect("it is a possible value"))
+}
+
+/// Takes a number from 0 to 1.
+fn unit<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, String> {
+    let number = text.parse().ok().filter(|number| (N::from(0)..=N::from(1)).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// A command line that means nothing: exit code 2.

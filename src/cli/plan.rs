@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::places::Places;
 use super::progress::Progress;
-use super::{Context, Usage, clip, engines, output};
+use super::{Context, Usage, clip, engines, output, unit};
 use crate::checkpoint::Tensors;
 use crate::install;
 use crate::models::predict25::{Actions, PredictManifest};
@@ -101,7 +101,7 @@ struct ScoreOptions {
     goal: Option<PathBuf>,
     /// Blur the difference before it counts, by a Gaussian of σ this share of the picture's height: what comes near its goal counts, too,
     /// where nothing lies on it
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = a_share, requires = "goal")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = unit::<f64>, requires = "goal")]
     goal_blur: f64,
     /// How likely this Reason engine gives the expected answer about the forecast: 0…1, higher is better
     #[arg(long, value_name = "REASON_ENGINE", group = "by", requires = "question")]
@@ -239,11 +239,6 @@ fn candidates(options: &Options, actions: &Actions) -> anyhow::Result<Vec<Candid
         anyhow::bail!("{}: no plan; expected CSV with the header `{}`", path.display(), names.join(","));
     }
     Ok(candidates)
-}
-
-fn a_share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// The goal as an image, if it is one.

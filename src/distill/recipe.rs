@@ -120,8 +120,8 @@ pub struct Train {
     /// Such parts of a step, one after the other.
     #[serde(default = "one")]
     pub parts: usize,
-    /// So many of them at the same time, each by its share of the threads, for as many times the memory. Sums are added up in the same
-    /// order with any number of threads.
+    /// So many of them at the same time, each by its share of the threads, for as many times the memory; no more than there are threads.
+    /// Sums are added up in the same order with any number of threads.
     #[serde(default = "one")]
     pub at_once: usize,
     /// How long a step is at most.

@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use perihelion_kernels::Isa;
@@ -99,7 +100,7 @@ pub fn train(
     // What was saved last is of use: these weights are saved only if they give a loss and a gradient that are numbers, too. One part shows
     // it, since who stops a run waits.
     if first < next {
-        slopes(recipe, &*stage, &parameters, next, 1, &pools[..1])?;
+        slopes(recipe, &*stage, &parameters, next, 1, &pools)?;
     }
     save(&folder, &*stage, &parameters, next)?;
     watch(&Event::Saved(next));
@@ -131,16 +132,17 @@ struct SlopesOfStep {
     norm: f64,
 }
 
-/// The threads of each part that is computed at the same time as others.
+/// The threads of each part that is computed at the same time as others: no more parts than there are threads.
 fn pools(recipe: &Recipe) -> Result<Vec<ThreadPool>, DistillError> {
-    let n = recipe.train.at_once;
-    let n_threads = (rayon::current_num_threads() / n).max(1);
-    let pool = |_| ThreadPoolBuilder::new().num_threads(n_threads).build();
+    let n_threads = rayon::current_num_threads();
+    let n = recipe.train.at_once.min(n_threads);
+    let pool = |_| ThreadPoolBuilder::new().num_threads(n_threads / n).build();
     let pools = (0..n).map(pool).collect::<Result<_, _>>();
     pools.map_err(|why| DistillError::io(&recipe.output, std::io::Error::other(why)))
 }
 
-/// The gradients of `n_parts` parts; pool `i` of `n` takes every `n`th from the `i`th on.
+/// The gradients of `n_parts` parts. They are added up in as many lanes as the recipe has parts at the same time, and these in their
+/// order, however many pools there are to compute them.
 fn slopes(
     recipe: &Recipe,
     stage: &dyn Stage,
@@ -149,10 +151,11 @@ fn slopes(
     n_parts: usize,
     pools: &[ThreadPool],
 ) -> Result<SlopesOfStep, DistillError> {
-    let some = |first: usize| -> Result<(Gathered, f64), DistillError> {
+    let n_lanes = recipe.train.at_once.min(n_parts);
+    let lane = |first: usize| -> Result<(Gathered, f64), DistillError> {
         let (mut gathered, mut loss) = (Gathered::default(), 0.0);
         let means = || -> Vec<Tensor> { parameters.iter().map(Parameter::mean_tensor).collect() };
-        for part in (first..n_parts).step_by(pools.len()) {
+        for part in (first..n_parts).step_by(n_lanes) {
             // Leaves of their own, since the tape keeps what has leaves in common under one lock.
             let leaves: Vec<Tensor> = parameters.iter().map(Parameter::tensor).collect();
             let rng = &mut generator(recipe.seed, Purpose::Step(part), step);
@@ -162,20 +165,23 @@ fn slopes(
         }
         Ok((gathered, loss))
     };
-    let all = std::thread::scope(|scope| {
-        let some = &some;
-        let begun: Vec<_> =
-            pools.iter().enumerate().map(|(i, pool)| scope.spawn(move || pool.install(|| some(i)))).collect();
-        begun
-            .into_iter()
-            .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect::<Vec<_>>()
-    });
+    // Pool `i` of `n` takes every `n`th lane from the `i`th on; the first is this thread's.
+    let of_pool =
+        |i: usize| -> Vec<_> { pools[i].install(|| (i..n_lanes).step_by(pools.len()).map(&lane).collect()) };
+    let mut of_pools = std::thread::scope(|scope| {
+        let of_pool = &of_pool;
+        let begin = |i| Builder::new().spawn_scoped(scope, move || of_pool(i));
+        let begun = (1..pools.len().min(n_lanes)).map(begin).collect::<Result<Vec<_>, _>>();
+        let begun = begun.map_err(|why| DistillError::io(&recipe.output, why))?;
+        let others = begun.into_iter().map(|of| of.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        Ok::<Vec<_>, DistillError>(std::iter::once(of_pool(0)).chain(others).map(Vec::into_iter).collect())
+    })?;
     let (mut gathered, mut loss) = (Gathered::default(), 0.0);
-    for part in all {
-        let (of_part, loss_of_part) = part?;
-        gathered.join(of_part);
-        loss += loss_of_part;
+    for i in 0..n_lanes {
+        let lane = of_pools[i % pools.len()].next().expect("each pool has its lanes in their order");
+        let (of_lane, loss_of_lane) = lane?;
+        gathered.join(of_lane);
+        loss += loss_of_lane;
     }
     let norm = gathered.norm();
     match loss.is_finite() && norm.is_finite() {

@@ -14,7 +14,10 @@ const RECIPE: &str = "output = \"run\"\nseed = 5\n[scenes]\nsize = 16\nobjects =
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_perihelion"));
-    command.current_dir(folder).args(["distill", "a.toml", "--threads", "1"]).args(arguments);
+    command.current_dir(folder).args(["distill", "a.toml"]).args(arguments);
+    if !arguments.contains(&"--threads") {
+        command.args(["--threads", "1"]);
+    }
     command
 }
 
@@ -150,6 +153,17 @@ fn killed_or_stopped_runs_end_as_the_one_that_was_not() {
             assert!(*expected == found, "{name} differs");
         }
     }
+}
+
+#[test]
+fn parts_at_the_same_time_are_the_same_with_any_number_of_threads() {
+    let recipe = RECIPE.replace("steps = 40", "steps = 3\nparts = 5\nat_once = 3");
+    let [one, two, four] = ["1", "2", "4"].map(|threads| {
+        let folder = folder_with(&recipe);
+        succeed(folder.path(), &["--threads", threads]);
+        fs::read(folder.path().join("run/state.safetensors")).unwrap()
+    });
+    assert!(one == two && one == four);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn steady_state(predict: &mut Predict) -> (usize, usize) {
     let mut latents = vec![0.0; predict.manifest().latents.len()];
     let noise = latents.clone();
     let renoise = vec![0.5; if predict.wants_renoise() { (predict.n_steps() - 1) * noise.len() } else { 0 }];
-    let mut expectation = Expectation::new(predict);
+    let mut expectation = Expectation::new(predict).blurred(0.1, predict);
     let (steps, chunks) = (times(DENOISE_STEPS), times(DECODE_CHUNKS));
     let (mut n_steps, mut n_chunks, mut n_compared, mut brightest) = (0, 0, 0, f32::NEG_INFINITY);
     let counted = heap_calls(|| {
@@ -156,7 +156,8 @@ fn planning(predict: &mut Predict) {
         (0..12).map(|i| Candidate { source: String::new(), actions: plan(i) }).collect();
     let goal = vec![0.5; predict.manifest().latents.len()];
     let goal = Target::goal_of_clip(predict, &goal).expect("it fits");
-    for mut score in [Score::Goal(goal), Score::ExpectedSurprise] {
+    let near = goal.clone().blurred(0.1, predict);
+    for mut score in [Score::Goal(goal), Score::Goal(near), Score::ExpectedSurprise] {
         let mut searched = |n: usize| {
             heap_calls(|| {
                 let noises = Noises { seed: 1, n: 2 };

@@ -44,7 +44,7 @@ pub enum Glimpse<'a> {
         frame: usize,
         /// How many frames after the forecast's clip it came, from 1.
         ahead: usize,
-        /// Of the latent that ends with it, if one does.
+        /// Of the latent that ends with it, if one does, or of that latent's most surprising place if this is asked for.
         latent: Option<f32>,
         /// Of the frame, if it was decoded.
         pixels: Option<f32>,
