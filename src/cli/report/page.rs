@@ -21,7 +21,7 @@ pub(super) fn page(world: World, measured: &[Measured]) -> Page {
     let surprises = surprise_rows(measured);
     if !surprises.is_empty() {
         let said = "A clip as it went, and once more with something strange planted in it. AUROC is how often one with it surprises \
-                    more than one without, over all pairs: 0.5 is chance, 1 is always.";
+                    more than one without, over all pairs: 0.5 is chance, 1 is always. By place: of the latent's most surprising place, once what differs is blurred.";
         let table = table(&SURPRISE_HEADING, cells(surprises));
         page.section("surprise", "Surprise", Html::join([element("p", "soft").with(said).into(), table]));
     }

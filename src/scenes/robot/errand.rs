@@ -149,13 +149,13 @@ impl Errand {
 }
 
 /// A course of the pusher that turns smoothly: commands in pixels a frame, through three that are drawn at random.
-#[must_use]
-pub fn smooth_commands(rng: &mut Rng, n_frames: usize) -> Vec<[f64; 2]> {
+fn smooth_commands(rng: &mut Rng, n_frames: usize) -> Vec<[f64; 2]> {
     let knots = [(); 3].map(|()| command(rng));
     through(knots, n_frames)
 }
 
-/// The same through two, and to rest at the end: where the pusher then is it stays, and a ball that it has pushed is let go.
+/// A course that turns smoothly through two commands that are drawn at random, and to rest at the end: where the pusher then is it
+/// stays, and a ball that it has pushed is let go. Commands are in pixels a frame.
 #[must_use]
 pub fn commands_to_rest(rng: &mut Rng, n_frames: usize) -> Vec<[f64; 2]> {
     let [first, middle] = [(); 2].map(|()| command(rng));

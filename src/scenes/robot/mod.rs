@@ -20,7 +20,7 @@ mod table;
 
 pub use anomaly::Anomaly;
 pub use clip::{Clip, ClipOptions, Event};
-pub use errand::{ARRIVAL, Errand, commands_to_rest, smooth_commands};
+pub use errand::{ARRIVAL, Errand, commands_to_rest};
 pub use look::Look;
 pub use questions::{Asked, Show, Topic};
 pub use shape::Kind;
