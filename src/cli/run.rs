@@ -118,10 +118,13 @@ pub(crate) struct Options {
     /// Be a managed node: engines are opened, asked and closed as `~/change_state` says; nothing happens before that
     #[arg(long, conflicts_with = "bag")]
     lifecycle: bool,
-    /// Serve a page that shows what the node sees and says, and takes the prompt: at 127.0.0.1:8077, or at an address or a port
-    /// (0 is any that is free)
+    /// Serve a page that shows what the node sees and says, and takes the prompt, and Foxglove: at 127.0.0.1:8077, or at an address or a
+    /// port (0 is any that is free)
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = live::ADDRESS, value_parser = live::address)]
     live: Option<SocketAddr>,
+    /// Let pages of this origin connect as Foxglove does, beside https://app.foxglove.dev; may be given more than once
+    #[arg(long, value_name = "ORIGIN", requires = "live", value_parser = live::origin)]
+    live_origin: Vec<String>,
     /// Write answers, forecasts and surprises to stdout as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -150,7 +153,7 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if !options.lifecycle {
         warn_of_unknown(&unknown);
     }
-    let live = options.live.map(Live::open).transpose()?;
+    let live = options.live.map(|address| Live::open(address, &options.live_origin)).transpose()?;
     node.onlooker = live.as_ref().map(Live::onlooker).unwrap_or_default();
     let mut crew = crew::Hands::new(options, context);
     if !options.lifecycle {
@@ -181,6 +184,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             node.recording = recorder.as_ref().map(Recorder::recording).unwrap_or_default();
             let recorded = recorder.as_ref().map(|recorder| Recorded::new(&bag, recorder));
             let transport: &dyn Transport = recorded.as_ref().map_or(&bag, |recorded| recorded);
+            let overheard = live.as_ref().map(|live| live.overhears(transport));
+            let transport = overheard.as_ref().map_or(transport, |overheard| overheard);
             let ended = node::run(transport, &node, crew.engines(), &stop, &mut show);
             let kept = recorder.map_or(Ok(()), Recorder::finish);
             ended?;
@@ -212,6 +217,8 @@ pub(crate) fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             let dds = Walled::join(walled, Arc::new(clock))?;
             let recorded = recorder.as_ref().map(|recorder| Recorded::new(&dds, recorder));
             let transport: &dyn Transport = recorded.as_ref().map_or(&dds, |recorded| recorded);
+            let overheard = live.as_ref().map(|live| live.overhears(transport));
+            let transport = overheard.as_ref().map_or(transport, |overheard| overheard);
             if !context.ros.rosout_disabled {
                 let rosout =
                     transport.advertise(&node.rosout_topic()?, Log::TYPE, Delivery::Latched { kept: 10 })?;

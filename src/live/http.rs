@@ -37,7 +37,18 @@ pub(super) struct Request {
     /// Whose page asks, where a browser says so.
     pub(super) origin: Option<String>,
     pub(super) fetch_site: Option<String>,
+    /// If the viewer would go on in WebSocket.
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) body: Vec<u8>,
+}
+
+/// A wish to go on in WebSocket (RFC 6455, 4.2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upgrade {
+    /// What the answer is derived from.
+    pub(super) key: String,
+    /// The subprotocols that the viewer speaks, with commas between them.
+    pub(super) protocols: String,
 }
 
 /// Why there is no request.
@@ -153,9 +164,24 @@ fn parse(head: &[u8]) -> Result<(Request, usize), Failure> {
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let owned = |text: Option<&str>| text.map(str::to_owned);
+    let names = |list: Option<&str>, word: &str| {
+        list.is_some_and(|list| list.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
+    };
+    let is_upgrade = names(one("connection")?, "upgrade") && names(one("upgrade")?, "websocket");
+    let upgrade = match is_upgrade && method == Method::Get {
+        true if one("sec-websocket-version")? != Some("13") => {
+            return Err(Refused(426, "version 13 of WebSocket is spoken"));
+        }
+        true => {
+            let key = one("sec-websocket-key")?.ok_or(Refused(400, "Sec-WebSocket-Key is missing"))?;
+            let protocols = one("sec-websocket-protocol")?.unwrap_or_default();
+            Some(Upgrade { key: key.to_owned(), protocols: protocols.to_owned() })
+        }
+        false => None,
+    };
     let (origin, fetch_site) = (owned(one("origin")?), owned(one("sec-fetch-site")?));
     let (path, query) = (path.to_owned(), query.to_owned());
-    Ok((Request { method, path, query, host, origin, fetch_site, body: Vec::new() }, length))
+    Ok((Request { method, path, query, host, origin, fetch_site, upgrade, body: Vec::new() }, length))
 }
 
 /// The bytes of an answer.
@@ -243,6 +269,7 @@ fn reason(status: u16) -> &'static str {
         411 => "Length Required",
         413 => "Content Too Large",
         422 => "Unprocessable Content",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
@@ -279,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wish_for_another_protocol_is_known_by_both_its_headers() {
+        let upgrade =
+            |lines: &str| taken(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")).unwrap().upgrade;
+        let rest = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k==\r\nSec-WebSocket-Protocol: a, b\r\n";
+        let expected = Upgrade { key: "k==".to_owned(), protocols: "a, b".to_owned() };
+        let both = format!("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n{rest}");
+        assert_eq!(upgrade(&both), Some(expected));
+        for one in
+            ["Connection: Upgrade\r\n", "Upgrade: websocket\r\n", "Connection: close\r\nUpgrade: h2c\r\n"]
+        {
+            assert_eq!(upgrade(&format!("{one}{rest}")), None, "{one}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused_by_name() {
         let status = |text: &str| match taken(text) {
             Err(Refused(status, _)) => status,
@@ -299,6 +341,10 @@ mod tests {
         }
         assert_eq!(status(&format!("POST / HTTP/1.1\r\n{host}Content-Length: 9\r\n\r\nshort")), 400);
         assert_eq!(status(&format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n")), 501);
+        let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
+        let version = "Sec-WebSocket-Version: 13\r\n";
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{host}{upgrade}Sec-WebSocket-Key: k\r\n\r\n")), 426);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{host}{upgrade}{version}\r\n")), 400);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(9000))), 431);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(80))), 431);
         assert_eq!(taken(""), Err(Gone));

@@ -30,7 +30,7 @@ pub(super) struct Known {
     state: Mutex<State>,
     /// The forecast that is being made: the node's threads alone have to do with it.
     forming: Mutex<Option<Strip>>,
-    /// Of questions that viewers set.
+    /// Of what viewers set and say.
     pace: Mutex<Pace>,
     /// Counts what is to be seen at once.
     version: AtomicU64,
@@ -126,7 +126,7 @@ impl Known {
     /// # Errors
     /// Why not.
     pub(super) fn ask(&self, prompt: &str) -> Result<String, PromptRefusal> {
-        let node = self.state().node.clone().ok_or(PromptRefusal::NobodyThere)?;
+        let node = self.node().ok_or(PromptRefusal::NobodyThere)?;
         // A judge takes its time under the lock of the parameters, for which every question waits: one at a time, and few.
         let mut pace = match self.pace.try_lock() {
             Ok(pace) => pace,
@@ -151,6 +151,28 @@ impl Known {
         let received = view.listener.newest()?;
         let (number, age_ms) = ((round, received.place), age_ms(&received, view.camera.clock()));
         Some(Newest { received, number, age_ms })
+    }
+
+    /// The topic on which the camera that is shown is, or would be, as JPEG.
+    pub(super) fn camera_topic(&self) -> Option<String> {
+        let scene = self.state().scene.clone()?;
+        let topic = scene.shown()?.camera.topic();
+        Some(if topic.ends_with("/compressed") { topic.to_owned() } else { format!("{topic}/compressed") })
+    }
+
+    /// The node, if one is there.
+    pub(super) fn node(&self) -> Option<Arc<Acquaintance>> {
+        self.state().node.clone()
+    }
+
+    /// What tells this process from one before it.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Whether a viewer may change something now, which is counted then.
+    pub(super) fn may_change(&self) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).allows(Instant::now())
     }
 
     /// Which state of things this is, as far as it is to be seen at once.

@@ -8,8 +8,10 @@
 //! few references. What viewers cost is a share of the processors: their threads stand back for others, pictures rest, and so does JSON.
 //! A question that they set is judged as any change of a parameter is, which a question that is put meanwhile waits for: these are few.
 //!
-//! Why the page asks, and nothing is pushed to it: whoever is slow asks less often, and holds no connection meanwhile.
+//! Why the page asks, and nothing is pushed to it: whoever is slow asks less often, and holds no connection meanwhile. Foxglove, on the
+//! same port, is pushed what comes (`foxglove/`): for each viewer waits so much and no more.
 
+mod foxglove;
 mod http;
 mod known;
 mod pace;
@@ -26,11 +28,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use self::foxglove::Hub;
+pub use self::foxglove::Overheard;
 use self::http::Bounds;
 use self::known::Known;
 use self::routes::Routes;
 use self::server::{Doors, Limits};
 use crate::ros2::node::{Onlooker, OnlookerOption};
+use crate::ros2::transport::Transport;
 
 /// Where the page is if nobody says otherwise: for this machine alone.
 pub const ADDRESS: &str = "127.0.0.1:8077";
@@ -57,19 +62,21 @@ pub struct LiveError {
 pub struct Live {
     address: SocketAddr,
     known: Arc<Known>,
+    hub: Arc<Hub>,
     doors: Arc<Doors>,
     serving: Option<JoinHandle<()>>,
 }
 
 impl Live {
-    /// Serves the page at this address, and says where, and who can see it.
+    /// Serves the page at this address, and says where, and who can see it. Beside Foxglove's own, pages of these origins may connect to it
+    /// as Foxglove does.
     ///
     /// # Errors
     /// If the address cannot be had.
-    pub fn open(address: SocketAddr) -> Result<Self, LiveError> {
-        let page = Self::open_within(address, LIMITS)?;
+    pub fn open(address: SocketAddr, origins: &[String]) -> Result<Self, LiveError> {
+        let page = Self::open_within(address, origins, LIMITS)?;
         let address = page.address;
-        log::info!("live page: http://{address}/");
+        log::info!("live page: http://{address}/, and for Foxglove ws://{address}/");
         if !address.ip().is_loopback() {
             log::warn!(
                 "the live page at {address} is not for this machine alone: anyone on the network can see the camera and change \
@@ -79,17 +86,17 @@ impl Live {
         Ok(page)
     }
 
-    fn open_within(address: SocketAddr, limits: Limits) -> Result<Self, LiveError> {
+    fn open_within(address: SocketAddr, origins: &[String], limits: Limits) -> Result<Self, LiveError> {
         let failed = |problem| LiveError { address, problem };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (routes, doors) = (Routes::new(address), Arc::new(Doors::default()));
-        let (known, served) = (Arc::clone(&routes.known), Arc::clone(&doors));
+        let (routes, doors) = (Routes::new(address, origins), Arc::new(Doors::default()));
+        let (known, hub, served) = (Arc::clone(&routes.known), Arc::clone(&routes.hub), Arc::clone(&doors));
         let serving = std::thread::Builder::new()
             .name("live page".to_owned())
-            .spawn(move || server::serve(&listener, limits, &served, &|request| routes.answer(request)))
+            .spawn(move || server::serve(&listener, limits, &served, &routes))
             .map_err(failed)?;
-        Ok(Self { address, known, doors, serving: Some(serving) })
+        Ok(Self { address, known, hub, doors, serving: Some(serving) })
     }
 
     /// Where it is.
@@ -100,6 +107,11 @@ impl Live {
     /// What a node is to be told, so that it is shown.
     pub fn onlooker(&self) -> OnlookerOption {
         OnlookerOption::new(Arc::clone(&self.known) as Arc<dyn Onlooker>)
+    }
+
+    /// A transport on which a node is overheard, so that Foxglove hears what it says.
+    pub fn overhears<'a>(&self, transport: &'a dyn Transport) -> Overheard<'a> {
+        Overheard::new(transport, &self.hub)
     }
 }
 
@@ -129,6 +141,21 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
                  follows, write --live={ADDRESS}"
             )
         })
+}
+
+/// The origin of a page, as browsers write it.
+///
+/// # Errors
+/// What is expected instead.
+pub fn origin(text: &str) -> Result<String, String> {
+    let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
+    match host {
+        Some(host) if !host.contains(['/', '?', '#', '@', '*']) && text.is_ascii() => Ok(text.to_owned()),
+        _ => {
+            Err("expected SCHEME://HOST[:PORT], such as http://localhost:8080, as the log writes it"
+                .to_owned())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use jpeg_encoder::{ColorType, Encoder};
 
 use super::known::{Answered, Known};
 use crate::camera::{Decoder, FrameSize, Picture};
+use crate::frames::frame::Received;
+use crate::ros2::messages::{HeaderView, Time};
 use crate::ros2::node::annotated;
 use crate::runtime::reason::Place;
 
@@ -29,8 +31,10 @@ const REST: u32 = 4;
 pub(super) struct Shown<Number> {
     pub(super) number: Number,
     pub(super) jpeg: Arc<[u8]>,
-    /// When the scene was seen, in milliseconds of ROS time.
-    pub(super) seen_ms: f64,
+    /// When the scene was seen, in ROS time.
+    pub(super) seen_ns: i64,
+    /// The stamp of what it shows, and the coordinate frame.
+    pub(super) header: HeaderView,
     /// Of frames: when it was drawn.
     pub(super) age_ms: f64,
 }
@@ -90,8 +94,8 @@ impl Pictures {
             let picture = newest.received.frame.decode_apart(decoder.get_or_insert_with(Decoder::new), rgb);
             let shown = picture.ok().and_then(|picture| {
                 let jpeg = jpeg(picture.rgb, [picture.size.width, picture.size.height])?;
-                let seen_ms = newest.received.seen_ns as f64 / 1e6;
-                Some(Shown { number: newest.number, jpeg, seen_ms, age_ms: newest.age_ms })
+                let (seen_ns, header) = (newest.received.seen_ns, header(&newest.received));
+                Some(Shown { number: newest.number, jpeg, seen_ns, header, age_ms: newest.age_ms })
             });
             frame.keep(began, answer.took + forecast.took, shown);
         }
@@ -111,8 +115,8 @@ impl Pictures {
             let picture = received.frame.decode_apart(decoder.get_or_insert_with(Decoder::new), rgb);
             let shown = picture.ok().and_then(|picture| {
                 let jpeg = drawn_over(picture, text, places, *age_ms)?.into();
-                let seen_ms = received.seen_ns as f64 / 1e6;
-                Some(Shown { number: *number, jpeg, seen_ms, age_ms: *age_ms })
+                let (seen_ns, header) = (received.seen_ns, header(&received));
+                Some(Shown { number: *number, jpeg, seen_ns, header, age_ms: *age_ms })
             });
             answer.keep(began, frame.took + forecast.took, shown);
         }
@@ -128,7 +132,8 @@ impl Pictures {
         {
             let began = Instant::now();
             let shown = newest.strip.picture().and_then(|(size, rgb)| {
-                Some(Shown { number: newest.number, jpeg: jpeg(&rgb, size)?, seen_ms: 0.0, age_ms: 0.0 })
+                let (jpeg, header) = (jpeg(&rgb, size)?, HeaderView::default());
+                Some(Shown { number: newest.number, jpeg, seen_ns: 0, header, age_ms: 0.0 })
             });
             kept.keep(began, frame.took + answer.took, shown);
         }
@@ -160,6 +165,10 @@ fn drawn_over(picture: Picture<'_>, text: &str, places: &[Place], age_ms: f64) -
     };
     let places: Vec<Place> = places.iter().map(moved).collect();
     annotated(&rgb, [width, height].map(|side| side * scale), text, &places, age_ms)
+}
+
+fn header(received: &Received) -> HeaderView {
+    HeaderView { stamp: Time::from_ns(received.frame.stamp_ns), frame_id: received.frame.frame_id }
 }
 
 /// None of what is too large for one.

@@ -1,42 +1,56 @@
 //! Which request is answered with what, and whose requests are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use serde_json::json;
 
-use super::http::{Body, Method, Request, Response};
+use super::foxglove::{Hub, Robot, Welcome, talk};
+use super::http::{Body, Method, Request, Response, Upgrade};
 use super::known::{Known, PromptRefusal};
 use super::pace::Shared;
 use super::pictures::{Pictures, Shown};
+use super::server::{Host, Reply};
 
 const PAGE: &str = include_str!("page.html");
 /// Nothing from elsewhere, and within nobody's frame.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob: data:; \
                       connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+/// Where Foxglove is, in a browser.
+const FOXGLOVE: &str = "https://app.foxglove.dev";
 const JSON: &str = "application/json";
 const JPEG: &str = "image/jpeg";
 
 /// Answers requests about one node.
 #[derive(Default)]
 pub(super) struct Routes {
-    pub(super) known: std::sync::Arc<Known>,
+    pub(super) known: Arc<Known>,
     /// All that is known, in JSON.
     state: Shared,
     pictures: Pictures,
     /// What this machine is called, where others may reach it.
     names: Vec<String>,
+    pub(super) hub: Arc<Hub>,
+    /// Whose pages may connect beside this one.
+    origins: Vec<String>,
+    /// Viewers who stay.
+    n_seated: Arc<AtomicUsize>,
+    /// Whether somebody was told how another page may connect.
+    is_told: AtomicBool,
 }
 
 impl Routes {
-    /// Of a page that is served at this address.
-    pub(super) fn new(address: SocketAddr) -> Self {
+    /// Of a page that is served at this address, and pages of these origins beside it.
+    pub(super) fn new(address: SocketAddr, origins: &[String]) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim();
         let names = match address.ip().is_loopback() || host.is_empty() {
             true => Vec::new(),
             false => vec![host.to_owned(), format!("{host}.local")],
         };
-        Self { names, ..Self::default() }
+        let origins = origins.iter().cloned().chain([FOXGLOVE.to_owned()]).collect();
+        Self { names, origins, ..Self::default() }
     }
 
     pub(super) fn answer(&self, request: &Request) -> Response {
@@ -85,14 +99,34 @@ impl Routes {
         if !self.is_ours(&request.host) {
             return Some("this machine is not known by that name: use its address, or localhost");
         }
-        let is_same = |origin: &str| {
-            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            host.is_some_and(|host| host.eq_ignore_ascii_case(&request.host))
-        };
-        let is_sent_by_other = request.origin.as_deref().is_some_and(|origin| !is_same(origin))
+        let is_sent_by_other = request.origin.as_deref().is_some_and(|origin| !is_same(origin, request))
             || request.fetch_site.as_deref().is_some_and(|site| site != "same-origin" && site != "none");
         (request.method == Method::Post && is_sent_by_other)
             .then_some("another page's requests are not taken: the question is set from this page")
+    }
+
+    /// Lets a viewer stay who would go on in WebSocket.
+    ///
+    /// A browser asks nobody whether a page may connect, and says whose page it is.
+    fn welcome(&self, request: &Request, upgrade: &Upgrade) -> Result<Welcome, Response> {
+        if let Some(words) = self.foreign(request) {
+            return Err(Response::words(403, words));
+        }
+        if let Some(origin) = &request.origin
+            && !is_same(origin, request)
+            && !self.origins.iter().any(|one| one.eq_ignore_ascii_case(origin))
+        {
+            if !self.is_told.swap(true, Relaxed) {
+                log::warn!(
+                    "live page: a page of {origin:?} would connect and was refused; --live-origin lets it"
+                );
+            }
+            return Err(Response::words(403, "pages of that origin are not let in: see --live-origin"));
+        }
+        if request.path != "/" {
+            return Err(Response::words(404, "it is at /"));
+        }
+        Welcome::of(upgrade, &self.n_seated)
     }
 
     fn is_ours(&self, host: &str) -> bool {
@@ -123,6 +157,26 @@ impl Routes {
     }
 }
 
+impl Host for Routes {
+    fn reply(&self, request: &Request) -> Reply {
+        match &request.upgrade {
+            None => Reply::Says(self.answer(request)),
+            Some(upgrade) => self.welcome(request, upgrade).map_or_else(Reply::Says, Reply::Stays),
+        }
+    }
+
+    fn talk(&self, stream: TcpStream, welcome: &Welcome, stop: &AtomicBool) {
+        let Self { known, pictures, hub, .. } = self;
+        talk(stream, welcome, Robot { known, pictures, hub }, stop);
+    }
+}
+
+/// Whether a page of this origin is the one that the request goes to.
+fn is_same(origin: &str, request: &Request) -> bool {
+    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    host.is_some_and(|host| host.eq_ignore_ascii_case(&request.host))
+}
+
 /// A picture with its number; only the number, if the viewer has it already and says so.
 fn picture<Number>(
     shown: Option<Shown<Number>>,
@@ -130,13 +184,15 @@ fn picture<Number>(
     request: &Request,
     missing: &str,
 ) -> Response {
-    let Some(Shown { number, jpeg, seen_ms, age_ms }) = shown else { return Response::words(404, missing) };
+    let Some(Shown { number, jpeg, seen_ns, age_ms, .. }) = shown else {
+        return Response::words(404, missing);
+    };
     let number = word(number);
     let response = match request.query.strip_prefix("after=") {
         Some(known) if known == number => Response::new(204, JPEG, Body::Fixed(&[])),
         _ => Response::new(200, JPEG, Body::Shared(jpeg)),
     };
-    let (seen_ms, age_ms) = (format!("{seen_ms:.3}"), format!("{age_ms:.1}"));
+    let (seen_ms, age_ms) = (format!("{:.3}", seen_ns as f64 / 1e6), format!("{age_ms:.1}"));
     response.with("X-Number", number).with("X-Seen-Ms", seen_ms).with("X-Age-Ms", age_ms)
 }
 
@@ -146,7 +202,16 @@ mod tests {
 
     fn request(method: Method, path: &str, host: &str, origin: Option<&str>) -> Request {
         let (path, host, origin) = (path.to_owned(), host.to_owned(), origin.map(str::to_owned));
-        Request { method, path, query: String::new(), host, origin, fetch_site: None, body: Vec::new() }
+        Request {
+            method,
+            path,
+            query: String::new(),
+            host,
+            origin,
+            fetch_site: None,
+            upgrade: None,
+            body: Vec::new(),
+        }
     }
 
     fn status(routes: &Routes, method: Method, path: &str, host: &str, origin: Option<&str>) -> u16 {
@@ -155,7 +220,7 @@ mod tests {
 
     #[test]
     fn only_names_that_nobody_can_point_here_are_ours() {
-        let routes = Routes::new("127.0.0.1:8077".parse().unwrap());
+        let routes = Routes::new("127.0.0.1:8077".parse().unwrap(), &[]);
         let get = |host: &str| status(&routes, Method::Get, "/", host, None);
         for host in ["127.0.0.1:8077", "localhost:8077", "LOCALHOST", "[::1]:9", "[::1]", "192.168.1.9:1"] {
             assert_eq!(get(host), 200, "{host}");
@@ -170,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(get(host), 403, "{host}");
         }
-        let mut open = Routes::new("0.0.0.0:8077".parse().unwrap());
+        let mut open = Routes::new("0.0.0.0:8077".parse().unwrap(), &[]);
         open.names = vec!["robot".to_owned(), "robot.local".to_owned()];
         assert_eq!(status(&open, Method::Get, "/", "Robot.local:8077", None), 200);
         assert_eq!(status(&open, Method::Get, "/", "robot.example:8077", None), 403);
@@ -178,7 +243,7 @@ mod tests {
 
     #[test]
     fn another_page_sets_no_question() {
-        let routes = Routes::new("127.0.0.1:8077".parse().unwrap());
+        let routes = Routes::new("127.0.0.1:8077".parse().unwrap(), &[]);
         let host = "127.0.0.1:8077";
         let post = |origin: Option<&str>| status(&routes, Method::Post, "/prompt", host, origin);
         // Nobody is there who would take it.
@@ -198,8 +263,42 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_others_connect_if_they_were_named() {
+        let routes = Routes::new("127.0.0.1:8077".parse().unwrap(), &["http://localhost:3000".to_owned()]);
+        let connect = |path: &str, host: &str, origin: Option<&str>| {
+            let (key, protocols) = ("k".to_owned(), "foxglove.sdk.v1".to_owned());
+            let upgrade = Some(Upgrade { key, protocols });
+            match routes.reply(&Request { upgrade, ..request(Method::Get, path, host, origin) }) {
+                Reply::Says(response) => response.status,
+                Reply::Stays(_) => 101,
+            }
+        };
+        let ours = "127.0.0.1:8077";
+        for origin in [
+            None,
+            Some("http://127.0.0.1:8077"),
+            Some("https://app.foxglove.dev"),
+            Some("http://localhost:3000"),
+        ] {
+            assert_eq!(connect("/", ours, origin), 101, "{origin:?}");
+            assert_eq!(connect("/", "evil.example", origin), 403, "{origin:?}");
+        }
+        for origin in [
+            "null",
+            "file://",
+            "http://app.foxglove.dev",
+            "https://foxglove.dev",
+            "http://localhost:3001",
+            "",
+        ] {
+            assert_eq!(connect("/", ours, Some(origin)), 403, "{origin}");
+        }
+        assert_eq!(connect("/state.json", ours, None), 404);
+    }
+
+    #[test]
     fn what_is_not_there_is_said() {
-        let routes = Routes::new("127.0.0.1:8077".parse().unwrap());
+        let routes = Routes::new("127.0.0.1:8077".parse().unwrap(), &[]);
         let of = |method, path: &str| status(&routes, method, path, "localhost", None);
         assert_eq!(of(Method::Get, "/nothing"), 404);
         for path in ["/frame.jpg", "/answer.jpg", "/forecast.jpg"] {

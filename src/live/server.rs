@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
+use super::foxglove::Welcome;
 use super::http::{Bounds, Failure, Method, Request, Response, read};
 
 /// How often a thread that waits looks whether to stop.
@@ -45,11 +46,25 @@ pub(super) struct Doors {
     pub(super) n_viewers: AtomicUsize,
 }
 
-/// Answers requests.
-pub(super) type Answers<'a> = &'a (dyn Fn(&Request) -> Response + Sync);
+/// What becomes of a request.
+pub(super) enum Reply {
+    /// It is answered, and the connection ends.
+    Says(Response),
+    /// The viewer stays.
+    Stays(Welcome),
+}
+
+/// Whoever viewers come to.
+pub(super) trait Host: Sync {
+    /// Says what becomes of a request.
+    fn reply(&self, request: &Request) -> Reply;
+
+    /// Talks with a viewer who stays, until it goes or it is to stop.
+    fn talk(&self, stream: TcpStream, welcome: &Welcome, stop: &AtomicBool);
+}
 
 /// Serves until it is told to stop; every thread has ended then.
-pub(super) fn serve(listener: &TcpListener, limits: Limits, doors: &Doors, answers: Answers<'_>) {
+pub(super) fn serve(listener: &TcpListener, limits: Limits, doors: &Doors, host: &dyn Host) {
     let Doors { stop, n_viewers } = doors;
     // Of this thread alone, and of those that it starts. Whoever may not is served all the same.
     let _ = rustix::process::nice(NICENESS);
@@ -86,7 +101,7 @@ pub(super) fn serve(listener: &TcpListener, limits: Limits, doors: &Doors, answe
             let place = Place::take(n_viewers);
             let viewer = move || {
                 let _place = place;
-                attend(stream, limits, stop, answers);
+                attend(stream, limits, stop, host);
             };
             // Where there is no thread to be had the connection ends, and the next may fare better.
             let _ = std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn_scoped(scope, viewer);
@@ -154,10 +169,13 @@ fn see_off(leave: &Receiver<TcpStream>) {
     }
 }
 
-fn attend(stream: TcpStream, limits: Limits, stop: &AtomicBool, answers: Answers<'_>) {
+fn attend(stream: TcpStream, limits: Limits, stop: &AtomicBool, host: &dyn Host) {
     let mut line = Line { stream, deadline: Instant::now() + limits.patience, stop };
     let (response, with_body) = match read(&mut line, limits.bounds) {
-        Ok(request) => (answers(&request), request.method != Method::Head),
+        Ok(request) => match host.reply(&request) {
+            Reply::Says(response) => (response, request.method != Method::Head),
+            Reply::Stays(welcome) => return host.talk(line.stream, &welcome, stop),
+        },
         Err(Failure::Refused(status, words)) => {
             // Whoever was too slow hears at least that.
             line.deadline = line.deadline.max(Instant::now() + FAREWELL);

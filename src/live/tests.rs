@@ -48,7 +48,7 @@ fn ask_well(page: &Live, path: &str) -> String {
 }
 
 fn page(patience: Duration) -> Live {
-    Live::open_within("127.0.0.1:0".parse().unwrap(), Limits { patience, ..LIMITS }).unwrap()
+    Live::open_within("127.0.0.1:0".parse().unwrap(), &[], Limits { patience, ..LIMITS }).unwrap()
 }
 
 #[test]
@@ -68,6 +68,18 @@ fn addresses_are_read_as_they_are_meant() {
     assert_eq!(address(ADDRESS).unwrap().port(), PORT);
     for text in ["", "small.engine", "robot:8077", "70000", "127.0.0.1:", "-1", ":80"] {
         assert!(read(text).unwrap_err().contains("expected ADDRESS:PORT"), "{text}");
+    }
+}
+
+#[test]
+fn origins_are_written_as_browsers_write_them() {
+    for good in ["https://app.example.org", "http://localhost:8080", "file://", "http://[::1]:8080"] {
+        assert_eq!(origin(good).as_deref(), Ok(good));
+    }
+    for bad in
+        ["", "*", "null", "localhost:8080", "http://localhost:8080/", "https://*.example.org", "://host"]
+    {
+        assert!(origin(bad).unwrap_err().contains("expected SCHEME"), "{bad}");
     }
 }
 
@@ -175,6 +187,6 @@ fn a_page_ends_though_a_viewer_does_not() {
 #[test]
 fn an_address_that_is_taken_is_named() {
     let page = page(Duration::from_secs(1));
-    let error = Live::open(page.address()).err().unwrap().to_string();
+    let error = Live::open(page.address(), &[]).err().unwrap().to_string();
     assert!(error.contains(&page.address().to_string()) && error.contains("--live"), "{error}");
 }

@@ -29,14 +29,15 @@ use perihelion::runtime::reason::{AnswerSettings, Place};
 use perihelion::scenes::{FRAME_BYTES, Rng, SIZE, Scene, SceneOptions};
 use serde_json::{Value, json};
 
-#[path = "support/reason.rs"]
+mod foxglove;
+#[path = "../support/reason.rs"]
 mod reason;
-#[path = "support/script.rs"]
+#[path = "../support/script.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod script;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const PAGE: &str = include_str!("../src/live/page.html");
+const PAGE: &str = include_str!("../../src/live/page.html");
 const WIDTH: u32 = 8;
 const BLUE: [u8; 3 * 48] = {
     let mut rgb = [20; 3 * 48];
@@ -171,7 +172,7 @@ fn play(engines: Engines<'_>, look: impl FnOnce(&Stage) + Send) {
 }
 
 fn play_as(options: NodeOptions, engines: Engines<'_>, look: impl FnOnce(&Stage) + Send) {
-    let page = Live::open("127.0.0.1:0".parse().unwrap()).unwrap();
+    let page = Live::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
     let stage = Stage { memory: Memory::new(Arc::new(Clock::system())), viewer: Viewer(page.address()) };
     let options = NodeOptions { onlooker: page.onlooker(), ..options };
     let stop = AtomicBool::new(false);
@@ -182,7 +183,8 @@ fn play_as(options: NodeOptions, engines: Engines<'_>, look: impl FnOnce(&Stage)
             until("the camera's subscription", || stage.viewer.state()["camera"].is_object().then_some(()));
             look(&stage);
         });
-        run(&stage.memory, &options, engines, &stop, &mut |_: Said<'_>| {}).unwrap();
+        let overheard = page.overhears(&stage.memory);
+        run(&overheard, &options, engines, &stop, &mut |_: Said<'_>| {}).unwrap();
         if let Err(panic) = looking.join() {
             std::panic::resume_unwind(panic);
         }
@@ -513,7 +515,7 @@ impl Crew for Hands {
 
 #[test]
 fn the_page_of_a_managed_node_tells_its_state() {
-    let page = Live::open("127.0.0.1:0".parse().unwrap()).unwrap();
+    let page = Live::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
     let stage = Stage { memory: Memory::new(Arc::new(Clock::system())), viewer: Viewer(page.address()) };
     let options = NodeOptions { onlooker: page.onlooker(), ..options() };
     let stop = AtomicBool::new(false);
@@ -527,7 +529,7 @@ fn the_page_of_a_managed_node_tells_its_state() {
     std::thread::scope(|scope| {
         let node = scope.spawn(|| {
             let mut hands = Hands(Echo::new());
-            lifecycle::run(&stage.memory, &options, &mut hands, &stop, &mut |_| {}).unwrap();
+            lifecycle::run(&page.overhears(&stage.memory), &options, &mut hands, &stop, &mut |_| {}).unwrap();
         });
         until("the node", || (stage.viewer.state()["state"] == "unconfigured").then_some(()));
         // Nobody judges it before there is an engine.
