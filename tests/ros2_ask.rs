@@ -508,6 +508,7 @@ fn an_engine_that_only_forecasts_says_so() {
                 width: 2,
                 height: 1,
                 action_names: Vec::new(),
+                action_limits: Vec::new(),
             };
             run(&others.memory, &options("rate"), Engines::forecasting(&mut Seer(shape)), &stop, &mut |_| {})
                 .unwrap()

@@ -40,7 +40,15 @@ struct Seer(ForecastShape);
 impl Seer {
     fn new() -> Self {
         let (n_given, horizon, rate_hz, width, height) = (1, 2, 10.0, 4, 2);
-        Self(ForecastShape { n_given, horizon, rate_hz, width, height, action_names: Vec::new() })
+        Self(ForecastShape {
+            n_given,
+            horizon,
+            rate_hz,
+            width,
+            height,
+            action_names: Vec::new(),
+            action_limits: Vec::new(),
+        })
     }
 }
 

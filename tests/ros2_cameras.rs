@@ -208,7 +208,15 @@ impl Forecaster for Startled {
 #[test]
 fn one_camera_is_forecast_and_its_surprise_is_asked_about() {
     let action_names = Vec::new();
-    let shape = ForecastShape { n_given: 1, horizon: 1, rate_hz: 10.0, width: 2, height: 2, action_names };
+    let shape = ForecastShape {
+        n_given: 1,
+        horizon: 1,
+        rate_hz: 10.0,
+        width: 2,
+        height: 2,
+        action_names,
+        action_limits: Vec::new(),
+    };
     let mut options = options(AskCameras::Each);
     options.cameras.forecast = Some("rear".to_owned());
     options.ask_when = AskWhen { because: Because::Surprise, ..AskWhen::default() };

@@ -185,7 +185,15 @@ fn forecast_frames_arrive_in_order_and_whole() {
     viewer.subscribe("/test/eye_f/forecast", ImageView::TYPE, Delivery::Reliable, sink).unwrap();
     let publisher = camera.advertise("/test/image", ImageView::TYPE, Delivery::BestEffort).unwrap();
     let action_names = Vec::new();
-    let shape = ForecastShape { n_given: 1, horizon: 8, rate_hz: 10.0, width: 65, height: 63, action_names };
+    let shape = ForecastShape {
+        n_given: 1,
+        horizon: 8,
+        rate_hz: 10.0,
+        width: 65,
+        height: 63,
+        action_names,
+        action_limits: Vec::new(),
+    };
     let name = NodeName::new("/test", "eye_f").unwrap();
     let options = NodeOptions { max_image_bytes: 1000, ..NodeOptions::new(name) };
     let stop = AtomicBool::new(false);

@@ -21,7 +21,7 @@ use perihelion::frames::accounts::DropReason;
 use perihelion::frames::clock::Clock;
 use perihelion::ros2::messages::{
     ByteOrder, CompressedImageView, DiagnosticArray, Float32, Float32MultiArray, HeaderView, ImageView,
-    Message, ShortString, Text, Time, Twist, decode, encode,
+    Message, ShortString, Text, Time, Twist, Vector3, decode, encode,
 };
 use perihelion::ros2::names::NodeName;
 use perihelion::ros2::node::{
@@ -45,6 +45,15 @@ struct Says<F>(F);
 impl<F: FnMut(&Question<'_>) -> Outcome + Send> Answerer for Says<F> {
     fn answer(&mut self, question: &Question<'_>) -> Outcome {
         (self.0)(question)
+    }
+}
+
+/// Says that something is over when it goes.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 
@@ -88,8 +97,15 @@ struct Scripted<F> {
 impl<F: FnMut(&Look<'_>, &mut dyn FnMut(Glimpse<'_>)) -> Outcome<Forecast> + Send> Scripted<F> {
     fn new(look: F) -> Self {
         let action_names = Vec::new();
-        let shape =
-            ForecastShape { n_given: 2, horizon: 3, rate_hz: 10.0, width: 2, height: 2, action_names };
+        let shape = ForecastShape {
+            n_given: 2,
+            horizon: 3,
+            rate_hz: 10.0,
+            width: 2,
+            height: 2,
+            action_names,
+            action_limits: Vec::new(),
+        };
         Self { shape, look }
     }
 }
@@ -321,6 +337,53 @@ fn a_forecast_is_cut_where_its_time_ends_and_says_how_far_it_got() {
         (find("surprise"), find("forecasts_cut"), find("forecasts")),
         ("2.0000".into(), "1".into(), "1".into())
     );
+}
+
+#[test]
+fn actions_beyond_their_limits_are_taken_and_named_while_they_stand() {
+    let memory = Memory::new(Arc::new(Clock::system()));
+    let (stop, told) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let mut engine = Scripted::new(|look: &Look<'_>, tell: &mut dyn FnMut(Glimpse<'_>)| {
+        told.lock().unwrap().push(look.plan.expect("it takes actions")[0]);
+        tell(Glimpse::Frame { ahead: 1, rgb: &[1; 12] });
+        Outcome::Made(Forecast::default())
+    });
+    engine.shape.action_names = vec!["linear".to_owned()];
+    engine.shape.action_limits = vec![[-1.0, 1.0]];
+    // The levels and words of the diagnostics, while the robot is told to go so fast, until they satisfy.
+    let until = |x: f64, satisfies: &dyn Fn(u8, &str) -> bool| {
+        let patience = Instant::now() + Duration::from_secs(60);
+        let mut last = String::new();
+        while Instant::now() < patience {
+            let twist = Twist { linear: Vector3 { x, ..Vector3::default() }, ..Twist::default() };
+            memory.inject("/cmd_vel", Twist::TYPE, &encode(&twist), ByteOrder::Little);
+            let now_ns = memory.clock().now().ros_ns;
+            memory.inject("/image", ImageView::TYPE, &image_body(now_ns, 2, &[7; 12]), ByteOrder::Little);
+            for body in memory.published("/diagnostics") {
+                let reports: DiagnosticArray = decode(&body, ByteOrder::Little).unwrap();
+                let status = &reports.status[0];
+                last = format!("{}: {}", status.level, status.message);
+                if satisfies(status.level, &status.message) {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{last}");
+    };
+    let words = "cmd_vel: linear is 2 in step 0, and the checkpoint takes -1 to 1";
+    std::thread::scope(|scope| {
+        let driving = scope.spawn(|| {
+            let _ends = Ends(&stop);
+            until(0.5, &|_, message| !message.contains(words));
+            until(2.0, &|level, message| level == 1 && message.contains(words));
+            until(0.5, &|_, message| !message.contains(words));
+        });
+        run(&memory, &options(), Engines::forecasting(&mut engine), &stop, &mut |_| {}).unwrap();
+        driving.join().unwrap();
+    });
+    let told = told.lock().unwrap();
+    assert!(told.contains(&2.0) && told.contains(&0.5), "{told:?}");
 }
 
 #[test]

@@ -74,8 +74,15 @@ struct Seeing<'a>(&'a Seer, ForecastShape);
 impl<'a> Seeing<'a> {
     fn new(seer: &'a Seer) -> Self {
         let action_names = vec!["linear".to_owned(), "angular".to_owned()];
-        let shape =
-            ForecastShape { n_given: 2, horizon: 3, rate_hz: 10.0, width: 2, height: 2, action_names };
+        let shape = ForecastShape {
+            n_given: 2,
+            horizon: 3,
+            rate_hz: 10.0,
+            width: 2,
+            height: 2,
+            action_names,
+            action_limits: Vec::new(),
+        };
         Self(seer, shape)
     }
 }

@@ -251,8 +251,15 @@ fn frames_around_two_surprises_are_kept_and_no_others() {
         let mut node = NodeOptions { recording: recorder.recording(), ..node_options() };
         node.ask_when.surprise = limit;
         let action_names = Vec::new();
-        let shape =
-            ForecastShape { n_given: 2, horizon: 3, rate_hz: 10.0, width: 2, height: 2, action_names };
+        let shape = ForecastShape {
+            n_given: 2,
+            horizon: 3,
+            rate_hz: 10.0,
+            width: 2,
+            height: 2,
+            action_names,
+            action_limits: Vec::new(),
+        };
         let mut engine = Startled { shape, by };
         let engines = Engines::forecasting(&mut engine);
         run(&recorded, &node, engines, &AtomicBool::new(false), &mut |_| {}).unwrap();

@@ -97,7 +97,15 @@ mod tests {
     use super::*;
 
     fn shape(width: usize, height: usize, horizon: usize) -> ForecastShape {
-        ForecastShape { n_given: 1, horizon, rate_hz: 4.0, width, height, action_names: Vec::new() }
+        ForecastShape {
+            n_given: 1,
+            horizon,
+            rate_hz: 4.0,
+            width,
+            height,
+            action_names: Vec::new(),
+            action_limits: Vec::new(),
+        }
     }
 
     #[test]

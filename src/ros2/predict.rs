@@ -60,6 +60,7 @@ impl PredictForecaster {
             width: clip.width,
             height: clip.height,
             action_names: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.names.clone()),
+            action_limits: clip.actions.as_ref().map_or_else(Vec::new, |actions| actions.limits.clone()),
         };
         let frames = Scaled::new(shape.n_given + shape.horizon, size);
         let expectation = Expectation::new(&predict).blurred(settings.surprise_blur, &predict);

@@ -17,8 +17,15 @@ struct Ranks<F>(ForecastShape, F);
 impl<F> Ranks<F> {
     fn new(best: F) -> Self {
         let action_names = ["x", "y"].map(str::to_owned).to_vec();
-        let shape =
-            ForecastShape { n_given: 5, horizon: 8, rate_hz: FPS, width: SIZE, height: SIZE, action_names };
+        let shape = ForecastShape {
+            n_given: 5,
+            horizon: 8,
+            rate_hz: FPS,
+            width: SIZE,
+            height: SIZE,
+            action_names,
+            action_limits: Vec::new(),
+        };
         Ranks(shape, best)
     }
 }

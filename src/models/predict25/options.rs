@@ -16,6 +16,9 @@ pub enum ActionSpan {
     Latent,
 }
 
+/// Beyond its limits by less than this share of their distance an action is within them: it may have been rounded.
+const SLACK: f32 = 1e-3;
+
 /// The actions of an action-conditioned checkpoint: one row for each frame after the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Actions {
@@ -36,6 +39,21 @@ impl Actions {
             None => name.clone(),
         };
         self.names.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Which of these rows' actions lies beyond its limits, in words; the first one, if any does.
+    pub fn beyond(names: &[String], limits: &[[f32; 2]], rows: &[f32]) -> Option<String> {
+        let columns = names.iter().zip(limits).enumerate();
+        let (step, name, value, [low, high]) = columns
+            .filter_map(|(column, (name, [low, high]))| {
+                let slack = SLACK * (high - low);
+                let is_beyond = |value: &f32| !(low - slack..=high + slack).contains(value);
+                let values = rows.iter().copied().skip(column).step_by(names.len());
+                let (step, value) = values.enumerate().find(|(_, value)| is_beyond(value))?;
+                Some((step, name, value, [low, high]))
+            })
+            .min_by_key(|(step, ..)| *step)?;
+        Some(format!("{name} is {value} in step {step}, and the checkpoint takes {low} to {high}"))
     }
 
     /// How many values the perceptrons of a checkpoint with this note take at a time, if it names the columns.
@@ -186,6 +204,16 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn the_first_action_beyond_its_limits_is_named() {
+        let names = ["x", "y"].map(str::to_owned);
+        let beyond = |rows: &[f32]| Actions::beyond(&names, &[[-1.0, 1.0], [0.0, 0.5]], rows);
+        assert_eq!(beyond(&[1.0, 0.0, -1.001, 0.5003]), None, "it is as good as within");
+        let told = beyond(&[1.0, 0.0, 1.0, 0.6, 3.0, 0.0]).unwrap();
+        assert_eq!(told, "y is 0.6 in step 1, and the checkpoint takes 0 to 0.5");
+        assert_eq!(Actions::beyond(&names, &[], &[9.0, 9.0]), None, "none are known");
+    }
 
     #[test]
     fn limits_come_in_pairs_for_every_column() {

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Sizes,
     Slow,
     Cut,
+    Beyond,
     /// Which cameras are missing, by their places.
     Missing(u64),
     Apart,
@@ -198,6 +199,14 @@ pub(super) fn of_cuts(work: Work, cuts: &Cuts) -> Option<Concern> {
     Some(Concern { kind: Kind::Cut, text })
 }
 
+/// What of the robot's actions lies beyond what a checkpoint is trained for.
+pub(super) fn of_actions(beyond: &str) -> Concern {
+    let text = format!(
+        "{beyond}: what is forecast of that is worth little; send actions in the checkpoint's units (`inspect` tells them)"
+    );
+    Concern { kind: Kind::Beyond, text }
+}
+
 /// A camera that sends nothing, while questions are to be about all.
 pub(super) struct Missing<'a> {
     /// Its number among all.
@@ -250,6 +259,7 @@ impl Kind {
             Self::Sizes => "the camera's images are of one size again",
             Self::Slow => "the camera is fast enough for a clip again",
             Self::Cut => "nothing is cut at max_age any more",
+            Self::Beyond => "actions are within the checkpoint's limits again",
             Self::Missing(_) => "all cameras send images again",
             Self::Apart => "the frames of all cameras are near enough to each other again",
         }

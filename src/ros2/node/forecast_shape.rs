@@ -15,4 +15,6 @@ pub struct ForecastShape {
     pub height: usize,
     /// What each column of a plan steers; none for an engine that takes no actions.
     pub action_names: Vec<String>,
+    /// The lowest and the highest that each of them is trained for, where that is known.
+    pub action_limits: Vec<[f32; 2]>,
 }

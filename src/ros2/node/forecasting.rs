@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::answerer::Outcome;
 use super::board::{Delivered, Notes};
+use super::concerns::of_actions;
 use super::forecaster::{Forecaster, Glimpse, Look};
 use super::gaze::{Eye, Gaze, Wanted};
 use super::imagining::Wish;
@@ -127,7 +128,7 @@ impl<'a> Forecasting<'a> {
             image_topic,
             _attending: asks.wishes.attended(Attendance::There, move || ear.nudge()),
         };
-        let limits = Arc::clone(parameters);
+        let (limits, actions) = (Arc::clone(parameters), plan.clone());
         let detail = move |notes: &Notes, status: &mut Status| {
             let limit = |name: &str| limits.read(|parameters| parameters.double(name) as f32);
             detail(notes, limit("surprise_warn"), limit("surprise_error"), status);
@@ -145,7 +146,9 @@ impl<'a> Forecasting<'a> {
         };
         let forming_s = shape.n_given as f64 / shape.rate_hz;
         let detail = Box::new(detail);
-        let watched = Watched::new(Work::Forecasts, (options, parameters), forming_s, (camera, &eye), detail);
+        let worry = move || actions.as_ref().and_then(|plan| plan.beyond()).map(|beyond| of_actions(&beyond));
+        let watched = Watched::new(Work::Forecasts, (options, parameters), forming_s, (camera, &eye), detail)
+            .with_worry(Box::new(worry));
         let parameters = Arc::clone(parameters);
         let period_ns = Box::new(move || parameters.read(ask_period_ns));
         Ok((Turns::new(Box::new(role), period_ns), watched))

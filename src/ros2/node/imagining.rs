@@ -140,7 +140,15 @@ mod tests {
 
     fn shape(names: &[&str]) -> ForecastShape {
         let action_names = names.iter().map(|name| (*name).to_owned()).collect();
-        ForecastShape { n_given: 1, horizon: 3, rate_hz: 1.0, width: 2, height: 1, action_names }
+        ForecastShape {
+            n_given: 1,
+            horizon: 3,
+            rate_hz: 1.0,
+            width: 2,
+            height: 1,
+            action_names,
+            action_limits: Vec::new(),
+        }
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! counts. Before anything was heard, all actions are zero.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::forecast_shape::ForecastShape;
 use crate::frames::accounts::DropReason;
+use crate::models::predict25::Actions;
 use crate::ros2::messages::{ByteOrder, Float32MultiArray, Twist, decode};
 use crate::ros2::transport::MessageSink;
 
@@ -19,6 +20,8 @@ type Component = fn(&Twist) -> f64;
 pub(super) struct StandingPlan {
     width: usize,
     horizon: usize,
+    names: Vec<String>,
+    limits: Vec<[f32; 2]>,
     /// Where the columns stand in a `Twist`; none if one of them is no velocity.
     components: Option<Vec<Component>>,
     state: Mutex<State>,
@@ -29,6 +32,8 @@ struct State {
     /// `[horizon, width]`
     rows: Vec<f32>,
     source: String,
+    /// What of them lies beyond its limits.
+    beyond: Option<String>,
 }
 
 impl StandingPlan {
@@ -39,8 +44,10 @@ impl StandingPlan {
         let plan = Self {
             width,
             horizon: shape.horizon,
+            names: shape.action_names.clone(),
+            limits: shape.action_limits.clone(),
             components: shape.action_names.iter().map(|name| component(name)).collect(),
-            state: Mutex::new(State { rows, source: "zeros: none heard yet".into() }),
+            state: Mutex::new(State { rows, source: "zeros: none heard yet".into(), beyond: None }),
             refused: AtomicU64::new(0),
         };
         (0 < width).then(|| Arc::new(plan))
@@ -53,14 +60,20 @@ impl StandingPlan {
 
     /// Copies the rows into `rows`, and says where they are from.
     pub(super) fn read(&self, rows: &mut Vec<f32>) -> String {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         rows.clone_from(&state.rows);
         state.source.clone()
     }
 
     /// Where the rows are from.
     pub(super) fn source(&self) -> String {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).source.clone()
+        self.state().source.clone()
+    }
+
+    /// What of the standing plan lies beyond what the checkpoint is trained for, and where it is from.
+    pub(super) fn beyond(&self) -> Option<String> {
+        let state = self.state();
+        state.beyond.as_ref().map(|beyond| format!("{}: {beyond}", state.source))
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -121,10 +134,15 @@ impl StandingPlan {
 
     fn hold(&self, rows: &[f32], source: String) -> Result<(), String> {
         check_rows(rows, self.width, self.horizon)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let beyond = Actions::beyond(&self.names, &self.limits, rows);
+        let mut state = self.state();
         hold_last(rows, self.width, &mut state.rows);
-        state.source = source;
+        (state.source, state.beyond) = (source, beyond);
         Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,7 +193,9 @@ mod tests {
 
     fn plan(names: &[&str]) -> Arc<StandingPlan> {
         let action_names = names.iter().map(|name| (*name).to_owned()).collect();
-        let shape = ForecastShape { n_given: 1, horizon: 3, rate_hz: 1.0, width: 1, height: 1, action_names };
+        let action_limits = vec![[-1.0, 1.0]; names.len()];
+        let (n_given, horizon, rate_hz, width, height) = (1, 3, 1.0, 1, 1);
+        let shape = ForecastShape { n_given, horizon, rate_hz, width, height, action_names, action_limits };
         StandingPlan::new(&shape).unwrap()
     }
 
@@ -205,6 +225,18 @@ mod tests {
         plan.plan_sink()(Ok((&array(&[1.0, 2.0, 3.0, 4.0], &[2, 2]), ByteOrder::Little)));
         assert_eq!(rows(&plan), (vec![1.0, 2.0, 3.0, 4.0, 3.0, 4.0], "plan of 2 steps".to_owned()));
         assert_eq!(plan.refused(), 0);
+    }
+
+    #[test]
+    fn what_lies_beyond_its_limits_is_taken_and_told() {
+        let plan = plan(&["linear", "angular"]);
+        let mut hear = plan.plan_sink();
+        hear(Ok((&array(&[1.0, 0.0, -3.0, 0.0], &[2, 2]), ByteOrder::Little)));
+        assert_eq!(rows(&plan).0, [1.0, 0.0, -3.0, 0.0, -3.0, 0.0]);
+        let told = "plan of 2 steps: linear is -3 in step 1, and the checkpoint takes -1 to 1";
+        assert_eq!(plan.beyond().as_deref(), Some(told));
+        hear(Ok((&array(&[1.0, 0.0], &[1, 2]), ByteOrder::Little)));
+        assert_eq!((plan.beyond(), plan.refused()), (None, 0));
     }
 
     #[test]
@@ -260,8 +292,15 @@ mod tests {
     fn only_velocities_are_heard_as_such() {
         assert!(plan(&["linear.y", "angular.x", "angular"]).is_velocity());
         assert!(!plan(&["linear", "gripper"]).is_velocity());
-        let shape =
-            ForecastShape { n_given: 1, horizon: 3, rate_hz: 1.0, width: 1, height: 1, action_names: vec![] };
+        let shape = ForecastShape {
+            n_given: 1,
+            horizon: 3,
+            rate_hz: 1.0,
+            width: 1,
+            height: 1,
+            action_names: vec![],
+            action_limits: Vec::new(),
+        };
         assert!(StandingPlan::new(&shape).is_none());
     }
 }

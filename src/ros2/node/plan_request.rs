@@ -232,7 +232,15 @@ mod tests {
 
     fn shape() -> ForecastShape {
         let action_names = vec!["linear".to_owned(), "angular".to_owned()];
-        ForecastShape { n_given: 1, horizon: 3, rate_hz: 1.0, width: 1, height: 1, action_names }
+        ForecastShape {
+            n_given: 1,
+            horizon: 3,
+            rate_hz: 1.0,
+            width: 1,
+            height: 1,
+            action_names,
+            action_limits: Vec::new(),
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::{Board, Notes};
-use super::concerns::{self, Missing, Standing};
+use super::concerns::{self, Concern, Missing, Standing};
 use super::gaze::{Eye, Pairing};
 use super::lookout::Lookout;
 use super::occasion::{AskWhen, Because};
@@ -30,6 +30,8 @@ const CALM_NS: i64 = 5_000_000_000;
 
 /// Adds to a status what is known of one kind of work alone.
 type Detail<'a> = Box<dyn Fn(&Notes, &mut Status) + Send + 'a>;
+/// What is wrong with one kind of work beside its pace, if anything is.
+type Worry<'a> = Box<dyn Fn() -> Option<Concern> + Send + 'a>;
 
 pub(super) struct Watch<'a> {
     publisher: Box<dyn Publisher>,
@@ -58,6 +60,8 @@ pub(super) struct Watched<'a> {
     board: Arc<Board>,
     detail: Detail<'a>,
     parameters: SharedParameters,
+    /// What else may be wrong with the work.
+    worry: Worry<'a>,
     /// In which a clip forms.
     forming_s: f64,
     verdict: (Level, String),
@@ -94,6 +98,7 @@ impl<'a> Watched<'a> {
             board: Arc::clone(&eye.board),
             detail,
             parameters: Arc::clone(parameters),
+            worry: Box::new(|| None),
             forming_s,
             verdict: (Level::Stale, String::new()),
             said: (Level::Stale, String::new()),
@@ -102,6 +107,11 @@ impl<'a> Watched<'a> {
             before: Accounts::default(),
             streaming_since_ns: 0,
         }
+    }
+
+    /// Heeds what else may be wrong with the work.
+    pub(super) fn with_worry(self, worry: Worry<'a>) -> Self {
+        Self { worry, ..self }
     }
 
     fn status(&mut self, publishers: usize, kernel_drops: u64) -> Status {
@@ -140,7 +150,8 @@ impl<'a> Watched<'a> {
     fn heed(&mut self, rate_hz: Option<f64>, now_ns: i64) -> Vec<(log::Level, String)> {
         let cuts = self.board.read(|notes| notes.cuts);
         let slow = concerns::of_rate(self.work, self.listener.options(), rate_hz, self.concerns.is_slow());
-        self.concerns.hear(slow.into_iter().chain(concerns::of_cuts(self.work, &cuts)).collect(), now_ns)
+        let found = slow.into_iter().chain(concerns::of_cuts(self.work, &cuts)).chain((self.worry)());
+        self.concerns.hear(found.collect(), now_ns)
     }
 
     /// Judges, and says so where it is news.
