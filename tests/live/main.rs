@@ -449,7 +449,15 @@ impl Forecaster for Seer {
 #[test]
 fn forecasts_are_shown_as_one_strip_and_surprise_is_told() {
     let (n_given, horizon, rate_hz, width, height) = (1, 3, 8.0, 16, 16);
-    let mut seer = Seer(ForecastShape { n_given, horizon, rate_hz, width, height, action_names: Vec::new() });
+    let mut seer = Seer(ForecastShape {
+        n_given,
+        horizon,
+        rate_hz,
+        width,
+        height,
+        action_names: Vec::new(),
+        action_limits: Vec::new(),
+    });
     play(Engines::forecasting(&mut seer), |stage| {
         let state = until("a forecast", || {
             stage.show(WIDTH, &BLUE);
@@ -472,7 +480,15 @@ fn of_several_cameras_that_of_the_forecasts_is_shown() {
     options.cameras.named = cameras.map(|camera| camera.parse().unwrap()).into();
     options.cameras.forecast = Some("rear".to_owned());
     let (n_given, horizon, rate_hz, width, height) = (1, 3, 8.0, 16, 16);
-    let shape = ForecastShape { n_given, horizon, rate_hz, width, height, action_names: Vec::new() };
+    let shape = ForecastShape {
+        n_given,
+        horizon,
+        rate_hz,
+        width,
+        height,
+        action_names: Vec::new(),
+        action_limits: Vec::new(),
+    };
     for answers in [true, false] {
         let (mut echo, mut seer) = (Echo::new(), Seer(shape.clone()));
         let answerer = answers.then_some(&mut echo as &mut dyn Answerer);

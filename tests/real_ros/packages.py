@@ -4,6 +4,7 @@
 """
 
 import ast
+import json
 import pathlib
 import sys
 import tomllib
@@ -49,4 +50,12 @@ for launch in sorted(root.glob("jetson/**/*.launch.*")):
         assert any("node" in entry for entry in yaml.safe_load(text)["launch"]), f"{launch}: starts nothing"
         assert needs is None or "launch_yaml" in needs, f"{launch}: package.xml does not declare launch_yaml"
 assert seen == LAUNCHED, f"found {seen}"
+# The layout's panels are those that it places.
+layout = json.loads((root / "jetson" / "ros2" / "perihelion" / "foxglove" / "perihelion.json").read_text())
+placed, open_ = set(), [layout["layout"]]
+while open_:
+    one = open_.pop()
+    placed |= {one} if isinstance(one, str) else set()
+    open_ += [one["first"], one["second"]] if isinstance(one, dict) else []
+assert placed == set(layout["configById"]), f"placed {sorted(placed)}, set {sorted(layout['configById'])}"
 print(f"{', '.join(sorted(found))} {version}: as ament's tools expect")

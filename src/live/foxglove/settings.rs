@@ -55,10 +55,13 @@ mod tests {
     use super::*;
     use crate::ros2::names::NodeName;
     use crate::ros2::node::NodeOptions;
+    use crate::runtime::reason::AnswerSettings;
 
     #[test]
     fn parameters_are_set_in_their_own_types() {
-        let store = ParameterStore::new(NodeOptions::new(NodeName::new("/", "eye").unwrap()).parameters());
+        let answers = Some(AnswerSettings::default());
+        let options = NodeOptions { answers, ..NodeOptions::new(NodeName::new("/", "eye").unwrap()) };
+        let store = ParameterStore::new(options.parameters());
         let set = |name: &str, value: Json| {
             set(&store, &[Setting { name: name.to_owned(), value }]).pop().map_or(Ok(()), Err)
         };

@@ -203,8 +203,10 @@ impl<'a> Talk<'a> {
     }
 
     fn spoken(&self, channel: u32, payload: &[u8]) -> Result<(), String> {
-        let topic =
-            self.spoken.get(&channel).ok_or_else(|| format!("channel {channel} was not announced"))?;
+        let unknown = || {
+            format!("channel {channel} was not announced, or with a topic on which the node does not hear")
+        };
+        let topic = self.spoken.get(&channel).ok_or_else(unknown)?;
         if !self.robot.known.may_change() {
             return Err(format!("{topic}: {TOO_OFTEN}"));
         }
