@@ -1,16 +1,9 @@
 //! A transport on which single topics have the quality of service that users gave them.
 
-use std::sync::Arc;
-
 use super::qos::{QosOverrides, Side};
-use super::transport::{
-    Delivery, ImageTransport, MessageSink, Publisher, Pump, Reception, ServiceHandler, TopicSeen, Transport,
-    TransportError,
-};
-use crate::frames::camera::Camera;
-use crate::frames::clock::Clock;
+use super::transport::{Delivery, Layer, MessageSink, Publisher, Transport, TransportError};
 
-/// Hands everything on to another transport.
+/// `transport` with overrides.
 pub(super) struct Told<'a> {
     transport: &'a dyn Transport,
     overrides: &'a QosOverrides,
@@ -23,17 +16,9 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Transport for Told<'_> {
-    fn clock(&self) -> &Arc<Clock> {
-        self.transport.clock()
-    }
-
-    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
-        self.transport.subscribe_images(transport, camera)
-    }
-
-    fn ignore_images(&self, topic: &str) {
-        self.transport.ignore_images(topic);
+impl Layer for Told<'_> {
+    fn below(&self) -> &dyn Transport {
+        self.transport
     }
 
     fn subscribe(
@@ -54,26 +39,5 @@ impl Transport for Told<'_> {
         delivery: Delivery,
     ) -> Result<Box<dyn Publisher>, TransportError> {
         self.transport.advertise(topic, ros_type, self.overrides.apply(topic, Side::Publisher, delivery))
-    }
-
-    fn serve(
-        &self,
-        service: &str,
-        ros_type: &'static str,
-        handler: ServiceHandler,
-    ) -> Result<(), TransportError> {
-        self.transport.serve(service, ros_type, handler)
-    }
-
-    fn graph(&self) -> Vec<TopicSeen> {
-        self.transport.graph()
-    }
-
-    fn reception(&self, topic: &str) -> Option<Reception> {
-        self.transport.reception(topic)
-    }
-
-    fn pump(&self) -> Pump {
-        self.transport.pump()
     }
 }

@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::hub::{Hub, SharedSink};
-use crate::frames::camera::Camera;
 use crate::frames::clock::Clock;
 use crate::ros2::transport::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reception, ServiceHandler,
-    TopicSeen, Transport, TransportError,
+    Delivery, Layer, MessageSink, PublishError, Publisher, TopicSeen, Transport, TransportError,
 };
 
 /// Hands everything on to another transport.
@@ -22,17 +20,9 @@ impl<'a> Overheard<'a> {
     }
 }
 
-impl Transport for Overheard<'_> {
-    fn clock(&self) -> &Arc<Clock> {
-        self.transport.clock()
-    }
-
-    fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
-        self.transport.subscribe_images(transport, camera)
-    }
-
-    fn ignore_images(&self, topic: &str) {
-        self.transport.ignore_images(topic);
+impl Layer for Overheard<'_> {
+    fn below(&self) -> &dyn Transport {
+        self.transport
     }
 
     fn subscribe(
@@ -65,28 +55,11 @@ impl Transport for Overheard<'_> {
         Ok(Box::new(Heard { publisher, hub, clock, channel }))
     }
 
-    fn serve(
-        &self,
-        service: &str,
-        ros_type: &'static str,
-        handler: ServiceHandler,
-    ) -> Result<(), TransportError> {
-        self.transport.serve(service, ros_type, handler)
-    }
-
     /// The topics that are there, with viewers among their subscribers.
     fn graph(&self) -> Vec<TopicSeen> {
         let mut graph = self.transport.graph();
         self.hub.count_in(&mut graph);
         graph
-    }
-
-    fn reception(&self, topic: &str) -> Option<Reception> {
-        self.transport.reception(topic)
-    }
-
-    fn pump(&self) -> Pump {
-        self.transport.pump()
     }
 }
 

@@ -8,10 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frames::camera::Camera;
-use crate::frames::clock::Clock;
 use crate::ros2::transport::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reception, ServiceHandler,
-    TopicSeen, Transport, TransportError,
+    Delivery, ImageTransport, Layer, MessageSink, PublishError, Publisher, Transport, TransportError,
 };
 
 /// Where the messages of a topic go at this moment.
@@ -45,9 +43,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Transport for Reused<'_> {
-    fn clock(&self) -> &Arc<Clock> {
-        self.transport.clock()
+impl Layer for Reused<'_> {
+    fn below(&self) -> &dyn Transport {
+        self.transport
     }
 
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
@@ -94,27 +92,6 @@ impl Transport for Reused<'_> {
         publishers.insert(topic.to_owned(), Arc::clone(&publisher));
         Ok(Box::new(Shared(publisher)))
     }
-
-    fn serve(
-        &self,
-        service: &str,
-        ros_type: &'static str,
-        handler: ServiceHandler,
-    ) -> Result<(), TransportError> {
-        self.transport.serve(service, ros_type, handler)
-    }
-
-    fn graph(&self) -> Vec<TopicSeen> {
-        self.transport.graph()
-    }
-
-    fn reception(&self, topic: &str) -> Option<Reception> {
-        self.transport.reception(topic)
-    }
-
-    fn pump(&self) -> Pump {
-        self.transport.pump()
-    }
 }
 
 struct Shared(Arc<dyn Publisher>);
@@ -139,9 +116,9 @@ fn a_topic_is_taken_once_and_heard_by_the_last_who_asked() {
     for turn in 0..3 {
         let ears = Arc::clone(&heard);
         let sink: MessageSink = Box::new(move |_| ears.lock().unwrap().push(turn));
-        reused.subscribe("/prompt", Text::TYPE, Delivery::Reliable, sink).unwrap();
+        Layer::subscribe(&reused, "/prompt", Text::TYPE, Delivery::Reliable, sink).unwrap();
         memory.inject("/prompt", Text::TYPE, &body, ByteOrder::Little);
-        let publisher = reused.advertise("/answer", Text::TYPE, Delivery::Reliable).unwrap();
+        let publisher = Layer::advertise(&reused, "/answer", Text::TYPE, Delivery::Reliable).unwrap();
         publisher.publish(body.clone()).unwrap();
         reused.rest();
         memory.inject("/prompt", Text::TYPE, &body, ByteOrder::Little);
@@ -158,7 +135,7 @@ fn a_topic_is_taken_once_and_heard_by_the_last_who_asked() {
     let cameras = ["front", "rear"].map(camera);
     for _ in 0..2 {
         cameras.iter().for_each(|camera| {
-            reused.subscribe_images(ImageTransport::Raw, Arc::clone(camera)).unwrap();
+            Layer::subscribe_images(&reused, ImageTransport::Raw, Arc::clone(camera)).unwrap();
         });
         assert_eq!(cameras.each_ref().map(Arc::strong_count), [2, 2]);
         reused.rest();

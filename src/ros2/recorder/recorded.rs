@@ -9,8 +9,7 @@ use crate::frames::camera::{Camera, Tap};
 use crate::frames::clock::Clock;
 use crate::frames::frame::Frame;
 use crate::ros2::transport::{
-    Delivery, ImageTransport, MessageSink, PublishError, Publisher, Pump, Reception, ServiceHandler,
-    TopicSeen, Transport, TransportError,
+    Delivery, ImageTransport, Layer, PublishError, Publisher, Transport, TransportError,
 };
 
 /// Hands everything on to another transport.
@@ -26,9 +25,9 @@ impl<'a> Recorded<'a> {
     }
 }
 
-impl Transport for Recorded<'_> {
-    fn clock(&self) -> &Arc<Clock> {
-        self.transport.clock()
+impl Layer for Recorded<'_> {
+    fn below(&self) -> &dyn Transport {
+        self.transport
     }
 
     fn subscribe_images(&self, transport: ImageTransport, camera: Arc<Camera>) -> Result<(), TransportError> {
@@ -38,20 +37,6 @@ impl Transport for Recorded<'_> {
             camera.tap(Box::new(Images { shared: Arc::clone(&self.shared), clock, channel }));
         }
         self.transport.subscribe_images(transport, camera)
-    }
-
-    fn ignore_images(&self, topic: &str) {
-        self.transport.ignore_images(topic);
-    }
-
-    fn subscribe(
-        &self,
-        topic: &str,
-        ros_type: &'static str,
-        delivery: Delivery,
-        sink: MessageSink,
-    ) -> Result<(), TransportError> {
-        self.transport.subscribe(topic, ros_type, delivery, sink)
     }
 
     fn advertise(
@@ -68,27 +53,6 @@ impl Transport for Recorded<'_> {
         let channel = self.shared.channel(topic, ros_type);
         let (shared, clock) = (Arc::clone(&self.shared), Arc::clone(self.transport.clock()));
         Ok(Box::new(Heard { publisher, shared, clock, channel }))
-    }
-
-    fn serve(
-        &self,
-        service: &str,
-        ros_type: &'static str,
-        handler: ServiceHandler,
-    ) -> Result<(), TransportError> {
-        self.transport.serve(service, ros_type, handler)
-    }
-
-    fn graph(&self) -> Vec<TopicSeen> {
-        self.transport.graph()
-    }
-
-    fn reception(&self, topic: &str) -> Option<Reception> {
-        self.transport.reception(topic)
-    }
-
-    fn pump(&self) -> Pump {
-        self.transport.pump()
     }
 }
 
