@@ -51,6 +51,7 @@ rm -rf "$share"/engines/*/pictures
 cp "$here"/launch/* "$share/launch/"
 install -m 755 "$here/accept" "$here/report.py" "$share/"
 install -m 644 "$here/camera.mcap" "$share/"
+install -D -m 644 "$here/ros2/perihelion/foxglove/perihelion.json" "$share/foxglove/perihelion.json"
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 mkdir -p "$tree/DEBIAN"

@@ -119,6 +119,10 @@ fn what_imagine_made_of_a_plan_is_found_again() {
         "their number counts"
     );
 
+    // It says by what the goal was blurred, if it was.
+    assert_eq!(plans["score"].get("blur"), None);
+    let blurred = ["--samples", "5", "--goal", &goal, "--goal-blur", "0.25", "--json"];
+    assert_eq!(json(&around(built, &zeros, &blurred))["score"]["blur"], 0.25);
     let write = ["--samples", "5", "--goal", &goal, "--seed", "3", "--actions-out", &best];
     succeed(&around(built, &zeros, &write));
     let imagine = ["imagine", &built.engine, "--frames", &built.frames, "--actions", &best, "--seed", "3"];

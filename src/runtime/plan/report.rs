@@ -34,6 +34,9 @@ pub struct ScoreReport {
     pub unit: &'static str,
     /// See [`Score::higher_is_better`].
     pub higher_is_better: bool,
+    /// See [`Score::blur`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur: Option<f64>,
 }
 
 /// One candidate.
@@ -93,6 +96,7 @@ impl Report {
                 name: score.name(),
                 unit: score.unit(),
                 higher_is_better: score.higher_is_better(),
+                blur: score.blur(),
             },
             n_candidates: candidates.len(),
             n_evaluated,

@@ -40,6 +40,14 @@ impl Score<'_> {
         }
     }
 
+    /// By what differences of latents are blurred before they count, if they are: σ, in heights of the picture.
+    pub fn blur(&self) -> Option<f64> {
+        match self {
+            Score::Goal(target) | Score::Surprise(target) => target.blur.as_ref().map(Blur::share),
+            Score::ExpectedSurprise | Score::Critic(_) => None,
+        }
+    }
+
     /// Whether a higher score is the better one.
     pub fn higher_is_better(&self) -> bool {
         matches!(self, Score::Critic(_))

@@ -12,6 +12,8 @@ const REACH: f64 = 3.0;
 /// A Gaussian over height and width of latents, and room to apply it. Beyond the edges there is no difference.
 #[derive(Clone, Debug)]
 pub(in crate::runtime) struct Blur {
+    /// σ, in heights of the picture.
+    share: f64,
     /// `[height, width, channels]` of a latent.
     extents: [usize; 3],
     /// From the middle on; over both sides it adds up to 1.
@@ -31,7 +33,12 @@ impl Blur {
         let total: f64 = (0..=reach).map(|at| gauss(at) * if at == 0 { 1.0 } else { 2.0 }).sum();
         let half = (0..=reach).map(|at| (gauss(at) / total) as f32).collect();
         let room = vec![0.0; extents.iter().product()];
-        Blur { extents, half, difference: room.clone(), rows: room }
+        Blur { share, extents, half, difference: room.clone(), rows: room }
+    }
+
+    /// σ, in heights of the picture.
+    pub(in crate::runtime) fn share(&self) -> f64 {
+        self.share
     }
 
     /// Elements of a latent.
