@@ -106,6 +106,7 @@ impl Publisher for Shared {
 #[test]
 fn a_topic_is_taken_once_and_heard_by_the_last_who_asked() {
     use crate::frames::camera::CameraOptions;
+    use crate::frames::clock::Clock;
     use crate::ros2::messages::{ByteOrder, Message, Text, encode};
     use crate::ros2::transport::Memory;
 
