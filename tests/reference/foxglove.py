@@ -141,7 +141,7 @@ def main():
     bag, log = work / "foxglove.mcap", work / "foxglove.log"
     bag.unlink(missing_ok=True)
     subprocess.run([binary, "scenes", "-o", bag, "--count", "30"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    command = [binary, "run", work / "reason.engine", work / "predict.engine", "--bag", bag, "--paced", "--live", "127.0.0.1:0", "--max-age", "10"]
+    command = [binary, "run", work / "small-reason.engine", work / "small-predict.engine", "--bag", bag, "--paced", "--live", "127.0.0.1:0", "--max-age", "10"]
     command += ["--ros-args", "-r", "image:=/camera/image_raw"]
     with log.open("w") as opened:
         node = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=opened)
