@@ -46,7 +46,7 @@ class Viewer:
     """A connection, what it was told of channels, and what it has decoded."""
 
     def __init__(self, address, **options):
-        opened = connect(address, subprotocols=["foxglove.sdk.v1", "foxglove.websocket.v1"], max_size=None, **options)
+        opened = connect(address, subprotocols=["foxglove.sdk.v1", "foxglove.websocket.v1"], max_size=None, close_timeout=1, **options)
         self.line = OPEN.enter_context(opened)
         assert self.line.subprotocol == "foxglove.sdk.v1", self.line.subprotocol
         self.channels, self.decoders, self.topics, self.messages, self.words = {}, {}, {}, {}, []
