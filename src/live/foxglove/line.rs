@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use sha1::{Digest, Sha1};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
@@ -16,9 +17,10 @@ const TURN: Duration = Duration::from_millis(20);
 /// What is heard in a turn at most: messages, and bytes.
 const HEARD_MAX: usize = 16;
 const HEARD_BYTES_MAX: usize = 64 << 10;
-/// How long a line may take in nothing, or a viewer say nothing, though it is asked whether it is there every [`GREETING`].
+/// How long a line may take in nothing, or a viewer say nothing, though it is asked three times whether it is there.
 const PATIENCE: Duration = Duration::from_secs(15);
-const GREETING: Duration = Duration::from_secs(5);
+/// What the kernel keeps of what was said: little enough that a slow line brings a question behind it in time.
+const KERNEL_BYTES: usize = 256 << 10;
 
 pub(super) struct Line {
     socket: WebSocket<Metered>,
@@ -26,6 +28,7 @@ pub(super) struct Line {
     is_busy: bool,
     /// Messages that may still be heard in this turn.
     may_hear: usize,
+    patience: Duration,
     n_written: u64,
     moved: Instant,
     heard: Instant,
@@ -39,6 +42,7 @@ impl Line {
         Welcome { key, protocol, .. }: &Welcome,
     ) -> Result<Self, Error> {
         let accept = accepted(key);
+        set_socket_send_buffer_size(&stream, KERNEL_BYTES).map_err(io::Error::from)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         // The kernel has room for so little.
@@ -49,6 +53,10 @@ impl Line {
             )
             .as_bytes(),
         )?;
+        Ok(Self::over(stream, PATIENCE))
+    }
+
+    fn over(stream: TcpStream, patience: Duration) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(8 << 10)
             .write_buffer_size(0)
@@ -57,7 +65,8 @@ impl Line {
         let metered = Metered { stream, may_read: 0, n_written: 0 };
         let socket = WebSocket::from_raw_socket(metered, Role::Server, Some(config));
         let now = Instant::now();
-        Ok(Self { socket, is_busy: false, may_hear: 0, n_written: 0, moved: now, heard: now, greeted: now })
+        let (moved, heard, greeted) = (now, now, now);
+        Self { socket, is_busy: false, may_hear: 0, patience, n_written: 0, moved, heard, greeted }
     }
 
     /// A turn begins: as much may be heard as in each.
@@ -109,13 +118,18 @@ impl Line {
     /// If it is not, or takes in nothing.
     pub(super) fn mind_the_time(&mut self) -> Result<(), Error> {
         let (now, n_written) = (Instant::now(), self.socket.get_ref().n_written);
-        if !self.is_busy || self.n_written != n_written {
-            (self.moved, self.n_written) = (now, n_written);
+        let has_moved = std::mem::replace(&mut self.n_written, n_written) != n_written;
+        if !self.is_busy || has_moved {
+            self.moved = now;
         }
-        if self.moved + PATIENCE < now || self.heard + PATIENCE < now {
+        // Behind what waits no question comes to it, but whoever takes in is there.
+        if self.is_busy && has_moved {
+            self.heard = now;
+        }
+        if self.moved + self.patience < now || self.heard + self.patience < now {
             return Err(Error::ConnectionClosed);
         }
-        if self.greeted + GREETING < now && !self.is_busy {
+        if self.greeted + self.patience / 3 < now && !self.is_busy {
             self.greeted = now;
             self.put(Message::Ping(Vec::new().into()))?;
         }
@@ -187,7 +201,80 @@ impl Write for Metered {
 }
 
 #[cfg(test)]
-#[test]
-fn a_key_is_answered_as_in_the_standard() {
-    assert_eq!(accepted("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_key_is_answered_as_in_the_standard() {
+        assert_eq!(accepted("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    /// A line on which more waits than it takes in, and its other end.
+    fn laden() -> (Line, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let viewer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        set_socket_send_buffer_size(&stream, 16 << 10).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut line = Line::over(stream, SHORT);
+        line.put(Message::binary(vec![7; 64 << 20])).unwrap();
+        assert!(line.is_busy());
+        (line, viewer)
+    }
+
+    /// A turn of a viewer's.
+    fn turn(line: &mut Line) -> Result<(), Error> {
+        line.turn();
+        while line.hear()?.is_some() {}
+        line.flush()?;
+        line.mind_the_time()?;
+        line.wait(false);
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_takes_in_slowly_stays_and_whoever_takes_in_nothing_goes() {
+        let (mut line, mut viewer) = laden();
+        let (enough, is_enough) = channel::<()>();
+        viewer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut piece = vec![0; 64 << 10];
+            while is_enough.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+                // There may be nothing at this moment.
+                let _ = viewer.read(&mut piece);
+            }
+            viewer
+        });
+        let began = Instant::now();
+        while began.elapsed() < 3 * SHORT {
+            turn(&mut line).unwrap();
+            assert!(line.is_busy(), "there was more to take in than in so long");
+        }
+        drop(enough);
+        let _viewer = reading.join().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while turn(&mut line).is_ok() {
+            assert!(Instant::now() < deadline, "it is waited for without end");
+        }
+    }
+
+    #[test]
+    fn whoever_says_nothing_goes_though_nothing_waits() {
+        let (mut line, _viewer) = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let viewer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            (Line::over(stream, SHORT), viewer)
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while turn(&mut line).is_ok() {
+            assert!(Instant::now() < deadline, "it is waited for without end");
+        }
+    }
 }

@@ -150,7 +150,10 @@ impl<'a> Talk<'a> {
                 self.spoken.retain(|id, _| !channel_ids.contains(id));
                 Vec::new()
             }
-            Asked::GetParameters { parameter_names, id } => self.told(&parameter_names, id.as_deref()),
+            Asked::GetParameters { parameter_names, id } => {
+                self.tell(&parameter_names, id.as_deref());
+                Vec::new()
+            }
             Asked::SetParameters { parameters, id } => self.set(&parameters, id.as_deref()),
             Asked::SubscribeParameterUpdates { parameter_names } => {
                 for told in self.settings(&parameter_names) {
@@ -218,10 +221,9 @@ impl<'a> Talk<'a> {
         node.map_or_else(Vec::new, |node| settings::of_names(&node.parameters, names))
     }
 
-    fn told(&mut self, names: &[String], id: Option<&str>) -> Vec<String> {
+    fn tell(&mut self, names: &[String], id: Option<&str>) {
         let settings = self.settings(names);
         self.words.push_back(words::parameter_values(settings, id));
-        Vec::new()
     }
 
     fn set(&mut self, asked: &[Setting], id: Option<&str>) -> Vec<String> {
@@ -233,7 +235,7 @@ impl<'a> Talk<'a> {
         // As they are now, whatever was asked.
         let names: Vec<String> = asked.iter().map(|setting| setting.name.clone()).collect();
         if !names.is_empty() {
-            self.told(&names, id);
+            self.tell(&names, id);
         }
         problems
     }
